@@ -1,0 +1,101 @@
+"""Export a checkpoint to ONNX and quantize it as its spec says.
+
+    python -m scripts.export sentiment-pl-en
+    python -m scripts.export sentiment-pl-en --checkpoint path/to/checkpoint
+
+Reads   models/NAME/model.yaml and a Hugging Face checkpoint (by default build/NAME/checkpoint)
+Writes  build/NAME/float.onnx         the graph in float32
+        models/NAME/model.onnx        the graph that is served, quantized
+        models/NAME/tokenizer.json    the tokenizer that is served
+        models/NAME/report.json       the section "export"
+
+Exit codes: 0 done, 1 the checkpoint, the spec or the data cannot be used (the message says what to do).
+Next: python -m scripts.verify NAME
+"""
+
+from __future__ import annotations
+
+import shutil
+import sys
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx
+from tqdm import tqdm
+
+from scripts.pipeline import dataset
+from scripts.pipeline.checkpoint import export_float
+from scripts.pipeline.files import ROOT, ModelFiles, ScriptError, parser, sha256, versions
+from scripts.pipeline.inference import feeds, load_tokenizer
+from scripts.pipeline.quantization import QuantizationError, quantize
+from sentiment.spec import ModelSpec, SpecError
+
+SEED = 0
+
+
+def calibration_texts(spec: ModelSpec, folder: Path) -> list[str]:
+    """As many English texts of the training part as the spec asks for, drawn with a fixed seed."""
+    rows = dataset.select(dataset.english(dataset.fetch(folder)), "train")
+    places = np.random.default_rng(SEED).permutation(len(rows))[: spec.quantization.calibration_texts]
+    return [rows[place].text for place in places]
+
+
+def export(files: ModelFiles, checkpoint: Path, texts: list[str] | None) -> dict[str, Any]:
+    """Write the float and the served graph, and return the section ``export`` of the report.
+
+    Args:
+        texts: calibration texts; ``None`` takes them from the training data.
+    """
+    spec = files.spec()
+    export_float(spec, checkpoint, files.float_model, files.tokenizer)
+    section: dict[str, Any] = {
+        "versions": versions(["torch", "transformers", "optimum-onnx", "onnx", "onnxruntime"]),
+        "float_bytes": files.float_model.stat().st_size,
+    }
+    if spec.quantization.method == "none":
+        shutil.copyfile(files.float_model, files.model)
+    else:
+        tokenizer = load_tokenizer(spec, files.tokenizer)
+        texts = texts or calibration_texts(spec, ROOT / "build" / "data")
+        model, report = quantize(
+            onnx.load(files.float_model),
+            (feeds(spec, tokenizer, text) for text in texts[: spec.quantization.calibration_texts]),
+            outlier_ratio=spec.quantization.outlier_ratio,
+            weight_bits=spec.quantization.weight_bits,
+            progress=lambda items: tqdm(items, desc="quantize"),
+        )
+        onnx.save(model, files.model)
+        section["quantization"] = {**asdict(report), "outlier_channels": report.outlier_channels}
+    section |= {"bytes": files.model.stat().st_size, "sha256": sha256(files.model)}
+    return section
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Run the script and return its exit code."""
+    args = parser(__doc__)
+    args.add_argument("model", help="name of a folder in models/")
+    args.add_argument("--checkpoint", type=Path, help="folder of the checkpoint (default: build/NAME/checkpoint)")
+    options = args.parse_args(arguments)
+    try:
+        files = ModelFiles.of(options.model)
+        section = export(files, options.checkpoint or files.checkpoint, None)
+    except (ScriptError, SpecError, QuantizationError, dataset.DataError) as error:
+        print(error, file=sys.stderr)
+        return 1
+    files.add_to_report("export", section)
+    print(
+        f"{files.model.relative_to(ROOT)}: {section['bytes'] / 1e6:.1f} MB from {section['float_bytes'] / 1e6:.1f} MB"
+    )
+    if "quantization" in section:
+        quantization = section["quantization"]
+        print(
+            f"{len(quantization['linears'])} linear layers and {len(quantization['tables'])} tables in INT8, "
+            f"{quantization['outlier_channels']} outlier channels in float"
+        )
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

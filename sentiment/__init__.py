@@ -1,0 +1,1 @@
+"""What runs inside the Bento: text → protocol → runner → classifier → protocol. No torch, no transformers."""

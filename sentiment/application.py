@@ -1,0 +1,94 @@
+"""What every protocol talks to: one model, one runner, one set of limits, one readiness."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from prometheus_client import CollectorRegistry
+
+from sentiment.classifier import Classifier, GoldenMismatch
+from sentiment.errors import EmptyInput, NotReady, TextTooLong, TooManyTexts
+from sentiment.metrics import RequestMetrics, RunnerMetrics
+from sentiment.runner import Prediction, Runner
+from sentiment.settings import Settings
+from sentiment.spec import Meaning
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class Application:
+    """One model being served. Build it with :meth:`load`, then :meth:`start`, and :meth:`close` at the end."""
+
+    tag: str
+    settings: Settings
+    classifier: Classifier
+    runner: Runner
+    registry: CollectorRegistry
+    requests: RequestMetrics
+    ready: bool
+
+    @classmethod
+    def load(cls, folder: Path, tag: str, settings: Settings) -> Application:
+        """Load the model in ``folder`` and have it answer its golden texts; ``tag`` is its name and version.
+
+        Raises:
+            SpecError, ModelFilesError: if the folder holds no usable model.
+        """
+        registry = CollectorRegistry()
+        classifier = Classifier(folder)
+        try:
+            classifier.check_golden()
+        except GoldenMismatch as error:
+            logger.error("not ready, and will not be: %s", error)
+            ready = False
+        else:
+            ready = True
+        runner = Runner(classifier, settings, RunnerMetrics(registry))
+        return cls(tag, settings, classifier, runner, registry, RequestMetrics(registry), ready)
+
+    @property
+    def meanings(self) -> list[Meaning]:
+        """What each of a prediction's probabilities means, by index."""
+        return self.classifier.spec.meanings
+
+    def start(self) -> None:
+        """Start computing."""
+        self.runner.start()
+        logger.info("serving %s on %d threads", self.tag, self.settings.threads)
+
+    async def close(self) -> None:
+        """Answer what was accepted, within ``settings.drain_seconds``, and stop."""
+        if not await self.runner.close(self.settings.drain_seconds):
+            logger.error("stopped after %g s with requests unanswered", self.settings.drain_seconds)
+
+    async def classify(self, texts: Sequence[str]) -> list[Prediction]:
+        """Classify ``texts`` after checking them against the limits.
+
+        Raises:
+            EmptyInput, TooManyTexts, TextTooLong: naming the text by its place.
+            NotReady: if the model did not answer its golden texts rightly.
+            Overloaded, ShuttingDown, Internal: see :meth:`sentiment.runner.Runner.classify`.
+        """
+        self._check(texts)
+        if not self.ready:
+            raise NotReady("the model does not answer its golden texts as its spec says; the server's log names them")
+        return await self.runner.classify(texts)
+
+    def _check(self, texts: Sequence[str]) -> None:
+        if not texts:
+            raise EmptyInput("is empty; send at least one text", where="texts")
+        if len(texts) > self.settings.max_texts:
+            raise TooManyTexts(
+                f"has {len(texts)} texts; send at most {self.settings.max_texts} in one request", where="texts"
+            )
+        for place, text in enumerate(texts):
+            if len(text) > self.settings.max_characters:
+                raise TextTooLong(
+                    f"has {len(text)} characters; send at most {self.settings.max_characters}", where=f"texts[{place}]"
+                )
+            if not text or text.isspace():
+                raise EmptyInput("is empty or only white space", where=f"texts[{place}]")

@@ -1,0 +1,91 @@
+"""One exception is one meaning. A protocol turns it into its own status and body; nothing here knows of HTTP bodies.
+
+No message carries a user's text: messages go to logs, and texts do not.
+"""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+
+class SentimentError(Exception):
+    """A request that is not answered with results.
+
+    Attributes:
+        type: the name of the meaning, for programs.
+        status: the HTTP status that stands for it.
+        where: the part of the request that is meant, such as ``texts[3]``; ``None`` if all of it.
+        retry_after: seconds after which the same request may succeed; ``None`` if it never will, or nobody knows.
+    """
+
+    type: ClassVar[str] = "internal"
+    status: ClassVar[int] = 500
+
+    def __init__(self, message: str, *, where: str | None = None, retry_after: float | None = None) -> None:
+        super().__init__(message)
+        self.message = message
+        self.where = where
+        self.retry_after = retry_after
+
+
+class InvalidRequest(SentimentError):
+    """The body is not JSON, not UTF-8, or not of the documented shape: a key is missing, a text is not a string."""
+
+    type = "invalid_request"
+    status = 400
+
+
+class EmptyInput(SentimentError):
+    """There is no text, or a text has nothing in it but white space."""
+
+    type = "empty_input"
+    status = 400
+
+
+class TooManyTexts(SentimentError):
+    """One request asks for more texts than ``SENTIMENT_MAX_TEXTS``."""
+
+    type = "too_many_texts"
+    status = 413
+
+
+class TextTooLong(SentimentError):
+    """A text has more characters than ``SENTIMENT_MAX_CHARACTERS``."""
+
+    type = "text_too_long"
+    status = 413
+
+
+class BodyTooLarge(SentimentError):
+    """The body has more bytes than ``SENTIMENT_MAX_BODY_BYTES``."""
+
+    type = "body_too_large"
+    status = 413
+
+
+class Overloaded(SentimentError):
+    """More tokens are waiting than ``SENTIMENT_MAX_WAITING_TOKENS``; ``retry_after`` says when to come back."""
+
+    type = "overloaded"
+    status = 429
+
+
+class NotReady(SentimentError):
+    """The service has not passed its golden texts, so it does not answer."""
+
+    type = "not_ready"
+    status = 503
+
+
+class ShuttingDown(SentimentError):
+    """The service has been told to stop and takes no new work."""
+
+    type = "shutting_down"
+    status = 503
+
+
+class Internal(SentimentError):
+    """Inference failed for a reason that is not the caller's; the log has it."""
+
+    type = "internal"
+    status = 500

@@ -1,0 +1,199 @@
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx
+import pytest
+
+from scripts import export as script
+from scripts.export import calibration_texts, export
+from scripts.pipeline import dataset
+from scripts.pipeline.checkpoint import torch_probabilities
+from scripts.pipeline.files import ModelFiles
+from sentiment.classifier import Classifier
+
+pytestmark = pytest.mark.export
+
+
+@pytest.fixture(scope="module")
+def checkpoint(make_checkpoint: Callable[..., Path]) -> Path:
+    return make_checkpoint("bert")
+
+
+@pytest.fixture
+def rated(words: list[str]) -> dict[str, bytes]:
+    """Lines of a ratings file: 300 texts of two words."""
+    pairs = [f"{first} {second}" for first in words[:20] for second in words[:15]]
+    return {"tweets": "".join(f"{number}\t0.0\t{text}\n" for number, text in enumerate(pairs)).encode()}
+
+
+@pytest.mark.parametrize(
+    ("architecture", "graph"),
+    [("bert", {"token_type_ids": "token_type_ids"}), ("distilbert", {}), ("roberta", {})],
+)
+def test_what_is_served_agrees_with_pytorch_for_each_architecture(
+    make_checkpoint: Callable[..., Path],
+    write_model: Callable[..., ModelFiles],
+    tmp_path: Path,
+    texts: list[str],
+    architecture: str,
+    graph: dict[str, str],
+) -> None:
+    checkpoint, files = make_checkpoint(architecture), write_model(tmp_path, graph=graph)
+    section = export(files, checkpoint, texts[:80])
+    assert len(section["quantization"]["linears"]) == 12
+    served = Classifier(files.folder)
+    rows = served.predict(served.encode(texts[80:]))
+    expected = torch_probabilities(checkpoint, texts[80:], files.spec().tokenization.max_tokens)
+    assert len(set(expected.argmax(axis=1))) == 3
+    assert (rows.argmax(axis=1) == expected.argmax(axis=1)).mean() >= 0.95
+    assert np.abs(rows - expected).max() < 0.1
+
+
+def test_the_report_describes_the_files_that_were_written(
+    checkpoint: Path, write_model: Callable[..., ModelFiles], tmp_path: Path, texts: list[str]
+) -> None:
+    files = write_model(tmp_path)
+    section = export(files, checkpoint, texts[:20])
+    assert section["float_bytes"] == files.float_model.stat().st_size
+    assert section["bytes"] == files.model.stat().st_size < section["float_bytes"]
+    assert section["sha256"] == hashlib.sha256(files.model.read_bytes()).hexdigest()
+    operators = [node.op_type for node in onnx.load(files.model).graph.node]
+    assert operators.count("MatMulIntegerToFloat") == len(section["quantization"]["linears"])
+    assert section["quantization"]["outlier_channels"] == 0
+    assert section["versions"]["onnx"] == onnx.__version__
+    files.add_to_report("export", section)
+    assert files.report()["export"] == section
+
+
+def test_a_spec_without_quantization_serves_the_float_graph(
+    checkpoint: Path, write_model: Callable[..., ModelFiles], tmp_path: Path
+) -> None:
+    files = write_model(tmp_path, quantization={"method": "none"})
+    section = export(files, checkpoint, None)
+    assert files.model.read_bytes() == files.float_model.read_bytes()
+    assert "quantization" not in section
+    assert section["bytes"] == section["float_bytes"]
+
+
+def test_no_more_texts_are_calibrated_on_than_the_spec_asks_for(
+    checkpoint: Path, write_model: Callable[..., ModelFiles], tmp_path: Path, texts: list[str]
+) -> None:
+    files = write_model(tmp_path, quantization={"calibration_texts": 8})
+    digests = [export(files, checkpoint, texts[:number])["sha256"] for number in (7, 8, 80)]
+    assert digests[1] == digests[2] != digests[0]
+
+
+def test_the_same_checkpoint_and_texts_give_the_same_file(
+    checkpoint: Path, write_model: Callable[..., ModelFiles], tmp_path: Path, texts: list[str]
+) -> None:
+    digests = {export(write_model(tmp_path / name), checkpoint, texts[:20])["sha256"] for name in ("first", "second")}
+    assert len(digests) == 1
+
+
+def test_calibration_texts_are_drawn_from_the_training_part_only_and_always_the_same(
+    write_data: Callable[..., Path],
+    write_model: Callable[..., ModelFiles],
+    tmp_path: Path,
+    rated: dict[str, bytes],
+) -> None:
+    folder = write_data(tmp_path / "data", rated)
+    spec = write_model(tmp_path, quantization={"calibration_texts": 50}).spec()
+    texts = calibration_texts(spec, folder)
+    assert len(set(texts)) == 50
+    assert {dataset.part_of(text) for text in texts} == {"train"}
+    assert calibration_texts(spec, folder) == texts
+    ordered = [row.text for row in dataset.english(folder)]
+    assert texts != sorted(texts, key=ordered.index)
+
+
+def test_fewer_training_texts_than_asked_for_are_all_taken(
+    write_data: Callable[..., Path],
+    write_model: Callable[..., ModelFiles],
+    tmp_path: Path,
+    rated: dict[str, bytes],
+) -> None:
+    folder = write_data(tmp_path / "data", rated)
+    train = dataset.select(dataset.english(folder), "train")
+    assert len(calibration_texts(write_model(tmp_path).spec(), folder)) == len(train) < 400
+
+
+@pytest.fixture
+def project(
+    write_data: Callable[..., Path],
+    write_model: Callable[..., ModelFiles],
+    own_root: Path,
+    rated: dict[str, bytes],
+    monkeypatch: pytest.MonkeyPatch,
+) -> ModelFiles:
+    """A model in a project of its own, with the data already there."""
+    monkeypatch.setattr(script, "ROOT", own_root)
+    write_data(own_root / "build" / "data", rated)
+    return write_model(own_root, quantization={"calibration_texts": 10})
+
+
+def test_the_script_writes_everything_that_its_manual_lists(
+    project: ModelFiles, checkpoint: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert script.main(["tiny", "--checkpoint", str(checkpoint)]) == 0
+    for file in (project.float_model, project.model, project.tokenizer, project.folder / "report.json"):
+        assert file.stat().st_size > 0
+    assert list(project.report()) == ["export"]
+    printed = capsys.readouterr().out
+    assert "models/tiny/model.onnx: " in printed
+    assert "12 linear layers and 0 tables in INT8, 0 outlier channels in float" in printed
+
+
+def test_the_script_takes_the_checkpoint_that_training_left(
+    project: ModelFiles, checkpoint: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    project.checkpoint.symlink_to(checkpoint)
+    assert script.main(["tiny"]) == 0
+
+
+@pytest.mark.parametrize(
+    ("arguments", "reason"),
+    [
+        (["other"], "models/other/model.yaml does not exist; there are: tiny"),
+        (["tiny"], "build/tiny/checkpoint holds no checkpoint; train one, or name another folder with --checkpoint"),
+    ],
+)
+def test_what_is_missing_is_exit_code_1_with_the_reason(
+    project: ModelFiles, arguments: list[str], reason: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert script.main(arguments) == 1
+    assert reason in capsys.readouterr().err
+    assert not project.model.exists()
+
+
+@pytest.mark.parametrize(
+    ("sections", "reason"),
+    [
+        ({"languages": []}, "languages"),
+        ({"labels": [{"name": name, "meaning": name} for name in ("positive", "neutral", "negative")]}, "id2label"),
+    ],
+)
+def test_a_spec_that_does_not_fit_is_exit_code_1_with_the_key(
+    project: ModelFiles,
+    checkpoint: Path,
+    write_model: Callable[..., ModelFiles],
+    tmp_path: Path,
+    sections: dict[str, Any],
+    reason: str,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    write_model(tmp_path, **sections)
+    assert script.main(["tiny", "--checkpoint", str(checkpoint)]) == 1
+    assert reason in capsys.readouterr().err
+
+
+def test_data_that_is_not_what_it_should_be_is_exit_code_1(
+    project: ModelFiles, checkpoint: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "build" / "data" / dataset.VADER_FILE).write_bytes(b"something else")
+    assert script.main(["tiny", "--checkpoint", str(checkpoint)]) == 1
+    assert "SHA-256" in capsys.readouterr().err

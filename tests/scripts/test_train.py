@@ -1,0 +1,109 @@
+from __future__ import annotations
+
+import json
+import pickle
+import random
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import torch
+from transformers import AutoModelForSequenceClassification
+
+import scripts.train as script
+from scripts.pipeline import dataset
+from scripts.pipeline.files import ModelFiles
+
+pytestmark = [
+    pytest.mark.export,
+    # transformers tells that the head of the base is new; that is meant
+    pytest.mark.filterwarnings("ignore:.*weights.*:UserWarning"),
+]
+
+WORDS = {"negative": -2.0, "neutral": 0.0, "positive": 2.0}
+
+
+@pytest.fixture
+def data(tmp_path: Path, write_data: Callable[..., Path], words: list[str]) -> Path:
+    """Stand-ins for the data packages: texts and words that a part of the split has of every label."""
+    labels = list(WORDS.values())
+    rows = "\n".join(
+        f"{number}\t{labels[number % 3]}\t{words[number % len(words)]} {number}" for number in range(300)
+    ).encode()
+    lexicon = pickle.dumps({f"{word}{number}": labels[number % 3] for number, word in enumerate(words * 3)})
+    names = {f"{name}_GroundTruth.txt": rows for name in dataset.DOMAINS.values()}
+    return write_data(tmp_path / "data", names, {dataset.WORDS_FILE: lexicon, dataset.INFLECTED_FILE: lexicon})
+
+
+@pytest.mark.parametrize(
+    ("rating", "expected"),
+    [(-3.0, (1, 0, 0)), (0.0, (0.05, 0.9, 0.05)), (0.5, (0, 0.5, 0.5)), (3.0, (0, 0, 1))],
+)
+def test_a_rating_near_a_boundary_is_an_uncertain_label(rating: float, expected: tuple[float, float, float]) -> None:
+    found = script.soft_label(rating)
+    assert sum(found) == pytest.approx(1)
+    assert found == pytest.approx(expected, abs=0.01)
+
+
+def test_the_temperature_of_overconfident_logits_is_above_one_and_of_calibrated_ones_about_one() -> None:
+    generator = torch.Generator().manual_seed(0)
+    logits = torch.randn(4000, 3, generator=generator)
+    labels = torch.multinomial(logits.softmax(dim=-1), 1, generator=generator)[:, 0]
+    assert script.fit_temperature(logits, labels) == pytest.approx(1, abs=0.1)
+    assert script.fit_temperature(logits * 2, labels) == pytest.approx(2, abs=0.2)
+
+
+def test_the_bias_mends_a_label_that_is_answered_too_seldom() -> None:
+    labels = torch.tensor([0, 1, 2] * 50)
+    logits = torch.nn.functional.one_hot(labels, 3).float()
+    logits[:, 1] -= 1.2
+    assert (logits.argmax(dim=-1) == labels).float().mean() < 0.7
+    assert ((logits + script.fit_bias(logits, labels)).argmax(dim=-1) == labels).all()
+
+
+def test_lower_layers_learn_slower_and_the_head_at_its_own_rate(make_checkpoint: Callable[..., Path]) -> None:
+    model = AutoModelForSequenceClassification.from_pretrained(make_checkpoint("bert"))
+    recipe = script.Recipe(learning_rate=1.0, layer_decay=0.5, head_learning_rate=3.0)
+    names = [name for name, _ in model.named_parameters()]
+    rates = dict(zip(names, (group["lr"] for group in script.parameter_groups(model, recipe)), strict=True))
+    layers = model.config.num_hidden_layers
+    assert rates["classifier.weight"] == 3.0
+    for layer in range(layers):
+        assert rates[f"bert.encoder.layer.{layer}.attention.self.query.weight"] == 0.5 ** (layers - 1 - layer)
+    assert rates["bert.embeddings.word_embeddings.weight"] == 0.5**layers
+
+
+def test_weak_polish_examples_are_of_one_class_and_never_of_held_out_words(data: Path) -> None:
+    random.seed(0)
+    words = dataset.polish_words(data)
+    examples = script.PolishExamples(data).draw(90)
+    assert len(examples) == 90
+    for text, target in examples:
+        used = [words[word] for word in text.lower().rstrip(".!").replace(",", " ").split()]
+        assert len({dataset.label_of(rating) for rating in used}) == 1
+        assert all(dataset.part_of(word) == "train" for word in text.lower().rstrip(".!").replace(",", " ").split())
+        assert target == pytest.approx(script.soft_label(sum(used) / len(used)), abs=1e-6)
+
+
+def test_training_goes_on_where_it_was_and_its_checkpoint_is_exportable(
+    data: Path,
+    make_checkpoint: Callable[..., Path],
+    write_model: Callable[..., ModelFiles],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    files = write_model(tmp_path / "project")
+    sentence = json.dumps({"text": "tak", "label": "positive"})
+    (files.folder / "polish-dev.jsonl").write_text(sentence + "\n", encoding="utf-8")
+    monkeypatch.setattr(script, "FINAL", script.Recipe(epochs=1, batch=64, polish_examples=9))
+    recipe = script.Recipe(epochs=1, batch=64, polish_examples=9)
+    labels = [label.name for label in files.spec().labels]
+    runs = [files.build / "runs" / str(seed) for seed in (1, 2)]
+    for seed, output in enumerate(runs, start=1):
+        script.train_run(str(make_checkpoint("bert")), labels, data, recipe, seed, output)
+    script.finish(runs, labels, data, files.checkpoint)
+    section = script.describe(files, runs, data)
+    assert [run["seed"] for run in section["runs"]] == [1, 2]
+    assert 0 <= section["validation_macro_f1"] <= 1
+    config = json.loads((files.checkpoint / "config.json").read_text())
+    assert list(config["id2label"].values()) == labels

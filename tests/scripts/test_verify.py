@@ -1,0 +1,319 @@
+from __future__ import annotations
+
+import shutil
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any, cast
+
+import numpy as np
+import onnx
+import pytest
+import yaml
+from onnx import numpy_helper
+
+from scripts import verify as script
+from scripts.export import export
+from scripts.pipeline import dataset, fidelity
+from scripts.pipeline.checkpoint import torch_probabilities
+from scripts.pipeline.files import ModelFiles, ScriptError
+from scripts.verify import Probabilities, compare_in_batches, macro_f1, verify
+from sentiment.classifier import Classifier, Encoding
+
+pytestmark = pytest.mark.export
+
+LABELS = ["negative", "neutral", "positive"]
+
+
+@pytest.fixture(scope="module")
+def checkpoint(make_checkpoint: Callable[..., Path]) -> Path:
+    return make_checkpoint("bert")
+
+
+@pytest.fixture(scope="module")
+def reference(checkpoint: Path, texts: list[str]) -> Probabilities:
+    """What PyTorch answers."""
+    return torch_probabilities(checkpoint, texts, 32)
+
+
+@pytest.fixture(scope="module")
+def labels(reference: Probabilities) -> list[str | None]:
+    return [LABELS[index] for index in reference.argmax(axis=1)]
+
+
+@pytest.fixture(scope="module")
+def exported(
+    checkpoint: Path,
+    write_model: Callable[..., ModelFiles],
+    tmp_path_factory: pytest.TempPathFactory,
+    texts: list[str],
+    reference: Probabilities,
+) -> Path:
+    """The root of a project with an exported model whose golden texts are those that PyTorch is surest of."""
+    root = tmp_path_factory.mktemp("exported")
+    surest = reference.argmax(axis=0)
+    golden = [{"text": texts[place], "label": label} for place, label in zip(surest, LABELS, strict=True)]
+    export(write_model(root, golden=golden), checkpoint, texts[:80])
+    return root
+
+
+@pytest.fixture
+def files(exported: Path, own_root: Path) -> ModelFiles:
+    """A copy of the exported model, to be changed."""
+    shutil.copytree(exported, own_root, dirs_exist_ok=True)
+    return ModelFiles.of("tiny")
+
+
+def rewrite_spec(files: ModelFiles, **sections: Any) -> None:
+    file = files.folder / "model.yaml"
+    content = yaml.safe_load(file.read_text(encoding="utf-8")) | sections
+    file.write_text(yaml.safe_dump(content), encoding="utf-8")
+
+
+def damage(files: ModelFiles) -> None:
+    """Shuffle the weights of the last layer that writes into the encoder's output."""
+    model = onnx.load(files.model)
+    layer = [node for node in model.graph.node if node.op_type == "MatMulIntegerToFloat"][-1]
+    (weights,) = [constant for constant in model.graph.initializer if constant.name == layer.input[1]]
+    shuffled = np.random.default_rng(0).permuted(numpy_helper.to_array(weights), axis=0)
+    weights.CopyFrom(numpy_helper.from_array(shuffled, weights.name))
+    onnx.save(model, files.model)
+
+
+def answered(files: ModelFiles, texts: list[str]) -> list[dict[str, str]]:
+    """Golden texts with the labels that the served model gives them, right or wrong."""
+    classifier = Classifier(files.folder)
+    answers = classifier.predict(classifier.encode(texts)).argmax(axis=1)
+    by_label = {LABELS[index]: text for text, index in zip(texts, answers, strict=True)}
+    return [{"text": text, "label": label} for label, text in by_label.items()]
+
+
+def test_an_export_of_the_checkpoint_is_within_its_limits(
+    files: ModelFiles, checkpoint: Path, texts: list[str], labels: list[str | None]
+) -> None:
+    section = verify(files, checkpoint, texts, labels)
+    assert fidelity.problems(section, files.spec()) == []
+    assert section["texts"] == len(texts)
+    assert section["agreement"] >= 0.95
+    assert section["torch_macro_f1"] == 1.0
+    assert section["f1_loss"] == pytest.approx(1.0 - section["served_macro_f1"])
+    assert section["batches"]["labels_changed"] == 0
+    assert section["batches"]["largest_difference"] <= 1e-4
+    assert 0 < section["mean_difference"] <= section["largest_difference"] < 0.1
+
+
+def test_a_verification_says_what_it_holds_for(files: ModelFiles, checkpoint: Path, texts: list[str]) -> None:
+    section = verify(files, checkpoint, texts[:20], [None] * 20)
+    assert section["identity"] == fidelity.identity(files.spec(), files.digests())
+    assert "f1_loss" not in section
+
+
+def test_the_float_graph_itself_differs_by_rounding_only(
+    files: ModelFiles, checkpoint: Path, texts: list[str], labels: list[str | None]
+) -> None:
+    shutil.copyfile(files.float_model, files.model)
+    section = verify(files, checkpoint, texts, labels)
+    assert section["agreement"] == 1.0
+    assert section["f1_loss"] == 0.0
+    assert section["largest_difference"] < 1e-4
+
+
+def test_a_damaged_layer_is_outside_the_limits_even_if_the_golden_texts_are_answered(
+    files: ModelFiles, checkpoint: Path, texts: list[str], labels: list[str | None]
+) -> None:
+    damage(files)
+    rewrite_spec(files, golden=answered(files, texts))
+    problems = fidelity.problems(verify(files, checkpoint, texts, labels), files.spec())
+    assert len(problems) == 2
+    assert "min_agreement" in problems[0]
+    assert "max_f1_loss" in problems[1]
+
+
+def test_a_golden_text_with_another_answer_is_refused_by_its_place(
+    files: ModelFiles, checkpoint: Path, texts: list[str]
+) -> None:
+    golden = files.spec().golden
+    swapped = [{"text": text.text, "label": label} for text, label in zip(golden, reversed(LABELS), strict=True)]
+    rewrite_spec(files, golden=swapped)
+    with pytest.raises(ScriptError, match=r"tiny: golden\[0\] is negative, expected positive; golden\[2\] is positive"):
+        verify(files, checkpoint, texts, [None] * len(texts))
+
+
+class Answering:
+    """Stands in for a classifier: a text is its number, and its answer is ``answer(number, size of the batch)``."""
+
+    def __init__(self, pads: bool, answer: Callable[[int, int], float]) -> None:
+        self.pads, self.answer = pads, answer
+        self.asked: list[int] = []
+
+    def encode(self, texts: Sequence[str]) -> list[Encoding]:
+        return [Encoding([int(text)] * (2 + int(text) % 5), False) for text in texts]
+
+    def predict(self, encodings: Sequence[Encoding]) -> Probabilities:
+        assert self.pads or len({len(encoding.ids) for encoding in encodings}) == 1
+        numbers = [encoding.ids[0] for encoding in encodings]
+        self.asked += numbers
+        first = np.array([self.answer(number, len(numbers)) for number in numbers], dtype=np.float32)
+        return np.stack([first, 1 - first], axis=1)
+
+    def compared(self, texts: int) -> tuple[int, float]:
+        names = [str(number) for number in range(texts)]
+        alone = np.concatenate([self.predict([one]) for one in self.encode(names)])
+        self.asked.clear()
+        return compare_in_batches(cast(Classifier, self), names, alone)
+
+
+@pytest.mark.parametrize("pads", [True, False])
+def test_each_text_is_answered_in_every_grouping_and_never_with_others_it_cannot_be_with(pads: bool) -> None:
+    classifier = Answering(pads, lambda number, size: number / 200)
+    assert classifier.compared(150) == (0, 0.0)
+    assert sorted(classifier.asked) == sorted(list(range(150)) * script.GROUPINGS)
+
+
+def test_an_answer_that_depends_on_the_batch_is_found() -> None:
+    classifier = Answering(True, lambda number, size: 0.7 if number == 60 and size > 1 else 0.2)
+    flips, largest = classifier.compared(64)
+    assert flips == script.GROUPINGS
+    assert largest == pytest.approx(0.5)
+
+
+def test_a_difference_that_changes_no_label_is_measured_but_not_counted_as_one() -> None:
+    classifier = Answering(True, lambda number, size: 0.2 if size == 1 else 0.25)
+    flips, largest = classifier.compared(64)
+    assert flips == 0
+    assert largest == pytest.approx(0.05)
+
+
+def one_hot(*labels: int) -> Probabilities:
+    return np.eye(3, dtype=np.float32)[list(labels)]
+
+
+def test_macro_f1_is_the_mean_over_the_labels_and_its_loss_the_difference_to_pytorch() -> None:
+    truth: list[str | None] = ["negative", "negative", "neutral", "positive"]
+    scores = macro_f1(LABELS, one_hot(0, 0, 1, 2), one_hot(0, 1, 1, 2), truth)
+    expected = (2 / 3 + 2 / 3 + 1) / 3
+    assert scores["torch_macro_f1"] == pytest.approx(1.0)
+    assert scores["served_macro_f1"] == pytest.approx(expected)
+    assert scores["f1_loss"] == pytest.approx(1 - expected)
+
+
+def test_texts_without_a_label_that_the_model_knows_do_not_count() -> None:
+    truth: list[str | None] = ["negative", None, "neutral", "positive"]
+    scores = macro_f1(["negative", "positive"], one_hot(0, 1, 0, 1), one_hot(0, 0, 1, 1), truth)
+    assert scores == {"torch_macro_f1": 1.0, "served_macro_f1": 1.0, "f1_loss": 0.0}
+
+
+def test_there_is_no_f1_without_any_label() -> None:
+    assert macro_f1(LABELS, one_hot(0, 1), one_hot(0, 1), [None, "other"]) == {}
+
+
+@pytest.fixture
+def texts_file(texts: list[str], tmp_path: Path) -> str:
+    file = tmp_path / "texts.txt"
+    file.write_text("\n".join(texts) + "\n", encoding="utf-8")
+    return str(file)
+
+
+def test_the_script_passes_a_model_within_its_limits_and_reports_it(
+    files: ModelFiles, checkpoint: Path, texts_file: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    files.add_to_report("export", {"bytes": 1})
+    assert script.main(["tiny", "--checkpoint", str(checkpoint), "--texts", texts_file]) == 0
+    report = files.report()
+    assert report["export"] == {"bytes": 1}
+    assert report["verification"]["texts"] == 160
+    printed = capsys.readouterr().out
+    assert [line.split()[0] for line in printed.splitlines()] == ["texts", "agreement", "speed-up", "exactness"]
+    assert "0 labels changed" in printed
+
+
+def test_the_script_refuses_a_damaged_model_with_exit_code_2_and_names_the_limit(
+    files: ModelFiles, checkpoint: Path, texts: list[str], texts_file: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    damage(files)
+    rewrite_spec(files, golden=answered(files, texts))
+    assert script.main(["tiny", "--checkpoint", str(checkpoint), "--texts", texts_file]) == 2
+    assert "REFUSED      agreement is 0." in capsys.readouterr().err
+    assert files.report()["verification"]["agreement"] < 0.95
+
+
+def test_the_script_names_every_limit_that_is_missed(
+    files: ModelFiles, checkpoint: Path, texts_file: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    rewrite_spec(files, fidelity={"texts": 161, "min_agreement": 0.5, "min_speedup": 1000.0})
+    assert script.main(["tiny", "--checkpoint", str(checkpoint), "--texts", texts_file]) == 2
+    refused = [line for line in capsys.readouterr().err.splitlines() if line.startswith("REFUSED")]
+    assert len(refused) == 2
+    assert "fidelity.texts asks for 161" in refused[0]
+    assert "min_speedup is 1000.0" in refused[1]
+
+
+def test_without_a_file_of_texts_the_rated_ones_of_the_test_part_and_the_polish_sentences_are_taken(
+    files: ModelFiles,
+    checkpoint: Path,
+    texts: list[str],
+    write_data: Callable[..., Path],
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    root = files.folder.parents[1]
+    monkeypatch.setattr(script, "ROOT", root)
+    lines = "".join(f"{number}\t2.0\t{text}\n" for number, text in enumerate(texts)).encode()
+    write_data(root / "build" / "data", {"tweets": lines})
+    (files.folder / "polish-dev.jsonl").write_text('{"text": "ba be", "label": "neutral"}\n', encoding="utf-8")
+    tested = [text for text in texts if dataset.part_of(text) == "test"]
+    found, labels = script.labelled_texts(files)
+    assert found == [*tested, "ba be"]
+    assert labels == ["positive"] * len(tested) + ["neutral"]
+    rewrite_spec(files, fidelity={"texts": 1, "min_agreement": 0.5, "max_f1_loss": 1.0, "min_speedup": 0.0})
+    assert script.main(["tiny", "--checkpoint", str(checkpoint)]) == 0
+    assert files.report()["verification"]["texts"] == len(tested) + 1
+    assert "macro-F1" in capsys.readouterr().out
+
+
+def test_an_unknown_model_is_exit_code_1_with_the_known_ones(
+    files: ModelFiles, texts_file: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert script.main(["other", "--texts", texts_file]) == 1
+    assert "there are: tiny" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("name", ["model.onnx", "tokenizer.json", "model.yaml"])
+def test_a_missing_file_is_exit_code_1_with_its_name(
+    files: ModelFiles, checkpoint: Path, texts_file: str, name: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (files.folder / name).unlink()
+    assert script.main(["tiny", "--checkpoint", str(checkpoint), "--texts", texts_file]) == 1
+    assert name in capsys.readouterr().err
+    assert files.report() == {}
+
+
+def test_a_missing_file_of_texts_is_exit_code_1_with_its_name(
+    files: ModelFiles, checkpoint: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert script.main(["tiny", "--checkpoint", str(checkpoint), "--texts", "no-such-file.txt"]) == 1
+    assert "no-such-file.txt" in capsys.readouterr().err
+
+
+def test_a_missing_checkpoint_is_exit_code_1_with_its_folder(
+    files: ModelFiles, texts_file: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert script.main(["tiny", "--texts", texts_file]) == 1
+    assert "build/tiny/checkpoint" in capsys.readouterr().err
+
+
+def test_a_missing_float_graph_is_exit_code_1_with_its_name(
+    files: ModelFiles, checkpoint: Path, texts_file: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    files.float_model.unlink()
+    assert script.main(["tiny", "--checkpoint", str(checkpoint), "--texts", texts_file]) == 1
+    assert "float.onnx" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("content", [b"", b"caf\xe9\n"])
+def test_a_file_of_texts_that_holds_none_or_is_not_utf8_is_exit_code_1_with_its_name(
+    files: ModelFiles, checkpoint: Path, tmp_path: Path, content: bytes, capsys: pytest.CaptureFixture[str]
+) -> None:
+    file = tmp_path / "wrong.txt"
+    file.write_bytes(content)
+    assert script.main(["tiny", "--checkpoint", str(checkpoint), "--texts", str(file)]) == 1
+    assert "wrong.txt" in capsys.readouterr().err

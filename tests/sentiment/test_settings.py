@@ -1,0 +1,75 @@
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+from pydantic import ValidationError
+
+from sentiment.cpus import available_cpus
+from sentiment.settings import Settings
+
+MODELS = Path(__file__).resolve().parents[2] / "models"
+LIMITS = [
+    "threads",
+    "max_batch_texts",
+    "max_batch_tokens",
+    "max_waiting_tokens",
+    "max_body_bytes",
+    "max_texts",
+    "max_characters",
+    "drain_seconds",
+]
+
+
+@pytest.fixture(autouse=True)
+def _no_settings_in_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in [name for name in os.environ if name.upper().startswith("SENTIMENT_")]:
+        monkeypatch.delenv(name)
+
+
+def test_by_default_the_model_of_the_project_is_served_on_every_core_it_may_use() -> None:
+    settings = Settings()
+    assert (MODELS / settings.model / "model.onnx").is_file()
+    assert settings.threads == available_cpus()
+
+
+def test_by_default_a_request_within_the_limits_fits_in_the_body_and_in_the_queue() -> None:
+    settings = Settings()
+    assert settings.max_batch_tokens >= 512  # the longest text that the default model reads
+    assert settings.max_waiting_tokens >= settings.max_batch_tokens * settings.threads
+    assert settings.max_body_bytes > 4 * settings.max_characters  # UTF-8 takes up to four bytes a character
+
+
+@pytest.mark.parametrize("name", LIMITS)
+def test_a_limit_is_taken_from_the_environment(monkeypatch: pytest.MonkeyPatch, name: str) -> None:
+    assert getattr(Settings(), name) != 7
+    monkeypatch.setenv(f"SENTIMENT_{name.upper()}", "7")
+    assert getattr(Settings(), name) == 7
+
+
+def test_the_model_is_taken_from_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SENTIMENT_MODEL", "another-model")
+    assert Settings().model == "another-model"
+
+
+def test_every_setting_but_the_model_is_a_limit_that_these_tests_know() -> None:
+    assert set(Settings.model_fields) == {"model", *LIMITS}
+
+
+@pytest.mark.parametrize("name", LIMITS)
+@pytest.mark.parametrize("value", ["0", "-1", "many", ""])
+def test_a_wrong_value_is_refused_by_the_name_of_its_setting(
+    monkeypatch: pytest.MonkeyPatch, name: str, value: str
+) -> None:
+    monkeypatch.setenv(f"SENTIMENT_{name.upper()}", value)
+    with pytest.raises(ValidationError) as refusal:
+        Settings()
+    assert [error["loc"] for error in refusal.value.errors()] == [(name,)]
+    assert name in str(refusal.value)
+
+
+def test_a_mistyped_variable_is_named_with_those_that_exist(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SENTIMENT_THREDS", "2")
+    with pytest.raises(ValidationError, match=r"SENTIMENT_THREDS: no such setting; there are .*SENTIMENT_THREADS"):
+        Settings()

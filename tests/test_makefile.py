@@ -1,0 +1,89 @@
+"""The README's commands, run as a newcomer runs them."""
+
+from __future__ import annotations
+
+import os
+import re
+import shlex
+import signal
+import subprocess
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import httpx
+import psutil
+import pytest
+
+from tests.server import ROOT, environment, free_port
+
+README = (ROOT / "README.md").read_text(encoding="utf-8")
+
+
+def make(*arguments: str, home: Path) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        ["make", *arguments], cwd=ROOT, env=environment(home), capture_output=True, text=True, timeout=170
+    )
+
+
+@pytest.fixture(scope="module")
+def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """The address of a service that `make serve` started, as a terminal would, and that Ctrl-C ends."""
+    port = free_port()
+    process = subprocess.Popen(
+        ["make", "serve", f"PORT={port}"],
+        cwd=ROOT,
+        env=environment(tmp_path_factory.mktemp("bentoml")),
+        start_new_session=True,
+    )
+    address = f"http://localhost:{port}"
+    deadline = time.monotonic() + 90
+    started: list[psutil.Process] = []
+    try:
+        while True:
+            assert process.poll() is None, "make serve ended"
+            assert time.monotonic() < deadline, "make serve was not ready within 90 s"
+            try:
+                if httpx.get(f"{address}/readyz", timeout=2).status_code == 200:
+                    break
+            except httpx.HTTPError:
+                time.sleep(0.2)
+        started = [psutil.Process(process.pid), *psutil.Process(process.pid).children(recursive=True)]
+        yield address
+    finally:
+        os.killpg(process.pid, signal.SIGINT)
+        process.wait(30)
+    _, alive = psutil.wait_procs(started, timeout=10)
+    assert alive == [], "Ctrl-C leaves a process behind"
+
+
+def test_the_readmes_curl_commands_answer_as_the_readme_says(served: str) -> None:
+    commands = re.findall(r"^curl .*?[^\\]$", README, flags=re.MULTILINE | re.DOTALL)
+    labels = []
+    for command in commands:
+        words = shlex.split(command.replace("\\\n", " "))
+        (url,) = [word for word in words if word.startswith("localhost:3000")]
+        body = words[words.index("-d") + 1]
+        answer = httpx.post(url.replace("localhost:3000", served), content=body.encode())
+        assert answer.status_code == 200
+        labels += [result["label"] for result in answer.json()["results"]]
+    assert labels == ["positive", "negative", "neutral"] * 2
+
+
+def test_help_lists_every_verb_that_the_readme_names(tmp_path: Path) -> None:
+    listed = set(re.findall(r"^make ([a-z-]+)", make("help", home=tmp_path).stdout, flags=re.MULTILINE))
+    named = set(re.findall(r"^make ([a-z-]+)|`make ([a-z-]+)", README, flags=re.MULTILINE))
+    verbs = {verb for pair in named for verb in pair if verb}
+    assert {"serve", "test", "bento"} <= verbs
+    assert verbs <= listed
+
+
+def test_the_bento_carries_the_pinned_model_and_serves_the_same_way(tmp_path: Path) -> None:
+    done = make("bento", home=tmp_path)
+    assert done.returncode == 0, done.stderr
+    (tag,) = (tmp_path / "models" / "sentiment-pl-en" / "latest").read_text().split()
+    (bento,) = [one for one in (tmp_path / "bentos" / "sentiment").iterdir() if one.is_dir()]
+    assert f"tag: sentiment-pl-en:{tag}" in (bento / "bento.yaml").read_text()
+    requirements = (bento / "env" / "python" / "requirements.txt").read_text()
+    assert "onnxruntime==" in requirements
+    assert not re.search(r"^(torch|transformers|optimum|pytest)\b", requirements, flags=re.MULTILINE)

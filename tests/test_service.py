@@ -1,0 +1,212 @@
+from __future__ import annotations
+
+import json
+import shutil
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import bentoml
+import httpx
+import psutil
+import pytest
+import yaml
+
+from tests.server import ROOT, Server, environment, free_port, save_model, serve
+
+SENTENCES = {
+    "Bardzo polecam ten hotel, było cudownie!": "positive",
+    "Jestem zachwycona tą książką.": "positive",
+    "Obsługa była niemiła i niekompetentna.": "negative",
+    "To był najgorszy film, jaki widziałem.": "negative",
+    "Zebranie odbędzie się w środę o 17.": "neutral",
+    "I absolutely love this phone!": "positive",
+    "Terrible product, a complete waste of money.": "negative",
+    "The store is open from Monday to Friday.": "neutral",
+}
+
+
+@pytest.fixture(scope="module")
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    home = tmp_path_factory.mktemp("bentoml")
+    save_model(home)
+    with serve(home) as running:
+        yield running
+
+
+def classify(server: Server, texts: list[str]) -> httpx.Response:
+    return httpx.post(f"{server.url}/classify", json={"texts": texts}, timeout=30)
+
+
+def test_it_reads_both_languages_and_answers_in_the_order_asked(server: Server) -> None:
+    answer = classify(server, list(SENTENCES))
+    assert answer.status_code == 200
+    assert [result["label"] for result in answer.json()["results"]] == list(SENTENCES.values())
+
+
+def test_an_answer_has_the_documented_shape(server: Server) -> None:
+    answer = classify(server, ["To działa!"]).json()
+    assert answer["model"].startswith("sentiment-pl-en:")
+    (result,) = answer["results"]
+    assert set(result) == {"label", "score", "scores", "tokens", "truncated"}
+    assert list(result["scores"]) == ["negative", "neutral", "positive"]
+    assert sum(result["scores"].values()) == pytest.approx(1, abs=1e-5)
+    assert result["score"] == max(result["scores"].values())
+    assert result["truncated"] is False
+
+
+def test_a_long_text_is_truncated_and_says_so(server: Server) -> None:
+    (result,) = classify(server, ["bardzo dobry film " * 400]).json()["results"]
+    assert (result["tokens"], result["truncated"], result["label"]) == (512, True, "positive")
+
+
+def test_texts_of_concurrent_requests_share_batches_and_keep_their_answers(server: Server) -> None:
+    texts = list(SENTENCES) * 20
+    alone = {text: classify(server, [text]).json()["results"][0] for text in SENTENCES}
+    with ThreadPoolExecutor(32) as pool:
+        answers = list(pool.map(lambda text: classify(server, [text]).json()["results"][0], texts))
+    for text, answer in zip(texts, answers, strict=True):
+        assert answer["label"] == alone[text]["label"]
+        assert answer["scores"] == pytest.approx(alone[text]["scores"], abs=1e-4)
+    metrics = dict(
+        line.rsplit(" ", 1) for line in httpx.get(f"{server.url}/metrics").text.splitlines() if line[0] != "#"
+    )
+    assert float(metrics["sentiment_batch_texts_count"]) < float(metrics["sentiment_texts_total"])
+
+
+@pytest.mark.parametrize(
+    ("body", "status", "where"),
+    [
+        (b"{}", 400, "texts"),
+        (b'{"texts": []}', 400, "texts"),
+        (b'{"texts": ["ok", 7]}', 400, "texts[1]"),
+        (b'{"texts": ["ok", "  "]}', 400, "texts[1]"),
+        (b'{"texts": "ok"}', 400, "texts"),
+        (b'{"texts": ["ok"], "lang": "pl"}', 400, "lang"),
+        (b"[1, 2]", 400, "body"),
+        (b'{"texts": ["secret-text"', 400, "body"),
+        (b'{"texts": ["\xff\xfe"]}', 400, "body"),
+        (json.dumps({"texts": ["a"] * 1001}).encode(), 413, "texts"),
+        (json.dumps({"texts": ["a" * 20_001]}).encode(), 413, "texts[0]"),
+        (b'{"texts": ["' + b"a" * 4_194_304 + b'"]}', 413, "body"),
+    ],
+)
+def test_bad_input_gets_a_clear_refusal(server: Server, body: bytes, status: int, where: str) -> None:
+    answer = httpx.post(f"{server.url}/classify", content=body, headers={"content-type": "application/json"})
+    assert answer.status_code == status
+    error = answer.json()["error"]
+    assert error["where"] == where
+    assert error["message"].startswith(where)
+
+
+def test_nothing_of_a_text_reaches_the_log(server: Server) -> None:
+    private = "prywatna-tajemnica"
+    for body in (
+        {"texts": [private]},
+        {"texts": [private, 1]},
+        {"texts": [[private]]},
+        {private: 1},
+        {"texts": private},
+    ):
+        httpx.post(f"{server.url}/classify", json=body)
+    httpx.post(f"{server.url}/classify", content=f'{{"texts": ["{private}"'.encode())
+    assert private not in server.log()
+
+
+def test_bentomls_own_client_is_answered(server: Server) -> None:
+    with bentoml.SyncHTTPClient(server.url) as client:
+        answer = client.classify(texts=["Świetnie!"])
+    assert answer["results"][0]["label"] == "positive"
+
+
+def test_the_openapi_page_describes_the_endpoint(server: Server) -> None:
+    schema = httpx.get(f"{server.url}/docs.json").json()
+    assert "/classify" in schema["paths"]
+
+
+def test_it_is_alive_and_ready(server: Server) -> None:
+    assert httpx.get(f"{server.url}/livez").status_code == 200
+    assert httpx.get(f"{server.url}/readyz").status_code == 200
+
+
+def test_metrics_have_no_label_that_a_caller_chooses(server: Server) -> None:
+    httpx.get(f"{server.url}/no/such/path")
+    httpx.post(f"{server.url}/classify", json={"texts": [1]})
+    metrics = httpx.get(f"{server.url}/metrics").text
+    assert "/no/such/path" not in metrics
+    assert 'sentiment_requests_total{outcome="invalid_request",protocol="native"}' in metrics
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_a_signal_ends_every_process_and_frees_the_port(tmp_path: Path, server: Server, number: signal.Signals) -> None:
+    shutil.copytree(server.home / "models", tmp_path / "models")
+    with serve(tmp_path) as stopping:
+        processes = stopping.processes()
+        assert stopping.stop(number) == 0
+        _, alive = psutil.wait_procs(processes, timeout=10)
+        assert alive == []
+        with pytest.raises(httpx.ConnectError):
+            httpx.get(stopping.url)
+
+
+def test_work_in_flight_is_answered_when_it_is_told_to_stop(tmp_path: Path, server: Server) -> None:
+    shutil.copytree(server.home / "models", tmp_path / "models")
+    with serve(tmp_path) as stopping, ThreadPoolExecutor(4) as pool:
+        # Long enough in the queue that the signal comes while it is there.
+        pending = [pool.submit(classify, stopping, ["dość długi tekst o niczym " * 20] * 100) for _ in range(4)]
+        while "sentiment_waiting_tokens{pid=" not in (text := httpx.get(f"{stopping.url}/metrics").text) and (
+            "sentiment_waiting_tokens 0.0" in text
+        ):
+            pass
+        assert stopping.stop() == 0
+        assert [len(answer.result().json()["results"]) for answer in pending] == [100] * 4
+
+
+def test_a_model_that_misreads_its_golden_texts_is_alive_but_not_ready(tmp_path: Path, server: Server) -> None:
+    shutil.copytree(server.home / "models", tmp_path / "models")
+    (spec,) = (tmp_path / "models").glob("sentiment-pl-en/*/files/model.yaml")
+    content = yaml.safe_load(spec.read_text(encoding="utf-8"))
+    content["golden"].append({"text": "What a wonderful day!", "label": "negative"})
+    place = len(content["golden"]) - 1
+    spec.write_text(yaml.safe_dump(content, allow_unicode=True), encoding="utf-8")
+    with serve(tmp_path, ready=False) as broken:
+        assert httpx.get(f"{broken.url}/readyz").status_code == 503
+        refusal = classify(broken, ["Dzień dobry"])
+        assert (refusal.status_code, refusal.json()["error"]["type"]) == (503, "not_ready")
+        assert f"golden[{place}] is positive, expected negative" in broken.log()
+
+
+def test_settings_come_from_the_environment(tmp_path: Path, server: Server) -> None:
+    shutil.copytree(server.home / "models", tmp_path / "models")
+    with serve(tmp_path, SENTIMENT_MAX_TEXTS="2", SENTIMENT_THREADS="1") as limited:
+        assert classify(limited, ["a", "b"]).status_code == 200
+        assert classify(limited, ["a", "b", "c"]).status_code == 413
+        assert "on 1 thread" in limited.log()
+
+
+def test_a_model_that_is_not_in_the_store_is_named(tmp_path: Path) -> None:
+    bentoml_command = Path(sys.executable).with_name("bentoml")
+    done = subprocess.run(
+        [bentoml_command, "serve", "service:Sentiment", "--port", str(free_port())],
+        cwd=ROOT,
+        env=environment(tmp_path, SENTIMENT_MODEL="no-such-model"),
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
+    assert done.returncode != 0
+    assert "no-such-model" in done.stderr + done.stdout
+
+
+def test_what_serves_imports_no_torch(server: Server) -> None:
+    script = (
+        "import sys, sentiment.protocols.native; "
+        "print([name for name in ('torch', 'transformers', 'optimum', 'onnx') if name in sys.modules])"
+    )
+    done = subprocess.run([sys.executable, "-c", script], cwd=ROOT, capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"
+    loaded = {Path(mapped.path).name for one in server.processes() for mapped in one.memory_maps()}
+    assert not [name for name in loaded if "torch" in name]
