@@ -5,6 +5,7 @@ bentoml serve service:Sentiment
 
 from __future__ import annotations
 
+import logging
 from pathlib import Path
 from typing import Any
 
@@ -33,6 +34,7 @@ class Sentiment:
 
     def __init__(self) -> None:
         """Load the model from the store and have it answer its golden texts."""
+        logging.getLogger("sentiment").setLevel(logging.INFO)
         folder = Path(self.model.path) / STORED_FOLDER
         self.application = Application.load(folder, str(self.model.tag), settings)
 

@@ -190,11 +190,14 @@ class Runner:
         started = time.perf_counter()
         try:
             rows = self._classifier.predict([text.encoding for text in batch])
+            self._observe(batch, started)
         except Exception:
             logger.exception("inference failed on a batch of %d texts", len(batch))
             self._deliver(batch, None)
-            return
-        self._deliver(batch, rows)
+        else:
+            self._deliver(batch, rows)
+
+    def _observe(self, batch: list[Text[_Request]], started: float) -> None:
         seconds = time.perf_counter() - started
         lengths = [len(text.encoding.ids) for text in batch]
         rate = sum(lengths) / seconds * len(self._workers)
