@@ -31,8 +31,8 @@ def data(tmp_path: Path, write_data: Callable[..., Path], words: list[str]) -> P
         f"{number}\t{labels[number % 3]}\t{words[number % len(words)]} {number}" for number in range(300)
     ).encode()
     lexicon = pickle.dumps({f"{word}{number}": labels[number % 3] for number, word in enumerate(words * 3)})
-    names = {f"{name}_GroundTruth.txt": rows for name in dataset.DOMAINS.values()}
-    return write_data(tmp_path / "data", names, {dataset.WORDS_FILE: lexicon, dataset.INFLECTED_FILE: lexicon})
+    ratings = dict.fromkeys(dataset.DOMAINS.values(), rows)
+    return write_data(tmp_path / "data", ratings, {dataset.WORDS_FILE: lexicon, dataset.INFLECTED_FILE: lexicon})
 
 
 @pytest.mark.parametrize(
