@@ -4,9 +4,8 @@
 
 The recipe, each part chosen on the validation part and on the Polish sentences (models/NAME/polish-dev.jsonl):
 
-- English texts with human ratings teach the task. A mean of 20 ratings near a class boundary is not a certain label, so
-  the target is the probability of each class if the mean had an error of RATING_ERROR: 0.5 is half neutral, half
-  positive.
+- English texts with human ratings teach the task. A mean rating near a class boundary is not a certain label, so the
+  target is the probability of each class if the mean had an error of RATING_ERROR: 0.5 is half neutral, half positive.
 - Polish has rated words only. One to four words of a class, joined as a list, make a weak example; new ones are drawn
   in every epoch. The sentences themselves the model reads thanks to the multilingual checkpoint that it starts from.
 - Lower layers learn slower (layer_decay), which keeps the two languages aligned. Longer or faster training reads

@@ -81,7 +81,7 @@ class Quantization(_Section):
     method: Literal["none", "static-int8"] = "static-int8"
     calibration_texts: int = Field(400, ge=1, description="Training texts from which activation scales are taken.")
     outlier_ratio: float = Field(3.0, gt=1.0, description="How far above the others a channel is kept in float.")
-    weight_bits: int = Field(8, ge=2, le=8)
+    weight_bits: int = Field(8, ge=2, le=8, description="Of the integer weights.")
 
 
 class Fidelity(_Section):

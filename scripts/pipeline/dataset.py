@@ -1,7 +1,7 @@
 """The data that the default model learns from: fetched from pinned packages, checked, read, and split.
 
 - English, human-rated: the four sets of Hutto and Gilbert (ICWSM 2014) in the source distribution of vaderSentiment
-  (MIT). Each text has the mean of at least 20 ratings from -4 to 4.
+  (MIT). Each text has the mean of 15 ratings or more, from -4 to 4.
 - Polish, human-rated words: the valence lexicon of polvader (MIT; ratings of the Nencki and Imbir norms), and the
   inflected forms of its words.
 
