@@ -15,7 +15,7 @@ import httpx
 import psutil
 import pytest
 
-from tests.server import ROOT, environment, free_port
+from tests.server import ROOT, environment, free_port, serve
 
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 
@@ -87,3 +87,6 @@ def test_the_bento_carries_the_pinned_model_and_serves_the_same_way(tmp_path: Pa
     requirements = (bento / "env" / "python" / "requirements.txt").read_text()
     assert "onnxruntime==" in requirements
     assert not re.search(r"^(torch|transformers|optimum|pytest)\b", requirements, flags=re.MULTILINE)
+    with serve(tmp_path, "sentiment:latest") as server:
+        answer = httpx.post(f"{server.url}/classify", json={"texts": ["Świetnie!"]}, timeout=30).json()
+    assert (answer["model"], answer["results"][0]["label"]) == (f"sentiment-pl-en:{tag}", "positive")
