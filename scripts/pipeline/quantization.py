@@ -10,12 +10,12 @@ What is done to every linear layer ``y = x W + b`` (``x``: tokens by channels, `
 2. **One fixed scale and zero point a tensor** for ``x`` (uint8), chosen on calibration texts for the least squared
    error of the layer's output. Fixed means that a text gets the same answer whatever else is in its batch; dynamic
    quantization takes its scale from the whole batch.
-   Uneven channels are smoothed first (SmoothQuant, Xiao and others 2022, arXiv:2211.10438): divided by a factor each,
-   which the rows of ``W`` are multiplied with.
+   Uneven channels are smoothed first (SmoothQuant, Xiao and others 2022, arXiv:2211.10438): multiplied by a factor
+   each, which the rows of ``W`` are divided by.
 3. **One scale an output channel** for ``W`` (int8, symmetric), rounded with GPTQ (Frantar and others 2022,
    arXiv:2210.17323), which lets the weights that are not yet rounded take up the error of those that are.
    CPUs without VNNI add the products of two neighbouring channels in 16 bits and saturate there (onnxruntime#5849), so
-   the codes of two neighbours never exceed PAIR_LIMIT together: every CPU answers the same.
+   the codes of two neighbours never exceed PAIR_LIMIT together, and no sum can reach that far.
 4. **The mean error** that remains on the calibration texts is taken out of ``b``.
 
 Embedding tables become int8 with one scale a row. The classification head (``Gemm`` nodes) stays in float.
