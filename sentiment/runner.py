@@ -29,6 +29,8 @@ logger = logging.getLogger(__name__)
 # Texts tokenized at once on the event loop; a longer request gives way to others in between.
 ENCODE_TEXTS = 32
 ENCODE_CHARACTERS = 10_000
+# How much texts of one batch may differ in length, where padding is hidden from the graph.
+SPREAD = 0.1
 # Weight of the newest batch in the moving average of tokens computed a second.
 RATE_WEIGHT = 0.05
 
@@ -60,10 +62,9 @@ class Runner:
         self._classifier = classifier
         self._metrics = metrics
         self._max_waiting_tokens = settings.max_waiting_tokens
-        self._limits = BatchLimits(
-            settings.max_batch_texts, settings.max_batch_tokens, spread=0.1 if classifier.pads else 0.0
-        )
-        self._queue: BatchQueue[_Request] = BatchQueue(self._limits)
+        spread = SPREAD if classifier.pads else 0.0
+        limits = BatchLimits(settings.max_batch_texts, settings.max_batch_tokens, spread)
+        self._queue: BatchQueue[_Request] = BatchQueue(limits)
         self._changed = threading.Condition()
         self._workers = [
             threading.Thread(target=self._work, name=f"runner-{number}", daemon=True)
