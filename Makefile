@@ -14,12 +14,21 @@ EXPORT_VENV := .venv-export/bin
 SYNC := $(UV) sync --frozen --inexact --quiet --python $(PYTHON)
 SYNC_EXPORT := UV_PROJECT_ENVIRONMENT=.venv-export $(SYNC)
 
+# The servers to compare with, three more environments: two of them want older versions than the others.
+BENCHMARK_VENV := .venv-benchmark/bin
+BENCHMARK_ENVIRONMENTS := .venv-benchmark/.synced .venv-benchmark-mlserver/.synced .venv-benchmark-triton/.synced
+# Triton starts Python from the shared library, which not every Python has: the first python3.11 on PATH that does.
+FIND_SHARED_PYTHON = for one in $(PYTHON) $$(which -a python3.11); do \
+	"$$one" -c 'import os, sysconfig as s; v = s.get_config_vars(); \
+	raise SystemExit(not os.path.exists(os.path.join(v["LIBDIR"], v["INSTSONAME"])))' 2>/dev/null \
+	&& echo "$$one" && break; done
+
 # Nothing is sent anywhere while serving, building or testing.
 export BENTOML_DO_NOT_TRACK := True
 export HF_HUB_DISABLE_TELEMETRY := 1
 
 .DEFAULT_GOAL := help
-.PHONY: help serve test test-export lint format audit bento train export verify evaluate save clean
+.PHONY: help serve test test-export lint format audit bento train export verify evaluate save benchmark promises tune clean
 
 help: ## List the verbs
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -52,7 +61,7 @@ format: .venv/.integration ## Put the code into its format
 
 audit: .venv/.integration ## Look the dependencies up in the vulnerability database
 	@mkdir -p build
-	@$(UV) export --frozen --quiet --all-groups --no-emit-project --output-file build/audit.txt
+	@$(UV) export --frozen --quiet --group inference --group export --group train --group integration --no-emit-project --output-file build/audit.txt
 	$(VENV)/pip-audit --strict --disable-pip --require-hashes --requirement build/audit.txt
 
 train: .venv-export/.synced ## Fine-tune BASE (a Hugging Face id or folder) into build/MODEL/checkpoint
@@ -67,8 +76,17 @@ verify: .venv-export/.synced ## Compare the exported MODEL with PyTorch
 evaluate: .venv-export/.synced ## Measure the quality of MODEL and fill in its card
 	$(EXPORT_VENV)/python -m scripts.evaluate $(MODEL)
 
+benchmark: .venv/.inference $(BENCHMARK_ENVIRONMENTS) ## Compare with other servers; QUICK=1 for two minutes, ONLY="NAME …" for some
+	@$(BENCHMARK_VENV)/python -m benchmarks.compare $(if $(QUICK),--quick) $(if $(SECONDS),--seconds $(SECONDS)) $(if $(ONLY),--only $(ONLY))
+
+promises: .venv/.inference .venv-benchmark/.synced ## Measure exactness, fairness, two cores, overload and a long run; ONLY="NAME …" for some
+	@$(BENCHMARK_VENV)/python -m benchmarks.promises $(if $(ONLY),--only $(ONLY))
+
+tune: .venv/.inference .venv-benchmark/.synced ## Find the settings for this machine; P99=50 for a latency in milliseconds
+	@$(BENCHMARK_VENV)/python -m benchmarks.tune $(if $(P99),--p99-ms $(P99))
+
 clean: ## Remove what was built and installed here; the model store stays
-	rm -rf .uv .venv .venv-export build .hypothesis .mypy_cache .pytest_cache .ruff_cache
+	rm -rf .uv .venv .venv-export .venv-benchmark* build .hypothesis .mypy_cache .pytest_cache .ruff_cache
 
 .uv/bin/uv:
 	@$(PYTHON) -m pip install --quiet --disable-pip-version-check --target .uv uv==$(UV_VERSION)
@@ -84,3 +102,16 @@ clean: ## Remove what was built and installed here; the model store stays
 .venv-export/.synced: uv.lock pyproject.toml | $(filter .uv/bin/uv,$(UV))
 	@$(SYNC_EXPORT) --group inference --group export --group train --group integration
 	@touch $@
+
+.venv-benchmark/.synced: uv.lock pyproject.toml | $(filter .uv/bin/uv,$(UV))
+	@UV_PROJECT_ENVIRONMENT=.venv-benchmark $(SYNC) --group inference --group export --group train --group integration --group benchmark
+	@touch $@
+
+.venv-benchmark-mlserver/.synced: uv.lock pyproject.toml | $(filter .uv/bin/uv,$(UV))
+	@UV_PROJECT_ENVIRONMENT=.venv-benchmark-mlserver $(SYNC) --no-install-project --group benchmark-mlserver
+	@touch $@
+
+# With no such Python nothing is made here, and the comparison says why there is no Triton in it.
+.venv-benchmark-triton/.synced: uv.lock pyproject.toml | $(filter .uv/bin/uv,$(UV))
+	@python=$$($(FIND_SHARED_PYTHON)); test -z "$$python" || { UV_PROJECT_ENVIRONMENT=.venv-benchmark-triton \
+		$(UV) sync --frozen --inexact --quiet --python "$$python" --no-install-project --group benchmark-triton && touch $@; }

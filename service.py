@@ -13,7 +13,8 @@ import bentoml
 from bentoml.models import BentoModel
 
 from sentiment.application import Application
-from sentiment.protocols.native import ClassifyResponse, NativeProtocol, response
+from sentiment.protocols.http import HttpProtocols
+from sentiment.protocols.native import NATIVE, ClassifyResponse, response
 from sentiment.settings import Settings
 from sentiment.spec import STORED_FOLDER
 
@@ -55,7 +56,8 @@ class Sentiment:
     @bentoml.api(route="/classify")
     async def classify(self, texts: list[str]) -> ClassifyResponse:
         """Classify texts, each as negative, neutral or positive, in the order given."""
-        answer = response(self.application, await self.application.classify(texts))
+        classified = await self.application.classify(texts)
+        answer = response(self.application, classified.predictions)
         return ClassifyResponse.model_validate(answer)
 
 
@@ -66,4 +68,6 @@ def _application() -> Application:
 
 
 # The decorator has made a bentoml.Service of the class, which a type checker does not see.
-Sentiment.add_asgi_middleware(NativeProtocol, application=_application)  # type: ignore[attr-defined]
+Sentiment.add_asgi_middleware(  # type: ignore[attr-defined]
+    HttpProtocols, application=_application, protocols=[NATIVE]
+)

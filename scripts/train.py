@@ -6,12 +6,14 @@ The recipe, each part chosen on the validation part and on the Polish sentences 
 
 - English texts with human ratings teach the task. A mean rating near a class boundary is not a certain label, so the
   target is the probability of each class if the mean had an error of RATING_ERROR: 0.5 is half neutral, half positive.
-- Polish has rated words only. One to four words of a class, joined as a list, make a weak example; new ones are drawn
-  in every epoch. The sentences themselves the model reads thanks to the multilingual checkpoint that it starts from.
+- Polish has rated words only. Lists of them, and phrases of an adjective and a noun, make weak examples
+  (scripts/pipeline/polish.py); new ones are drawn in every epoch. Whole sentences the model reads thanks to the
+  multilingual checkpoint that it starts from.
 - Lower layers learn slower (layer_decay), which keeps the two languages aligned. Longer or faster training reads
   English a little better and Polish worse.
 - Several runs start from the same head and see the data in another order; the mean of their weights is the model
-  (model soups, Wortsman and others 2022, arXiv:2203.05482), which then learns for one more epoch at a low rate.
+  (model soups, Wortsman and others 2022, arXiv:2203.05482). It then learns on at a low rate, half from the ratings and
+  half from what the runs say together (Hinton and others 2015, arXiv:1503.02531): they err in different places.
 - On the validation part, a constant is added to the negative and the positive logit for the best macro-F1, since the
   rare neutral class counts as much as the others, and then all are divided by a temperature, so that a probability of
   0.8 is right in about 80 of 100 cases. Both become part of the classifier's weights.
@@ -50,8 +52,9 @@ from tqdm import tqdm
 from transformers import AutoModelForSequenceClassification, AutoTokenizer, get_linear_schedule_with_warmup
 
 from scripts.pipeline import dataset
-from scripts.pipeline.dataset import MEANINGS, THRESHOLD, RatedText, label_of, part_of
+from scripts.pipeline.dataset import MEANINGS, THRESHOLD, RatedText
 from scripts.pipeline.files import ROOT, ModelFiles, ScriptError, parser, versions
+from scripts.pipeline.polish import PolishExamples
 from sentiment.spec import SpecError
 
 RATING_ERROR = 0.3
@@ -65,7 +68,8 @@ CHUNK = 32
 HEAD_SEED = 0
 BIAS_CANDIDATES = np.arange(-0.6, 0.61, 0.1)
 
-Example = tuple[str, tuple[float, float, float]]
+# A text, and the probabilities of negative, neutral and positive that the model is to give.
+Example = tuple[str, Sequence[float]]
 
 
 @dataclass(frozen=True)
@@ -77,49 +81,19 @@ class Recipe:
     layer_decay: float = 0.85
     head_learning_rate: float = 5e-4
     batch: int = 32
-    polish_examples: int = 6000
+    polish_examples: int = 8000
 
 
-FINAL = Recipe(epochs=1, learning_rate=3e-5, head_learning_rate=1e-4)
+FINAL = Recipe(epochs=2, learning_rate=5e-5, head_learning_rate=1e-4)
+# How much the model that is finished learns from the runs, and not from the ratings.
+TEACHERS_SHARE = 0.5
 
 
-def soft_label(rating: float) -> tuple[float, float, float]:
+def soft_label(rating: float) -> Sequence[float]:
     """Probabilities of negative, neutral and positive if ``rating`` is a mean with the error RATING_ERROR."""
     error = NormalDist(rating, RATING_ERROR)
     negative, positive = error.cdf(-THRESHOLD), 1.0 - error.cdf(THRESHOLD)
     return negative, 1.0 - negative - positive, positive
-
-
-class PolishExamples:
-    """Draws weak Polish examples: one to four rated words, or inflected forms, of one class. Held-out words never."""
-
-    def __init__(self, folder: Path) -> None:
-        self._words = {label: [] for label in MEANINGS}  # type: dict[str, list[list[tuple[str, float]]]]
-        for inflected in (False, True):
-            words = dataset.polish_words(folder, inflected=inflected)
-            for label in MEANINGS:
-                # An inflected form with the prefix "nie" may carry the rating of the word without it.
-                kept = [
-                    (word, rating)
-                    for word, rating in words.items()
-                    if label_of(rating) == label
-                    and part_of(word) == "train"
-                    and not (inflected and word.startswith("nie"))
-                ]
-                self._words[label].append(kept)
-
-    def draw(self, count: int) -> list[Example]:
-        """``count`` examples, a third of them of each class."""
-        return [self._one(MEANINGS[place % len(MEANINGS)]) for place in range(count)]
-
-    def _one(self, label: str) -> Example:
-        chosen = random.sample(random.choice(self._words[label]), random.randint(1, 4))
-        text = random.choice((" ", ", ", " ")).join(word for word, _ in chosen)
-        if random.random() < 0.5:
-            text = text[0].upper() + text[1:]
-        if random.random() < 0.5:
-            text += random.choice((".", "!", "...", "!!"))
-        return text, soft_label(float(np.mean([rating for _, rating in chosen])))
 
 
 def batches(tokenizer: Any, examples: Sequence[Example], size: int) -> Iterator[tuple[Any, torch.Tensor]]:
@@ -153,16 +127,16 @@ def parameter_groups(model: Any, recipe: Recipe) -> list[dict[str, Any]]:
     return groups
 
 
-def fine_tune(model: Any, tokenizer: Any, texts: list[RatedText], polish: PolishExamples, recipe: Recipe) -> None:
-    """Train ``model`` in place."""
-    english = [(row.text, soft_label(row.rating)) for row in texts]
+def fine_tune(model: Any, tokenizer: Any, english: list[Example], polish: PolishExamples, recipe: Recipe) -> None:
+    """Train ``model`` in place, on ``english`` and on Polish examples drawn anew in every epoch."""
     steps = recipe.epochs * math.ceil((len(english) + recipe.polish_examples) / recipe.batch)
     optimizer = torch.optim.AdamW(parameter_groups(model, recipe))
     schedule = get_linear_schedule_with_warmup(optimizer, int(WARMUP * steps), steps)
     model.train()
     with tqdm(total=steps, desc="train", unit="batch") as bar:
         for _ in range(recipe.epochs):
-            for inputs, target in batches(tokenizer, english + polish.draw(recipe.polish_examples), recipe.batch):
+            weak = [(text, soft_label(rating)) for text, rating in polish.draw(recipe.polish_examples)]
+            for inputs, target in batches(tokenizer, english + weak, recipe.batch):
                 # bfloat16 is twice as fast as float32 on CPUs that have it.
                 with torch.autocast("cpu", dtype=torch.bfloat16):
                     logits = model(**inputs).logits
@@ -187,8 +161,26 @@ def logits_of(model: Any, tokenizer: Any, texts: Sequence[str], size: int = 32) 
         inputs = tokenizer(
             [texts[place] for place in places], truncation=True, max_length=512, padding=True, return_tensors="pt"
         )
-        logits[places] = model(**inputs).logits
+        logits[places] = model(**inputs).logits.float()
     return logits
+
+
+def rated(texts: Sequence[RatedText]) -> list[Example]:
+    """Texts with the probabilities of their classes by their rating."""
+    return [(row.text, soft_label(row.rating)) for row in texts]
+
+
+def taught(examples: Sequence[Example], runs: Sequence[Path], labels: list[str]) -> list[Example]:
+    """The examples with targets of which ``TEACHERS_SHARE`` is the mean probability that the runs give."""
+    texts = [text for text, _ in examples]
+    teachers = torch.zeros(len(texts), len(labels))
+    for run in runs:
+        tokenizer, model = load(run, labels)
+        with torch.autocast("cpu", dtype=torch.bfloat16):
+            teachers += logits_of(model, tokenizer, texts).softmax(dim=-1) / len(runs)
+    own = torch.tensor([target for _, target in examples])
+    targets = (TEACHERS_SHARE * teachers + (1 - TEACHERS_SHARE) * own).tolist()
+    return list(zip(texts, targets, strict=True))
 
 
 def fit_bias(logits: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
@@ -231,7 +223,8 @@ def train_run(base: str, labels: list[str], data: Path, recipe: Recipe, seed: in
     tokenizer, model = load(base, labels)
     random.seed(seed)
     torch.manual_seed(seed)
-    fine_tune(model, tokenizer, dataset.select(dataset.english(data), "train"), PolishExamples(data), recipe)
+    english = rated(dataset.select(dataset.english(data), "train"))
+    fine_tune(model, tokenizer, english, PolishExamples.of(data), recipe)
     model.save_pretrained(output)
     tokenizer.save_pretrained(output)
     minutes = round((time.perf_counter() - started) / 60, 1)
@@ -248,12 +241,13 @@ def average(runs: Sequence[Path], labels: list[str]) -> tuple[Any, Any]:
 
 
 def finish(runs: Sequence[Path], labels: list[str], data: Path, output: Path) -> None:
-    """Average ``runs``, train on, fold in bias and temperature, and save all into ``output`` with ``recipe.json``."""
+    """Average ``runs``, train on with them as teachers, fold in bias and temperature, and save all into ``output``."""
     tokenizer, model = average(runs, labels)
     rows = dataset.english(data)
     random.seed(HEAD_SEED)
     torch.manual_seed(HEAD_SEED)
-    fine_tune(model, tokenizer, dataset.select(rows, "train"), PolishExamples(data), FINAL)
+    english = taught(rated(dataset.select(rows, "train")), runs, labels)
+    fine_tune(model, tokenizer, english, PolishExamples.of(data), FINAL)
     validation = dataset.select(rows, "validation")
     truth = torch.tensor([MEANINGS.index(row.label) for row in validation])
     logits = logits_of(model, tokenizer, [row.text for row in validation])

@@ -3,23 +3,32 @@
 Padding is what batching costs on a CPU: texts of mixed length padded to the longest are slower than no batch at all.
 So the queue keeps waiting texts by length, and a batch is the text whose turn it is with others of about its length.
 
-Whose turn it is follows start-time fair queueing (Goyal, Vin and Cheng 1996): a text's turn is the virtual time at
-which its request arrived plus the tokens of the texts before it in the same request, and virtual time moves to the
-turn of each text taken. A request of one text that arrives beside a request of a thousand is therefore next, not last.
+Whose turn it is follows self-clocked fair queueing (Golestani, INFOCOM 1994). Every request has a virtual time at which
+its next text would be finished if all waiting requests shared the machine; the earliest is next and moves on by the
+tokens computed for it. A request that arrives starts a little after the one being served. So a request of one text
+beside a request of a thousand is next, not last; requests of one text are served in the order they came; and a request
+of a thousand beside an endless stream of them still gets its share. Texts that fill up another's batch are not charged:
+they take no one's turn.
 
-Nothing here knows of threads, clocks or models; :mod:`sentiment.runner` does.
+Nothing here knows of threads, models or the time of day; :mod:`sentiment.runner` does.
 """
 
 from __future__ import annotations
 
 import heapq
+from collections import OrderedDict
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from math import inf
 from typing import Generic, TypeVar
 
 from sentiment.classifier import Encoding
 
 W = TypeVar("W", bound="Work")
+
+# Tokens that every request is charged as it arrives, about those of one text: none, and a stream of new requests would
+# keep an older one waiting for ever; its real length, and shorter ones would overtake it.
+QUANTUM = 32
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,21 +47,29 @@ class BatchLimits:
 
 @dataclass(slots=True, eq=False)
 class Work:
-    """The texts of one request. ``waiting_tokens`` are still in the queue; ``cancelled`` work is passed over there."""
+    """The texts of one request: ``deadline`` is the time from which on none of them is to be computed any more.
+
+    ``waiting_tokens`` are those of the texts still in the queue, 0 before and after.
+    """
 
     encodings: Sequence[Encoding]
-    cancelled: bool = field(default=False, init=False)
+    deadline: float = field(default=inf, kw_only=True)
     waiting_tokens: int = field(default=0, init=False)
+    _waiting: OrderedDict[int, None] = field(default_factory=OrderedDict, init=False)
+    _turn: int = field(default=0, init=False)
+
+    @property
+    def waiting_texts(self) -> int:
+        """How many of its texts are still in the queue."""
+        return len(self._waiting)
 
 
-@dataclass(frozen=True, slots=True, order=True)
+@dataclass(frozen=True, slots=True)
 class Text(Generic[W]):
-    """One waiting text: its turn, the order of arrival that decides between equal turns, and whose it is."""
+    """One text of a request: whose it is, and its place there."""
 
-    turn: int
-    arrival: int
-    work: W = field(compare=False)
-    place: int = field(compare=False)
+    work: W
+    place: int
 
     @property
     def encoding(self) -> Encoding:
@@ -61,85 +78,109 @@ class Text(Generic[W]):
 
 
 class BatchQueue(Generic[W]):
-    """Waiting texts, by length. :meth:`add` the texts of a request, :meth:`take` the next batch."""
+    """Waiting texts. :meth:`add` the texts of a request, :meth:`take` the next batch, :meth:`cancel` a request.
+
+    Attributes:
+        tokens: tokens of all waiting texts.
+        tokens_ahead: how many of them are likely computed before a request that arrives now gets its first turn:
+            of each request at most one batch, since then it is another's turn.
+    """
 
     def __init__(self, limits: BatchLimits) -> None:
         self._limits = limits
-        self._waiting: dict[int, list[Text[W]]] = {}
+        self._by_length: dict[int, OrderedDict[Text[W], None]] = {}
+        self._turns: list[tuple[int, int, W]] = []
         self._virtual_time = 0
         self._arrivals = 0
         self.tokens = 0
-        """Tokens of the waiting texts, cancelled ones not counted."""
+        self.tokens_ahead = 0
 
     def __bool__(self) -> bool:
-        return bool(self._waiting)
+        return bool(self._by_length)
 
     def add(self, work: W) -> None:
         """Put every text of ``work`` into the queue."""
-        turn = self._virtual_time
+        if not work.encodings:
+            return
         for place, encoding in enumerate(work.encodings):
-            length = len(encoding.ids)
-            heapq.heappush(self._waiting.setdefault(length, []), Text(turn, self._arrivals, work, place))
-            self._arrivals += 1
-            turn += length
-        work.waiting_tokens = turn - self._virtual_time
-        self.tokens += work.waiting_tokens
+            self._by_length.setdefault(len(encoding.ids), OrderedDict())[Text(work, place)] = None
+            work._waiting[place] = None
+        self._count(work, sum(len(encoding.ids) for encoding in work.encodings))
+        work._turn = self._virtual_time + QUANTUM
+        self._push(work)
 
     def cancel(self, work: W) -> None:
-        """Have the waiting texts of ``work`` passed over; they count as waiting no more. Cancel it once at most."""
-        if work.cancelled:
-            return
-        work.cancelled = True
-        self.tokens -= work.waiting_tokens
-        work.waiting_tokens = 0
+        """Remove the texts of ``work`` that are still waiting, if there are any."""
+        for place in list(work._waiting):
+            self._remove(Text(work, place))
+        if not self:
+            self._turns.clear()
 
-    def take(self) -> list[Text[W]]:
+    def take(self, now: float) -> list[Text[W]]:
         """Remove and return the next batch, the text whose turn it is first; empty if nothing waits.
 
-        Texts of cancelled work are removed on the way and not returned.
+        Texts of work whose deadline is not after ``now`` are removed on the way and not returned.
         """
-        first = self._pop_first()
-        if first is None:
+        work = self._whose_turn(now)
+        if work is None:
             return []
-        batch, length = [first], len(first.encoding.ids)
-        longest = length
+        first = Text(work, next(iter(work._waiting)))
+        batch = [first]
+        self._remove(first)
+        length = longest = len(first.encoding.ids)
         for candidate in self._near(length):
-            widest = max(longest, candidate)
-            room = min(self._limits.texts, self._limits.tokens // max(widest, 1))
-            while len(batch) < room and (text := self._pop(candidate)) is not None:
+            longest_then = max(longest, candidate)
+            room = min(self._limits.texts, self._limits.tokens // max(longest_then, 1))
+            while len(batch) < room and (text := self._oldest(candidate, now)) is not None:
                 batch.append(text)
-                longest = widest
+                self._remove(text)
+                longest = longest_then
+        self._virtual_time = max(self._virtual_time, work._turn)
+        work._turn += sum(len(text.encoding.ids) for text in batch if text.work is work)
+        if work._waiting:
+            self._push(work)
         return batch
+
+    def _whose_turn(self, now: float) -> W | None:
+        while self._turns:
+            _, _, work = heapq.heappop(self._turns)
+            if work.deadline <= now:
+                self.cancel(work)
+            if work._waiting:
+                return work
+        return None
+
+    def _push(self, work: W) -> None:
+        # The number decides between equal turns: who waits for longer.
+        heapq.heappush(self._turns, (work._turn, self._arrivals, work))
+        self._arrivals += 1
 
     def _near(self, length: int) -> list[int]:
         """Waiting lengths that may share a batch with ``length``, nearest first."""
         spread = int(length * self._limits.spread)
-        return sorted((n for n in self._waiting if abs(n - length) <= spread), key=lambda n: abs(n - length))
+        near = [other for other in self._by_length if abs(other - length) <= spread]
+        return sorted(near, key=lambda other: abs(other - length))
 
-    def _pop_first(self) -> Text[W] | None:
-        while self._waiting:
-            length = min(self._waiting, key=lambda n: self._waiting[n][0])
-            # One at a time: behind a cancelled text of this length, the turn may be another length's.
-            text = self._remove(length)
-            if not text.work.cancelled:
-                self._virtual_time = max(self._virtual_time, text.turn)
+    def _oldest(self, length: int, now: float) -> Text[W] | None:
+        """The text of this length that has waited for longest and may still be computed."""
+        while (texts := self._by_length.get(length)) is not None:
+            text = next(iter(texts))
+            if text.work.deadline > now:
                 return text
+            self.cancel(text.work)
         return None
 
-    def _pop(self, length: int) -> Text[W] | None:
-        """Remove the text of this length whose turn comes first, passing over cancelled work; ``None`` if none is."""
-        while length in self._waiting:
-            text = self._remove(length)
-            if not text.work.cancelled:
-                return text
-        return None
-
-    def _remove(self, length: int) -> Text[W]:
-        texts = self._waiting[length]
-        text = heapq.heappop(texts)
+    def _remove(self, text: Text[W]) -> None:
+        length = len(text.encoding.ids)
+        del text.work._waiting[text.place]
+        texts = self._by_length[length]
+        del texts[text]
         if not texts:
-            del self._waiting[length]
-        if not text.work.cancelled:
-            text.work.waiting_tokens -= length
-            self.tokens -= length
-        return text
+            del self._by_length[length]
+        self._count(text.work, -length)
+
+    def _count(self, work: W, tokens: int) -> None:
+        before = min(work.waiting_tokens, self._limits.tokens)
+        work.waiting_tokens += tokens
+        self.tokens += tokens
+        self.tokens_ahead += min(work.waiting_tokens, self._limits.tokens) - before

@@ -63,11 +63,34 @@ class BodyTooLarge(SentimentError):
     status = 413
 
 
+class UnknownModel(SentimentError):
+    """Another model, or another version of it, is asked for than the one that is served; or no such path exists."""
+
+    type = "unknown_model"
+    status = 404
+
+
+class Unauthorized(SentimentError):
+    """API keys are set, and the request carries none of them."""
+
+    type = "unauthorized"
+    status = 401
+
+
 class Overloaded(SentimentError):
-    """More tokens are waiting than ``SENTIMENT_MAX_WAITING_TOKENS``; ``retry_after`` says when to come back."""
+    """The queue is longer than ``SENTIMENT_MAX_QUEUE_SECONDS``, or more tokens wait than
+    ``SENTIMENT_MAX_WAITING_TOKENS``; ``retry_after`` says when to come back.
+    """
 
     type = "overloaded"
     status = 429
+
+
+class DeadlineExceeded(SentimentError):
+    """The request was not answered within ``SENTIMENT_REQUEST_SECONDS``; what of it was still waiting is dropped."""
+
+    type = "deadline_exceeded"
+    status = 504
 
 
 class NotReady(SentimentError):

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
+from typing import Literal
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
 from prometheus_client.multiprocess import MultiProcessCollector
@@ -24,6 +25,12 @@ class RunnerMetrics:
         )
         self._texts = Counter("sentiment_texts_total", "Texts computed.", registry=registry)
         self._tokens = Counter("sentiment_tokens_total", "Tokens computed, without padding.", registry=registry)
+        self._dropped = Counter(
+            "sentiment_dropped_texts_total",
+            "Texts accepted and not computed: the client had gone (cancelled), or their time was up (deadline).",
+            ["reason"],
+            registry=registry,
+        )
         self._padding = Counter("sentiment_padding_tokens_total", "Padding tokens computed.", registry=registry)
         self._batch_texts = Histogram("sentiment_batch_texts", "Texts a batch.", registry=registry, buckets=BATCH_TEXTS)
         self._queue_seconds = Histogram(
@@ -35,6 +42,10 @@ class RunnerMetrics:
         self._inference_seconds = Histogram(
             "sentiment_inference_seconds", "Computation of a batch.", registry=registry, buckets=SECONDS
         )
+
+    def dropped(self, reason: Literal["cancelled", "deadline"], texts: int) -> None:
+        """Count texts that were accepted and will not be computed."""
+        self._dropped.labels(reason).inc(texts)
 
     def observe_batch(self, lengths: Sequence[int], seconds: float, waited: Sequence[float]) -> None:
         """Count one batch: tokens of each text, seconds of computation, seconds each text waited for it."""

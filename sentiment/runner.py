@@ -14,13 +14,15 @@ import threading
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from math import inf
 
 import numpy as np
 import numpy.typing as npt
 
+from sentiment.admission import Admission
 from sentiment.batching import BatchLimits, BatchQueue, Text, Work
 from sentiment.classifier import Classifier, Encoding
-from sentiment.errors import Internal, Overloaded, ShuttingDown
+from sentiment.errors import DeadlineExceeded, Internal, ShuttingDown
 from sentiment.metrics import RunnerMetrics
 from sentiment.settings import Settings
 
@@ -31,8 +33,6 @@ ENCODE_TEXTS = 32
 ENCODE_CHARACTERS = 10_000
 # How much texts of one batch may differ in length, where padding is hidden from the graph.
 SPREAD = 0.1
-# Weight of the newest batch in the moving average of tokens computed a second.
-RATE_WEIGHT = 0.05
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,6 +44,24 @@ class Prediction:
     truncated: bool
 
 
+@dataclass(frozen=True, slots=True)
+class Classified:
+    """The answers to a request, in the order asked, and the seconds it took.
+
+    The queue ends, and inference begins, when the first of its texts is computed.
+    """
+
+    predictions: list[Prediction]
+    tokenization_seconds: float
+    queue_seconds: float
+    inference_seconds: float
+
+    @property
+    def tokens(self) -> int:
+        """Tokens of all its texts."""
+        return sum(prediction.tokens for prediction in self.predictions)
+
+
 @dataclass(slots=True, eq=False)
 class _Request(Work):
     """Work whose results somebody on ``loop`` waits for."""
@@ -53,6 +71,7 @@ class _Request(Work):
     arrived: float = field(kw_only=True)
     rows: npt.NDArray[np.float32] = field(kw_only=True)
     missing: int = field(kw_only=True)
+    started: float = field(default=inf, init=False)
 
 
 class Runner:
@@ -61,10 +80,11 @@ class Runner:
     def __init__(self, classifier: Classifier, settings: Settings, metrics: RunnerMetrics) -> None:
         self._classifier = classifier
         self._metrics = metrics
-        self._max_waiting_tokens = settings.max_waiting_tokens
+        self._admission = Admission(settings.max_queue_seconds, settings.max_waiting_tokens, settings.threads)
         spread = SPREAD if classifier.pads else 0.0
-        limits = BatchLimits(settings.max_batch_texts, settings.max_batch_tokens, spread)
-        self._queue: BatchQueue[_Request] = BatchQueue(limits)
+        self._limits = BatchLimits(settings.max_batch_texts, settings.max_batch_tokens, spread)
+        self._batch_wait_seconds = settings.batch_wait_seconds
+        self._queue: BatchQueue[_Request] = BatchQueue(self._limits)
         self._changed = threading.Condition()
         self._workers = [
             threading.Thread(target=self._work, name=f"runner-{number}", daemon=True)
@@ -72,37 +92,60 @@ class Runner:
         ]
         self._stopping = False
         self._unanswered: set[_Request] = set()
-        self._tokens_per_second = 0.0
 
     def start(self) -> None:
         """Start the worker threads."""
         for worker in self._workers:
             worker.start()
 
-    async def classify(self, texts: Sequence[str]) -> list[Prediction]:
+    async def classify(self, texts: Sequence[str], seconds: float) -> Classified:
         """Probabilities for each text, in the order given; the same for a text whatever else is computed.
 
         Cancelling the call drops the texts that are not yet being computed.
 
+        Args:
+            texts: what to classify.
+            seconds: how long the answer is waited for; what is not yet being computed then never is.
+
         Raises:
-            Overloaded: if the texts do not fit in the queue; nothing of the request is computed then.
+            Overloaded: if the queue is too long; nothing of the request is computed then.
+            DeadlineExceeded: if there is no answer after ``seconds``.
             ShuttingDown: once :meth:`close` was called.
             Internal: if the model failed; the log has why.
         """
         if not texts:
-            return []
+            return Classified([], 0.0, 0.0, 0.0)
+        asked = time.perf_counter()
+        # Tokens cost time too, and what a refusal costs is taken from those that are answered.
+        self.refuse_when_full()
         encodings = await self._encode(texts)
-        request = self._admit(encodings)
+        request = self._admit(encodings, time.monotonic() + seconds)
+        late = DeadlineExceeded(f"there was no answer within {seconds:g} s; the service is busy")
+        timer = request.loop.call_later(seconds, _finish, request, late)
         try:
             await request.done
+        except asyncio.CancelledError:
+            self._metrics.dropped("cancelled", request.waiting_texts)
+            raise
+        except DeadlineExceeded:
+            self._metrics.dropped("deadline", request.waiting_texts)
+            raise
         finally:
+            timer.cancel()
             with self._changed:
                 self._queue.cancel(request)
+                self._metrics.waiting_tokens.set(self._queue.tokens)
             self._unanswered.discard(request)
-        return [
+        predictions = [
             Prediction(row, len(encoding.ids), encoding.truncated)
             for encoding, row in zip(encodings, request.rows.tolist(), strict=True)
         ]
+        return Classified(
+            predictions,
+            tokenization_seconds=request.arrived - asked,
+            queue_seconds=request.started - request.arrived,
+            inference_seconds=time.perf_counter() - request.started,
+        )
 
     async def close(self, seconds: float) -> bool:
         """Take no new work, answer what was accepted, and end the workers.
@@ -145,41 +188,42 @@ class Runner:
             characters += len(text)
         return encodings + self._classifier.encode(chunk)
 
-    def _admit(self, encodings: list[Encoding]) -> _Request:
+    def refuse_when_full(self, tokens: int = 0) -> None:
+        """Raise what :meth:`classify` would for a request of so many tokens, and do nothing else.
+
+        Raises:
+            Overloaded, ShuttingDown: see :meth:`classify`.
+        """
+        if self._stopping:
+            raise ShuttingDown("the service is stopping and takes no new work")
+        self._admission.check(tokens, waiting=self._queue.tokens, ahead=self._queue.tokens_ahead)
+
+    def _admit(self, encodings: list[Encoding], deadline: float) -> _Request:
         loop = asyncio.get_running_loop()
         request = _Request(
             encodings,
+            deadline=deadline,
             loop=loop,
             done=loop.create_future(),
             arrived=time.perf_counter(),
             rows=np.empty((len(encodings), len(self._classifier.spec.labels)), dtype=np.float32),
             missing=len(encodings),
         )
-        tokens = sum(len(encoding.ids) for encoding in encodings)
         with self._changed:
-            if self._stopping:
-                raise ShuttingDown("the service is stopping and takes no new work")
-            waiting = self._queue.tokens
-            if waiting and waiting + tokens > self._max_waiting_tokens:
-                raise Overloaded(
-                    f"{waiting} tokens are waiting, {self._max_waiting_tokens} may; come back later",
-                    retry_after=self._seconds_for(waiting),
-                )
+            self.refuse_when_full(sum(len(encoding.ids) for encoding in encodings))
             self._queue.add(request)
             self._unanswered.add(request)
             self._metrics.waiting_tokens.set(self._queue.tokens)
             self._changed.notify(min(len(encodings), len(self._workers)))
         return request
 
-    def _seconds_for(self, tokens: int) -> float:
-        return tokens / self._tokens_per_second if self._tokens_per_second else 1.0
-
     def _work(self) -> None:
         while True:
             with self._changed:
                 while not self._queue and not self._stopping:
                     self._changed.wait()
-                batch = self._queue.take()
+                self._wait_for_company()
+                batch = self._queue.take(time.monotonic())
                 self._metrics.waiting_tokens.set(self._queue.tokens)
                 if not batch:
                     if self._stopping:
@@ -187,8 +231,17 @@ class Runner:
                     continue
             self._compute(batch)
 
+    def _wait_for_company(self) -> None:
+        """Wait for a full batch, ``SENTIMENT_BATCH_WAIT_SECONDS`` at most; a lone request has nobody to wait for."""
+        if self._batch_wait_seconds and len(self._unanswered) > 1:
+            self._changed.wait_for(
+                lambda: self._stopping or self._queue.tokens >= self._limits.tokens, self._batch_wait_seconds
+            )
+
     def _compute(self, batch: list[Text[_Request]]) -> None:
         started = time.perf_counter()
+        for text in batch:
+            text.work.started = min(text.work.started, started)
         try:
             rows = self._classifier.predict([text.encoding for text in batch])
             self._observe(batch, started)
@@ -201,8 +254,7 @@ class Runner:
     def _observe(self, batch: list[Text[_Request]], started: float) -> None:
         seconds = time.perf_counter() - started
         lengths = [len(text.encoding.ids) for text in batch]
-        rate = sum(lengths) / seconds * len(self._workers)
-        self._tokens_per_second += RATE_WEIGHT * (rate - self._tokens_per_second) if self._tokens_per_second else rate
+        self._admission.computed(sum(lengths), seconds)
         self._metrics.observe_batch(lengths, seconds, [started - text.work.arrived for text in batch])
 
     def _deliver(self, batch: list[Text[_Request]], rows: npt.NDArray[np.float32] | None) -> None:

@@ -2,7 +2,6 @@ from __future__ import annotations
 
 import json
 import pickle
-import random
 from collections.abc import Callable
 from pathlib import Path
 
@@ -30,9 +29,12 @@ def data(tmp_path: Path, write_data: Callable[..., Path], words: list[str]) -> P
     rows = "\n".join(
         f"{number}\t{labels[number % 3]}\t{words[number % len(words)]} {number}" for number in range(300)
     ).encode()
-    lexicon = pickle.dumps({f"{word}{number}": labels[number % 3] for number, word in enumerate(words * 3)})
+    adjectives = {f"{word}{number}y": labels[number % 3] for number, word in enumerate(words * 3)}
+    nouns = {f"{word}{number}": 0.0 for number, word in enumerate(words * 3)}
+    forms = {f"{word[:-1]}ego": rating for word, rating in adjectives.items()} | {f"{word}em": 0.0 for word in nouns}
+    lexicon, inflected = pickle.dumps(adjectives | nouns), pickle.dumps(adjectives | forms)
     ratings = dict.fromkeys(dataset.DOMAINS.values(), rows)
-    return write_data(tmp_path / "data", ratings, {dataset.WORDS_FILE: lexicon, dataset.INFLECTED_FILE: lexicon})
+    return write_data(tmp_path / "data", ratings, {dataset.WORDS_FILE: lexicon, dataset.INFLECTED_FILE: inflected})
 
 
 @pytest.mark.parametrize(
@@ -71,18 +73,6 @@ def test_lower_layers_learn_slower_and_the_head_at_its_own_rate(make_checkpoint:
     for layer in range(layers):
         assert rates[f"bert.encoder.layer.{layer}.attention.self.query.weight"] == 0.5 ** (layers - 1 - layer)
     assert rates["bert.embeddings.word_embeddings.weight"] == 0.5**layers
-
-
-def test_weak_polish_examples_are_of_one_class_and_never_of_held_out_words(data: Path) -> None:
-    random.seed(0)
-    words = dataset.polish_words(data)
-    examples = script.PolishExamples(data).draw(90)
-    assert len(examples) == 90
-    for text, target in examples:
-        used = [words[word] for word in text.lower().rstrip(".!").replace(",", " ").split()]
-        assert len({dataset.label_of(rating) for rating in used}) == 1
-        assert all(dataset.part_of(word) == "train" for word in text.lower().rstrip(".!").replace(",", " ").split())
-        assert target == pytest.approx(script.soft_label(sum(used) / len(used)), abs=1e-6)
 
 
 def test_training_goes_on_where_it_was_and_its_checkpoint_is_exportable(

@@ -13,7 +13,7 @@ from sentiment.application import Application
 from sentiment.classifier import Classifier
 from sentiment.errors import EmptyInput, NotReady, SentimentError, ShuttingDown, TextTooLong, TooManyTexts
 from sentiment.metrics import RequestMetrics
-from sentiment.runner import Prediction, Runner
+from sentiment.runner import Classified, Runner
 from sentiment.settings import Settings
 
 AlteredModel = Callable[[dict[str, Any]], Path]
@@ -32,9 +32,9 @@ class FakeRunner:
         self.asked: list[list[str]] = []
         self.in_time = in_time
 
-    async def classify(self, texts: Sequence[str]) -> list[Prediction]:
+    async def classify(self, texts: Sequence[str], seconds: float) -> Classified:
         self.asked.append(list(texts))
-        return []
+        return Classified([], 0.0, 0.0, 0.0)
 
     async def close(self, seconds: float) -> bool:
         return self.in_time
@@ -105,7 +105,7 @@ def test_a_loaded_application_answers_until_it_is_closed(altered_model: AlteredM
     loaded = Application.load(altered_model({"golden": GOLDEN}), "tiny:1", Settings(threads=1))
     assert loaded.ready
 
-    async def run() -> list[Prediction]:
+    async def run() -> Classified:
         loaded.start()
         answer = await loaded.classify([text["text"] for text in GOLDEN])
         await loaded.close()
@@ -113,7 +113,7 @@ def test_a_loaded_application_answers_until_it_is_closed(altered_model: AlteredM
             await loaded.classify(["a"])
         return answer
 
-    probabilities = [prediction.probabilities for prediction in asyncio.run(run())]
+    probabilities = [prediction.probabilities for prediction in asyncio.run(run()).predictions]
     labels = [loaded.meanings[row.index(max(row))] for row in probabilities]
     assert labels == [text["label"] for text in GOLDEN]
     assert loaded.registry.get_sample_value("sentiment_texts_total") == 3

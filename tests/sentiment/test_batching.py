@@ -2,14 +2,17 @@ from __future__ import annotations
 
 import random
 from collections.abc import Sequence
+from math import inf
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import Bundle, RuleBasedStateMachine, initialize, invariant, rule
 
-from sentiment.batching import BatchLimits, BatchQueue, Text, Work
+from sentiment.admission import Admission
+from sentiment.batching import QUANTUM, BatchLimits, BatchQueue, Text, Work
 from sentiment.classifier import Encoding
+from sentiment.errors import Overloaded
 
 LENGTHS = st.integers(min_value=1, max_value=60)
 REQUESTS = st.lists(st.lists(LENGTHS, min_size=1, max_size=12), min_size=1, max_size=12)
@@ -21,8 +24,8 @@ LIMITS = st.builds(
 )
 
 
-def request(*lengths: int) -> Work:
-    return Work([Encoding([0] * length, truncated=False) for length in lengths])
+def request(*lengths: int, deadline: float = inf) -> Work:
+    return Work([Encoding([0] * length, truncated=False) for length in lengths], deadline=deadline)
 
 
 def lengths_of(batch: Sequence[Text[Work]]) -> list[int]:
@@ -35,72 +38,113 @@ def identity(text: Text[Work]) -> tuple[int, int]:
 
 def drained(queue: BatchQueue[Work]) -> list[list[Text[Work]]]:
     batches = []
-    while batch := queue.take():
+    while batch := queue.take(0.0):
         batches.append(batch)
     return batches
 
 
-class AnyOrderOfCalls(RuleBasedStateMachine):
-    """Requests that arrive, are cancelled and are taken in any order, against a list of what must happen."""
+class AnyOrderOfEvents(RuleBasedStateMachine):
+    """Requests that arrive, are refused, are cancelled, run out of time and are taken in any order.
+
+    The clock is a number, and the model answers a text with its ids, so that every answer can be told from others.
+    """
 
     works = Bundle("works")
 
     def __init__(self) -> None:
         super().__init__()
-        self.waiting: dict[tuple[int, int], int] = {}
-        self.kept: list[Work] = []  # so that no id is used twice
-        self.last_turn = -1
+        self.now = 0.0
+        self.accepted: list[Work] = []
+        self.answers: dict[tuple[int, int], list[int]] = {}
+        self.over: set[int] = set()
 
-    @initialize(limits=LIMITS)
-    def begin(self, limits: BatchLimits) -> None:
-        self.limits = limits
+    @initialize(
+        limits=LIMITS,
+        max_queue_seconds=st.sampled_from((0.001, 0.01, 1.0)),
+        max_waiting_tokens=st.sampled_from((50, 500, 10**9)),
+    )
+    def begin(self, limits: BatchLimits, max_queue_seconds: float, max_waiting_tokens: int) -> None:
+        self.limits, self.max_waiting_tokens = limits, max_waiting_tokens
         self.queue: BatchQueue[Work] = BatchQueue(limits)
+        self.admission = Admission(max_queue_seconds, max_waiting_tokens, workers=1)
 
-    @rule(target=works, lengths=st.lists(LENGTHS, min_size=1, max_size=12))
-    def add(self, lengths: list[int]) -> Work:
-        work = request(*lengths)
-        self.kept.append(work)
-        self.queue.add(work)
-        self.waiting |= {(id(work), place): length for place, length in enumerate(lengths)}
+    @rule(target=works, lengths=st.lists(LENGTHS, min_size=1, max_size=12), seconds=st.sampled_from((0.5, 3.0, inf)))
+    def ask(self, lengths: list[int], seconds: float) -> Work:
+        number = len(self.accepted)
+        work = Work(
+            [Encoding([number, place, *[0] * (length - 2)][:length], False) for place, length in enumerate(lengths)],
+            deadline=self.now + seconds,
+        )
+        try:
+            self.admission.check(sum(lengths), waiting=self.queue.tokens, ahead=self.queue.tokens_ahead)
+        except Overloaded:
+            assert self.queue
+            self.over.add(id(work))
+        else:
+            self.queue.add(work)
+        self.accepted.append(work)  # also a refused one, so that no id is used twice
         return work
 
     @rule(work=works)
     def cancel(self, work: Work) -> None:
         self.queue.cancel(work)
-        for key in [key for key in self.waiting if key[0] == id(work)]:
-            del self.waiting[key]
+        self.over.add(id(work))
+
+    @rule(seconds=st.sampled_from((0.1, 1.0)))
+    def time_passes(self, seconds: float) -> None:
+        self.now += seconds
 
     @rule()
-    def take(self) -> None:
-        batch = self.queue.take()
-        assert bool(batch) == bool(self.waiting)
+    def compute(self) -> None:
+        due = self.due()
+        batch = self.queue.take(self.now)
+        assert bool(batch) == bool(due)
         for text in batch:
-            assert self.waiting.pop(identity(text)) == len(text.encoding.ids)
-        if not batch:
-            return
+            assert identity(text) in due
+            assert identity(text) not in self.answers
+            self.answers[identity(text)] = text.encoding.ids
         lengths = lengths_of(batch)
         assert len(batch) <= self.limits.texts
-        assert len(batch) == 1 or max(lengths) * len(batch) <= self.limits.tokens
+        assert len(batch) <= 1 or max(lengths) * len(batch) <= self.limits.tokens
         assert all(abs(length - lengths[0]) <= lengths[0] * self.limits.spread for length in lengths)
-        assert batch[0].turn >= self.last_turn
-        self.last_turn = batch[0].turn
+        if batch:
+            self.admission.computed(sum(lengths), 0.001)
+
+    def due(self) -> set[tuple[int, int]]:
+        return {
+            (id(work), place)
+            for work in self.accepted
+            if id(work) not in self.over and work.deadline > self.now
+            for place in range(len(work.encodings))
+        } - self.answers.keys()
 
     @invariant()
     def waiting_texts_are_counted(self) -> None:
-        assert self.queue.tokens == sum(self.waiting.values())
+        if not hasattr(self, "queue"):
+            return
+        waiting = [work.waiting_tokens for work in self.accepted]
+        assert self.queue.tokens == sum(waiting)
+        assert self.queue.tokens_ahead == sum(min(tokens, self.limits.tokens) for tokens in waiting)
+        assert bool(self.queue) == any(work.waiting_texts for work in self.accepted)
 
     def teardown(self) -> None:
         if not hasattr(self, "queue"):
             return
-        while self.waiting:
-            self.take()
-        assert self.queue.take() == []
+        while self.due():
+            self.compute()
+        assert self.queue.take(self.now) == []
         assert self.queue.tokens == 0
         assert not self.queue
+        for work in self.accepted:
+            if id(work) in self.over or work.deadline <= self.now:
+                continue
+            assert [self.answers[id(work), place] for place in range(len(work.encodings))] == [
+                encoding.ids for encoding in work.encodings
+            ]
 
 
-TestAnyOrderOfCalls = AnyOrderOfCalls.TestCase
-TestAnyOrderOfCalls.settings = settings(deadline=None, max_examples=50, stateful_step_count=25)
+TestAnyOrderOfEvents = AnyOrderOfEvents.TestCase
+TestAnyOrderOfEvents.settings = settings(deadline=None, max_examples=80, stateful_step_count=30)
 
 
 @settings(deadline=None)
@@ -113,7 +157,7 @@ def test_every_text_is_taken_once_and_counted_until_then(requests: list[list[int
     waiting = sum(map(sum, requests))
     taken: list[tuple[int, int]] = []
     assert queue.tokens == waiting
-    while batch := queue.take():
+    while batch := queue.take(0.0):
         waiting -= sum(lengths_of(batch))
         assert queue.tokens == waiting
         taken += map(identity, batch)
@@ -146,16 +190,60 @@ def test_texts_of_one_length_keep_the_order_of_their_request(length: int, count:
     length=LENGTHS,
     taken=st.integers(min_value=0, max_value=50),
 )
-def test_one_text_beside_a_request_of_a_thousand_is_in_one_of_the_next_two_batches(
+def test_one_text_beside_a_request_of_a_thousand_waits_for_two_batches_at_most(
     chance: random.Random, length: int, taken: int
 ) -> None:
-    queue: BatchQueue[Work] = BatchQueue(BatchLimits(texts=8, tokens=256, spread=0.1))
+    limits = BatchLimits(texts=8, tokens=256, spread=0.1)
+    queue: BatchQueue[Work] = BatchQueue(limits)
     queue.add(request(*chance.choices(range(1, 61), k=1000)))
     for _ in range(taken):
-        queue.take()
+        queue.take(0.0)
     single = request(length)
     queue.add(single)
-    assert single in [text.work for batch in (queue.take(), queue.take()) for text in batch]
+    before = 0
+    while single.waiting_texts:
+        before += sum(lengths_of(queue.take(0.0)))
+    assert before <= QUANTUM + 3 * limits.tokens  # its own batch among them
+
+
+def test_a_request_of_a_thousand_beside_endless_single_texts_gets_its_share() -> None:
+    chance = random.Random(1)
+    queue: BatchQueue[Work] = BatchQueue(BatchLimits(texts=8, tokens=256, spread=0.0))
+    # Lengths that no single text has, so that it gets nothing but its own turns.
+    bulk = request(*[70] * 1000)
+    queue.add(bulk)
+    singles = 10
+    for _ in range(singles):
+        queue.add(request(chance.randint(5, 60)))
+    tokens = {True: 0, False: 0}
+    for _ in range(500):
+        batch = queue.take(0.0)
+        tokens[batch[0].work is bulk] += sum(lengths_of(batch))
+        for text in batch:
+            if text.work is not bulk:
+                queue.add(request(chance.randint(5, 60)))
+    assert tokens[True] >= 0.8 * sum(tokens.values()) / (singles + 1)
+    assert tokens[True] <= 2.0 * sum(tokens.values()) / (singles + 1)
+
+
+def test_what_waits_ahead_of_a_new_request_is_one_batch_of_each_other() -> None:
+    queue: BatchQueue[Work] = BatchQueue(BatchLimits(texts=8, tokens=100))
+    queue.add(request(*[10] * 1000))
+    queue.add(request(30))
+    assert queue.tokens == 10_030
+    assert queue.tokens_ahead == 130
+
+
+@pytest.mark.parametrize("deadline", [1.0, 2.0])
+def test_a_request_whose_time_is_up_is_not_taken_and_takes_nobody_elses_turn(deadline: float) -> None:
+    queue: BatchQueue[Work] = BatchQueue(BatchLimits(texts=8, tokens=100))
+    late, other = request(5, 5, deadline=deadline), request(5, 6)
+    queue.add(late)
+    queue.add(other)
+    assert [text.work for text in queue.take(2.0)] == [other]
+    assert [text.work for text in queue.take(2.0)] == [other]
+    assert late.waiting_texts == 0
+    assert not queue
 
 
 @settings(deadline=None)
@@ -168,13 +256,15 @@ def test_requests_of_one_text_are_served_in_the_order_they_came(lengths: list[in
     assert [text.work for batch in drained(queue) for text in batch] == works
 
 
-def test_two_equal_requests_are_served_side_by_side() -> None:
+def test_two_large_requests_are_served_side_by_side() -> None:
     queue: BatchQueue[Work] = BatchQueue(BatchLimits(texts=4, tokens=1000))
     first, second = request(*[5] * 100), request(*[5] * 100)
     queue.add(first)
     queue.add(second)
-    half = [text.work for _ in range(25) for text in queue.take()]
-    assert abs(half.count(first) - half.count(second)) <= 4
+    half = [text.work for _ in range(25) for text in queue.take(0.0)]
+    # Batches are filled up with who has waited for longest, so the first is ahead, and the second not left behind.
+    assert half.count(second) >= len(half) / 5
+    assert half.count(first) >= half.count(second)
 
 
 def test_a_cancelled_request_gives_no_other_text_its_turn() -> None:
@@ -189,8 +279,8 @@ def test_a_cancelled_request_gives_no_other_text_its_turn() -> None:
 def test_a_full_batch_of_texts_of_about_one_length_is_taken_together() -> None:
     queue: BatchQueue[Work] = BatchQueue(BatchLimits(texts=8, tokens=84, spread=0.1))
     queue.add(request(20, 50, 21, 22, 23, 19, 18, 17))
-    assert sorted(lengths_of(queue.take())) == [18, 19, 20, 21]  # with 22, four texts would be 88 tokens
-    assert lengths_of(queue.take()) == [50]
+    assert sorted(lengths_of(queue.take(0.0))) == [18, 19, 20, 21]  # with 22, four texts would be 88 tokens
+    assert lengths_of(queue.take(0.0)) == [50]
 
 
 def test_a_text_longer_than_a_batch_may_be_is_a_batch_of_its_own() -> None:
@@ -200,7 +290,7 @@ def test_a_text_longer_than_a_batch_may_be_is_a_batch_of_its_own() -> None:
 
 
 def test_an_empty_queue_has_no_batch() -> None:
-    assert BatchQueue[Work](BatchLimits(texts=8, tokens=100)).take() == []
+    assert BatchQueue[Work](BatchLimits(texts=8, tokens=100)).take(0.0) == []
 
 
 @pytest.mark.parametrize("count", [1, 3])
@@ -210,6 +300,6 @@ def test_a_queue_of_cancelled_requests_only_has_no_batch_and_becomes_empty(count
         work = request(3, 4, 5)
         queue.add(work)
         queue.cancel(work)
-    assert queue.take() == []
+    assert queue.take(0.0) == []
     assert queue.tokens == 0
     assert not queue

@@ -17,4 +17,4 @@ def test_every_error_is_a_refusal_in_http() -> None:
 
 def test_what_the_caller_can_mend_is_4xx_and_what_he_cannot_is_5xx() -> None:
     server = {error.type for error in ERRORS if error.status >= 500}
-    assert server == {"not_ready", "shutting_down", "internal"}
+    assert server == {"deadline_exceeded", "not_ready", "shutting_down", "internal"}

@@ -14,7 +14,7 @@ import pytest
 from prometheus_client import CollectorRegistry
 
 from sentiment.classifier import Classifier, Encoding
-from sentiment.errors import Internal, Overloaded, ShuttingDown
+from sentiment.errors import DeadlineExceeded, Internal, Overloaded, ShuttingDown
 from sentiment.metrics import RunnerMetrics
 from sentiment.runner import Prediction, Runner
 from sentiment.settings import Settings
@@ -72,8 +72,14 @@ class Service:
     def waiting_tokens(self) -> float | None:
         return self.registry.get_sample_value("sentiment_waiting_tokens")
 
+    def dropped(self, reason: str) -> float | None:
+        return self.registry.get_sample_value("sentiment_dropped_texts_total", {"reason": reason})
+
+    async def classify(self, texts: Sequence[str]) -> list[Prediction]:
+        return (await self.runner.classify(texts, PATIENCE)).predictions
+
     def ask(self, *texts: str) -> asyncio.Task[list[Prediction]]:
-        return asyncio.create_task(self.runner.classify(texts))
+        return asyncio.create_task(self.classify(texts))
 
     async def ask_and_have_waiting(self, *texts: str) -> asyncio.Task[list[Prediction]]:
         """Ask while no worker is free, and return once the texts are in the queue."""
@@ -97,7 +103,7 @@ async def until(condition: Callable[[], bool]) -> None:
 
 
 @asynccontextmanager
-async def served(classifier: FakeClassifier, **settings: int) -> AsyncIterator[Service]:
+async def served(classifier: FakeClassifier, **settings: float) -> AsyncIterator[Service]:
     service = Service(classifier, Settings.model_validate({"threads": 1} | settings))
     try:
         yield service
@@ -115,7 +121,7 @@ def test_every_caller_gets_the_answers_to_his_texts_in_his_order() -> None:
         async with served(FakeClassifier(), threads=3, max_batch_texts=4) as service:
             callers = [range(100 * caller, 100 * caller + 50) for caller in range(8)]
             answers = await asyncio.gather(
-                *(service.runner.classify([f"{number} {'x' * (number % 13)}" for number in some]) for some in callers)
+                *(service.classify([f"{number} {'x' * (number % 13)}" for number in some]) for some in callers)
             )
             assert [numbers(answer) for answer in answers] == [list(some) for some in callers]
 
@@ -125,7 +131,7 @@ def test_every_caller_gets_the_answers_to_his_texts_in_his_order() -> None:
 def test_an_answer_has_a_probability_a_label_and_says_what_was_read() -> None:
     async def run() -> None:
         async with served(FakeClassifier()) as service:
-            assert await service.runner.classify(["3 xx", "4 long…"]) == [
+            assert await service.classify(["3 xx", "4 long…"]) == [
                 Prediction([3.0, -3.0], tokens=4, truncated=False),
                 Prediction([4.0, -4.0], tokens=7, truncated=True),
             ]
@@ -148,7 +154,7 @@ def test_texts_of_different_callers_share_a_batch() -> None:
 def test_batches_keep_to_the_limits_of_the_settings() -> None:
     async def run() -> None:
         async with served(FakeClassifier(), max_batch_texts=4, max_batch_tokens=30) as service:
-            await service.runner.classify([f"{number} {'x' * (number % 10)}" for number in range(100)])
+            await service.classify([f"{number} {'x' * (number % 10)}" for number in range(100)])
             assert len(service.classifier.seen) == 100
             assert max(map(len, service.classifier.lengths)) == 4
             assert all(len(lengths) * max(lengths) <= 30 for lengths in service.classifier.lengths)
@@ -160,7 +166,7 @@ def test_batches_keep_to_the_limits_of_the_settings() -> None:
 def test_texts_of_unequal_length_share_a_batch_only_if_the_graph_can_hide_padding(pads: bool, batches: int) -> None:
     async def run() -> None:
         async with served(FakeClassifier(pads=pads)) as service:
-            await service.runner.classify(["1".ljust(40), "2".ljust(41)])
+            await service.classify(["1".ljust(40), "2".ljust(41)])
             assert len(service.classifier.batches) == batches
 
     asyncio.run(run())
@@ -185,7 +191,7 @@ def test_beyond_the_waiting_limit_a_request_is_refused_whole_and_told_when_to_co
             first = await service.occupy()
             fits = await service.ask_and_have_waiting("1 xxxxxx")
             with pytest.raises(Overloaded) as refusal:
-                await service.runner.classify(["2", "3 x"])
+                await service.classify(["2", "3 x"])
             assert refusal.value.retry_after is not None
             assert refusal.value.retry_after > 0
             also_fits = await service.ask_and_have_waiting("4 ")
@@ -196,19 +202,48 @@ def test_beyond_the_waiting_limit_a_request_is_refused_whole_and_told_when_to_co
     asyncio.run(run())
 
 
-def test_the_time_to_come_back_grows_with_what_waits() -> None:
+def test_a_queue_longer_than_the_time_allowed_refuses_before_any_text_is_tokenized() -> None:
     async def run() -> None:
-        async with served(FakeClassifier(), max_waiting_tokens=100) as service:
-            await service.runner.classify(["1 xx"])  # from which the runner knows its speed
+        async with served(FakeClassifier(), max_queue_seconds=0.01) as service:
+            first = await service.occupy()
+            fits = await service.ask_and_have_waiting("1".ljust(60))
+            encoded = len(service.classifier.encoded)
+            with pytest.raises(Overloaded) as refusal:
+                await service.classify(["3"])
+            assert refusal.value.retry_after == pytest.approx(60 / 5000)
+            assert len(service.classifier.encoded) == encoded
+            service.classifier.gate.set()
+            assert [numbers(await task) for task in (first, fits)] == [[0], [1]]
+
+    asyncio.run(run())
+
+
+def test_a_large_request_that_waits_leaves_room_for_small_ones() -> None:
+    async def run() -> None:
+        async with served(FakeClassifier(), max_queue_seconds=0.3, max_batch_tokens=100) as service:
             await service.occupy()
-            times = []
-            for tokens in (50, 25):
-                await service.ask_and_have_waiting("2".ljust(tokens))
-                with pytest.raises(Overloaded) as refusal:
-                    await service.runner.classify(["3".ljust(100)])
-                times.append(refusal.value.retry_after or 0)
-            assert times[1] == pytest.approx(1.5 * times[0])
-            assert times[0] > 0
+            large = await service.ask_and_have_waiting(*[f"{number}".ljust(40) for number in range(1, 201)])
+            small = await service.ask_and_have_waiting("201")
+            service.classifier.gate.set()
+            assert numbers(await small) == [201]
+            assert numbers(await large) == list(range(1, 201))
+            assert service.classifier.seen.index(201) < 10
+
+    asyncio.run(run())
+
+
+def test_a_request_whose_time_is_up_is_told_so_and_not_computed() -> None:
+    async def run() -> None:
+        async with served(FakeClassifier()) as service:
+            first = await service.occupy()
+            with pytest.raises(DeadlineExceeded):
+                await service.runner.classify(["1", "2 xx"], 0.01)
+            assert service.waiting_tokens() == 0
+            assert service.dropped("deadline") == 2
+            service.classifier.gate.set()
+            assert numbers(await first) == [0]
+            assert numbers(await service.classify(["3"])) == [3]
+            assert service.classifier.seen == [0, 3]
 
     asyncio.run(run())
 
@@ -216,7 +251,7 @@ def test_the_time_to_come_back_grows_with_what_waits() -> None:
 def test_an_idle_runner_accepts_a_request_beyond_the_waiting_limit() -> None:
     async def run() -> None:
         async with served(FakeClassifier(), max_waiting_tokens=10) as service:
-            answers = await service.runner.classify([f"{number} xxxxxxxx" for number in range(1, 31)])
+            answers = await service.classify([f"{number} xxxxxxxx" for number in range(1, 31)])
             assert numbers(answers) == list(range(1, 31))
 
     asyncio.run(run())
@@ -235,6 +270,7 @@ def test_a_cancelled_call_is_not_computed() -> None:
             assert numbers(await other) == [4]
             assert service.classifier.seen == [0, 4]
             assert service.waiting_tokens() == 0
+            assert service.dropped("cancelled") == 3
 
     asyncio.run(run())
 
@@ -266,7 +302,7 @@ def test_a_failed_batch_fails_for_its_callers_only() -> None:
                 with pytest.raises(Internal):
                     await task
             assert numbers(await apart) == [3]
-            assert numbers(await service.runner.classify(["4 x"])) == [4]
+            assert numbers(await service.classify(["4 x"])) == [4]
 
     asyncio.run(run())
 
@@ -279,13 +315,13 @@ def test_closing_answers_what_was_accepted_and_refuses_what_comes_after() -> Non
             closing = asyncio.create_task(service.runner.close(PATIENCE))
             await asyncio.sleep(0)  # the first step of closing
             with pytest.raises(ShuttingDown):
-                await service.runner.classify(["3"])
+                await service.classify(["3"])
             service.classifier.gate.set()
             assert await closing
             assert numbers(await computed) == [0]
             assert numbers(await waiting) == [1, 2]
             with pytest.raises(ShuttingDown):
-                await service.runner.classify(["4"])
+                await service.classify(["4"])
             assert sorted(service.classifier.seen) == [0, 1, 2]
 
     asyncio.run(run())
@@ -332,12 +368,29 @@ def test_a_failure_is_logged_without_the_texts(caplog: pytest.LogCaptureFixture)
         async with served(FakeClassifier()) as service:
             service.classifier.broken = 1
             with pytest.raises(Internal) as failure:
-                await service.runner.classify(["1 tajemnica"])
+                await service.classify(["1 tajemnica"])
             assert "tajemnica" not in str(failure.value)
 
     asyncio.run(run())
     assert "the graph has failed" in caplog.text
     assert "tajemnica" not in caplog.text
+
+
+def test_an_answer_says_where_its_time_went() -> None:
+    async def run() -> None:
+        async with served(FakeClassifier()) as service:
+            await service.occupy()
+            waiting = asyncio.create_task(service.runner.classify(["1 xx", "2"], PATIENCE))
+            await until(lambda: service.waiting_tokens() == 5)
+            await asyncio.sleep(0.02)
+            service.classifier.gate.set()
+            classified = await waiting
+            assert classified.tokens == 5
+            assert 0 <= classified.tokenization_seconds < 0.02
+            assert 0.02 <= classified.queue_seconds < PATIENCE
+            assert 0 < classified.inference_seconds < PATIENCE
+
+    asyncio.run(run())
 
 
 def test_what_was_computed_and_what_waits_is_counted() -> None:

@@ -1,10 +1,11 @@
 from __future__ import annotations
 
 import os
+import re
 from pathlib import Path
 
 import pytest
-from pydantic import ValidationError
+from pydantic import SecretStr, ValidationError
 
 from sentiment.cpus import available_cpus
 from sentiment.settings import Settings
@@ -14,7 +15,10 @@ LIMITS = [
     "threads",
     "max_batch_texts",
     "max_batch_tokens",
+    "batch_wait_seconds",
+    "max_queue_seconds",
     "max_waiting_tokens",
+    "request_seconds",
     "max_body_bytes",
     "max_texts",
     "max_characters",
@@ -36,8 +40,8 @@ def test_by_default_the_model_of_the_project_is_served_on_every_core_it_may_use(
 
 def test_by_default_a_request_within_the_limits_fits_in_the_body_and_in_the_queue() -> None:
     settings = Settings()
-    assert settings.max_batch_tokens >= 512  # the longest text that the default model reads
     assert settings.max_waiting_tokens >= settings.max_batch_tokens * settings.threads
+    assert settings.request_seconds > settings.max_queue_seconds
     assert settings.max_body_bytes > 4 * settings.max_characters  # UTF-8 takes up to four bytes a character
 
 
@@ -53,11 +57,30 @@ def test_the_model_is_taken_from_the_environment(monkeypatch: pytest.MonkeyPatch
     assert Settings().model == "another-model"
 
 
-def test_every_setting_but_the_model_is_a_limit_that_these_tests_know() -> None:
-    assert set(Settings.model_fields) == {"model", *LIMITS}
+def test_every_other_setting_is_a_limit_that_these_tests_know() -> None:
+    assert set(Settings.model_fields) == {"model", "api_keys", "api_keys_file", *LIMITS}
 
 
-@pytest.mark.parametrize("name", LIMITS)
+def test_the_readme_lists_every_setting_with_its_default() -> None:
+    readme = (MODELS.parent / "README.md").read_text(encoding="utf-8")
+    rows = dict(re.findall(r"^\| `SENTIMENT_(\w+)` \| (.+?) \|", readme, re.MULTILINE))
+    defaults = {name.upper(): field.default for name, field in Settings.model_fields.items() if name != "threads"}
+    assert rows.keys() == defaults.keys() | {"THREADS"}
+    assert {name: rows[name] for name in defaults} == {name: shown(default) for name, default in defaults.items()}
+
+
+def shown(default: object) -> str:
+    if default is None or default == SecretStr(""):
+        return "none"
+    return f"{default:g}" if isinstance(default, float) else str(default)
+
+
+def test_a_batch_need_not_be_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SENTIMENT_BATCH_WAIT_SECONDS", "0")
+    assert Settings().batch_wait_seconds == 0
+
+
+@pytest.mark.parametrize("name", [name for name in LIMITS if name != "batch_wait_seconds"])
 @pytest.mark.parametrize("value", ["0", "-1", "many", ""])
 def test_a_wrong_value_is_refused_by_the_name_of_its_setting(
     monkeypatch: pytest.MonkeyPatch, name: str, value: str

@@ -1,0 +1,1 @@
+"""Speed, measured against other servers: `make benchmark`. Nothing of it is part of the service."""

@@ -1,0 +1,387 @@
+"""Compare this service with other servers, and with the same model in a bare loop, side by side in one run.
+
+    make benchmark                      # everything, less than 15 minutes
+    make benchmark QUICK=1              # short texts, 16 connections: about two minutes
+    make benchmark ONLY="sentiment FastAPI bare"
+    python -m benchmarks.compare --seconds 10
+
+Every server has one worker and the same model, and runs on one core; the clients, on another, hold 1, 16 and 64
+connections and send one text a request. Each case is warmed up first; before, 50 answers are compared with those of the
+bare loop. `benchmarks/contenders.py` says how each server is started, `benchmarks/peers/` what runs in it.
+
+A whole run writes `benchmarks/results/compare.json` and `compare.png`, any other one into `build/benchmark/`.
+
+Exit codes: 0 done (what could not be run is listed with the reason), 1 nothing could be measured, or not this service,
+2 bad arguments or a machine with one core, 130 interrupted.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import math
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from rich import box
+from rich.console import Console
+from rich.table import Table
+
+from benchmarks import machine, plot, texts
+from benchmarks.contenders import CONTENDERS, ENVIRONMENTS, Contender, Unavailable
+from benchmarks.load import LoadGenerator
+from benchmarks.servers import ROOT, Server, StartError, pinned
+from scripts.pipeline.dataset import DataError
+from sentiment.classifier import MODEL_FILE, TOKENIZER_FILE
+
+MODEL = "sentiment-pl-en"
+DATA = ROOT / "build" / "data"
+RESULTS = ROOT / "benchmarks" / "results"
+PARTIAL_RESULTS = ROOT / "build" / "benchmark"
+
+BARE, TORCH = "bare", "transformers"
+NAMES = (BARE, TORCH, *(contender.name for contender in CONTENDERS))
+
+SECONDS, QUICK_SECONDS = 6.0, 3.0
+WARM_UP_SHARE = 0.25
+CONNECTIONS: tuple[int, ...] = (1, 16, 64)
+QUICK_CONNECTIONS: tuple[int, ...] = (16,)
+CHECKED_TEXTS, CHECK_CONNECTIONS = 50, 16
+# Texts that a loop goes through for every second that a case takes.
+BARE_TEXTS, TORCH_TEXTS = 100, 50
+
+WIDTH = 116  # characters of the widest table
+
+Results = dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What is measured: for how many seconds a case, with how many connections, on which texts and cores."""
+
+    names: Sequence[str]
+    seconds: float
+    connections: Sequence[int]
+    mixes: Sequence[texts.Mix]
+    server_core: int
+    load_core: int
+
+    @property
+    def whole(self) -> bool:
+        """Whether nothing is left out."""
+        return set(self.names) == set(NAMES) and (*self.connections,) == CONNECTIONS and (*self.mixes,) == texts.MIXES
+
+
+class Comparison:
+    """One run: measures what the plan says and keeps the results."""
+
+    def __init__(self, plan: Plan, console: Console) -> None:
+        self.plan, self.console = plan, console
+        self.model = ROOT / "models" / MODEL
+        self.texts = {mix: texts.load(mix, DATA, self.model / TOKENIZER_FILE) for mix in plan.mixes}
+        self.labels: dict[str, list[str]] = {}
+        self.results: Results = {
+            "machine": machine.describe(),
+            "busy_before": machine.busy_share(),
+            "plan": vars(plan),
+            "model": {"name": MODEL, "sha256": machine.sha256(self.model / MODEL_FILE)},
+            "versions": {name: machine.versions(ROOT / name) for name in ENVIRONMENTS},
+            "bare": {},
+            TORCH: {},
+            "servers": {},
+            "cases": [],
+            "not_run": {},
+        }
+
+    def run(self) -> None:
+        """Measure everything; what cannot be is noted, and the rest goes on."""
+        if self.results["busy_before"] > machine.BUSY_SHARE:
+            share = self.results["busy_before"]
+            self.console.print(f"[bold red]Other programs use {share:.0%} of this machine: the figures will be low.")
+        for mix in self.plan.mixes:
+            self._bare(mix)
+            if TORCH in self.plan.names:
+                self._torch(mix)
+        with LoadGenerator({self.plan.load_core}) as load:
+            for contender in CONTENDERS:
+                if contender.name in self.plan.names:
+                    self._contender(contender, load)
+
+    def _bare(self, mix: texts.Mix) -> None:
+        """The bare loops; if they are not asked for, only the labels to compare with."""
+        count = round(BARE_TEXTS * self.plan.seconds) if BARE in self.plan.names else 0
+        if count:
+            self.console.print(f"bare loop, {mix} texts …")
+        options = ["--mix", mix, "--texts", str(count), "--labels", str(CHECKED_TEXTS)]
+        found = self._alone("benchmarks.bare", options)
+        self.labels[mix] = found["labels"]
+        if count:
+            self.results["bare"][mix] = found["loops"]
+
+    def _torch(self, mix: texts.Mix) -> None:
+        self.console.print(f"transformers pipeline, {mix} texts …")
+        checkpoint = ROOT / "build" / MODEL / "checkpoint"
+        options = [
+            "--mix",
+            mix,
+            "--texts",
+            str(round(TORCH_TEXTS * self.plan.seconds)),
+            "--checkpoint",
+            str(checkpoint),
+        ]
+        try:
+            self.results[TORCH][mix] = self._alone("benchmarks.torch_pipeline", options)
+        except subprocess.CalledProcessError as error:
+            self.results["not_run"][TORCH] = error.stderr.strip()[-1000:]
+
+    def _alone(self, module: str, options: Sequence[str]) -> Any:
+        """What a module prints as JSON when it runs on the core of the servers."""
+        command = [sys.executable, "-m", module, str(self.model), str(DATA), *options]
+        with pinned({self.plan.server_core}):
+            done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True)
+        return json.loads(done.stdout.splitlines()[-1])
+
+    def _contender(self, contender: Contender, load: LoadGenerator) -> None:
+        self.console.print(f"{contender.name} …")
+        begun = time.monotonic()
+        try:
+            with contender.server(self.model, {self.plan.server_core}) as server:
+                self.results["servers"][contender.name] = {
+                    "protocol": contender.protocol.name,
+                    "batches": contender.batches,
+                    "start_seconds": time.monotonic() - begun,
+                    "different_labels": {mix: self._check(contender, server, load, mix) for mix in self.plan.mixes},
+                }
+                for mix in self.plan.mixes:
+                    for connections in self.plan.connections:
+                        self.results["cases"].append(self._case(contender, server, load, mix, connections))
+        except (Unavailable, StartError) as error:
+            self.results["not_run"][contender.name] = str(error)
+            self.console.print(f"  could not be run: {str(error).splitlines()[0]}")
+
+    def _check(self, contender: Contender, server: Server, load: LoadGenerator, mix: texts.Mix) -> int:
+        """How many of the first answers have another label than the bare loop gives.
+
+        Raises:
+            StartError: if a text is not answered at all.
+        """
+        protocol = contender.protocol
+        bodies = [protocol.body(text) for text in self.texts[mix][:CHECKED_TEXTS]]
+        answers = load.ask(server.url + protocol.path, bodies, CHECK_CONNECTIONS)
+        for answer in answers:
+            if answer.status != 200:
+                raise StartError(f"answers with {answer.status}: {answer.body[:200]!r}\n{server.log()}")
+        found = [protocol.label(answer.body) for answer in answers]
+        return sum(label != expected for label, expected in zip(found, self.labels[mix], strict=True))
+
+    def _case(
+        self, contender: Contender, server: Server, load: LoadGenerator, mix: texts.Mix, connections: int
+    ) -> Results:
+        url = server.url + contender.protocol.path
+        bodies = [contender.protocol.body(text) for text in self.texts[mix]]
+        load.closed_loop(url, bodies, connections, self.plan.seconds * WARM_UP_SHARE)
+        cpu = server.cpu_seconds()
+        seen = load.closed_loop(url, bodies, connections, self.plan.seconds)
+        cpu = server.cpu_seconds() - cpu
+        answers = len(seen.answers)
+        return {
+            "server": contender.name,
+            "ours": contender.ours,
+            "mix": mix,
+            "connections": connections,
+            "texts_per_second": seen.per_second_of_span,
+            "texts_per_second_in_time": seen.per_second,
+            "p50_ms": _number(seen.percentile(50)),
+            "p99_ms": _number(seen.percentile(99)),
+            "answers": answers,
+            "errors": dict(seen.errors),
+            "cpu_ms": cpu * 1000 / answers if answers else None,
+            "rss_bytes": server.rss_bytes(),
+            "generator_share": seen.generator_share,
+        }
+
+
+def best_bare(results: Results, mix: str) -> float | None:
+    """Texts a second of the fastest bare loop, if they were measured."""
+    return max((loop["texts_per_second"] for loop in results["bare"].get(mix, {}).values()), default=None)
+
+
+def best_peer(results: Results, mix: str, connections: int) -> float | None:
+    """Texts a second of the fastest server that is not ours, if one was measured."""
+    cases = (case for case in results["cases"] if (case["mix"], case["connections"]) == (mix, connections))
+    return max((case["texts_per_second"] for case in cases if not case["ours"]), default=None)
+
+
+def show(results: Results, console: Console) -> None:
+    """Print the results as tables."""
+    described = results["machine"]
+    console.print()
+    console.print(f"{described['cpu']}, {described['cores']} cores; {' '.join(described['flags'])}")
+    if results["bare"] or results[TORCH]:
+        console.print(_loops(results))
+    if results[TORCH]:
+        weights = next(iter(results[TORCH].values()))["weights"]
+        console.print(f"The weights of the transformers pipeline are {weights}; its speed does not depend on them.\n")
+    for mix in results["plan"]["mixes"]:
+        if results["cases"]:
+            console.print(_servers(results, mix))
+    for name, server in results["servers"].items():
+        for mix, count in server["different_labels"].items():
+            if count:
+                console.print(f"{name}: {count} of {CHECKED_TEXTS} {mix} texts have another label than one by one")
+    for name, reason in results["not_run"].items():
+        console.print(f"[bold]{name} could not be run:[/bold] {reason}", highlight=False)
+
+
+def _loops(results: Results) -> Table:
+    table = Table(title="One process, no server", title_justify="left", box=box.SIMPLE, padding=(0, 1, 0, 0))
+    table.add_column("loop")
+    for mix in results["plan"]["mixes"]:
+        table.add_column(f"{mix}, texts/s", justify="right")
+        table.add_column("CPU ms", justify="right")
+    rows = {name: name for mix in results["bare"].values() for name in mix}
+    for name in rows:
+        found = [results["bare"].get(mix, {}).get(name) for mix in results["plan"]["mixes"]]
+        table.add_row(f"onnxruntime, {name}", *_speeds(found))
+    if results[TORCH]:
+        found = [results[TORCH].get(mix) for mix in results["plan"]["mixes"]]
+        table.add_row("transformers.pipeline, PyTorch float32, one by one", *_speeds(found))
+    return table
+
+
+def _speeds(found: Sequence[Results | None]) -> list[str]:
+    return [
+        cell
+        for speed in found
+        for cell in (
+            _shown(speed["texts_per_second"] if speed else None, ".0f"),
+            _shown(speed["cpu_ms"] if speed else None, ".2f"),
+        )
+    ]
+
+
+def _servers(results: Results, mix: str) -> Table:
+    table = Table(title=f"{mix} texts, server on one core", title_justify="left", box=box.SIMPLE, padding=(0, 1, 0, 0))
+    for name in ("server", "batches"):
+        table.add_column(name, no_wrap=True)
+    for name in ("conn.", "texts/s", "p50 ms", "p99 ms", "errors", "CPU ms", "RSS MB", "× best loop", "× best peer"):
+        table.add_column(name, justify="right", no_wrap=True, min_width=len(name))
+    bare = best_bare(results, mix)
+    for connections in results["plan"]["connections"]:
+        cases = [case for case in results["cases"] if (case["mix"], case["connections"]) == (mix, connections)]
+        peer = best_peer(results, mix, connections)
+        for case in sorted(cases, key=lambda case: -case["texts_per_second"]):
+            speed = case["texts_per_second"]
+            table.add_row(
+                case["server"],
+                results["servers"][case["server"]]["batches"],
+                str(connections),
+                f"{speed:.0f}",
+                _shown(case["p50_ms"], ".1f"),
+                _shown(case["p99_ms"], ".1f"),
+                str(sum(case["errors"].values())),
+                _shown(case["cpu_ms"], ".2f"),
+                f"{case['rss_bytes'] / 1e6:.0f}",
+                _shown(bare and speed / bare, ".2f"),
+                _shown(peer and speed / peer, ".2f"),
+                style="bold" if case["ours"] else None,
+            )
+        table.add_section()
+    return table
+
+
+def _shown(value: float | None, form: str) -> str:
+    return "–" if value is None else format(value, form)
+
+
+def _number(value: float) -> float | None:
+    """JSON has no word for what is not a number."""
+    return None if math.isnan(value) else value
+
+
+def write(results: Results, folder: Path) -> None:
+    """Write ``compare.json`` and, if servers were measured, ``compare.png``."""
+    folder.mkdir(parents=True, exist_ok=True)
+    content = json.dumps(results, indent=2, ensure_ascii=False) + "\n"
+    (folder / "compare.json").write_text(content, encoding="utf-8")
+    if results["cases"]:
+        plot.draw(results, folder / "compare.png")
+
+
+def plan_of(options: argparse.Namespace) -> Plan:
+    """The plan that the arguments ask for.
+
+    Raises:
+        ValueError: if a name is not known or this process may use one core only.
+    """
+    known = {name.lower(): name for name in NAMES}
+    for name in options.only or ():
+        if name.lower() not in known:
+            raise ValueError(f"{name}: there is no such contender; there are {', '.join(NAMES)}")
+    cores = sorted(os.sched_getaffinity(0))
+    if len(cores) < 2:
+        raise ValueError("two cores are needed: one for the server, another for the clients")
+    return Plan(
+        names=[known[name.lower()] for name in options.only] if options.only else NAMES,
+        seconds=options.seconds or (QUICK_SECONDS if options.quick else SECONDS),
+        connections=QUICK_CONNECTIONS if options.quick else CONNECTIONS,
+        mixes=texts.MIXES[:1] if options.quick else texts.MIXES,
+        server_core=cores[0],
+        load_core=cores[1],
+    )
+
+
+def _interrupt(number: int, frame: object) -> None:
+    """Leave by way of every ``finally``; a second signal must not cut the ending of the servers short."""
+    for one in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        signal.signal(one, signal.SIG_IGN)
+    raise KeyboardInterrupt
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Run the script and return its exit code."""
+    args = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    args.add_argument("--quick", action="store_true", help="short texts and 16 connections only, 3 seconds a case")
+    args.add_argument("--seconds", type=float, help=f"length of a case; {SECONDS:.0f} if not given")
+    args.add_argument("--only", nargs="+", metavar="NAME", help=f"some of: {', '.join(NAMES)}")
+    args.add_argument("--output", type=Path, help="folder for compare.json and compare.png")
+    options = args.parse_args(arguments)
+    console = Console(width=max(WIDTH, Console().width))
+    try:
+        plan = plan_of(options)
+        for one in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+            signal.signal(one, _interrupt)
+        comparison = Comparison(plan, console)
+    except (ValueError, DataError) as error:
+        print(error, file=sys.stderr)
+        return 2
+    os.sched_setaffinity(0, {plan.load_core})  # this process too must not run where the servers do
+    begun = time.monotonic()
+    try:
+        comparison.run()
+    except KeyboardInterrupt:
+        print("interrupted; every server is ended and nothing is written", file=sys.stderr)
+        return 130
+    except subprocess.CalledProcessError as error:
+        print(f"{' '.join(error.cmd)} ended with {error.returncode}:\n{error.stderr.strip()}", file=sys.stderr)
+        return 1
+    results = comparison.results
+    results["minutes"] = (time.monotonic() - begun) / 60
+    folder = options.output or (RESULTS if plan.whole else PARTIAL_RESULTS)
+    write(results, folder)
+    show(results, console)
+    left_out = "" if plan.whole else "; not everything was measured"
+    console.print(f"{results['minutes']:.1f} minutes{left_out}. Every figure is in {folder / 'compare.json'}")
+    ours = {contender.name for contender in CONTENDERS if contender.ours}
+    return 1 if ours & set(results["not_run"]) or not (results["cases"] or results["bare"] or results[TORCH]) else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

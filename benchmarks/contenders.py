@@ -1,0 +1,228 @@
+"""Who is compared behind HTTP: this service and seven other servers, and how each is started and spoken to."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Collection, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from benchmarks.peers.model import FOLDER_VARIABLE
+from benchmarks.servers import ROOT, Server, sentiment_service
+
+
+class Unavailable(Exception):
+    """The contender cannot run on this machine; the message says why."""
+
+
+@dataclass(frozen=True)
+class Protocol:
+    """How one text is asked for: where, the body of the request, and the label in the answer."""
+
+    name: str
+    path: str
+    body: Callable[[str], bytes]
+    label: Callable[[bytes], str]
+
+
+@dataclass(frozen=True)
+class Contender:
+    """A server to compare. ``batches`` says how it groups texts; ``environment`` is where its packages are."""
+
+    name: str
+    batches: str
+    environment: str
+    protocol: Protocol
+    start: Callable[[Path, Collection[int]], Server]
+    ours: bool = False
+
+    def server(self, model: Path, cores: Collection[int]) -> Server:
+        """The server, not yet started, for the model in the folder ``model``.
+
+        Raises:
+            Unavailable: if its environment is not there.
+        """
+        if not program(self.environment, "python").exists():
+            raise Unavailable(MISSING.get(self.environment, f"{self.environment} is not there; run it by make"))
+        return self.start(model, cores)
+
+
+@dataclass(frozen=True)
+class Command:
+    """Starts a peer: ``words`` as :class:`benchmarks.servers.Server` takes them, the first a program of its own."""
+
+    environment: str
+    words: tuple[str, ...]
+    ready: str
+    env: Mapping[str, str] = field(default_factory=dict)
+
+    def __call__(self, model: Path, cores: Collection[int]) -> Server:
+        """The server, not yet started."""
+        first, *rest = self.words
+        return Server(
+            [str(program(self.environment, first)), *rest],
+            cores=cores,
+            ready=self.ready,
+            env={
+                FOLDER_VARIABLE: str(model),
+                "PYTHONPATH": str(ROOT),
+                "TOKENIZERS_PARALLELISM": "false",  # a pool of threads would only wait for the one core
+                **self.env,
+            },
+        )
+
+
+MAIN = ".venv"
+PEERS = ".venv-benchmark"
+MLSERVER = ".venv-benchmark-mlserver"
+TRITON = ".venv-benchmark-triton"
+ENVIRONMENTS = (MAIN, PEERS, MLSERVER, TRITON)
+MISSING = {TRITON: "needs a Python 3.11 with a shared libpython, and none is on PATH"}
+
+
+def program(environment: str, name: str) -> Path:
+    """A program of a virtual environment of the project."""
+    return ROOT / environment / "bin" / name
+
+
+def _json(content: Any) -> bytes:
+    return json.dumps(content, ensure_ascii=False, separators=(",", ":")).encode()
+
+
+def _v2_label(answer: bytes) -> str:
+    outputs = {output["name"]: output["data"] for output in json.loads(answer)["outputs"]}
+    return str(outputs["label"][0])
+
+
+def _v2(shape: list[int]) -> Callable[[str], bytes]:
+    return lambda text: _json({"inputs": [{"name": "text", "shape": shape, "datatype": "BYTES", "data": [text]}]})
+
+
+def _text(text: str) -> bytes:
+    return _json({"text": text})
+
+
+def _texts(text: str) -> bytes:
+    return _json({"texts": [text]})
+
+
+def _label(answer: bytes) -> str:
+    return str(json.loads(answer)["label"])
+
+
+NATIVE = Protocol("HTTP /classify", "/classify", _texts, lambda answer: str(json.loads(answer)["results"][0]["label"]))
+PLAIN = Protocol("HTTP, JSON", "/classify", _text, _label)
+MOSEC_PLAIN = Protocol("HTTP, JSON", "/inference", _text, _label)
+BATCHABLE = Protocol("HTTP, JSON", "/classify", _texts, lambda answer: str(json.loads(answer)[0]["label"]))
+V2_PATH = "/v2/models/classify/infer"
+MLSERVER_V2 = Protocol("HTTP, V2 JSON", V2_PATH, _v2([1]), _v2_label)
+TRITON_V2 = Protocol("HTTP, V2 JSON", V2_PATH, _v2([1, 1]), _v2_label)  # its first axis is the batch
+
+
+def _service(model: Path, cores: Collection[int]) -> Server:
+    return sentiment_service(cores=cores, model=model.name)
+
+
+# One entry for each protocol of the service.
+OURS = (Contender("sentiment", "by length", MAIN, NATIVE, _service, ours=True),)
+
+BIND = ("--host", "127.0.0.1", "--port", "{port}")
+THEIRS = (
+    Contender(
+        "FastAPI",
+        "none",
+        PEERS,
+        PLAIN,
+        Command(
+            PEERS,
+            ("uvicorn", "benchmarks.peers.fastapi_app:app", *BIND, "--no-access-log", "--log-level", "warning"),
+            "/health",
+        ),
+    ),
+    Contender(
+        "BentoML-batchable",
+        "padded",
+        MAIN,
+        BATCHABLE,
+        Command(
+            MAIN,
+            ("bentoml", "serve", "benchmarks.peers.bentoml_service:Classify", *BIND),
+            "/readyz",
+            {"BENTOML_HOME": "{folder}", "BENTOML_DO_NOT_TRACK": "True"},
+        ),
+    ),
+    Contender(
+        "LitServe",
+        "padded",
+        PEERS,
+        PLAIN,
+        Command(PEERS, ("python", "-m", "benchmarks.peers.litserve_api", "{port}"), "/health"),
+    ),
+    Contender(
+        "mosec",
+        "padded",
+        PEERS,
+        MOSEC_PLAIN,
+        Command(
+            PEERS,
+            ("python", "-m", "benchmarks.peers.mosec_worker", "--address", "127.0.0.1", "--port", "{port}"),
+            "/",
+            # The default of 3 s is less than 64 long texts take on one core.
+            {"MOSEC_TIMEOUT": "60000", "MOSEC_PATH": "{folder}/mosec", "MOSEC_LOG_LEVEL": "warning"},
+        ),
+    ),
+    Contender(
+        "MLServer",
+        "padded",
+        MLSERVER,
+        MLSERVER_V2,
+        Command(
+            MLSERVER,
+            ("mlserver", "start", "benchmarks/peers/mlserver_model"),
+            "/v2/models/classify/ready",
+            {
+                "MLSERVER_HOST": "127.0.0.1",
+                "MLSERVER_HTTP_PORT": "{port}",
+                "MLSERVER_GRPC_PORT": "{grpc_port}",
+                "MLSERVER_METRICS_PORT": "{metrics_port}",
+                "MLSERVER_METRICS_DIR": "{folder}",
+                "MLSERVER_PARALLEL_WORKERS": "1",
+                "MLSERVER_DEBUG": "false",
+            },
+        ),
+    ),
+    Contender(
+        "Ray-Serve",
+        "padded",
+        PEERS,
+        PLAIN,
+        Command(
+            PEERS,
+            ("python", "-m", "benchmarks.peers.ray_serve", "{port}"),
+            "/-/healthz",
+            # The last one keeps Ray to the loopback address, as on the systems that it is named after.
+            {"RAY_USAGE_STATS_ENABLED": "0", "RAY_TMPDIR": "{folder}", "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0"},
+        ),
+    ),
+    Contender(
+        "Triton",
+        "padded",
+        TRITON,
+        TRITON_V2,
+        Command(
+            TRITON,
+            (
+                "python",
+                "-m",
+                "benchmarks.peers.triton",
+                "{port}",
+                "{grpc_port}",
+                "{metrics_port}",
+                "{folder}/workspace",
+            ),
+            "/v2/models/classify/ready",
+        ),
+    ),
+)
+CONTENDERS = (*OURS, *THEIRS)

@@ -1,0 +1,43 @@
+"""What a second core is worth.
+
+Requests carry 32 texts, so that the clients, which run on the same cores, need next to nothing of them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Sequence
+from typing import Any
+
+from benchmarks.load import LoadGenerator
+from benchmarks.requests import URL_PATH, body
+from benchmarks.servers import sentiment_service
+
+TEXTS_A_REQUEST = 32
+CONNECTIONS = 8
+
+
+def measure(
+    texts: Sequence[str], load: LoadGenerator, cores: Collection[int], seconds: float
+) -> list[tuple[str, dict[str, Any], dict[str, bool]]]:
+    """Name, figures and verdicts; ``cores`` and those of ``load`` together are what two threads may use."""
+    bodies = [body(texts[first : first + TEXTS_A_REQUEST]) for first in range(0, len(texts) - 32, TEXTS_A_REQUEST)]
+    both = sorted({*cores, *load.cores})[:2]
+    per_second: dict[int, list[float]] = {1: [], 2: []}
+    with (
+        sentiment_service(cores=both[:1], env={"SENTIMENT_THREADS": "1"}) as one,
+        sentiment_service(cores=both, env={"SENTIMENT_THREADS": "2"}) as two,
+    ):
+        # In turns, since what else the machine does changes from minute to minute.
+        for _ in range(3):
+            for threads, server in ((1, one), (2, two)):
+                load.closed_loop(server.url + URL_PATH, bodies, CONNECTIONS, 1.0)
+                found = load.closed_loop(server.url + URL_PATH, bodies, CONNECTIONS, seconds / 2)
+                per_second[threads].append(found.per_second * TEXTS_A_REQUEST)
+    ratios = sorted(two / one for one, two in zip(per_second[1], per_second[2], strict=True))
+    figures: dict[str, Any] = {
+        "one_core_texts_per_second": sorted(per_second[1])[1],
+        "two_cores_texts_per_second": sorted(per_second[2])[1],
+        "ratios": ratios,
+        "ratio": ratios[1],
+    }
+    return [("two cores", figures, {">= 1.8 times one core": ratios[1] >= 1.8})]

@@ -1,0 +1,62 @@
+"""Two hundred thousand requests: whether memory grows, and how long the service ever pauses.
+
+A pause is seen from outside: somebody asks every 5 ms whether the service is alive, which needs no model, and how long
+the answer takes is how long the event loop did nothing else.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+from benchmarks.load import LoadGenerator
+from benchmarks.requests import URL_PATH, body
+from benchmarks.servers import sentiment_service
+
+REQUESTS = 200_000
+WARM_REQUESTS = 20_000
+CONNECTIONS = 32
+# The shortest texts, since requests are counted here and not tokens.
+LONGEST_CHARACTERS = 40
+
+
+def measure(
+    texts: Sequence[str], load: LoadGenerator, cores: Collection[int], seconds: float
+) -> list[tuple[str, dict[str, Any], dict[str, bool]]]:
+    """Name, figures and verdicts; a run of less than five seconds a case does a tenth of the requests."""
+    scale = 1 if seconds >= 5 else 10
+    bodies = [body([text]) for text in texts if len(text) <= LONGEST_CHARACTERS]
+    with (
+        sentiment_service(cores=cores, env={"SENTIMENT_THREADS": "1"}) as server,
+        LoadGenerator(load.cores) as prober,
+        ThreadPoolExecutor(1) as pool,
+    ):
+        url = server.url + URL_PATH
+        done, errors = 0, 0
+        resident: list[tuple[int, int]] = []
+        pauses = []
+        while done < REQUESTS / scale:
+            probe = pool.submit(prober.probe, server.url + "/livez", 10.0)
+            part = load.closed_loop(url, bodies, CONNECTIONS, 10.0)
+            done += len(part.answers)
+            errors += part.errors.total()
+            pauses.append(probe.result())
+            resident.append((done, server.rss_bytes()))
+    warm = next(size for count, size in resident if count >= WARM_REQUESTS / scale)
+    growth = resident[-1][1] / warm - 1
+    figures: dict[str, Any] = {
+        "requests": done,
+        "errors": errors,
+        "resident_mib": [(count, round(size / 2**20, 1)) for count, size in resident],
+        "growth_after_warm_up": growth,
+        "probe_p50_ms": pauses[len(pauses) // 2].percentile(50),
+        "probe_p99_ms": max(one.percentile(99) for one in pauses),
+        "longest_pause_ms": max(one.percentile(100) for one in pauses),
+    }
+    verdicts = {
+        "memory grows < 5 %": growth < 0.05,
+        "longest pause <= 50 ms": figures["longest_pause_ms"] <= 50,
+        "no errors": errors == 0,
+    }
+    return [("soak", figures, verdicts)]

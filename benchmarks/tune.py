@@ -1,0 +1,108 @@
+"""Try thread counts, batch sizes and waits on this machine, and print the settings to use.
+
+    make tune                                    # the most texts a second with 99 of 100 answers within 250 ms
+    python -m benchmarks.tune --p99-ms 50 --connections 16 --mix mixed
+
+One setting is tried after the other, each with the best of those before it. The service and the clients share the cores
+that this process may use, unless --service-cores keeps the service to some and the clients to the rest. Takes about
+two minutes. The choice is the fastest of those within the target, or the one nearest to it if none is.
+
+Exit codes: 0 done, 1 no choice kept the target, 2 bad arguments.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from rich.console import Console
+
+from benchmarks import machine, texts
+from benchmarks.load import LoadGenerator
+from benchmarks.requests import URL_PATH, body
+from benchmarks.servers import ROOT, sentiment_service
+
+MODEL = "sentiment-pl-en"
+BATCH_TOKENS = (128, 256, 512, 1024)
+WAIT_SECONDS = (0.0, 0.001, 0.003)
+
+Settings = Mapping[str, str]
+
+
+@dataclass(frozen=True)
+class Trial:
+    """What some settings gave: texts a second, and the 99th percentile of the latency in milliseconds."""
+
+    settings: Settings
+    texts_per_second: float
+    p99_ms: float
+
+    def better_than(self, other: Trial | None, target_ms: float) -> bool:
+        """Whether this is to be chosen over ``other``."""
+        if other is None or (self.p99_ms <= target_ms) != (other.p99_ms <= target_ms):
+            return other is None or self.p99_ms <= target_ms
+        if self.p99_ms > target_ms:
+            return self.p99_ms < other.p99_ms
+        return self.texts_per_second > other.texts_per_second
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Run the script and return its exit code."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--p99-ms", type=float, default=250.0, help="milliseconds within which 99 of 100 answers come")
+    parser.add_argument("--connections", type=int, default=32, help="clients with one request each (default: 32)")
+    parser.add_argument("--mix", choices=texts.MIXES, default="short")
+    parser.add_argument("--seconds", type=float, default=5.0, help="of every trial (default: 5)")
+    parser.add_argument("--service-cores", type=int, nargs="+", metavar="CORE")
+    options = parser.parse_args(arguments)
+    allowed = set(os.sched_getaffinity(0))
+    service_cores = set(options.service_cores or allowed)
+    if not service_cores <= allowed:
+        parser.error(f"--service-cores: this process may use {sorted(allowed)} only")
+    load_cores = (allowed - service_cores) or allowed
+    console = Console()
+    model = ROOT / "models" / MODEL
+    bodies = [body([text]) for text in texts.load(options.mix, ROOT / "build" / "data", model / "tokenizer.json")]
+    if (share := machine.busy_share()) > machine.BUSY_SHARE:
+        console.print(f"[bold red]Other programs use {share:.0%} of this machine: the outcome may not hold.")
+
+    best: Trial | None = None
+    candidates: dict[str, list[str]] = {
+        "SENTIMENT_MAX_BATCH_TOKENS": [str(tokens) for tokens in BATCH_TOKENS],
+        "SENTIMENT_BATCH_WAIT_SECONDS": [str(seconds) for seconds in WAIT_SECONDS],
+        "SENTIMENT_THREADS": [str(threads) for threads in range(len(service_cores), 0, -1)],
+    }
+    tried: set[tuple[tuple[str, str], ...]] = set()
+    with LoadGenerator(load_cores) as load:
+        for name, values in candidates.items():
+            for value in values:
+                defaults = {other: choices[0] for other, choices in candidates.items()}
+                settings = {**defaults, **(best.settings if best else {}), name: value}
+                if (key := tuple(sorted(settings.items()))) in tried:
+                    continue
+                tried.add(key)
+                with sentiment_service(cores=service_cores, model=MODEL, env=settings) as server:
+                    load.closed_loop(server.url + URL_PATH, bodies, options.connections, 1.5)
+                    found = load.closed_loop(server.url + URL_PATH, bodies, options.connections, options.seconds)
+                trial = Trial(settings, found.per_second, found.percentile(99))
+                chosen = trial.better_than(best, options.p99_ms)
+                best = trial if chosen else best
+                console.print(
+                    f"{name}={value:<6} {trial.texts_per_second:7.0f} texts/s   p99 {trial.p99_ms:6.0f} ms"
+                    f"{'   best so far' if chosen else ''}",
+                    highlight=False,
+                )
+    if best is None:
+        return 1
+    kept = best.p99_ms <= options.p99_ms
+    console.print(f"\n{'Use' if kept else 'Nothing keeps to the target; nearest is'}")
+    for name, value in best.settings.items():
+        console.print(f"  {name}={value}", highlight=False)
+    return 0 if kept else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,130 @@
+"""Asks a protocol over HTTP in this process, in front of an application with a fake runner."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import AsyncIterator, Callable, MutableMapping, Sequence
+from typing import Any, cast
+
+import httpx
+from prometheus_client import CollectorRegistry
+from prometheus_client.parser import text_string_to_metric_families
+
+from sentiment.application import Application
+from sentiment.classifier import Classifier
+from sentiment.metrics import RequestMetrics
+from sentiment.protocols.http import HttpProtocol, HttpProtocols
+from sentiment.runner import Classified, Prediction, Runner
+from sentiment.settings import Settings
+
+Message = MutableMapping[str, Any]
+Outcome = list[Prediction] | Exception
+
+ANSWER = [Prediction([0.1, 0.2, 0.7], tokens=3, truncated=False)]
+
+
+class FakeRunner:
+    """Answers every request with one outcome, or never with none, and remembers what it was asked.
+
+    One prediction is the answer to every text; several are those of the texts of the one request that is expected.
+    """
+
+    def __init__(self, outcome: Outcome | None) -> None:
+        self.outcome = outcome
+        self.asked: list[list[str]] = []
+        self.cancelled = 0
+
+    async def classify(self, texts: Sequence[str], seconds: float) -> Classified:
+        self.asked.append(list(texts))
+        if self.outcome is None:
+            try:
+                await asyncio.sleep(60)
+            except asyncio.CancelledError:
+                self.cancelled += 1
+                raise
+            raise TimeoutError("nobody cancelled this request")
+        if isinstance(self.outcome, Exception):
+            raise self.outcome
+        predictions = self.outcome * len(texts) if len(self.outcome) == 1 else self.outcome
+        return Classified(predictions, tokenization_seconds=0.001, queue_seconds=0.002, inference_seconds=0.003)
+
+
+class Client:
+    """A protocol in front of an application with a fake runner, and in front of an app that answers 418."""
+
+    def __init__(
+        self, classifier: Classifier, protocol: HttpProtocol, outcome: Outcome | None, settings: dict[str, Any]
+    ) -> None:
+        registry = CollectorRegistry()
+        self.runner = FakeRunner(outcome)
+        self.application = Application(
+            tag="tiny:1",
+            settings=Settings.model_validate(settings),
+            classifier=classifier,
+            runner=cast(Runner, self.runner),
+            registry=registry,
+            requests=RequestMetrics(registry),
+            ready=True,
+        )
+        self.passed_on: list[Message] = []
+        self.app = HttpProtocols(self._wrapped, lambda: self.application, [protocol])
+
+    async def _wrapped(self, scope: Message, receive: Callable[..., Any], send: Callable[..., Any]) -> None:
+        self.passed_on.append(scope)
+        if scope["type"] == "http":
+            await send({"type": "http.response.start", "status": 418, "headers": []})
+            await send({"type": "http.response.body", "body": b"wrapped"})
+
+    def request(
+        self,
+        method: str,
+        path: str,
+        content: bytes | AsyncIterator[bytes] | None = None,
+        headers: dict[str, str] | None = None,
+    ) -> httpx.Response:
+        """Ask over HTTP, in this process."""
+
+        async def run() -> httpx.Response:
+            app: Any = self.app
+            async with httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://test") as client:
+                return await client.request(method, path, content=content, headers=headers)
+
+        return asyncio.run(run())
+
+    def post(self, path: str, content: object, headers: dict[str, str] | None = None) -> httpx.Response:
+        """Post bytes, chunks of bytes, or anything that JSON can say."""
+        body: Any = content if isinstance(content, bytes | AsyncIterator) else json.dumps(content).encode()
+        return self.request("POST", path, body, headers)
+
+    def raw(
+        self, path: str, headers: list[tuple[bytes, bytes]], messages: Sequence[Message]
+    ) -> tuple[list[Message], int]:
+        """What is sent in answer to a POST, and how many of the messages of its body were read."""
+        sent: list[Message] = []
+        incoming = list(messages)
+
+        async def receive() -> Message:
+            if not incoming:
+                await asyncio.sleep(60)
+            return incoming.pop(0)
+
+        async def send(message: Message) -> None:
+            sent.append(message)
+
+        scope = {"type": "http", "method": "POST", "path": path, "headers": headers}
+        asyncio.run(self.app(scope, receive, send))
+        return sent, len(messages) - len(incoming)
+
+    def outcomes(self) -> dict[str, float]:
+        """How many requests there were by outcome, as /metrics has it."""
+        text = self.request("GET", "/metrics").text
+        return {
+            sample.labels["outcome"]: sample.value
+            for family in text_string_to_metric_families(text)
+            for sample in family.samples
+            if sample.name == "sentiment_requests_total"
+        }
+
+
+Serve = Callable[..., Client]
