@@ -12,8 +12,7 @@ The recipe, each part chosen on the validation part and on the Polish sentences 
 - Lower layers learn slower (layer_decay), which keeps the two languages aligned. Longer or faster training reads
   English a little better and Polish worse.
 - Several runs start from the same head and see the data in another order; the mean of their weights is the model
-  (model soups, Wortsman and others 2022, arXiv:2203.05482). It then learns on at a low rate, half from the ratings and
-  half from what the runs say together (Hinton and others 2015, arXiv:1503.02531): they err in different places.
+  (model soups, Wortsman and others 2022, arXiv:2203.05482), which then learns on at a low rate.
 - On the validation part, a constant is added to the negative and the positive logit for the best macro-F1, since the
   rare neutral class counts as much as the others, and then all are divided by a temperature, so that a probability of
   0.8 is right in about 80 of 100 cases. Both become part of the classifier's weights.
@@ -77,16 +76,14 @@ class Recipe:
     """The settings of a run; everything else is constant."""
 
     epochs: int = 2
-    learning_rate: float = 1e-4
-    layer_decay: float = 0.85
+    learning_rate: float = 7e-5
+    layer_decay: float = 0.9
     head_learning_rate: float = 5e-4
     batch: int = 32
-    polish_examples: int = 8000
+    polish_examples: int = 6000
 
 
-FINAL = Recipe(epochs=2, learning_rate=5e-5, head_learning_rate=1e-4)
-# How much the model that is finished learns from the runs, and not from the ratings.
-TEACHERS_SHARE = 0.5
+FINAL = Recipe(epochs=1, learning_rate=5e-5, layer_decay=0.85, head_learning_rate=1e-4, polish_examples=8000)
 
 
 def soft_label(rating: float) -> Sequence[float]:
@@ -170,19 +167,6 @@ def rated(texts: Sequence[RatedText]) -> list[Example]:
     return [(row.text, soft_label(row.rating)) for row in texts]
 
 
-def taught(examples: Sequence[Example], runs: Sequence[Path], labels: list[str]) -> list[Example]:
-    """The examples with targets of which ``TEACHERS_SHARE`` is the mean probability that the runs give."""
-    texts = [text for text, _ in examples]
-    teachers = torch.zeros(len(texts), len(labels))
-    for run in runs:
-        tokenizer, model = load(run, labels)
-        with torch.autocast("cpu", dtype=torch.bfloat16):
-            teachers += logits_of(model, tokenizer, texts).softmax(dim=-1) / len(runs)
-    own = torch.tensor([target for _, target in examples])
-    targets = (TEACHERS_SHARE * teachers + (1 - TEACHERS_SHARE) * own).tolist()
-    return list(zip(texts, targets, strict=True))
-
-
 def fit_bias(logits: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
     """What to add to the logits, ``[3]``, for the best macro-F1; to the neutral one nothing."""
     candidates = [np.array([negative, 0.0, positive]) for negative in BIAS_CANDIDATES for positive in BIAS_CANDIDATES]
@@ -241,13 +225,12 @@ def average(runs: Sequence[Path], labels: list[str]) -> tuple[Any, Any]:
 
 
 def finish(runs: Sequence[Path], labels: list[str], data: Path, output: Path) -> None:
-    """Average ``runs``, train on with them as teachers, fold in bias and temperature, and save all into ``output``."""
+    """Average ``runs``, train on, fold in bias and temperature, and save all into ``output``."""
     tokenizer, model = average(runs, labels)
     rows = dataset.english(data)
     random.seed(HEAD_SEED)
     torch.manual_seed(HEAD_SEED)
-    english = taught(rated(dataset.select(rows, "train")), runs, labels)
-    fine_tune(model, tokenizer, english, PolishExamples.of(data), FINAL)
+    fine_tune(model, tokenizer, rated(dataset.select(rows, "train")), PolishExamples.of(data), FINAL)
     validation = dataset.select(rows, "validation")
     truth = torch.tensor([MEANINGS.index(row.label) for row in validation])
     logits = logits_of(model, tokenizer, [row.text for row in validation])

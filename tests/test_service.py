@@ -21,6 +21,8 @@ SENTENCES = {
     "Jestem zachwycona tą książką.": "positive",
     "Obsługa była niemiła i niekompetentna.": "negative",
     "To był najgorszy film, jaki widziałem.": "negative",
+    "Okropny film, strata czasu.": "negative",
+    "Beznadziejna obsługa, nigdy tu nie wrócę.": "negative",
     "Zebranie odbędzie się w środę o 17.": "neutral",
     "I absolutely love this phone!": "positive",
     "Terrible product, a complete waste of money.": "negative",

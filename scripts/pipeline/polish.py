@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from scripts.pipeline.dataset import MEANINGS, label_of, part_of, polish_words
+from scripts.pipeline.dataset import MEANINGS, label_of, polish_words
 from sentiment.spec import Meaning
 
 Gender = Literal["masculine", "feminine", "neuter"]
@@ -38,7 +38,7 @@ class Word:
 
 
 class PolishExamples:
-    """Draws weak Polish examples from the words of the train part; held-out words never.
+    """Draws weak Polish examples. All rated words are used: quality is measured on sentences, and on no word.
 
     Args:
         words: base forms and their ratings.
@@ -46,22 +46,18 @@ class PolishExamples:
     """
 
     def __init__(self, words: dict[str, float], inflected: dict[str, float]) -> None:
-        train = [Word(text, rating) for text, rating in words.items() if part_of(text) == "train"]
+        rated = [Word(text, rating) for text, rating in words.items()]
         # An inflected form with the prefix "nie" may carry the rating of the word without it.
-        forms = [
-            Word(text, rating)
-            for text, rating in inflected.items()
-            if part_of(text) == "train" and not text.startswith("nie")
-        ]
-        self._lists = {label: [_of_class(train, label), _of_class(forms, label)] for label in MEANINGS}
-        adjectives = [word for word in train if is_adjective(word.text, inflected)]
+        forms = [Word(text, rating) for text, rating in inflected.items() if not text.startswith("nie")]
+        self._lists = {label: [_of_class(rated, label), _of_class(forms, label)] for label in MEANINGS}
+        adjectives = [word for word in rated if is_adjective(word.text, inflected)]
         self._adjectives = {
             label: [word for word in _of_class(adjectives, label) if label == "neutral" or abs(word.rating) >= STRONG]
             for label in MEANINGS
         }
         self._nouns = [
             (word, gender)
-            for word in train
+            for word in rated
             if MILD[0] < word.rating < MILD[1] and (gender := gender_of(word.text, inflected))
         ]
         self._neutral_nouns = [pair for pair in self._nouns if label_of(pair[0].rating) == "neutral"]

@@ -4,7 +4,7 @@ import random
 
 import pytest
 
-from scripts.pipeline.dataset import label_of, part_of
+from scripts.pipeline.dataset import label_of
 from scripts.pipeline.polish import Gender, PolishExamples, agreeing, gender_of, is_adjective
 
 STEMS = [f"{first}{second}{third}" for first in "bdk" for second in "aeo" for third in ("rn", "lt", "st")]
@@ -31,12 +31,16 @@ def test_a_third_is_of_each_class(examples: PolishExamples) -> None:
     assert {label: labels.count(label) for label in set(labels)} == {"negative": 100, "neutral": 100, "positive": 100}
 
 
-def test_no_word_of_a_held_out_part_is_drawn(examples: PolishExamples) -> None:
-    held_out = {word for word in WORDS | FORMS if part_of(word) != "train"}
+def test_words_of_every_kind_are_drawn(examples: PolishExamples) -> None:
     drawn = {word for text, _ in examples.draw(3000) for word in used(text)}
-    assert held_out
-    assert not drawn & held_out
-    assert len(drawn) > 50
+    assert len(drawn & WORDS.keys()) == len(WORDS)
+    assert len(drawn & FORMS.keys()) > 50
+
+
+def test_an_inflected_form_that_may_be_a_negation_is_not_drawn() -> None:
+    random.seed(0)
+    examples = PolishExamples(WORDS, FORMS | {"niedobrego": 2.5})
+    assert "niedobrego" not in {word for text, _ in examples.draw(3000) for word in used(text)}
 
 
 def test_a_list_has_one_class_and_in_a_phrase_the_adjective_decides(examples: PolishExamples) -> None:
