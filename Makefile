@@ -28,7 +28,7 @@ export BENTOML_DO_NOT_TRACK := True
 export HF_HUB_DISABLE_TELEMETRY := 1
 
 .DEFAULT_GOAL := help
-.PHONY: help serve test test-export lint format audit bento train export verify evaluate save benchmark promises tune clean
+.PHONY: help serve test browser screenshot test-export lint format protobuf audit bento train export verify evaluate save benchmark promises tune clean
 
 help: ## List the verbs
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -44,8 +44,18 @@ bento: .venv/.inference save ## Build the Bento, its model pinned, its dependenc
 	@$(UV) export --frozen --quiet --only-group inference --no-hashes --no-emit-project --output-file build/requirements.txt
 	$(VENV)/bentoml build
 
-test: .venv/.integration ## Run the tests that need no torch
+test: .venv/.integration browser ## Run the tests that need no torch
 	$(VENV)/pytest -m "not export"
+
+# The page is tested in the system's Chromium. Where it cannot be installed, its tests fail and say what to install.
+browser:
+	@export PATH="$$PATH:/usr/sbin:/usr/bin:/sbin:/bin"; command -v chromium >/dev/null || command -v chromium-browser >/dev/null || command -v google-chrome >/dev/null \
+		|| { test "$$(id -u)" = 0 && { apt-get update -qq; DEBIAN_FRONTEND=noninteractive \
+		apt-get install -y -qq --no-install-recommends chromium; }; } >/dev/null 2>&1 \
+		|| echo "Chromium is missing, and the tests of the page need it: as root, apt-get install -y chromium" >&2
+
+screenshot: .venv/.integration browser ## Take the picture of the page that the README shows
+	@$(VENV)/python -m tests.screenshot
 
 test-export: .venv-export/.synced ## Run the tests of training, export and verification
 	$(EXPORT_VENV)/pytest -m export
@@ -58,6 +68,9 @@ lint: .venv/.integration ## Check style, format and types
 format: .venv/.integration ## Put the code into its format
 	$(VENV)/ruff check --fix
 	$(VENV)/ruff format
+
+protobuf: .venv/.integration ## Generate the code of the gRPC messages from their .proto files
+	$(VENV)/python -m grpc_tools.protoc --proto_path=. --python_out=. --pyi_out=. sentiment/protocols/grpc/*.proto
 
 audit: .venv/.integration ## Look the dependencies up in the vulnerability database
 	@mkdir -p build

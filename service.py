@@ -10,15 +10,43 @@ from pathlib import Path
 from typing import Any
 
 import bentoml
+import yaml
 from bentoml.models import BentoModel
 
 from sentiment.application import Application
+from sentiment.protocols.explain import EXPLAIN
+from sentiment.protocols.grpc.server import GrpcServer, check_port
 from sentiment.protocols.http import HttpProtocols
+from sentiment.protocols.huggingface import HUGGINGFACE
 from sentiment.protocols.native import NATIVE, ClassifyResponse, response
+from sentiment.protocols.oip_http import OIP, OIP_HEALTH
+from sentiment.protocols.openapi import documentation
+from sentiment.protocols.page import PAGE
+from sentiment.protocols.tei import TEI
 from sentiment.settings import Settings
 from sentiment.spec import STORED_FOLDER
+from sentiment.stopping import Stopping
+
+PROTOCOLS = [NATIVE, EXPLAIN, PAGE, HUGGINGFACE, TEI, OIP_HEALTH, OIP]
+
+
+class NoTimeout(float):
+    """Seconds that BentoML accepts as a timeout and then, since they are false, does not enforce.
+
+    The runner has deadlines of its own. BentoML's costs a task and a timer a request, and keeps every request in memory
+    until its time is over, answered or not; its configuration has no value for none.
+    """
+
+    def __bool__(self) -> bool:
+        return False
+
+
+# `bentoml build` writes the configuration into the Bento.
+yaml.SafeDumper.add_representer(NoTimeout, yaml.SafeDumper.represent_float)
+
 
 settings = Settings()
+tls = {"enabled": True, "certfile": str(settings.tls_certificate), "keyfile": str(settings.tls_key)}
 
 
 @bentoml.service(
@@ -27,6 +55,8 @@ settings = Settings()
     metrics={"enabled": False},
     logging={"access": {"enabled": False}},
     tracing={"excluded_urls": [".*"]},
+    traffic={"timeout": NoTimeout(settings.request_seconds)},
+    ssl=tls if settings.tls_certificate else {"enabled": False},
 )
 class Sentiment:
     """Sentiment of short texts: negative, neutral or positive, with the probability of each."""
@@ -38,25 +68,34 @@ class Sentiment:
         logging.getLogger("sentiment").setLevel(logging.INFO)
         folder = Path(self.model.path) / STORED_FOLDER
         self.application = Application.load(folder, str(self.model.tag), settings)
+        self.grpc = GrpcServer(self.application)
+
+    @bentoml.on_deployment
+    def check() -> None:
+        """Find out what would keep every start from succeeding, before there is one."""
+        check_port(settings)
 
     @bentoml.on_startup
-    def start(self) -> None:
-        """Start the runner."""
+    async def start(self) -> None:
+        """Start the runner, and listen for gRPC."""
         self.application.start()
+        await self.grpc.start()
+        self.stopping = Stopping(self.application)
 
     @bentoml.on_shutdown
     async def stop(self) -> None:
         """Answer what was accepted, then stop."""
+        await self.grpc.stop()
         await self.application.close()
 
     def __is_ready__(self) -> bool:
-        """Whether ``/readyz`` says so: the model answers its golden texts as its spec expects."""
-        return self.application.ready
+        """Whether ``/readyz`` says so: the model answers its golden texts, and nobody has told the service to stop."""
+        return self.application.available
 
     @bentoml.api(route="/classify")
-    async def classify(self, texts: list[str]) -> ClassifyResponse:
+    async def classify(self, texts: list[str], truncate: bool = True) -> ClassifyResponse:
         """Classify texts, each as negative, neutral or positive, in the order given."""
-        classified = await self.application.classify(texts)
+        classified = await self.application.classify(texts, truncation="right" if truncate else None)
         answer = response(self.application, classified.predictions)
         return ClassifyResponse.model_validate(answer)
 
@@ -69,5 +108,5 @@ def _application() -> Application:
 
 # The decorator has made a bentoml.Service of the class, which a type checker does not see.
 Sentiment.add_asgi_middleware(  # type: ignore[attr-defined]
-    HttpProtocols, application=_application, protocols=[NATIVE]
+    HttpProtocols, application=_application, protocols=[*PROTOCOLS, documentation(PROTOCOLS)]
 )

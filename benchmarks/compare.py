@@ -7,7 +7,8 @@
 
 Every server has one worker and the same model, and runs on one core; the clients, on another, hold 1, 16 and 64
 connections and send one text a request. Each case is warmed up first; before, 50 answers are compared with those of the
-bare loop. `benchmarks/contenders.py` says how each server is started, `benchmarks/peers/` what runs in it.
+bare loop. Figures are medians of three rounds, ratios those within a round. `benchmarks/contenders.py` says how each
+server is started, `benchmarks/peers/` what runs in it.
 
 A whole run writes `benchmarks/results/compare.json` and `compare.png`, any other one into `build/benchmark/`.
 
@@ -25,9 +26,11 @@ import signal
 import subprocess
 import sys
 import time
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from statistics import median
 from typing import Any
 
 from rich import box
@@ -49,7 +52,9 @@ PARTIAL_RESULTS = ROOT / "build" / "benchmark"
 BARE, TORCH = "bare", "transformers"
 NAMES = (BARE, TORCH, *(contender.name for contender in CONTENDERS))
 
-SECONDS, QUICK_SECONDS = 6.0, 3.0
+# The speed of a machine drifts by the minute, so everything is measured in rounds, and ratios within a round.
+ROUNDS, QUICK_ROUNDS = 3, 1
+SECONDS, QUICK_SECONDS = 2.0, 3.0
 WARM_UP_SHARE = 0.25
 CONNECTIONS: tuple[int, ...] = (1, 16, 64)
 QUICK_CONNECTIONS: tuple[int, ...] = (16,)
@@ -64,9 +69,10 @@ Results = dict[str, Any]
 
 @dataclass(frozen=True)
 class Plan:
-    """What is measured: for how many seconds a case, with how many connections, on which texts and cores."""
+    """What is measured: in how many rounds, for how many seconds a case, with how many connections, on which texts."""
 
     names: Sequence[str]
+    rounds: int
     seconds: float
     connections: Sequence[int]
     mixes: Sequence[texts.Mix]
@@ -94,6 +100,7 @@ class Comparison:
             "model": {"name": MODEL, "sha256": machine.sha256(self.model / MODEL_FILE)},
             "versions": {name: machine.versions(ROOT / name) for name in ENVIRONMENTS},
             "bare": {},
+            "bare_rounds": [],
             TORCH: {},
             "servers": {},
             "cases": [],
@@ -105,14 +112,19 @@ class Comparison:
         if self.results["busy_before"] > machine.BUSY_SHARE:
             share = self.results["busy_before"]
             self.console.print(f"[bold red]Other programs use {share:.0%} of this machine: the figures will be low.")
-        for mix in self.plan.mixes:
-            self._bare(mix)
-            if TORCH in self.plan.names:
-                self._torch(mix)
         with LoadGenerator({self.plan.load_core}) as load:
-            for contender in CONTENDERS:
-                if contender.name in self.plan.names:
-                    self._contender(contender, load)
+            for number in range(self.plan.rounds):
+                self.console.print(f"[dim]round {number + 1} of {self.plan.rounds}[/dim]")
+                self.results["bare_rounds"].append({})
+                for mix in self.plan.mixes:
+                    self._bare(mix)
+                    if TORCH in self.plan.names and number == 0:
+                        self._torch(mix)
+                for contender in CONTENDERS:
+                    if contender.name in self.plan.names and contender.name not in self.results["not_run"]:
+                        self._contender(contender, load, number)
+        self.results["bare"] = median_loops(self.results["bare_rounds"])
+        self.results["case_rounds"], self.results["cases"] = self.results["cases"], median_cases(self.results)
 
     def _bare(self, mix: texts.Mix) -> None:
         """The bare loops; if they are not asked for, only the labels to compare with."""
@@ -123,7 +135,7 @@ class Comparison:
         found = self._alone("benchmarks.bare", options)
         self.labels[mix] = found["labels"]
         if count:
-            self.results["bare"][mix] = found["loops"]
+            self.results["bare_rounds"][-1][mix] = found["loops"]
 
     def _torch(self, mix: texts.Mix) -> None:
         self.console.print(f"transformers pipeline, {mix} texts …")
@@ -148,7 +160,7 @@ class Comparison:
             done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True)
         return json.loads(done.stdout.splitlines()[-1])
 
-    def _contender(self, contender: Contender, load: LoadGenerator) -> None:
+    def _contender(self, contender: Contender, load: LoadGenerator, number: int) -> None:
         self.console.print(f"{contender.name} …")
         begun = time.monotonic()
         try:
@@ -161,7 +173,8 @@ class Comparison:
                 }
                 for mix in self.plan.mixes:
                     for connections in self.plan.connections:
-                        self.results["cases"].append(self._case(contender, server, load, mix, connections))
+                        case = self._case(contender, server, load, mix, connections)
+                        self.results["cases"].append({**case, "round": number})
         except (Unavailable, StartError) as error:
             self.results["not_run"][contender.name] = str(error)
             self.console.print(f"  could not be run: {str(error).splitlines()[0]}")
@@ -208,15 +221,46 @@ class Comparison:
         }
 
 
-def best_bare(results: Results, mix: str) -> float | None:
-    """Texts a second of the fastest bare loop, if they were measured."""
-    return max((loop["texts_per_second"] for loop in results["bare"].get(mix, {}).values()), default=None)
+def median_loops(rounds: Sequence[Results]) -> Results:
+    """The medians of the bare loops, by mix and name."""
+    return {
+        mix: {
+            name: {key: median(one[mix][name][key] for one in rounds) for key in loop}
+            for name, loop in rounds[0][mix].items()
+        }
+        for mix in rounds[0]
+    }
 
 
-def best_peer(results: Results, mix: str, connections: int) -> float | None:
-    """Texts a second of the fastest server that is not ours, if one was measured."""
-    cases = (case for case in results["cases"] if (case["mix"], case["connections"]) == (mix, connections))
-    return max((case["texts_per_second"] for case in cases if not case["ours"]), default=None)
+def median_cases(results: Results) -> list[Results]:
+    """The median round of every case, and the medians of its ratios to the best of its round."""
+    rounds: dict[tuple[str, str, int], list[Results]] = {}
+    for case in results["cases"]:
+        loops = results["bare_rounds"][case["round"]].get(case["mix"], {})
+        peers = [
+            other["texts_per_second"]
+            for other in results["cases"]
+            if all(other[key] == case[key] for key in ("mix", "connections", "round")) and not other["ours"]
+        ]
+        best_loop = max((loop["texts_per_second"] for loop in loops.values()), default=None)
+        one_by_one = loops.get("one by one", {}).get("texts_per_second")
+        best = {"best_loop": best_loop, "best_peer": max(peers, default=None), "one_by_one": one_by_one}
+        for name, speed in best.items():
+            case[f"of_{name}"] = case["texts_per_second"] / speed if speed else None
+        rounds.setdefault((case["server"], case["mix"], case["connections"]), []).append(case)
+    return [_median_case(cases) for cases in rounds.values()]
+
+
+def _median_case(cases: Sequence[Results]) -> Results:
+    folded = dict(cases[0])
+    for key, value in cases[0].items():
+        if isinstance(value, float):
+            folded[key] = median(values) if (values := [case[key] for case in cases if case[key] is not None]) else None
+    folded["answers"] = sum(case["answers"] for case in cases)
+    folded["errors"] = dict(sum((Counter(case["errors"]) for case in cases), Counter()))
+    folded["rss_bytes"] = max(case["rss_bytes"] for case in cases)
+    del folded["round"]
+    return folded
 
 
 def show(results: Results, console: Console) -> None:
@@ -271,12 +315,21 @@ def _servers(results: Results, mix: str) -> Table:
     table = Table(title=f"{mix} texts, server on one core", title_justify="left", box=box.SIMPLE, padding=(0, 1, 0, 0))
     for name in ("server", "batches"):
         table.add_column(name, no_wrap=True)
-    for name in ("conn.", "texts/s", "p50 ms", "p99 ms", "errors", "CPU ms", "RSS MB", "× best loop", "× best peer"):
+    for name in (
+        "conn.",
+        "texts/s",
+        "p50 ms",
+        "p99 ms",
+        "errors",
+        "CPU ms",
+        "RSS MB",
+        "× 1 by 1",
+        "× best loop",
+        "× best peer",
+    ):
         table.add_column(name, justify="right", no_wrap=True, min_width=len(name))
-    bare = best_bare(results, mix)
     for connections in results["plan"]["connections"]:
         cases = [case for case in results["cases"] if (case["mix"], case["connections"]) == (mix, connections)]
-        peer = best_peer(results, mix, connections)
         for case in sorted(cases, key=lambda case: -case["texts_per_second"]):
             speed = case["texts_per_second"]
             table.add_row(
@@ -289,8 +342,9 @@ def _servers(results: Results, mix: str) -> Table:
                 str(sum(case["errors"].values())),
                 _shown(case["cpu_ms"], ".2f"),
                 f"{case['rss_bytes'] / 1e6:.0f}",
-                _shown(bare and speed / bare, ".2f"),
-                _shown(peer and speed / peer, ".2f"),
+                _shown(case["of_one_by_one"], ".2f"),
+                _shown(case["of_best_loop"], ".2f"),
+                _shown(case["of_best_peer"], ".2f"),
                 style="bold" if case["ours"] else None,
             )
         table.add_section()
@@ -330,6 +384,7 @@ def plan_of(options: argparse.Namespace) -> Plan:
         raise ValueError("two cores are needed: one for the server, another for the clients")
     return Plan(
         names=[known[name.lower()] for name in options.only] if options.only else NAMES,
+        rounds=QUICK_ROUNDS if options.quick else ROUNDS,
         seconds=options.seconds or (QUICK_SECONDS if options.quick else SECONDS),
         connections=QUICK_CONNECTIONS if options.quick else CONNECTIONS,
         mixes=texts.MIXES[:1] if options.quick else texts.MIXES,

@@ -228,6 +228,7 @@ def sentiment_service(
             "BENTOML_HOME": "{folder}",
             "BENTOML_DO_NOT_TRACK": "True",
             "SENTIMENT_MODEL": model,
+            "SENTIMENT_GRPC_PORT": "{grpc_port}",
             **(env or {}),
         },
     )

@@ -10,7 +10,7 @@ from sentiment.errors import Overloaded
 
 # Weight of the newest batch in the moving average of tokens computed a second, and where that average starts: a few
 # dozen batches, less than a second, replace it.
-RATE_WEIGHT = 0.05
+RATE_WEIGHT = 0.1
 ASSUMED_TOKENS_PER_SECOND = 5000.0
 
 

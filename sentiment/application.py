@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+import asyncio
 import gc
 import logging
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from prometheus_client import CollectorRegistry
 
-from sentiment.classifier import Classifier, GoldenMismatch
+from sentiment.classifier import Classifier, GoldenMismatch, Truncation
 from sentiment.errors import EmptyInput, NotReady, TextTooLong, TooManyTexts
+from sentiment.keys import ApiKeys
 from sentiment.metrics import RequestMetrics, RunnerMetrics
 from sentiment.runner import Classified, Runner
 from sentiment.settings import Settings
@@ -35,6 +37,8 @@ class Application:
     registry: CollectorRegistry
     requests: RequestMetrics
     ready: bool
+    keys: ApiKeys = field(default_factory=lambda: ApiKeys([]))
+    _leaving: asyncio.Event = field(default_factory=asyncio.Event, init=False)
 
     @classmethod
     def load(cls, folder: Path, tag: str, settings: Settings) -> Application:
@@ -42,7 +46,9 @@ class Application:
 
         Raises:
             SpecError, ModelFilesError: if the folder holds no usable model.
+            OSError: if the file of the API keys cannot be read.
         """
+        keys = settings.keys()
         registry = CollectorRegistry()
         classifier = Classifier(folder)
         try:
@@ -53,7 +59,20 @@ class Application:
         else:
             ready = True
         runner = Runner(classifier, settings, RunnerMetrics(registry))
-        return cls(tag, settings, classifier, runner, registry, RequestMetrics(registry), ready)
+        return cls(tag, settings, classifier, runner, registry, RequestMetrics(registry), ready, keys)
+
+    @property
+    def available(self) -> bool:
+        """Whether requests should be sent here: the model answers rightly, and the service is not about to stop."""
+        return self.ready and not self._leaving.is_set()
+
+    def leave(self) -> None:
+        """Be no longer :attr:`available`, and go on answering."""
+        self._leaving.set()
+
+    async def left(self) -> None:
+        """Wait until :meth:`leave` is called."""
+        await self._leaving.wait()
 
     @property
     def meanings(self) -> list[Meaning]:
@@ -77,18 +96,41 @@ class Application:
         if not await self.runner.close(self.settings.drain_seconds):
             logger.error("stopped after %g s with requests unanswered", self.settings.drain_seconds)
 
-    async def classify(self, texts: Sequence[str]) -> Classified:
+    async def abandon(self) -> None:
+        """Refuse what is not answered yet, and stop."""
+        if not await self.runner.close(0):
+            logger.error("stopped after %g s with requests unanswered", self.settings.drain_seconds)
+
+    async def classify(
+        self, texts: Sequence[str], *, seconds: float | None = None, truncation: Truncation | None = "right"
+    ) -> Classified:
         """Classify ``texts`` after checking them against the limits.
 
+        Args:
+            texts: what to classify.
+            seconds: how long the caller waits for the answer, if that is less than ``settings.request_seconds``.
+            truncation: the side on which texts longer than the model reads are cut off; ``None`` refuses them.
+
         Raises:
-            EmptyInput, TooManyTexts, TextTooLong: naming the text by its place.
+            EmptyInput, TooManyTexts, TextTooLong, InputTooLong: naming the text by its place.
             NotReady: if the model did not answer its golden texts rightly.
             Overloaded, DeadlineExceeded, ShuttingDown, Internal: see :meth:`sentiment.runner.Runner.classify`.
         """
         self._check(texts)
+        return await self.classify_parts(texts, seconds=seconds, truncation=truncation)
+
+    async def classify_parts(
+        self, parts: Sequence[str], *, seconds: float | None = None, truncation: Truncation | None = "right"
+    ) -> Classified:
+        """Classify what was made from texts that :meth:`check_text` has passed; a part may be empty.
+
+        Raises:
+            NotReady, Overloaded, DeadlineExceeded, ShuttingDown, Internal: as :meth:`classify` does.
+        """
         if not self.ready:
             raise NotReady("the model does not answer its golden texts as its spec says; the server's log names them")
-        return await self.runner.classify(texts, self.settings.request_seconds)
+        allowed = self.settings.request_seconds
+        return await self.runner.classify(parts, allowed if seconds is None else min(seconds, allowed), truncation)
 
     def _check(self, texts: Sequence[str]) -> None:
         if not texts:
@@ -98,9 +140,20 @@ class Application:
                 f"has {len(texts)} texts; send at most {self.settings.max_texts} in one request", where="texts"
             )
         for place, text in enumerate(texts):
-            if len(text) > self.settings.max_characters:
-                raise TextTooLong(
-                    f"has {len(text)} characters; send at most {self.settings.max_characters}", where=f"texts[{place}]"
-                )
-            if not text or text.isspace():
-                raise EmptyInput("is empty or only white space", where=f"texts[{place}]")
+            self.check_text(text, place)
+
+    def check_text(self, text: str, place: int | None = None) -> None:
+        """Check one text against the limits; ``place`` is where it stands among several.
+
+        Raises:
+            EmptyInput, TextTooLong: naming the text by its place, or as ``text``.
+        """
+        if len(text) > self.settings.max_characters:
+            message = f"has {len(text)} characters; send at most {self.settings.max_characters}"
+            raise TextTooLong(message, where=_where(place))
+        if not text or text.isspace():
+            raise EmptyInput("is empty or only white space", where=_where(place))
+
+
+def _where(place: int | None) -> str:
+    return "text" if place is None else f"texts[{place}]"

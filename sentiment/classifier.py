@@ -6,10 +6,12 @@ import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 import numpy.typing as npt
 import onnxruntime as ort
+from tokenizers import Encoding as TokenizerEncoding
 from tokenizers import Tokenizer
 
 from sentiment.spec import ModelSpec
@@ -20,6 +22,8 @@ TOKENIZER_FILE = "tokenizer.json"
 # Encoding a list of texts must not start a thread pool of its own beside the runner's.
 os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
 ort.disable_telemetry_events()
+
+Truncation = Literal["right", "left"]
 
 
 class ModelFilesError(ValueError):
@@ -59,6 +63,7 @@ class Classifier:
         self._tokenizer = Tokenizer.from_file(str(folder / TOKENIZER_FILE))
         self._tokenizer.no_padding()
         self._tokenizer.enable_truncation(self.spec.tokenization.max_tokens)
+        self._leading, self._trailing = _special_tokens(self._tokenizer)
         self._session = _session(folder / MODEL_FILE)
         self._check_graph()
 
@@ -67,15 +72,39 @@ class Classifier:
         """Whether texts of different length may share a batch: the graph has an attention mask to hide padding."""
         return self.spec.graph.attention_mask is not None
 
-    def encode(self, texts: Sequence[str]) -> list[Encoding]:
-        """Tokenize ``texts``; each encoding has at most ``spec.tokenization.max_tokens`` ids."""
-        return [
-            Encoding(encoding.ids, bool(encoding.overflowing))
-            for encoding in self._tokenizer.encode_batch_fast(list(texts))
-        ]
+    def encode(self, texts: Sequence[str], truncation: Truncation = "right") -> list[Encoding]:
+        """Tokenize ``texts``; each encoding has at most ``spec.tokenization.max_tokens`` ids.
+
+        Args:
+            texts: what to tokenize.
+            truncation: the side of a longer text that is cut off; the special tokens stay.
+        """
+        encodings = self._tokenizer.encode_batch_fast(list(texts))
+        if truncation == "left":
+            return [Encoding(self._end(encoding), bool(encoding.overflowing)) for encoding in encodings]
+        return [Encoding(encoding.ids, bool(encoding.overflowing)) for encoding in encodings]
+
+    def _end(self, encoding: TokenizerEncoding) -> list[int]:
+        """The ids of a text that is cut off on the right, as if it were on the left.
+
+        The tokenizer hands over what it cuts off, in pieces with special tokens of their own. Its own direction is a
+        setting of the whole tokenizer, which threads share.
+        """
+        pieces = [encoding.ids, *(piece.ids for piece in encoding.overflowing)]
+        content = [token for piece in pieces for token in piece[self._leading : len(piece) - self._trailing]]
+        first, room = pieces[0], self.spec.tokenization.max_tokens - self._leading - self._trailing
+        return [*first[: self._leading], *content[-room:], *first[len(first) - self._trailing :]]
 
     def predict(self, encodings: Sequence[Encoding]) -> npt.NDArray[np.float32]:
         """Probabilities, float32 of shape ``[len(encodings), len(spec.labels)]``, each row summing to 1.
+
+        Raises:
+            ValueError: if the lengths differ and the graph has no attention mask.
+        """
+        return softmax(self.logits(encodings))
+
+    def logits(self, encodings: Sequence[Encoding]) -> npt.NDArray[np.float32]:
+        """What the graph answers before :func:`softmax`, float32 of shape ``[len(encodings), len(spec.labels)]``.
 
         Raises:
             ValueError: if the lengths differ and the graph has no attention mask.
@@ -92,8 +121,8 @@ class Classifier:
             raise ValueError("texts of different length cannot share a batch: the graph has no attention mask")
         if graph.token_type_ids:
             feeds[graph.token_type_ids] = np.zeros_like(ids)
-        (logits,) = self._session.run([graph.logits], feeds)
-        return softmax(logits)
+        logits: npt.NDArray[np.float32] = self._session.run([graph.logits], feeds)[0]
+        return logits
 
     def check_golden(self) -> None:
         """Answer the spec's golden texts, one by one.
@@ -135,6 +164,12 @@ def softmax(logits: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
     powers = np.exp(logits - logits.max(axis=-1, keepdims=True))
     probabilities: npt.NDArray[np.float32] = powers / powers.sum(axis=-1, keepdims=True)
     return probabilities
+
+
+def _special_tokens(tokenizer: Tokenizer) -> tuple[int, int]:
+    """How many special tokens the tokenizer puts before a text, and how many after it."""
+    mask = tokenizer.encode("a").special_tokens_mask
+    return mask.index(0), mask[::-1].index(0)
 
 
 def _session(file: Path) -> ort.InferenceSession:

@@ -50,9 +50,18 @@ class TooManyTexts(SentimentError):
 
 
 class TextTooLong(SentimentError):
-    """A text has more characters than ``SENTIMENT_MAX_CHARACTERS``."""
+    """A text has more characters than ``SENTIMENT_MAX_CHARACTERS``, or more words to explain than
+    ``SENTIMENT_MAX_EXPLAINED_WORDS``.
+    """
 
     type = "text_too_long"
+    status = 413
+
+
+class InputTooLong(SentimentError):
+    """A text has more tokens than the model reads, and the caller asked for it not to be truncated."""
+
+    type = "input_too_long"
     status = 413
 
 
@@ -68,6 +77,13 @@ class UnknownModel(SentimentError):
 
     type = "unknown_model"
     status = 404
+
+
+class MethodNotAllowed(SentimentError):
+    """The path exists, and is not asked with this HTTP method; the header ``Allow`` names those it is asked with."""
+
+    type = "method_not_allowed"
+    status = 405
 
 
 class Unauthorized(SentimentError):

@@ -17,6 +17,9 @@ class ApiKeys:
     def __init__(self, keys: Iterable[str]) -> None:
         self._digests = [_digest(key) for key in keys]
 
+    def __bool__(self) -> bool:
+        return bool(self._digests)
+
     def check(self, authorization: str | None) -> None:
         """Accept ``authorization``, the value of the header or of the gRPC metadata of that name.
 

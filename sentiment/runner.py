@@ -21,8 +21,8 @@ import numpy.typing as npt
 
 from sentiment.admission import Admission
 from sentiment.batching import BatchLimits, BatchQueue, Text, Work
-from sentiment.classifier import Classifier, Encoding
-from sentiment.errors import DeadlineExceeded, Internal, ShuttingDown
+from sentiment.classifier import Classifier, Encoding, Truncation, softmax
+from sentiment.errors import DeadlineExceeded, InputTooLong, Internal, ShuttingDown
 from sentiment.metrics import RunnerMetrics
 from sentiment.settings import Settings
 
@@ -31,17 +31,19 @@ logger = logging.getLogger(__name__)
 # Texts tokenized at once on the event loop; a longer request gives way to others in between.
 ENCODE_TEXTS = 32
 ENCODE_CHARACTERS = 10_000
-# How much texts of one batch may differ in length, where padding is hidden from the graph.
-SPREAD = 0.1
 
 
 @dataclass(frozen=True, slots=True)
 class Prediction:
-    """The answer for one text: a probability for each of ``spec.labels``, in their order, and what was read."""
+    """The answer for one text: a probability for each of ``spec.labels``, in their order, and what was read.
+
+    ``logits`` are what the probabilities were computed from, in the same order.
+    """
 
     probabilities: list[float]
     tokens: int
     truncated: bool
+    logits: Sequence[float] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,7 +66,7 @@ class Classified:
 
 @dataclass(slots=True, eq=False)
 class _Request(Work):
-    """Work whose results somebody on ``loop`` waits for."""
+    """Work whose results somebody on ``loop`` waits for; a row is the probabilities of a text and its logits."""
 
     loop: asyncio.AbstractEventLoop = field(kw_only=True)
     done: asyncio.Future[None] = field(kw_only=True)
@@ -81,8 +83,8 @@ class Runner:
         self._classifier = classifier
         self._metrics = metrics
         self._admission = Admission(settings.max_queue_seconds, settings.max_waiting_tokens, settings.threads)
-        spread = SPREAD if classifier.pads else 0.0
-        self._limits = BatchLimits(settings.max_batch_texts, settings.max_batch_tokens, spread)
+        padding = settings.max_padding_tokens if classifier.pads else 0
+        self._limits = BatchLimits(settings.max_batch_texts, settings.max_batch_tokens, padding)
         self._batch_wait_seconds = settings.batch_wait_seconds
         self._queue: BatchQueue[_Request] = BatchQueue(self._limits)
         self._changed = threading.Condition()
@@ -98,7 +100,9 @@ class Runner:
         for worker in self._workers:
             worker.start()
 
-    async def classify(self, texts: Sequence[str], seconds: float) -> Classified:
+    async def classify(
+        self, texts: Sequence[str], seconds: float, truncation: Truncation | None = "right"
+    ) -> Classified:
         """Probabilities for each text, in the order given; the same for a text whatever else is computed.
 
         Cancelling the call drops the texts that are not yet being computed.
@@ -106,8 +110,10 @@ class Runner:
         Args:
             texts: what to classify.
             seconds: how long the answer is waited for; what is not yet being computed then never is.
+            truncation: the side on which texts longer than the model reads are cut off; ``None`` refuses them.
 
         Raises:
+            InputTooLong: if there is one, and ``truncation`` is ``None``.
             Overloaded: if the queue is too long; nothing of the request is computed then.
             DeadlineExceeded: if there is no answer after ``seconds``.
             ShuttingDown: once :meth:`close` was called.
@@ -118,7 +124,9 @@ class Runner:
         asked = time.perf_counter()
         # Tokens cost time too, and what a refusal costs is taken from those that are answered.
         self.refuse_when_full()
-        encodings = await self._encode(texts)
+        encodings = await self._encode(texts, truncation or "right")
+        if truncation is None:
+            self._refuse_truncated(encodings)
         request = self._admit(encodings, time.monotonic() + seconds)
         late = DeadlineExceeded(f"there was no answer within {seconds:g} s; the service is busy")
         timer = request.loop.call_later(seconds, _finish, request, late)
@@ -137,8 +145,8 @@ class Runner:
                 self._metrics.waiting_tokens.set(self._queue.tokens)
             self._unanswered.discard(request)
         predictions = [
-            Prediction(row, len(encoding.ids), encoding.truncated)
-            for encoding, row in zip(encodings, request.rows.tolist(), strict=True)
+            Prediction(probabilities, len(encoding.ids), encoding.truncated, logits)
+            for encoding, (probabilities, logits) in zip(encodings, request.rows.tolist(), strict=True)
         ]
         return Classified(
             predictions,
@@ -175,18 +183,26 @@ class Runner:
                 # A worker that is late computes its last batch; it is a daemon and ends with the process.
                 worker.join(max(0.0, deadline - time.monotonic()) + 0.1)
 
-    async def _encode(self, texts: Sequence[str]) -> list[Encoding]:
+    def _refuse_truncated(self, encodings: Sequence[Encoding]) -> None:
+        for place, encoding in enumerate(encodings):
+            if encoding.truncated:
+                raise InputTooLong(
+                    f"has more than {len(encoding.ids)} tokens; send a shorter text, or let it be truncated",
+                    where=f"texts[{place}]",
+                )
+
+    async def _encode(self, texts: Sequence[str], truncation: Truncation) -> list[Encoding]:
         encodings: list[Encoding] = []
         chunk: list[str] = []
         characters = 0
         for text in texts:
             if chunk and (len(chunk) == ENCODE_TEXTS or characters + len(text) > ENCODE_CHARACTERS):
-                encodings += self._classifier.encode(chunk)
+                encodings += self._classifier.encode(chunk, truncation)
                 chunk, characters = [], 0
                 await asyncio.sleep(0)
             chunk.append(text)
             characters += len(text)
-        return encodings + self._classifier.encode(chunk)
+        return encodings + self._classifier.encode(chunk, truncation)
 
     def refuse_when_full(self, tokens: int = 0) -> None:
         """Raise what :meth:`classify` would for a request of so many tokens, and do nothing else.
@@ -206,7 +222,7 @@ class Runner:
             loop=loop,
             done=loop.create_future(),
             arrived=time.perf_counter(),
-            rows=np.empty((len(encodings), len(self._classifier.spec.labels)), dtype=np.float32),
+            rows=np.empty((len(encodings), 2, len(self._classifier.spec.labels)), dtype=np.float32),
             missing=len(encodings),
         )
         with self._changed:
@@ -243,7 +259,8 @@ class Runner:
         for text in batch:
             text.work.started = min(text.work.started, started)
         try:
-            rows = self._classifier.predict([text.encoding for text in batch])
+            logits = self._classifier.logits([text.encoding for text in batch])
+            rows = np.stack((softmax(logits), logits), axis=1)
             self._observe(batch, started)
         except Exception:
             logger.exception("inference failed on a batch of %d texts", len(batch))

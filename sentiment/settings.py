@@ -17,7 +17,8 @@ PREFIX = "SENTIMENT_"
 class Settings(BaseSettings):
     """Settings with their defaults; ``SENTIMENT_THREADS=4`` in the environment sets ``threads``, and so on."""
 
-    model_config = SettingsConfigDict(env_prefix=PREFIX, extra="forbid")
+    # What a wrong setting is set to is not in its error: it might be a key.
+    model_config = SettingsConfigDict(env_prefix=PREFIX, extra="forbid", hide_input_in_errors=True)
 
     @model_validator(mode="after")
     def _no_unknown_variable(self) -> Settings:
@@ -25,6 +26,20 @@ class Settings(BaseSettings):
         unknown = sorted(name for name in os.environ if name.startswith(PREFIX) and name not in known)
         if unknown:
             raise ValueError(f"{', '.join(unknown)}: no such setting; there are {', '.join(sorted(known))}")
+        return self
+
+    @model_validator(mode="after")
+    def _files_can_be_read(self) -> Settings:
+        for name in ("api_keys_file", "tls_certificate", "tls_key"):
+            path: Path | None = getattr(self, name)
+            try:
+                content = path.read_text(encoding="utf-8") if path else "-"
+            except (OSError, UnicodeDecodeError) as error:
+                raise ValueError(f"{PREFIX}{name.upper()}: {path} cannot be read: {error}") from None
+            if not content.strip():
+                raise ValueError(f"{PREFIX}{name.upper()}: {path} is empty")
+        if (self.tls_certificate is None) != (self.tls_key is None):
+            raise ValueError(f"{PREFIX}TLS_CERTIFICATE and {PREFIX}TLS_KEY: set both, or none of them")
         return self
 
     model: str = Field("sentiment-pl-en", description="Name of the model in the BentoML model store.")
@@ -35,7 +50,12 @@ class Settings(BaseSettings):
     )
     max_batch_texts: int = Field(32, ge=1, description="Texts in one batch at most.")
     max_batch_tokens: int = Field(
-        1024, ge=1, description="Tokens in one batch at most, padding included; one longer text is a batch of its own."
+        512, ge=1, description="Tokens in one batch at most, padding included; one longer text is a batch of its own."
+    )
+    max_padding_tokens: int = Field(
+        6,
+        ge=0,
+        description="Tokens of padding that a text may add to a batch by joining it, about what one run more costs.",
     )
     batch_wait_seconds: float = Field(
         0.0,
@@ -60,13 +80,30 @@ class Settings(BaseSettings):
     api_keys_file: Path | None = Field(
         None, description="A file with a key on each line, beside those of SENTIMENT_API_KEYS."
     )
+    tls_certificate: Path | None = Field(
+        None, description="A PEM file with the certificate, and those above it, for HTTP and gRPC over TLS."
+    )
+    tls_key: Path | None = Field(None, description="A PEM file with the private key of the certificate.")
     max_body_bytes: int = Field(4_194_304, ge=1, description="Bytes in a request's body at most.")
     max_texts: int = Field(1000, ge=1, description="Texts in a request at most.")
     max_characters: int = Field(
         20_000, ge=1, description="Characters in a text at most; fewer, but more than the model reads, are truncated."
     )
+    max_explained_words: int = Field(
+        200,
+        ge=1,
+        description="Words in a text at most where each is explained; every word is one more text for the runner.",
+    )
+    grpc_host: str = Field("0.0.0.0", description="Address on which gRPC listens.")  # noqa: S104  # as HTTP does
+    grpc_port: int = Field(3002, ge=0, le=65535, description="Port on which gRPC listens; with 0 there is no gRPC.")
     drain_seconds: float = Field(
         20.0, gt=0, description="Seconds for which accepted work is still answered after the service is told to stop."
+    )
+    stop_delay_seconds: float = Field(
+        1.0,
+        ge=0,
+        description="Seconds for which the service goes on accepting after it is told to stop, no longer ready: "
+        "time for whoever sends requests here to see it.",
     )
 
     def keys(self) -> ApiKeys:

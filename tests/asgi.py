@@ -12,7 +12,7 @@ from prometheus_client import CollectorRegistry
 from prometheus_client.parser import text_string_to_metric_families
 
 from sentiment.application import Application
-from sentiment.classifier import Classifier
+from sentiment.classifier import Classifier, Truncation
 from sentiment.metrics import RequestMetrics
 from sentiment.protocols.http import HttpProtocol, HttpProtocols
 from sentiment.runner import Classified, Prediction, Runner
@@ -21,11 +21,11 @@ from sentiment.settings import Settings
 Message = MutableMapping[str, Any]
 Outcome = list[Prediction] | Exception
 
-ANSWER = [Prediction([0.1, 0.2, 0.7], tokens=3, truncated=False)]
+ANSWER = [Prediction([0.1, 0.2, 0.7], tokens=3, truncated=False, logits=[-1.0, -0.5, 2.0])]
 
 
 class FakeRunner:
-    """Answers every request with one outcome, or never with none, and remembers what it was asked.
+    """Answers every request with one outcome, or with none once ``finished`` is set, and remembers what it was asked.
 
     One prediction is the answer to every text; several are those of the texts of the one request that is expected.
     """
@@ -33,21 +33,51 @@ class FakeRunner:
     def __init__(self, outcome: Outcome | None) -> None:
         self.outcome = outcome
         self.asked: list[list[str]] = []
+        self.seconds: list[float] = []
+        self.truncations: list[Truncation | None] = []
         self.cancelled = 0
+        self.finished = asyncio.Event()
 
-    async def classify(self, texts: Sequence[str], seconds: float) -> Classified:
+    def refuse_when_full(self) -> None:
+        """Never; a test of a full queue gives ``Overloaded`` as the outcome."""
+
+    async def classify(
+        self, texts: Sequence[str], seconds: float, truncation: Truncation | None = "right"
+    ) -> Classified:
         self.asked.append(list(texts))
+        self.seconds.append(seconds)
+        self.truncations.append(truncation)
         if self.outcome is None:
             try:
-                await asyncio.sleep(60)
+                async with asyncio.timeout(60):
+                    await self.finished.wait()
             except asyncio.CancelledError:
                 self.cancelled += 1
                 raise
-            raise TimeoutError("nobody cancelled this request")
+            return self._classified(ANSWER, texts)
         if isinstance(self.outcome, Exception):
             raise self.outcome
-        predictions = self.outcome * len(texts) if len(self.outcome) == 1 else self.outcome
+        return self._classified(self.outcome, texts)
+
+    def _classified(self, outcome: list[Prediction], texts: Sequence[str]) -> Classified:
+        predictions = outcome * len(texts) if len(outcome) == 1 else outcome
         return Classified(predictions, tokenization_seconds=0.001, queue_seconds=0.002, inference_seconds=0.003)
+
+
+def fake_application(classifier: Classifier, runner: FakeRunner, settings: dict[str, Any]) -> Application:
+    """An application whose answers come from ``runner``."""
+    registry = CollectorRegistry()
+    configured = Settings.model_validate(settings)
+    return Application(
+        tag="tiny:1",
+        settings=configured,
+        classifier=classifier,
+        runner=cast(Runner, runner),
+        registry=registry,
+        requests=RequestMetrics(registry),
+        ready=True,
+        keys=configured.keys(),
+    )
 
 
 class Client:
@@ -56,17 +86,8 @@ class Client:
     def __init__(
         self, classifier: Classifier, protocol: HttpProtocol, outcome: Outcome | None, settings: dict[str, Any]
     ) -> None:
-        registry = CollectorRegistry()
         self.runner = FakeRunner(outcome)
-        self.application = Application(
-            tag="tiny:1",
-            settings=Settings.model_validate(settings),
-            classifier=classifier,
-            runner=cast(Runner, self.runner),
-            registry=registry,
-            requests=RequestMetrics(registry),
-            ready=True,
-        )
+        self.application = fake_application(classifier, self.runner, settings)
         self.passed_on: list[Message] = []
         self.app = HttpProtocols(self._wrapped, lambda: self.application, [protocol])
 

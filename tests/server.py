@@ -6,6 +6,7 @@ import contextlib
 import os
 import signal
 import socket
+import ssl
 import subprocess
 import sys
 import time
@@ -22,12 +23,13 @@ START_SECONDS = 60.0
 
 @dataclass(frozen=True)
 class Server:
-    """A running service: its address, its first process, the file of its log, and its model store."""
+    """A running service: its address, its first process, the file of its log, its model store, its port for gRPC."""
 
     url: str
     process: subprocess.Popen[bytes]
     log_file: Path
     home: Path
+    grpc_port: int
 
     @property
     def port(self) -> int:
@@ -77,7 +79,7 @@ def serve(home: Path, bento: str = "service:Sentiment", *, ready: bool = True, *
 
     Whatever is still running afterwards is killed, and was a failure of the test that let it run.
     """
-    port = free_port()
+    port, grpc_port = free_port(), free_port()
     home.mkdir(parents=True, exist_ok=True)
     log_file = home / "service.log"
     bentoml = Path(sys.executable).with_name("bentoml")
@@ -85,14 +87,17 @@ def serve(home: Path, bento: str = "service:Sentiment", *, ready: bool = True, *
         process = subprocess.Popen(
             [bentoml, "serve", bento, "--host", "127.0.0.1", "--port", str(port)],
             cwd=ROOT,
-            env=environment(home, **extra),
+            env=environment(
+                home, **{"SENTIMENT_GRPC_HOST": "127.0.0.1", "SENTIMENT_GRPC_PORT": str(grpc_port), **extra}
+            ),
             stdout=log,
             stderr=subprocess.STDOUT,
         )
-    server = Server(f"http://127.0.0.1:{port}", process, log_file, home)
+    certificate = extra.get("SENTIMENT_TLS_CERTIFICATE")
+    server = Server(f"{'https' if certificate else 'http'}://127.0.0.1:{port}", process, log_file, home, grpc_port)
     started: list[psutil.Process] = []
     try:
-        _wait(server, "/readyz" if ready else "/livez")
+        _wait(server, "/readyz" if ready else "/livez", trusting(certificate))
         started = server.processes()
         yield server
     finally:
@@ -106,13 +111,18 @@ def serve(home: Path, bento: str = "service:Sentiment", *, ready: bool = True, *
             one.kill()
 
 
-def _wait(server: Server, path: str) -> None:
+def trusting(certificate: str | None) -> ssl.SSLContext | bool:
+    """What httpx is to verify a server with: a certificate that it shows, or what the system trusts."""
+    return ssl.create_default_context(cafile=certificate) if certificate else True
+
+
+def _wait(server: Server, path: str, verify: ssl.SSLContext | bool) -> None:
     deadline = time.monotonic() + START_SECONDS
     while time.monotonic() < deadline:
         if server.process.poll() is not None:
             raise RuntimeError(f"the service ended with {server.process.returncode}:\n{server.log()}")
         with contextlib.suppress(httpx.HTTPError):
-            if httpx.get(server.url + path, timeout=2).status_code == 200:
+            if httpx.get(server.url + path, timeout=2, verify=verify).status_code == 200:
                 return
         time.sleep(0.1)
     raise RuntimeError(f"{path} did not answer 200 within {START_SECONDS} s:\n{server.log()}")

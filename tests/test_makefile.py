@@ -33,7 +33,7 @@ def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     process = subprocess.Popen(
         ["make", "serve", f"PORT={port}"],
         cwd=ROOT,
-        env=environment(tmp_path_factory.mktemp("bentoml")),
+        env=environment(tmp_path_factory.mktemp("bentoml"), SENTIMENT_GRPC_PORT=str(free_port())),
         start_new_session=True,
     )
     address = f"http://localhost:{port}"
@@ -89,4 +89,6 @@ def test_the_bento_carries_the_pinned_model_and_serves_the_same_way(tmp_path: Pa
     assert not re.search(r"^(torch|transformers|optimum|pytest)\b", requirements, flags=re.MULTILINE)
     with serve(tmp_path, "sentiment:latest") as server:
         answer = httpx.post(f"{server.url}/classify", json={"texts": ["Świetnie!"]}, timeout=30).json()
+        assert httpx.get(f"{server.url}/ui").status_code == 200
+        assert httpx.get(f"{server.url}/ui/app.js").status_code == 200
     assert (answer["model"], answer["results"][0]["label"]) == (f"sentiment-pl-en:{tag}", "positive")

@@ -1,28 +1,27 @@
 """What the protocols over HTTP share: an ASGI middleware in front of BentoML's own routes.
 
-It reads the body within its limit, gives up a request whose client has gone, turns every outcome into a response and
-counts it. A protocol is a table of routes and the way it writes an error; what a request means is in its own module.
+It asks for the API key, reads the body within its limit, gives up a request whose client has gone, turns every outcome
+into a response and counts it. A protocol is a table of routes and the way it writes an error; what a request means is
+in its own module.
 """
 
 from __future__ import annotations
 
 import asyncio
-import json
-import logging
 import math
 import time
-import uuid
 import zlib
 from collections.abc import Awaitable, Callable, Mapping, MutableMapping, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeVar, cast
 
-from sentiment.application import Application
-from sentiment.errors import BodyTooLarge, Internal, InvalidRequest, SentimentError
-from sentiment.metrics import exposition
-from sentiment.runner import Classified
+from pydantic_core import to_json
 
-logger = logging.getLogger(__name__)
+from sentiment.application import Application
+from sentiment.errors import BodyTooLarge, InvalidRequest, MethodNotAllowed, SentimentError, Unauthorized
+from sentiment.metrics import exposition
+from sentiment.protocols.telemetry import request_id, server_timing, unexpected
+from sentiment.runner import Classified
 
 Scope = MutableMapping[str, Any]
 Message = MutableMapping[str, Any]
@@ -32,10 +31,10 @@ App = Callable[[Scope, Receive, Send], Awaitable[None]]
 Answer = TypeVar("Answer")
 
 JSON = b"application/json"
-# A request id is given back and may be logged: no more than this of it, and printable ASCII only.
-REQUEST_ID_BYTES = 128
 # By its first bytes zlib tells gzip from deflate when it is asked to.
 DETECT_GZIP_OR_ZLIB = 32 + zlib.MAX_WBITS
+# BentoML's own paths that are answered without an API key; /metrics, which is ours, is another.
+OPEN_PATHS = ("/livez", "/readyz", "/healthz")
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,16 +49,32 @@ class Request:
 
 @dataclass(frozen=True, slots=True)
 class Response:
-    """What is answered; ``classified`` if texts were, for the headers that say what it took."""
+    """What is answered; ``classified`` if texts were, for the headers that say what it took.
+
+    ``counted`` is whether the metrics count it: not, for what is asked about the service itself.
+    """
 
     content: bytes
     status: int = 200
     content_type: bytes = JSON
     headers: Sequence[tuple[bytes, bytes]] = ()
     classified: Classified | None = None
+    counted: bool = True
 
 
 Handler = Callable[[Application, Request], Awaitable[Response]]
+
+
+def _own_status(error: SentimentError) -> int:
+    return error.status
+
+
+@dataclass(frozen=True)
+class Description:
+    """A part of the OpenAPI document: path items by path, and the schemas that they refer to, by name."""
+
+    paths: Mapping[str, Mapping[str, Any]]
+    schemas: Mapping[str, Any]
 
 
 @dataclass(frozen=True)
@@ -71,22 +86,40 @@ class HttpProtocol:
         routes: handlers by method and path.
         refuse: how the protocol writes an error; status, ``Retry-After`` and such are added for it.
         below: a path, and the handler of everything below it that is not among the routes.
+        status: the HTTP status of an error, where the protocol's documentation asks for one of its own.
+        open: whether it answers without an API key.
+        describe: its part of the OpenAPI document; see :mod:`sentiment.protocols.openapi`.
     """
 
     name: str
     routes: Mapping[tuple[str, str], Handler]
     refuse: Callable[[SentimentError], bytes]
     below: tuple[str, Handler] | None = None
+    status: Callable[[SentimentError], int] = _own_status
+    open: bool = False
+    describe: Callable[[Application], Description] | None = None
 
 
 class HttpProtocols:
     """ASGI middleware that answers for the protocols and ``GET /metrics``, and passes on everything else."""
 
     def __init__(self, app: App, application: Callable[[], Application], protocols: Sequence[HttpProtocol]) -> None:
-        """Wrap ``app``; ``application()`` is asked for once there are requests."""
+        """Wrap ``app``; ``application()`` is asked for once there are requests.
+
+        The first of the protocols writes the errors of paths that belong to none of them.
+        """
         self._app = app
         self._application = application
-        self._routes = {route: (one, handler) for one in protocols for route, handler in one.routes.items()}
+        self._first = protocols[0]
+        metrics = HttpProtocol("operations", {("GET", "/metrics"): _metrics}, self._first.refuse, open=True)
+        all_protocols = [*protocols, metrics]
+        self._routes = {route: (one, handler) for one in all_protocols for route, handler in one.routes.items()}
+        self._methods: dict[str, list[str]] = {}
+        for method, path in list(self._routes):
+            self._methods.setdefault(path, []).append(method)
+            if method == "GET":
+                self._methods[path].append("HEAD")
+                self._routes["HEAD", path] = self._routes[method, path]
         self._below = [(one, *one.below) for one in protocols if one.below]
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -95,15 +128,25 @@ class HttpProtocols:
             await self._app(scope, receive, send)
         elif found := self._find(scope["method"], scope["path"]):
             await self._answer(*found, scope, receive, send)
-        elif (scope["method"], scope["path"]) == ("GET", "/metrics"):
-            content = exposition(self._application().registry)
-            await _send(send, 200, content, [(b"content-type", b"text/plain; version=0.0.4; charset=utf-8")])
+        elif scope["path"] in OPEN_PATHS or not self._application().keys:
+            await self._app(scope, receive, send)
+        else:
+            await self._pass_on(scope, receive, send)
+
+    async def _pass_on(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Have BentoML answer, if the API key is one of this service's."""
+        try:
+            _check_key(self._application(), dict(scope["headers"]))
+        except Unauthorized:
+            await self._answer(self._first, _unreachable, scope, receive, send)
         else:
             await self._app(scope, receive, send)
 
     def _find(self, method: str, path: str) -> tuple[HttpProtocol, Handler] | None:
         if found := self._routes.get((method, path)):
             return found
+        if methods := self._methods.get(path):
+            return self._routes[methods[0], path][0], _method_not_allowed
         for protocol, prefix, handler in self._below:
             if path == prefix or path.startswith(f"{prefix}/"):
                 return protocol, handler
@@ -114,9 +157,14 @@ class HttpProtocols:
     ) -> None:
         application, started = self._application(), time.perf_counter()
         headers: dict[bytes, bytes] = dict(scope["headers"])
-        status, outcome, content_type = 200, "ok", JSON
-        added: list[tuple[bytes, bytes]] = [(b"x-request-id", _request_id(headers))]
+        status, outcome, content_type, counted = 200, "ok", JSON, True
+        added: list[tuple[bytes, bytes]] = [(b"x-request-id", request_id(headers.get(b"x-request-id", b"")))]
         try:
+            if not protocol.open:
+                _check_key(application, headers)
+                if scope["method"] == "POST":
+                    # Before anything is spent on it: what a refusal costs is taken from those that are answered.
+                    application.runner.refuse_when_full()
             body = await _read(headers, receive, application.settings.max_body_bytes)
             request = Request(scope["method"], scope["path"], headers, body)
             response = await _unless_gone(receive, handler(application, request))
@@ -125,54 +173,56 @@ class HttpProtocols:
                 return
             content, status, content_type = response.content, response.status, response.content_type
             added += response.headers
+            counted = response.counted
             if response.classified is not None:
                 added += _measured(application, response.classified)
         except Exception as error:
-            refusal = error if isinstance(error, SentimentError) else _unexpected(error, scope["path"])
-            content, status, outcome = protocol.refuse(refusal), refusal.status, refusal.type
+            refusal = error if isinstance(error, SentimentError) else unexpected(error, scope["path"])
+            content, status, outcome = protocol.refuse(refusal), protocol.status(refusal), refusal.type
             if refusal.retry_after is not None:
                 added.append((b"retry-after", str(max(1, math.ceil(refusal.retry_after))).encode()))
-            if isinstance(refusal, BodyTooLarge):
+            if isinstance(refusal, MethodNotAllowed) and (methods := self._methods.get(scope["path"])):
+                added.append((b"allow", ", ".join(methods).encode()))
+            if isinstance(refusal, Unauthorized):
+                added.append((b"www-authenticate", b"Bearer"))
+            if isinstance(refusal, BodyTooLarge | Unauthorized):
+                # Its body has not been read, and may be long.
                 added.append((b"connection", b"close"))
-        application.requests.observe(protocol.name, outcome, time.perf_counter() - started)
+        if counted:
+            application.requests.observe(protocol.name, outcome, time.perf_counter() - started)
         await _send(send, status, content, [(b"content-type", content_type), *added])
+
+
+async def _metrics(application: Application, request: Request) -> Response:
+    content_type = b"text/plain; version=0.0.4; charset=utf-8"
+    return Response(exposition(application.registry), content_type=content_type, counted=False)
+
+
+async def _method_not_allowed(application: Application, request: Request) -> Response:
+    raise MethodNotAllowed(f"{request.path} is not asked with this method; the header Allow names those it is")
+
+
+async def _unreachable(application: Application, request: Request) -> Response:
+    raise AssertionError("the API key of this request was not accepted")
+
+
+def _check_key(application: Application, headers: Mapping[bytes, bytes]) -> None:
+    authorization = headers.get(b"authorization")
+    application.keys.check(None if authorization is None else authorization.decode("utf-8", "replace"))
 
 
 def dump(content: Any) -> bytes:
     """JSON in UTF-8 with no spaces."""
-    return json.dumps(content, ensure_ascii=False, separators=(",", ":")).encode()
+    return to_json(content)
 
 
 def _measured(application: Application, classified: Classified) -> list[tuple[bytes, bytes]]:
-    """Where the time went, in milliseconds (W3C Server Timing), what was read, and by which model."""
-    timing = (
-        f"tokenization;dur={classified.tokenization_seconds * 1000:.2f}, "
-        f"queue;dur={classified.queue_seconds * 1000:.2f}, "
-        f"inference;dur={classified.inference_seconds * 1000:.2f}"
-    )
+    """Where the time went, what was read, and by which model."""
     return [
-        (b"server-timing", timing.encode()),
+        (b"server-timing", server_timing(classified).encode()),
         (b"x-compute-tokens", str(classified.tokens).encode()),
         (b"x-model-version", application.tag.encode()),
     ]
-
-
-def _request_id(headers: Mapping[bytes, bytes]) -> bytes:
-    """The request's own id, or a new one."""
-    given = headers.get(b"x-request-id", b"")
-    if 0 < len(given) <= REQUEST_ID_BYTES and all(32 < byte < 127 for byte in given):
-        return given
-    return uuid.uuid4().hex.encode()
-
-
-def _unexpected(error: Exception, path: str) -> Internal:
-    # The message may quote the request; where it happened does not.
-    frame = error.__traceback__
-    while frame is not None and frame.tb_next is not None:
-        frame = frame.tb_next
-    line = f"{frame.tb_frame.f_code.co_filename}:{frame.tb_lineno}" if frame else "unknown"
-    logger.error("unexpected %s at %s while answering %s", type(error).__name__, line, path)
-    return Internal("something went wrong in the service; its log says where")
 
 
 async def _read(headers: Mapping[bytes, bytes], receive: Receive, limit: int) -> bytes:
@@ -235,6 +285,7 @@ async def _unless_gone(receive: Receive, answer: Awaitable[Answer]) -> Answer | 
 
 
 async def _send(send: Send, status: int, content: bytes, headers: Sequence[tuple[bytes, bytes]]) -> None:
-    length = (b"content-length", str(len(content)).encode())
-    await send({"type": "http.response.start", "status": status, "headers": [length, *headers]})
+    # A 304 has no body, and the length of another would be wrong (RFC 9110, 8.6).
+    length = [] if status == 304 else [(b"content-length", str(len(content)).encode())]
+    await send({"type": "http.response.start", "status": status, "headers": [*length, *headers]})
     await send({"type": "http.response.body", "body": content})

@@ -7,14 +7,15 @@ valid.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Mapping, Sequence
+from typing import Annotated, Any
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, WithJsonSchema
 
 from sentiment.application import Application
 from sentiment.errors import InvalidRequest, SentimentError
-from sentiment.protocols.http import HttpProtocol, Request, Response, dump
+from sentiment.protocols.http import Description, HttpProtocol, Request, Response, dump
+from sentiment.protocols.schemas import TEXTS, operation, reference, schemas
 from sentiment.runner import Prediction
 from sentiment.spec import Meaning
 
@@ -24,7 +25,8 @@ SCORE_DIGITS = 6
 PROBLEMS = {
     "json_invalid": "is not valid JSON in UTF-8",
     "missing": 'is missing; send {"texts": ["…"]}',
-    "extra_forbidden": "is not a known key; the only one is texts",
+    "extra_forbidden": "is not a known key; there are texts and truncate",
+    "bool_type": "must be true or false",
     "list_type": "must be a list of strings",
     "string_type": "must be a string",
     "string_unicode": "must be Unicode text; it has half of a surrogate pair",
@@ -36,9 +38,12 @@ PROBLEMS = {
 class ClassifyRequest(BaseModel):
     """The body of ``POST /classify``."""
 
-    model_config = ConfigDict(extra="forbid")
+    model_config = ConfigDict(extra="forbid", strict=True)
 
-    texts: list[str] = Field(description="Texts to classify, at least one.")
+    texts: Annotated[list[str], WithJsonSchema(TEXTS)]
+    truncate: bool = Field(
+        True, description="False refuses a text with more tokens than the model reads; otherwise its end is cut off."
+    )
 
 
 class Result(BaseModel):
@@ -51,6 +56,20 @@ class Result(BaseModel):
     truncated: bool = Field(description="Whether the text was longer than the model reads.")
 
 
+class Refusal(BaseModel):
+    """What is wrong with a request, or with the service."""
+
+    type: str = Field(description="The name of what is wrong, for programs.")
+    where: str | None = Field(None, description="The part of the request that is meant, if it is one.")
+    message: str = Field(description="What is wrong, where, and what to do.")
+
+
+class RefusalResponse(BaseModel):
+    """The body of an error."""
+
+    error: Refusal
+
+
 class ClassifyResponse(BaseModel):
     """The answer of ``POST /classify``."""
 
@@ -60,10 +79,11 @@ class ClassifyResponse(BaseModel):
 
 def response(application: Application, predictions: Sequence[Prediction]) -> dict[str, Any]:
     """The answer, as :class:`ClassifyResponse` describes it, in plain dicts and lists."""
-    return {"model": application.tag, "results": [_result(application.meanings, one) for one in predictions]}
+    return {"model": application.tag, "results": [result(application.meanings, one) for one in predictions]}
 
 
-def _result(meanings: Sequence[Meaning], prediction: Prediction) -> dict[str, Any]:
+def result(meanings: Sequence[Meaning], prediction: Prediction) -> dict[str, Any]:
+    """The answer for one text, as :class:`Result` describes it."""
     scores = {
         meaning: round(score, SCORE_DIGITS) for meaning, score in zip(meanings, prediction.probabilities, strict=True)
     }
@@ -77,30 +97,48 @@ def _result(meanings: Sequence[Meaning], prediction: Prediction) -> dict[str, An
     }
 
 
-def parse(body: bytes) -> list[str]:
-    """The texts of a request's body.
+def parse(body: bytes) -> ClassifyRequest:
+    """What is asked for in a request's body.
 
     Raises:
         InvalidRequest: naming the first part of the body that is not as documented.
     """
     try:
-        return ClassifyRequest.model_validate_json(body).texts
+        return ClassifyRequest.model_validate_json(body)
     except ValidationError as error:
-        problem = error.errors(include_url=False, include_context=False, include_input=False)[0]
-    where = "".join(f"[{part}]" if isinstance(part, int) else part for part in problem["loc"])
-    raise InvalidRequest(PROBLEMS.get(problem["type"], problem["msg"]), where=where or "body")
+        raise invalid(error, PROBLEMS) from None
+
+
+def invalid(error: ValidationError, problems: Mapping[str, str]) -> InvalidRequest:
+    """The first problem of a body, in the words of ``problems`` by pydantic's types, with its place."""
+    problem = error.errors(include_url=False, include_context=False, include_input=False)[0]
+    where = "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in problem["loc"]).removeprefix(".")
+    return InvalidRequest(problems.get(problem["type"], problem["msg"]), where=where or "body")
 
 
 async def _classify(application: Application, request: Request) -> Response:
-    classified = await application.classify(parse(request.body))
+    asked = parse(request.body)
+    classified = await application.classify(asked.texts, truncation="right" if asked.truncate else None)
     return Response(dump(response(application, classified.predictions)), classified=classified)
 
 
-def _refuse(error: SentimentError) -> bytes:
+def refuse(error: SentimentError) -> bytes:
+    """The body of an error: its type, its message, and the part of the request that is meant."""
     content: dict[str, Any] = {"type": error.type, "message": error.message}
     if error.where is not None:
         content = {"type": error.type, "where": error.where, "message": f"{error.where} {error.message}"}
     return dump({"error": content})
 
 
-NATIVE = HttpProtocol("native", {("POST", "/classify"): _classify}, _refuse)
+def _describe(application: Application) -> Description:
+    post = operation(
+        application,
+        "Classify texts, in the order given",
+        request=reference(ClassifyRequest),
+        answer=reference(ClassifyResponse),
+        error=RefusalResponse,
+    )
+    return Description({"/classify": {"post": post}}, schemas(ClassifyRequest, ClassifyResponse, RefusalResponse))
+
+
+NATIVE = HttpProtocol("native", {("POST", "/classify"): _classify}, refuse, describe=_describe)

@@ -20,8 +20,10 @@ import yaml
 from scripts.pipeline import dataset
 from scripts.pipeline.files import ModelFiles
 
-# No test asks a hub; Hugging Face's libraries read this when they are imported.
-os.environ["HF_HUB_OFFLINE"] = "1"
+TORCH = importlib.util.find_spec("torch") is not None
+if TORCH:
+    # No test of these asks a hub; Hugging Face's libraries read this when they are imported.
+    os.environ["HF_HUB_OFFLINE"] = "1"
 
 # These import what only the export environment has, and pytest imports even what it deselects.
 NEEDS_TORCH = [
@@ -33,7 +35,7 @@ NEEDS_TORCH = [
     "pipeline/test_checkpoint.py",
     "pipeline/test_quantization.py",
 ]
-collect_ignore = [] if importlib.util.find_spec("torch") else NEEDS_TORCH
+collect_ignore = [] if TORCH else NEEDS_TORCH
 
 # Warnings that libraries raise about their own code while a checkpoint is exported.
 EXPORT_WARNINGS = [

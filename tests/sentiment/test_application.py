@@ -10,7 +10,7 @@ import pytest
 from prometheus_client import CollectorRegistry
 
 from sentiment.application import Application
-from sentiment.classifier import Classifier
+from sentiment.classifier import Classifier, Truncation
 from sentiment.errors import EmptyInput, NotReady, SentimentError, ShuttingDown, TextTooLong, TooManyTexts
 from sentiment.metrics import RequestMetrics
 from sentiment.runner import Classified, Runner
@@ -32,7 +32,9 @@ class FakeRunner:
         self.asked: list[list[str]] = []
         self.in_time = in_time
 
-    async def classify(self, texts: Sequence[str], seconds: float) -> Classified:
+    async def classify(
+        self, texts: Sequence[str], seconds: float, truncation: Truncation | None = "right"
+    ) -> Classified:
         self.asked.append(list(texts))
         return Classified([], 0.0, 0.0, 0.0)
 

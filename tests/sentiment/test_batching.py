@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import Bundle, RuleBasedStateMachine, initialize, invariant, rule
 
 from sentiment.admission import Admission
-from sentiment.batching import QUANTUM, BatchLimits, BatchQueue, Text, Work
+from sentiment.batching import LARGE_SHARE, SMALL_SECONDS, BatchLimits, BatchQueue, Text, Work
 from sentiment.classifier import Encoding
 from sentiment.errors import Overloaded
 
@@ -20,7 +20,7 @@ LIMITS = st.builds(
     BatchLimits,
     texts=st.integers(min_value=1, max_value=8),
     tokens=st.integers(min_value=1, max_value=200),
-    spread=st.sampled_from((0.0, 0.1, 0.3, 1.0)),
+    padding=st.sampled_from((0, 2, 10, 100)),
 )
 
 
@@ -106,7 +106,9 @@ class AnyOrderOfEvents(RuleBasedStateMachine):
         lengths = lengths_of(batch)
         assert len(batch) <= self.limits.texts
         assert len(batch) <= 1 or max(lengths) * len(batch) <= self.limits.tokens
-        assert all(abs(length - lengths[0]) <= lengths[0] * self.limits.spread for length in lengths)
+        for count, length in enumerate(lengths[1:], start=1):
+            longest = max(lengths[:count])
+            assert max(longest - length, (length - longest) * count) <= self.limits.padding
         if batch:
             self.admission.computed(sum(lengths), 0.001)
 
@@ -168,8 +170,8 @@ def test_every_text_is_taken_once_and_counted_until_then(requests: list[list[int
 
 @settings(deadline=None)
 @given(requests=REQUESTS, texts=st.integers(min_value=1, max_value=8))
-def test_without_spread_only_texts_of_one_length_share_a_batch(requests: list[list[int]], texts: int) -> None:
-    queue: BatchQueue[Work] = BatchQueue(BatchLimits(texts, tokens=1000, spread=0))
+def test_without_padding_only_texts_of_one_length_share_a_batch(requests: list[list[int]], texts: int) -> None:
+    queue: BatchQueue[Work] = BatchQueue(BatchLimits(texts, tokens=1000, padding=0))
     for lengths in requests:
         queue.add(request(*lengths))
     batches = [lengths_of(batch) for batch in drained(queue)]
@@ -188,27 +190,50 @@ def test_texts_of_one_length_keep_the_order_of_their_request(length: int, count:
 @given(
     chance=st.randoms(use_true_random=True),
     length=LENGTHS,
-    taken=st.integers(min_value=0, max_value=50),
+    taken=st.integers(min_value=1, max_value=50),
 )
-def test_one_text_beside_a_request_of_a_thousand_waits_for_two_batches_at_most(
+def test_one_text_beside_large_requests_waits_for_a_share_of_a_batch_of_each(
     chance: random.Random, length: int, taken: int
 ) -> None:
-    limits = BatchLimits(texts=8, tokens=256, spread=0.1)
-    queue: BatchQueue[Work] = BatchQueue(limits)
-    queue.add(request(*chance.choices(range(1, 61), k=1000)))
+    queue: BatchQueue[Work] = BatchQueue(BatchLimits(texts=8, tokens=512, padding=4))
+    large = [request(*chance.choices(range(1, 61), k=1000)) for _ in range(2)]
+    for work in large:
+        queue.add(work)
+    queue.add(request(5))
     for _ in range(taken):
         queue.take(0.0)
     single = request(length)
     queue.add(single)
     before = 0
     while single.waiting_texts:
-        before += sum(lengths_of(queue.take(0.0)))
-    assert before <= QUANTUM + 3 * limits.tokens  # its own batch among them
+        batch = queue.take(0.0)
+        before += sum(lengths_of(batch))
+    assert before - sum(lengths_of(batch)) <= len(large) * (LARGE_SHARE + 60)
+    # Nothing of the large ones is in the way when it is computed, unless it was theirs to begin with.
+    assert batch[0].work is not single or [text.work for text in batch] == [single]
+
+
+def test_large_requests_have_whole_batches_while_there_are_no_small_ones() -> None:
+    queue: BatchQueue[Work] = BatchQueue(BatchLimits(texts=32, tokens=512, padding=4))
+    queue.add(request(*[20] * 1000))
+    assert len(queue.take(0.0)) == 25
+    queue.add(request(50))
+    assert lengths_of(queue.take(0.0)) == [50]
+    assert len(queue.take(SMALL_SECONDS / 2)) == LARGE_SHARE // 20
+    assert len(queue.take(SMALL_SECONDS)) == 25
+
+
+def test_a_small_request_keeps_its_turn_until_it_is_done() -> None:
+    queue: BatchQueue[Work] = BatchQueue(BatchLimits(texts=8, tokens=512, padding=0))
+    first, second = request(10, 20, 30, 40), request(15, 25)
+    queue.add(first)
+    queue.add(second)
+    assert [text.work for batch in drained(queue) for text in batch] == [first] * 4 + [second] * 2
 
 
 def test_a_request_of_a_thousand_beside_endless_single_texts_gets_its_share() -> None:
     chance = random.Random(1)
-    queue: BatchQueue[Work] = BatchQueue(BatchLimits(texts=8, tokens=256, spread=0.0))
+    queue: BatchQueue[Work] = BatchQueue(BatchLimits(texts=8, tokens=256, padding=0))
     # Lengths that no single text has, so that it gets nothing but its own turns.
     bulk = request(*[70] * 1000)
     queue.add(bulk)
@@ -227,7 +252,7 @@ def test_a_request_of_a_thousand_beside_endless_single_texts_gets_its_share() ->
 
 
 def test_what_waits_ahead_of_a_new_request_is_one_batch_of_each_other() -> None:
-    queue: BatchQueue[Work] = BatchQueue(BatchLimits(texts=8, tokens=100))
+    queue: BatchQueue[Work] = BatchQueue(BatchLimits(texts=8, tokens=100, padding=4))
     queue.add(request(*[10] * 1000))
     queue.add(request(30))
     assert queue.tokens == 10_030
@@ -236,7 +261,7 @@ def test_what_waits_ahead_of_a_new_request_is_one_batch_of_each_other() -> None:
 
 @pytest.mark.parametrize("deadline", [1.0, 2.0])
 def test_a_request_whose_time_is_up_is_not_taken_and_takes_nobody_elses_turn(deadline: float) -> None:
-    queue: BatchQueue[Work] = BatchQueue(BatchLimits(texts=8, tokens=100))
+    queue: BatchQueue[Work] = BatchQueue(BatchLimits(texts=8, tokens=100, padding=0))
     late, other = request(5, 5, deadline=deadline), request(5, 6)
     queue.add(late)
     queue.add(other)
@@ -249,7 +274,7 @@ def test_a_request_whose_time_is_up_is_not_taken_and_takes_nobody_elses_turn(dea
 @settings(deadline=None)
 @given(lengths=st.lists(LENGTHS, min_size=1, max_size=30))
 def test_requests_of_one_text_are_served_in_the_order_they_came(lengths: list[int]) -> None:
-    queue: BatchQueue[Work] = BatchQueue(BatchLimits(texts=1, tokens=1000))
+    queue: BatchQueue[Work] = BatchQueue(BatchLimits(texts=1, tokens=1000, padding=4))
     works = [request(length) for length in lengths]
     for work in works:
         queue.add(work)
@@ -257,8 +282,8 @@ def test_requests_of_one_text_are_served_in_the_order_they_came(lengths: list[in
 
 
 def test_two_large_requests_are_served_side_by_side() -> None:
-    queue: BatchQueue[Work] = BatchQueue(BatchLimits(texts=4, tokens=1000))
-    first, second = request(*[5] * 100), request(*[5] * 100)
+    queue: BatchQueue[Work] = BatchQueue(BatchLimits(texts=4, tokens=1000, padding=4))
+    first, second = request(*[6] * 100), request(*[6] * 100)
     queue.add(first)
     queue.add(second)
     half = [text.work for _ in range(25) for text in queue.take(0.0)]
@@ -268,7 +293,7 @@ def test_two_large_requests_are_served_side_by_side() -> None:
 
 
 def test_a_cancelled_request_gives_no_other_text_its_turn() -> None:
-    queue: BatchQueue[Work] = BatchQueue(BatchLimits(texts=1, tokens=1000, spread=0))
+    queue: BatchQueue[Work] = BatchQueue(BatchLimits(texts=1, tokens=1000, padding=0))
     cancelled, long = request(5), request(*[7] * 100, 5)
     queue.add(cancelled)
     queue.add(long)
@@ -277,25 +302,32 @@ def test_a_cancelled_request_gives_no_other_text_its_turn() -> None:
 
 
 def test_a_full_batch_of_texts_of_about_one_length_is_taken_together() -> None:
-    queue: BatchQueue[Work] = BatchQueue(BatchLimits(texts=8, tokens=84, spread=0.1))
+    queue: BatchQueue[Work] = BatchQueue(BatchLimits(texts=8, tokens=84, padding=4))
     queue.add(request(20, 50, 21, 22, 23, 19, 18, 17))
     assert sorted(lengths_of(queue.take(0.0))) == [18, 19, 20, 21]  # with 22, four texts would be 88 tokens
     assert lengths_of(queue.take(0.0)) == [50]
 
 
+@pytest.mark.parametrize(("length", "joins"), [(14, True), (13, False), (22, True), (23, False)])
+def test_a_text_joins_if_the_padding_that_it_makes_is_worth_it(length: int, joins: bool) -> None:
+    limits = BatchLimits(texts=8, tokens=1000, padding=6)
+    # Of three texts of 20 tokens, a longer one pads each; a shorter one is itself padded.
+    assert limits.admit(length, texts=3, longest=20) is joins
+
+
 def test_a_text_longer_than_a_batch_may_be_is_a_batch_of_its_own() -> None:
-    queue: BatchQueue[Work] = BatchQueue(BatchLimits(texts=8, tokens=10, spread=1.0))
+    queue: BatchQueue[Work] = BatchQueue(BatchLimits(texts=8, tokens=10, padding=100))
     queue.add(request(30, 30, 4))
     assert [lengths_of(batch) for batch in drained(queue)] == [[30], [30], [4]]
 
 
 def test_an_empty_queue_has_no_batch() -> None:
-    assert BatchQueue[Work](BatchLimits(texts=8, tokens=100)).take(0.0) == []
+    assert BatchQueue[Work](BatchLimits(texts=8, tokens=100, padding=4)).take(0.0) == []
 
 
 @pytest.mark.parametrize("count", [1, 3])
 def test_a_queue_of_cancelled_requests_only_has_no_batch_and_becomes_empty(count: int) -> None:
-    queue: BatchQueue[Work] = BatchQueue(BatchLimits(texts=8, tokens=100))
+    queue: BatchQueue[Work] = BatchQueue(BatchLimits(texts=8, tokens=100, padding=4))
     for _ in range(count):
         work = request(3, 4, 5)
         queue.add(work)

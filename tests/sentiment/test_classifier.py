@@ -9,8 +9,10 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import pytest
+from tokenizers import Tokenizer
 
-from sentiment.classifier import Classifier, Encoding, GoldenMismatch, ModelFilesError, softmax
+from sentiment.classifier import Classifier, Encoding, GoldenMismatch, ModelFilesError, Truncation, softmax
+from tests.conftest import DEFAULT_MODEL
 
 AlteredModel = Callable[[dict[str, Any]], Path]
 
@@ -24,6 +26,7 @@ PHRASES = [
     "The bus leaves at noon.",
     "It's fine, I guess?",
 ]
+SIDES: tuple[Truncation, Truncation] = ("right", "left")
 GRAPH = {
     "input_ids": "input_ids",
     "attention_mask": "attention_mask",
@@ -105,6 +108,27 @@ def test_only_texts_beyond_the_limit_are_flagged(classifier: Classifier) -> None
     cut = [encoding for encoding in around if encoding.truncated]
     assert max(len(encoding.ids) for encoding in complete) == limit
     assert {len(encoding.ids) for encoding in cut} == {limit}
+
+
+@pytest.mark.parametrize("text", ["", "a", "</s> <s> </s>", *(" ".join(PHRASES * n) for n in (1, 7, 9, 20, 60))])
+def test_a_text_cut_on_the_left_is_what_the_tokenizer_itself_would_leave(classifier: Classifier, text: str) -> None:
+    limit = classifier.spec.tokenization.max_tokens
+    reference = Tokenizer.from_file(str(DEFAULT_MODEL / "tokenizer.json"))
+    reference.no_padding()
+    for words in range(6):
+        longer = text + " koniec" * words
+        reference.enable_truncation(limit, direction="left")
+        expected = reference.encode(longer).ids
+        (encoding,) = classifier.encode([longer], "left")
+        assert encoding.ids == expected
+        reference.no_truncation()
+        assert encoding.truncated == (len(reference.encode(longer).ids) > limit)
+
+
+def test_the_side_on_which_a_text_is_cut_changes_the_answer(classifier: Classifier) -> None:
+    text = "It was great. " * 200 + "It was awful. " * 200
+    beginning, end = (classifier.predict(classifier.encode([text], side)) for side in SIDES)
+    assert [classifier.spec.meanings[int(row.argmax())] for row in (beginning, end)] == ["positive", "negative"]
 
 
 def test_a_cut_text_is_answered_like_any_other(classifier: Classifier) -> None:

@@ -13,8 +13,8 @@ import numpy.typing as npt
 import pytest
 from prometheus_client import CollectorRegistry
 
-from sentiment.classifier import Classifier, Encoding
-from sentiment.errors import DeadlineExceeded, Internal, Overloaded, ShuttingDown
+from sentiment.classifier import Classifier, Encoding, Truncation, softmax
+from sentiment.errors import DeadlineExceeded, InputTooLong, Internal, Overloaded, ShuttingDown
 from sentiment.metrics import RunnerMetrics
 from sentiment.runner import Prediction, Runner
 from sentiment.settings import Settings
@@ -33,6 +33,7 @@ class FakeClassifier:
     def __init__(self, *, pads: bool = True) -> None:
         self.pads = pads
         self.encoded: list[list[str]] = []
+        self.truncations: list[Truncation] = []
         self.batches: list[list[int]] = []
         self.lengths: list[list[int]] = []
         self.broken: int | None = None
@@ -44,13 +45,14 @@ class FakeClassifier:
         """The numbers of all texts that a prediction was asked for."""
         return [number for batch in self.batches for number in batch]
 
-    def encode(self, texts: Sequence[str]) -> list[Encoding]:
+    def encode(self, texts: Sequence[str], truncation: Truncation = "right") -> list[Encoding]:
         self.encoded.append(list(texts))
+        self.truncations.append(truncation)
         return [
             Encoding([int(text.split()[0]), *[0] * (len(text) - 1)], truncated=text.endswith("…")) for text in texts
         ]
 
-    def predict(self, encodings: Sequence[Encoding]) -> npt.NDArray[np.float32]:
+    def logits(self, encodings: Sequence[Encoding]) -> npt.NDArray[np.float32]:
         numbers = [encoding.ids[0] for encoding in encodings]
         self.lengths.append([len(encoding.ids) for encoding in encodings])
         self.batches.append(numbers)
@@ -112,8 +114,36 @@ async def served(classifier: FakeClassifier, **settings: float) -> AsyncIterator
         await service.runner.close(PATIENCE)
 
 
+def probabilities(number: int) -> list[float]:
+    """What the fake classifier's logits for a text of that number are after softmax."""
+    row: list[float] = softmax(np.array([number, -number], dtype=np.float32)).tolist()
+    return row
+
+
 def numbers(predictions: Sequence[Prediction]) -> list[float]:
-    return [prediction.probabilities[0] for prediction in predictions]
+    return [prediction.logits[0] for prediction in predictions]
+
+
+@pytest.mark.parametrize("truncation", ["right", "left"])
+def test_a_long_text_is_cut_off_on_the_side_asked(truncation: Truncation) -> None:
+    async def run() -> None:
+        async with served(FakeClassifier()) as service:
+            await service.runner.classify(["1", "2 long…"], PATIENCE, truncation)
+            assert service.classifier.truncations == [truncation]
+
+    asyncio.run(run())
+
+
+def test_a_long_text_is_refused_by_its_place_where_none_may_be_cut_off() -> None:
+    async def run() -> None:
+        async with served(FakeClassifier()) as service:
+            with pytest.raises(InputTooLong) as refusal:
+                await service.runner.classify(["1", "2 long…"], PATIENCE, None)
+            assert refusal.value.where == "texts[1]"
+            assert service.classifier.seen == []
+            assert len((await service.runner.classify(["1", "2"], PATIENCE, None)).predictions) == 2
+
+    asyncio.run(run())
 
 
 def test_every_caller_gets_the_answers_to_his_texts_in_his_order() -> None:
@@ -132,8 +162,8 @@ def test_an_answer_has_a_probability_a_label_and_says_what_was_read() -> None:
     async def run() -> None:
         async with served(FakeClassifier()) as service:
             assert await service.classify(["3 xx", "4 long…"]) == [
-                Prediction([3.0, -3.0], tokens=4, truncated=False),
-                Prediction([4.0, -4.0], tokens=7, truncated=True),
+                Prediction(probabilities(3), tokens=4, truncated=False, logits=[3.0, -3.0]),
+                Prediction(probabilities(4), tokens=7, truncated=True, logits=[4.0, -4.0]),
             ]
 
     asyncio.run(run())

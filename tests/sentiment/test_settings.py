@@ -15,6 +15,7 @@ LIMITS = [
     "threads",
     "max_batch_texts",
     "max_batch_tokens",
+    "max_padding_tokens",
     "batch_wait_seconds",
     "max_queue_seconds",
     "max_waiting_tokens",
@@ -22,8 +23,12 @@ LIMITS = [
     "max_body_bytes",
     "max_texts",
     "max_characters",
+    "max_explained_words",
     "drain_seconds",
+    "stop_delay_seconds",
 ]
+MAY_BE_ZERO = ("max_padding_tokens", "batch_wait_seconds", "stop_delay_seconds")
+OTHERS = {"model", "api_keys", "api_keys_file", "tls_certificate", "tls_key", "grpc_host", "grpc_port"}
 
 
 @pytest.fixture(autouse=True)
@@ -58,7 +63,7 @@ def test_the_model_is_taken_from_the_environment(monkeypatch: pytest.MonkeyPatch
 
 
 def test_every_other_setting_is_a_limit_that_these_tests_know() -> None:
-    assert set(Settings.model_fields) == {"model", "api_keys", "api_keys_file", *LIMITS}
+    assert set(Settings.model_fields) == {*OTHERS, *LIMITS}
 
 
 def test_the_readme_lists_every_setting_with_its_default() -> None:
@@ -75,12 +80,13 @@ def shown(default: object) -> str:
     return f"{default:g}" if isinstance(default, float) else str(default)
 
 
-def test_a_batch_need_not_be_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("SENTIMENT_BATCH_WAIT_SECONDS", "0")
-    assert Settings().batch_wait_seconds == 0
+@pytest.mark.parametrize("name", MAY_BE_ZERO)
+def test_what_is_waited_for_need_not_be(monkeypatch: pytest.MonkeyPatch, name: str) -> None:
+    monkeypatch.setenv(f"SENTIMENT_{name.upper()}", "0")
+    assert getattr(Settings(), name) == 0
 
 
-@pytest.mark.parametrize("name", [name for name in LIMITS if name != "batch_wait_seconds"])
+@pytest.mark.parametrize("name", [name for name in LIMITS if name not in MAY_BE_ZERO])
 @pytest.mark.parametrize("value", ["0", "-1", "many", ""])
 def test_a_wrong_value_is_refused_by_the_name_of_its_setting(
     monkeypatch: pytest.MonkeyPatch, name: str, value: str

@@ -8,6 +8,7 @@ import json
 import logging
 import zlib
 from collections.abc import AsyncIterator
+from dataclasses import replace
 from functools import partial
 from typing import Any, cast
 
@@ -127,11 +128,8 @@ def test_a_body_that_ends_early_is_not_computed(native: Serve) -> None:
 @pytest.mark.parametrize(
     ("method", "path"),
     [
-        ("GET", "/classify"),
-        ("OPTIONS", "/classify"),
         ("POST", "/classify/"),
         ("POST", "/classify/more"),
-        ("POST", "/metrics"),
         ("GET", "/"),
         ("GET", "/readyz"),
     ],
@@ -251,6 +249,71 @@ def test_an_answer_says_what_it_took_and_which_model_gave_it(native: Serve) -> N
     assert headers["server-timing"] == "tokenization;dur=1.00, queue;dur=2.00, inference;dur=3.00"
     assert headers["x-compute-tokens"] == "6"
     assert headers["x-model-version"] == "tiny:1"
+
+
+@pytest.mark.parametrize("method", ["GET", "PUT", "PATCH", "DELETE", "OPTIONS", "TRACE"])
+def test_another_method_is_refused_with_those_there_are(native: Serve, method: str) -> None:
+    client = native()
+    answer = client.request(method, "/classify")
+    assert (answer.status_code, answer.headers["allow"]) == (405, "POST")
+    assert error_of(answer)["type"] == "method_not_allowed"
+    assert client.passed_on == []
+    assert client.outcomes() == {"method_not_allowed": 1}
+
+
+def test_the_metrics_are_only_got(native: Serve) -> None:
+    assert native().request("HEAD", "/metrics").status_code == 200
+    answer = native().request("POST", "/metrics")
+    assert (answer.status_code, answer.headers["allow"]) == (405, "GET, HEAD")
+
+
+def test_a_request_with_one_of_the_keys_is_answered(native: Serve) -> None:
+    client = native(api_keys="one,two")
+    for key in ("one", "two"):
+        assert client.post("/classify", ONE_TEXT, {"authorization": f"Bearer {key}"}).status_code == 200
+
+
+@pytest.mark.parametrize("headers", [{}, {"authorization": "Bearer three"}, {"authorization": "Basic one"}])
+@pytest.mark.parametrize(
+    ("method", "path"), [("POST", "/classify"), ("GET", "/classify"), ("GET", "/schema.json"), ("GET", "/nothing")]
+)
+def test_a_request_without_a_key_is_refused_on_every_path(
+    native: Serve, headers: dict[str, str], method: str, path: str
+) -> None:
+    client = native(api_keys="one,two")
+    answer = client.request(method, path, ONE_TEXT, headers)
+    assert (answer.status_code, answer.headers["www-authenticate"]) == (401, "Bearer")
+    assert error_of(answer)["type"] == "unauthorized"
+    assert (client.runner.asked, client.passed_on) == ([], [])
+    assert client.outcomes() == {"unauthorized": 1}
+
+
+def test_with_a_key_everything_else_is_passed_on(native: Serve) -> None:
+    answer = native(api_keys="one").request("GET", "/schema.json", None, {"authorization": "Bearer one"})
+    assert (answer.status_code, answer.text) == (418, "wrapped")
+
+
+@pytest.mark.parametrize(("path", "status"), [("/livez", 418), ("/readyz", 418), ("/healthz", 418), ("/metrics", 200)])
+def test_health_and_metrics_need_no_key(native: Serve, path: str, status: int) -> None:
+    assert native(api_keys="one").request("GET", path).status_code == status
+
+
+def test_a_protocol_that_is_open_needs_no_key(serve: Serve) -> None:
+    client = serve(replace(NATIVE, open=True), api_keys="one")
+    assert client.post("/classify", ONE_TEXT).status_code == 200
+
+
+def test_the_body_of_a_request_without_a_key_is_not_read(native: Serve) -> None:
+    client = native(api_keys="one")
+    sent, read = client.raw("/classify", [], [{"type": "http.request", "body": ONE_TEXT}])
+    assert (sent[0]["status"], read) == (401, 0)
+    assert (b"connection", b"close") in sent[0]["headers"]
+
+
+def test_neither_a_key_nor_what_was_given_for_one_is_logged(native: Serve, caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.DEBUG)
+    answer = native(api_keys="geheim").post("/classify", ONE_TEXT, {"authorization": "Bearer geraten"})
+    assert not [word for word in ("geheim", "geraten") if word in caplog.text + answer.text]
 
 
 def test_a_request_keeps_its_id(native: Serve) -> None:

@@ -14,7 +14,7 @@ from prometheus_client import CollectorRegistry
 
 from sentiment.application import Application
 from sentiment.classifier import Classifier
-from sentiment.errors import InvalidRequest
+from sentiment.errors import InputTooLong, InvalidRequest
 from sentiment.metrics import RequestMetrics, RunnerMetrics
 from sentiment.protocols.http import HttpProtocols
 from sentiment.protocols.native import NATIVE, ClassifyResponse, parse
@@ -123,6 +123,9 @@ async def never(scope: Message, receive: object, send: object) -> None:
         pytest.param(b'{"texts":["a",1]}', "texts[1]", id="a number for a text"),
         pytest.param(b'{"texts":[["a"]]}', "texts[0]", id="a list for a text"),
         pytest.param(b'{"texts":["a"],"lang":"pl"}', "lang", id="an unknown key"),
+        pytest.param(b'{"texts":["a"],"truncate":"no"}', "truncate", id="a word for a flag"),
+        pytest.param(b'{"texts":["a"],"truncate":0}', "truncate", id="a number for a flag"),
+        pytest.param(b'{"texts":["a"],"truncate":null}', "truncate", id="null for a flag"),
     ],
 )
 def test_a_body_that_is_not_as_documented_is_refused_with_what_is_wrong(native: Serve, body: bytes, where: str) -> None:
@@ -166,10 +169,32 @@ def test_a_refused_text_is_neither_answered_nor_logged(
     assert "tajemnica" not in caplog.text
 
 
+@pytest.mark.parametrize(
+    ("given_", "expected"), [({}, "right"), ({"truncate": True}, "right"), ({"truncate": False}, None)]
+)
+def test_a_long_text_is_cut_off_unless_the_caller_says_otherwise(
+    native: Serve, given_: dict[str, bool], expected: str | None
+) -> None:
+    client = native()
+    assert client.post("/classify", {"texts": ["a"], **given_}).status_code == 200
+    assert client.runner.truncations == [expected]
+
+
+def test_a_text_that_may_not_be_cut_off_is_refused_by_its_place(native: Serve) -> None:
+    refusal = InputTooLong("has more than 512 tokens; send a shorter text, or let it be truncated", where="texts[1]")
+    answer = native(refusal).post("/classify", {"texts": ["a", "b"], "truncate": False})
+    assert answer.status_code == 413
+    assert error_of(answer) == {
+        "type": "input_too_long",
+        "where": "texts[1]",
+        "message": "texts[1] has more than 512 tokens; send a shorter text, or let it be truncated",
+    }
+
+
 @settings(deadline=None)
 @given(texts=st.lists(st.text(), max_size=8), escaped=st.booleans())
 def test_texts_are_read_as_they_were_written(texts: list[str], escaped: bool) -> None:
-    assert parse(json.dumps({"texts": texts}, ensure_ascii=escaped).encode()) == texts
+    assert parse(json.dumps({"texts": texts}, ensure_ascii=escaped).encode()).texts == texts
 
 
 @settings(deadline=None)
@@ -179,7 +204,7 @@ def test_texts_are_read_as_they_were_written(texts: list[str], escaped: bool) ->
 def test_any_body_is_a_list_of_texts_or_an_invalid_request_that_says_where(body: bytes) -> None:
     texts, where = None, None
     try:
-        texts = parse(body)
+        texts = parse(body).texts
     except InvalidRequest as refusal:
         where = refusal.where
-    assert where if texts is None else json.loads(body) == {"texts": texts}
+    assert where if texts is None else json.loads(body)["texts"] == texts

@@ -1,0 +1,84 @@
+"""Asks a gRPC server in this process, in front of an application with a fake runner."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from typing import Any, TypeVar
+
+import grpc
+
+from sentiment.application import Application
+from sentiment.classifier import Classifier
+from sentiment.protocols.grpc.inference_pb2 import InferTensorContents, ModelInferRequest, ModelInferResponse
+from sentiment.protocols.grpc.server import GrpcServer
+from tests.asgi import ANSWER, FakeRunner, Outcome, fake_application
+from tests.server import free_port
+
+Answer = TypeVar("Answer")
+
+MODEL = "sentiment-pl-en"
+SERVICE = "/inference.GRPCInferenceService/"
+
+
+class Served:
+    """A gRPC server that runs, and a channel to it."""
+
+    def __init__(self, application: Application, runner: FakeRunner, server: GrpcServer, channel: Any) -> None:
+        self.application = application
+        self.runner = runner
+        self.server = server
+        self.channel = channel
+
+    def call(self, method: str, body: bytes, **options: Any) -> Any:
+        """A call of ``method`` with the bytes of its message; awaited, it gives those of the answer."""
+        return self.channel.unary_unary(SERVICE + method)(body, **options)
+
+    async def infer(self, message: ModelInferRequest, **options: Any) -> ModelInferResponse:
+        """The answer to an inference."""
+        answer: ModelInferResponse = ModelInferResponse.FromString(
+            await self.call("ModelInfer", message.SerializeToString(), **options)
+        )
+        return answer
+
+
+def with_server(
+    classifier: Classifier,
+    use: Callable[[Served], Awaitable[Answer]],
+    outcome: Outcome | None = ANSWER,
+    **settings: Any,
+) -> Answer:
+    """What ``use`` makes of a server."""
+
+    async def run() -> Answer:
+        runner = FakeRunner(outcome)
+        port = free_port()
+        configured = {"grpc_host": "127.0.0.1", "grpc_port": port, "stop_delay_seconds": 0, **settings}
+        application = fake_application(classifier, runner, configured)
+        server = GrpcServer(application)
+        await server.start()
+        try:
+            async with grpc.aio.insecure_channel(f"127.0.0.1:{port}") as channel:
+                return await use(Served(application, runner, server, channel))
+        finally:
+            await server.stop()
+
+    return asyncio.run(run())
+
+
+def request(texts: list[str] | list[bytes], shape: list[int] | None = None, **more: Any) -> ModelInferRequest:
+    """A request with its texts in the contents of its input."""
+    elements = [text.encode() if isinstance(text, str) else text for text in texts]
+    tensor = ModelInferRequest.InferInputTensor(
+        name="text",
+        datatype="BYTES",
+        shape=[len(elements)] if shape is None else shape,
+        contents=InferTensorContents(bytes_contents=elements),
+    )
+    return ModelInferRequest(**{"model_name": MODEL, "inputs": [tensor], **more})
+
+
+def raw_request(raw: bytes, shape: list[int], **more: Any) -> ModelInferRequest:
+    """A request with its data raw."""
+    tensor = ModelInferRequest.InferInputTensor(name="text", datatype="BYTES", shape=shape)
+    return ModelInferRequest(**{"model_name": MODEL, "inputs": [tensor], "raw_input_contents": [raw], **more})

@@ -1,0 +1,141 @@
+"""API keys and TLS on the real service, over HTTP."""
+
+from __future__ import annotations
+
+import shutil
+import ssl
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+
+from tests.server import ROOT, Server, environment, free_port, save_model, serve, trusting
+
+ONE_TEXT = {"texts": ["Świetnie!"]}
+KEYS = ("from-the-environment", "also-from-it", "from-the-file")
+REQUESTS: list[tuple[str, str, dict[str, Any] | None]] = [
+    ("POST", "/classify", ONE_TEXT),
+    ("POST", "/explain", {"text": "Świetnie!"}),
+    ("POST", "/", {"inputs": "Świetnie!"}),
+    ("POST", "/predict", {"inputs": "Świetnie!"}),
+    ("GET", "/info", None),
+    ("GET", "/v2", None),
+    ("GET", "/v2/models/sentiment-pl-en", None),
+    ("GET", "/", None),
+    ("GET", "/docs.json", None),
+    ("GET", "/schema.json", None),
+    ("GET", "/no/such/path", None),
+]
+
+
+@pytest.fixture(scope="module")
+def store(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    home = tmp_path_factory.mktemp("bentoml")
+    save_model(home)
+    return home
+
+
+@pytest.fixture(scope="module")
+def closed(store: Path) -> Iterator[Server]:
+    file = store / "keys"
+    file.write_text("from-the-file\n", encoding="utf-8")
+    keys = ",".join(KEYS[:2])
+    with serve(store, SENTIMENT_API_KEYS=keys, SENTIMENT_API_KEYS_FILE=str(file)) as running:
+        yield running
+
+
+def bearer(key: str) -> dict[str, str]:
+    return {"authorization": f"Bearer {key}"}
+
+
+@pytest.mark.parametrize("key", KEYS)
+def test_each_key_is_accepted(closed: Server, key: str) -> None:
+    answer = httpx.post(f"{closed.url}/classify", json=ONE_TEXT, headers=bearer(key))
+    assert answer.status_code == 200
+
+
+@pytest.mark.parametrize(("method", "path", "body"), REQUESTS)
+def test_without_a_key_everything_is_closed_in_the_shape_of_its_protocol(
+    closed: Server, method: str, path: str, body: dict[str, Any] | None
+) -> None:
+    for headers in ({}, bearer("guessed")):
+        answer = httpx.request(method, closed.url + path, json=body, headers=headers)
+        assert (answer.status_code, answer.headers["www-authenticate"]) == (401, "Bearer")
+        assert "error" in answer.json()
+    assert httpx.request(method, closed.url + path, json=body, headers=bearer(KEYS[0])).status_code in (200, 404)
+
+
+@pytest.mark.parametrize("path", ["/livez", "/readyz", "/healthz", "/metrics", "/v2/health/live", "/v2/health/ready"])
+def test_health_and_metrics_stay_open(closed: Server, path: str) -> None:
+    assert httpx.get(closed.url + path).status_code == 200
+
+
+def test_no_key_is_logged(closed: Server) -> None:
+    httpx.post(f"{closed.url}/classify", json=ONE_TEXT, headers=bearer("guessed"))
+    assert [key for key in (*KEYS, "guessed") if key in closed.log()] == []
+
+
+def test_bentomls_own_client_sends_its_token(closed: Server) -> None:
+    script = (
+        "import sys, bentoml\n"
+        "with bentoml.SyncHTTPClient(sys.argv[1], token=sys.argv[2]) as client:\n"
+        "    print(client.classify(texts=['Świetnie!'], truncate=False)['results'][0]['label'])\n"
+    )
+    command = [sys.executable, "-c", script, closed.url, KEYS[2]]
+    done = subprocess.run(command, env=environment(closed.home), capture_output=True, text=True, check=True, timeout=60)
+    assert done.stdout.strip() == "positive"
+
+
+@pytest.fixture(scope="module")
+def certificate(tmp_path_factory: pytest.TempPathFactory) -> tuple[str, str]:
+    """A certificate of 127.0.0.1 that trusts itself, and its key."""
+    folder = tmp_path_factory.mktemp("tls")
+    names = (str(folder / "certificate.pem"), str(folder / "key.pem"))
+    command = (
+        "openssl req -x509 -newkey rsa:2048 -nodes -days 2 -subj /CN=localhost -addext subjectAltName=IP:127.0.0.1"
+    )
+    subprocess.run([*command.split(), "-out", names[0], "-keyout", names[1]], check=True, capture_output=True)
+    return names
+
+
+def test_with_a_certificate_it_talks_tls_and_nothing_else(
+    store: Path, tmp_path: Path, certificate: tuple[str, str]
+) -> None:
+    shutil.copytree(store / "models", tmp_path / "models")
+    with serve(tmp_path, SENTIMENT_TLS_CERTIFICATE=certificate[0], SENTIMENT_TLS_KEY=certificate[1]) as secured:
+        verify = trusting(certificate[0])
+        answer = httpx.post(f"{secured.url}/classify", json=ONE_TEXT, verify=verify)
+        assert answer.json()["results"][0]["label"] == "positive"
+        with pytest.raises(httpx.ConnectError, match="certificate"):
+            httpx.get(f"{secured.url}/livez", verify=ssl.create_default_context())
+        with pytest.raises(httpx.HTTPError):
+            httpx.get(f"http://127.0.0.1:{secured.port}/livez")
+
+
+@pytest.mark.parametrize(
+    ("wrong", "problem"),
+    [
+        ({"SENTIMENT_API_KEYS_FILE": "/no/such/file"}, "SENTIMENT_API_KEYS_FILE: /no/such/file cannot be read"),
+        ({"SENTIMENT_TLS_KEY": "/no/such/file"}, "SENTIMENT_TLS_KEY: /no/such/file cannot be read"),
+        ({"SENTIMENT_TLS_KEY": __file__}, "SENTIMENT_TLS_CERTIFICATE and SENTIMENT_TLS_KEY: set both, or none"),
+    ],
+)
+def test_a_wrong_setting_ends_the_start_with_its_name(
+    store: Path, tmp_path: Path, wrong: dict[str, str], problem: str
+) -> None:
+    command = [str(Path(sys.executable).with_name("bentoml")), "serve", "service:Sentiment", "--port", str(free_port())]
+    done = subprocess.run(
+        command,
+        cwd=ROOT,
+        env=environment(tmp_path, SENTIMENT_API_KEYS="secret-key", **wrong),
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
+    assert done.returncode != 0
+    assert problem in done.stdout + done.stderr
+    assert "secret-key" not in done.stdout + done.stderr
