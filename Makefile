@@ -28,7 +28,7 @@ export BENTOML_DO_NOT_TRACK := True
 export HF_HUB_DISABLE_TELEMETRY := 1
 
 .DEFAULT_GOAL := help
-.PHONY: help serve test browser screenshot test-export lint format protobuf audit bento train export verify evaluate save benchmark promises tune clean
+.PHONY: help serve test programs screenshot test-export lint format protobuf audit bento train export verify evaluate save benchmark promises tune clean
 
 help: ## List the verbs
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -44,17 +44,21 @@ bento: .venv/.inference save ## Build the Bento, its model pinned, its dependenc
 	@$(UV) export --frozen --quiet --only-group inference --no-hashes --no-emit-project --output-file build/requirements.txt
 	$(VENV)/bentoml build
 
-test: .venv/.integration browser ## Run the tests that need no torch
+test: .venv/.integration programs ## Run the tests that need no torch
 	$(VENV)/pytest -m "not export"
 
-# The page is tested in the system's Chromium. Where it cannot be installed, its tests fail and say what to install.
-browser:
-	@export PATH="$$PATH:/usr/sbin:/usr/bin:/sbin:/bin"; command -v chromium >/dev/null || command -v chromium-browser >/dev/null || command -v google-chrome >/dev/null \
+# Programs of the system that the tests start, on PATH or not: a browser for the page, curl for the examples, openssl for
+# certificates. Where they cannot be installed, tests fail and name what is missing.
+PROGRAMS := chromium curl openssl
+programs:
+	@export PATH="$$PATH:/usr/sbin:/usr/bin:/sbin:/bin"; \
+	for one in $(PROGRAMS); do command -v $$one >/dev/null || missing="$$missing $$one"; done; \
+	test -z "$$missing" \
 		|| { test "$$(id -u)" = 0 && { apt-get update -qq; DEBIAN_FRONTEND=noninteractive \
-		apt-get install -y -qq --no-install-recommends chromium; }; } >/dev/null 2>&1 \
-		|| echo "Chromium is missing, and the tests of the page need it: as root, apt-get install -y chromium" >&2
+		apt-get install -y -qq --no-install-recommends $$missing; }; } >/dev/null 2>&1 \
+		|| echo "Tests need what is missing here: as root, apt-get install -y$$missing" >&2
 
-screenshot: .venv/.integration browser ## Take the picture of the page that the README shows
+screenshot: .venv/.integration programs ## Take the picture of the page that the README shows
 	@$(VENV)/python -m tests.screenshot
 
 test-export: .venv-export/.synced ## Run the tests of training, export and verification

@@ -3,14 +3,11 @@
 from __future__ import annotations
 
 import contextlib
-import os
 import shutil
 from collections.abc import Iterator
 
 from playwright.sync_api import Browser, sync_playwright
 
-# Where Debian's package puts it, which need not be on PATH.
-PLACE = "/usr/bin"
 NAMES = ("chromium", "chromium-browser", "google-chrome")
 
 
@@ -21,7 +18,7 @@ def executable() -> str:
         FileNotFoundError: saying what to install.
     """
     for name in NAMES:
-        if path := shutil.which(name, path=f"{os.environ.get('PATH', '')}:{PLACE}"):
+        if path := shutil.which(name):
             return path
     raise FileNotFoundError(
         f"there is no {', '.join(NAMES)} on PATH, and the page is tested in it: as root, apt-get install -y chromium"
