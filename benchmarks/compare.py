@@ -38,7 +38,7 @@ from rich.console import Console
 from rich.table import Table
 
 from benchmarks import machine, plot, texts
-from benchmarks.contenders import CONTENDERS, ENVIRONMENTS, Contender, Unavailable
+from benchmarks.contenders import CONTENDERS, ENVIRONMENTS, Contender, Protocol, Unavailable
 from benchmarks.load import LoadGenerator
 from benchmarks.servers import ROOT, Server, StartError, pinned
 from scripts.pipeline.dataset import DataError
@@ -59,10 +59,12 @@ WARM_UP_SHARE = 0.25
 CONNECTIONS: tuple[int, ...] = (1, 16, 64)
 QUICK_CONNECTIONS: tuple[int, ...] = (16,)
 CHECKED_TEXTS, CHECK_CONNECTIONS = 50, 16
+# The service's other protocols: enough to see what each costs.
+ALSO_CONNECTIONS = 16
 # Texts that a loop goes through for every second that a case takes.
 BARE_TEXTS, TORCH_TEXTS = 100, 50
 
-WIDTH = 116  # characters of the widest table
+WIDTH = 128  # characters of the widest table
 
 Results = dict[str, Any]
 
@@ -169,25 +171,38 @@ class Comparison:
                     "protocol": contender.protocol.name,
                     "batches": contender.batches,
                     "start_seconds": time.monotonic() - begun,
-                    "different_labels": {mix: self._check(contender, server, load, mix) for mix in self.plan.mixes},
+                    "different_labels": {
+                        mix: self._check(contender.protocol, server, load, mix) for mix in self.plan.mixes
+                    },
                 }
                 for mix in self.plan.mixes:
                     for connections in self.plan.connections:
-                        case = self._case(contender, server, load, mix, connections)
-                        self.results["cases"].append({**case, "round": number})
+                        case = self._case(contender.protocol, server, load, mix, connections)
+                        self._add(case, contender.name, contender.ours, number)
+                for protocol in contender.also:
+                    mix, name = self.plan.mixes[0], f"{contender.name}, {protocol.name}"
+                    self.results["servers"][name] = {
+                        "protocol": protocol.name,
+                        "batches": contender.batches,
+                        "different_labels": {mix: self._check(protocol, server, load, mix)},
+                    }
+                    case = self._case(protocol, server, load, mix, ALSO_CONNECTIONS)
+                    self._add(case, name, contender.ours, number)
         except (Unavailable, StartError) as error:
             self.results["not_run"][contender.name] = str(error)
             self.console.print(f"  could not be run: {str(error).splitlines()[0]}")
 
-    def _check(self, contender: Contender, server: Server, load: LoadGenerator, mix: texts.Mix) -> int:
+    def _add(self, case: Results, name: str, ours: bool, number: int) -> None:
+        self.results["cases"].append({"server": name, "ours": ours, **case, "round": number})
+
+    def _check(self, protocol: Protocol, server: Server, load: LoadGenerator, mix: texts.Mix) -> int:
         """How many of the first answers have another label than the bare loop gives.
 
         Raises:
             StartError: if a text is not answered at all.
         """
-        protocol = contender.protocol
         bodies = [protocol.body(text) for text in self.texts[mix][:CHECKED_TEXTS]]
-        answers = load.ask(server.url + protocol.path, bodies, CHECK_CONNECTIONS)
+        answers = load.ask(protocol.url(server), bodies, CHECK_CONNECTIONS)
         for answer in answers:
             if answer.status != 200:
                 raise StartError(f"answers with {answer.status}: {answer.body[:200]!r}\n{server.log()}")
@@ -195,18 +210,16 @@ class Comparison:
         return sum(label != expected for label, expected in zip(found, self.labels[mix], strict=True))
 
     def _case(
-        self, contender: Contender, server: Server, load: LoadGenerator, mix: texts.Mix, connections: int
+        self, protocol: Protocol, server: Server, load: LoadGenerator, mix: texts.Mix, connections: int
     ) -> Results:
-        url = server.url + contender.protocol.path
-        bodies = [contender.protocol.body(text) for text in self.texts[mix]]
+        url = protocol.url(server)
+        bodies = [protocol.body(text) for text in self.texts[mix]]
         load.closed_loop(url, bodies, connections, self.plan.seconds * WARM_UP_SHARE)
         cpu = server.cpu_seconds()
         seen = load.closed_loop(url, bodies, connections, self.plan.seconds)
         cpu = server.cpu_seconds() - cpu
         answers = len(seen.answers)
         return {
-            "server": contender.name,
-            "ours": contender.ours,
             "mix": mix,
             "connections": connections,
             "texts_per_second": seen.per_second_of_span,

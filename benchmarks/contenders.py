@@ -1,4 +1,4 @@
-"""Who is compared behind HTTP: this service and seven other servers, and how each is started and spoken to."""
+"""Who is compared: this service over each of its protocols and seven other servers, how each is started and asked."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from typing import Any
 
 from benchmarks.peers.model import FOLDER_VARIABLE
 from benchmarks.servers import ROOT, Server, sentiment_service
+from sentiment.protocols.grpc.inference_pb2 import ModelInferRequest, ModelInferResponse
 
 
 class Unavailable(Exception):
@@ -24,11 +25,19 @@ class Protocol:
     path: str
     body: Callable[[str], bytes]
     label: Callable[[bytes], str]
+    grpc: bool = False
+
+    def url(self, server: Server) -> str:
+        """Where ``server`` is asked; see :func:`benchmarks.clients.client_of`."""
+        return f"grpc://127.0.0.1:{server.grpc_port}{self.path}" if self.grpc else server.url + self.path
 
 
 @dataclass(frozen=True)
 class Contender:
-    """A server to compare. ``batches`` says how it groups texts; ``environment`` is where its packages are."""
+    """A server to compare. ``batches`` says how it groups texts; ``environment`` is where its packages are.
+
+    ``also`` are other protocols that it has, measured less thoroughly.
+    """
 
     name: str
     batches: str
@@ -36,6 +45,7 @@ class Contender:
     protocol: Protocol
     start: Callable[[Path, Collection[int]], Server]
     ours: bool = False
+    also: tuple[Protocol, ...] = ()
 
     def server(self, model: Path, cores: Collection[int]) -> Server:
         """The server, not yet started, for the model in the folder ``model``.
@@ -99,6 +109,25 @@ def _v2(shape: list[int]) -> Callable[[str], bytes]:
     return lambda text: _json({"inputs": [{"name": "text", "shape": shape, "datatype": "BYTES", "data": [text]}]})
 
 
+def _infer_request(text: str) -> bytes:
+    raw = len(text.encode()).to_bytes(4, "little") + text.encode()
+    tensor = ModelInferRequest.InferInputTensor(name="text", datatype="BYTES", shape=[1])
+    request = ModelInferRequest(model_name="sentiment-pl-en", inputs=[tensor], raw_input_contents=[raw])
+    return bytes(request.SerializeToString())
+
+
+def _infer_label(answer: bytes) -> str:
+    response = ModelInferResponse.FromString(answer)
+    place = [output.name for output in response.outputs].index("label")
+    if response.raw_output_contents:
+        return str(response.raw_output_contents[place][4:].decode())
+    return str(response.outputs[place].contents.bytes_contents[0].decode())
+
+
+def _inputs(text: str) -> bytes:
+    return _json({"inputs": text})
+
+
 def _text(text: str) -> bytes:
     return _json({"text": text})
 
@@ -120,12 +149,20 @@ MLSERVER_V2 = Protocol("HTTP, V2 JSON", V2_PATH, _v2([1]), _v2_label)
 TRITON_V2 = Protocol("HTTP, V2 JSON", V2_PATH, _v2([1, 1]), _v2_label)  # its first axis is the batch
 
 
+HUGGING_FACE = Protocol("Hugging Face", "/", _inputs, lambda answer: str(json.loads(answer)[0][0]["label"]))
+TEI = Protocol("TEI", "/predict", _inputs, lambda answer: str(json.loads(answer)[0]["label"]))
+OIP_PATH = "/v2/models/sentiment-pl-en/infer"
+OIP_REST = Protocol("OIP REST", OIP_PATH, _v2([1]), _v2_label)
+OIP_GRPC = Protocol("OIP gRPC", "/inference.GRPCInferenceService/ModelInfer", _infer_request, _infer_label, grpc=True)
+
+
 def _service(model: Path, cores: Collection[int]) -> Server:
     return sentiment_service(cores=cores, model=model.name)
 
 
-# One entry for each protocol of the service.
-OURS = (Contender("sentiment", "by length", MAIN, NATIVE, _service, ours=True),)
+OURS = Contender(
+    "sentiment", "by length", MAIN, NATIVE, _service, ours=True, also=(OIP_GRPC, OIP_REST, HUGGING_FACE, TEI)
+)
 
 BIND = ("--host", "127.0.0.1", "--port", "{port}")
 THEIRS = (
@@ -225,4 +262,4 @@ THEIRS = (
         ),
     ),
 )
-CONTENDERS = (*OURS, *THEIRS)
+CONTENDERS = (OURS, *THEIRS)

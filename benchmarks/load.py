@@ -12,6 +12,7 @@ so many others; not how it behaves when more arrives than it can do.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import gc
 import itertools
 import multiprocessing
@@ -19,7 +20,7 @@ import os
 import signal
 import time
 from collections import Counter
-from collections.abc import Callable, Collection, Coroutine, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Collection, Coroutine, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
 from types import TracebackType
@@ -30,9 +31,10 @@ import numpy as np
 import numpy.typing as npt
 import uvloop
 
+from benchmarks.clients import JSON, Answer, Client, client_of
+
 Measured = TypeVar("Measured")
 
-JSON = {"content-type": "application/json"}
 TIMEOUT_SECONDS = 60.0
 # More than are ever in flight: what is sent beyond them would wait here and not at the server.
 OPEN_CONNECTIONS = 10_000
@@ -85,14 +87,6 @@ class Flood:
     without_retry_after: int
 
 
-@dataclass(frozen=True)
-class Answer:
-    """The answer to one request; status 0 and the name of the exception as body if there was none."""
-
-    status: int
-    body: bytes
-
-
 async def closed_loop(
     url: str,
     bodies: Sequence[bytes],
@@ -105,7 +99,7 @@ async def closed_loop(
     """Post ``bodies`` one after the other, again from the first after the last, over kept-alive connections.
 
     Args:
-        url: where to post.
+        url: where to post; ``grpc://HOST:PORT/SERVICE/METHOD`` calls a method.
         bodies: the requests.
         connections: how many clients there are, each with one request at a time.
         seconds: for how long new requests are sent.
@@ -117,27 +111,26 @@ async def closed_loop(
     errors: Counter[str] = Counter()
     in_time, last = 0, float("nan")
 
-    async def client(session: aiohttp.ClientSession) -> None:
+    async def loop(client: Client) -> None:
         nonlocal in_time, last
         while (sent := time.perf_counter()) < end:
             try:
-                async with session.post(url, data=next(requests)) as response:
-                    await response.read()
-            except (aiohttp.ClientError, TimeoutError) as error:
+                answer = await client.ask(next(requests))
+            except (OSError, TimeoutError) as error:
                 errors[type(error).__name__] += 1
                 await asyncio.sleep(0.01)  # a server that is gone is not to be asked in a tight loop
                 continue
-            if response.status != 200:
-                errors[str(response.status)] += 1
+            if answer.status != 200:
+                errors[str(answer.status)] += 1
                 continue
             last = time.perf_counter()
             answers.append(last - sent)
             in_time += last <= end
 
-    async with _session(connections, headers, timeout_seconds) as session:
+    async with _clients(url, connections, headers, timeout_seconds) as clients:
         used, start = time.process_time(), time.perf_counter()
         end = start + seconds
-        await asyncio.gather(*(client(session) for _ in range(connections)))
+        await asyncio.gather(*(loop(client) for client in clients))
         share = (time.process_time() - used) / (time.perf_counter() - start)
     return Latencies(seconds, np.array(answers), in_time, errors, share, last - start)
 
@@ -218,18 +211,20 @@ async def ask(
     timeout_seconds: float = TIMEOUT_SECONDS,
 ) -> list[Answer]:
     """Post each of ``bodies`` once, ``connections`` at a time; their answers in the same order."""
-    room = asyncio.Semaphore(connections)
+    waiting = list(enumerate(bodies))[::-1]
+    answers = [Answer(0, b"")] * len(bodies)
 
-    async def post(session: aiohttp.ClientSession, body: bytes) -> Answer:
-        async with room:
+    async def loop(client: Client) -> None:
+        while waiting:
+            place, body = waiting.pop()
             try:
-                async with session.post(url, data=body) as response:
-                    return Answer(response.status, await response.read())
-            except (aiohttp.ClientError, TimeoutError) as error:
-                return Answer(0, repr(error).encode())
+                answers[place] = await client.ask(body)
+            except (OSError, TimeoutError) as error:
+                answers[place] = Answer(0, repr(error).encode())
 
-    async with _session(connections, headers, timeout_seconds) as session:
-        return await asyncio.gather(*(post(session, body) for body in bodies))
+    async with _clients(url, connections, headers, timeout_seconds) as clients:
+        await asyncio.gather(*(loop(client) for client in clients))
+    return answers
 
 
 class LoadGenerator:
@@ -270,6 +265,18 @@ class LoadGenerator:
     def ask(self, url: str, bodies: Sequence[bytes], connections: int) -> list[Answer]:
         """As the function of this name, for the process of this object."""
         return self._pool.submit(_run, ask, url, bodies, connections).result()
+
+
+@contextlib.asynccontextmanager
+async def _clients(
+    url: str, count: int, headers: Mapping[str, str], timeout_seconds: float
+) -> AsyncIterator[list[Client]]:
+    clients = [client_of(url, headers, timeout_seconds) for _ in range(count)]
+    try:
+        yield clients
+    finally:
+        for client in clients:
+            await client.close()
 
 
 def _session(connections: int, headers: Mapping[str, str], timeout_seconds: float) -> aiohttp.ClientSession:

@@ -19,14 +19,14 @@ def draw(results: dict[str, Any], file: Path) -> None:
     """Horizontal bars, a panel for each mix, servers in the order of their speed at most connections.
 
     Args:
-        results: as :mod:`benchmarks.compare` writes them.
+        results: as :mod:`benchmarks.compare` writes them; what was not measured at most connections is left out.
         file: the PNG to write.
     """
     mpl.use("agg")
     measured = {case["connections"] for case in results["cases"]}
     connections = [number for number in CONNECTIONS if number in measured] or sorted(measured, reverse=True)
     mixes = list(dict.fromkeys(case["mix"] for case in results["cases"]))
-    rows = len({case["server"] for case in results["cases"]})
+    rows = len({case["server"] for case in results["cases"] if case["connections"] == connections[0]})
     figure, axes = plt.subplots(
         1,
         len(mixes),
@@ -47,7 +47,8 @@ def _panel(axis: Any, results: dict[str, Any], mix: str, connections: list[int])
         if case["mix"] == mix:
             speeds.setdefault(case["server"], {})[case["connections"]] = case["texts_per_second"]
     ours = {case["server"] for case in results["cases"] if case["ours"]}
-    order = sorted(speeds, key=lambda name: speeds[name].get(connections[0], 0.0))
+    measured = [name for name in speeds if connections[0] in speeds[name]]
+    order = sorted(measured, key=lambda name: speeds[name][connections[0]])
     for place, name in enumerate(order):
         colors = (OURS, OURS_LIGHT) if name in ours else (THEIRS, THEIRS_LIGHT)
         for number, (count, color) in enumerate(zip(connections, colors, strict=False)):
