@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import gc
 import logging
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -41,7 +41,13 @@ class Application:
     _leaving: asyncio.Event = field(default_factory=asyncio.Event, init=False)
 
     @classmethod
-    def load(cls, folder: Path, tag: str, settings: Settings) -> Application:
+    def load(
+        cls,
+        folder: Path,
+        tag: str,
+        settings: Settings,
+        make_runner: Callable[[Classifier, Settings, RunnerMetrics], Runner] = Runner,
+    ) -> Application:
         """Load the model in ``folder`` and have it answer its golden texts; ``tag`` is its name and version.
 
         Raises:
@@ -58,7 +64,7 @@ class Application:
             ready = False
         else:
             ready = True
-        runner = Runner(classifier, settings, RunnerMetrics(registry))
+        runner = make_runner(classifier, settings, RunnerMetrics(registry))
         return cls(tag, settings, classifier, runner, registry, RequestMetrics(registry), ready, keys)
 
     @property

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -54,17 +55,16 @@ class Classifier:
 
         Raises:
             SpecError: if ``model.yaml`` is not a valid spec.
-            ModelFilesError: if a file is missing or the graph does not have the inputs and outputs of the spec.
+            ModelFilesError: if a file is missing or damaged, or the graph does not have the inputs and outputs of the
+                spec.
         """
         self.spec = ModelSpec.load(folder)
         for name in (MODEL_FILE, TOKENIZER_FILE):
             if not (folder / name).is_file():
                 raise ModelFilesError(f"{folder / name} does not exist; scripts/export.py {self.spec.name} writes it")
-        self._tokenizer = Tokenizer.from_file(str(folder / TOKENIZER_FILE))
-        self._tokenizer.no_padding()
-        self._tokenizer.enable_truncation(self.spec.tokenization.max_tokens)
+        self._tokenizer = _loaded(folder / TOKENIZER_FILE, partial(load_tokenizer, self.spec))
         self._leading, self._trailing = _special_tokens(self._tokenizer)
-        self._session = _session(folder / MODEL_FILE)
+        self._session = _loaded(folder / MODEL_FILE, open_session)
         self._check_graph()
 
     @property
@@ -109,19 +109,8 @@ class Classifier:
         Raises:
             ValueError: if the lengths differ and the graph has no attention mask.
         """
-        graph, lengths = self.spec.graph, [len(encoding.ids) for encoding in encodings]
-        longest = max(lengths)
-        ids = np.full((len(encodings), longest), self.spec.tokenization.pad_id, dtype=np.int64)
-        for row, encoding in enumerate(encodings):
-            ids[row, : lengths[row]] = encoding.ids
-        feeds = {graph.input_ids: ids}
-        if graph.attention_mask:
-            feeds[graph.attention_mask] = (np.arange(longest) < np.array(lengths)[:, None]).astype(np.int64)
-        elif min(lengths) != longest:
-            raise ValueError("texts of different length cannot share a batch: the graph has no attention mask")
-        if graph.token_type_ids:
-            feeds[graph.token_type_ids] = np.zeros_like(ids)
-        logits: npt.NDArray[np.float32] = self._session.run([graph.logits], feeds)[0]
+        feeds = batch_feeds(self.spec, [encoding.ids for encoding in encodings])
+        logits: npt.NDArray[np.float32] = self._session.run([self.spec.graph.logits], feeds)[0]
         return logits
 
     def check_golden(self) -> None:
@@ -159,11 +148,47 @@ class Classifier:
             )
 
 
+def load_tokenizer(spec: ModelSpec, file: Path) -> Tokenizer:
+    """The tokenizer of ``file``, cutting at the longest input of the model and without padding."""
+    tokenizer = Tokenizer.from_file(str(file))
+    tokenizer.no_padding()
+    tokenizer.enable_truncation(spec.tokenization.max_tokens)
+    return tokenizer
+
+
+def batch_feeds(spec: ModelSpec, ids: Sequence[Sequence[int]]) -> dict[str, npt.NDArray[np.int64]]:
+    """What the graph is fed with for texts of these token ids: int64 arrays of shape ``[len(ids), longest]``.
+
+    Raises:
+        ValueError: if the lengths differ and the graph has no attention mask.
+    """
+    graph, lengths = spec.graph, [len(one) for one in ids]
+    longest = max(lengths)
+    padded = np.full((len(ids), longest), spec.tokenization.pad_id, dtype=np.int64)
+    for row, one in enumerate(ids):
+        padded[row, : lengths[row]] = one
+    feeds = {graph.input_ids: padded}
+    if graph.attention_mask:
+        feeds[graph.attention_mask] = (np.arange(longest) < np.array(lengths)[:, None]).astype(np.int64)
+    elif min(lengths) != longest:
+        raise ValueError("texts of different length cannot share a batch: the graph has no attention mask")
+    if graph.token_type_ids:
+        feeds[graph.token_type_ids] = np.zeros_like(padded)
+    return feeds
+
+
 def softmax(logits: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
     """Probabilities of ``logits`` along the last axis, same shape, float32."""
     powers = np.exp(logits - logits.max(axis=-1, keepdims=True))
     probabilities: npt.NDArray[np.float32] = powers / powers.sum(axis=-1, keepdims=True)
     return probabilities
+
+
+def _loaded(file: Path, load: Callable[[Path], Any]) -> Any:
+    try:
+        return load(file)
+    except Exception as error:  # each library has classes of its own, or none
+        raise ModelFilesError(f"{file} cannot be loaded: {error}") from error
 
 
 def _special_tokens(tokenizer: Tokenizer) -> tuple[int, int]:
@@ -172,7 +197,8 @@ def _special_tokens(tokenizer: Tokenizer) -> tuple[int, int]:
     return mask.index(0), mask[::-1].index(0)
 
 
-def _session(file: Path) -> ort.InferenceSession:
+def open_session(file: Path) -> ort.InferenceSession:
+    """A session of the graph in ``file`` that computes on the thread which calls it."""
     options = ort.SessionOptions()
     options.intra_op_num_threads = 1
     options.inter_op_num_threads = 1

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from sentiment.application import Application
-from sentiment.errors import InvalidRequest, SentimentError, UnknownModel
+from sentiment.errors import InvalidRequest, SentimentError, TooManyTexts, UnknownModel
 from sentiment.runner import Classified, Prediction
 from sentiment.spec import Meaning
 
@@ -146,28 +146,49 @@ def check_input_count(count: int) -> None:
         raise InvalidRequest(f"has {count} tensors; send one, named {INPUT!r}", where="inputs")
 
 
-def is_column(shape: Sequence[int], elements: int) -> bool:
-    """Whether ``shape`` is ``[elements, 1]``, and not ``[elements]``.
+def text_count(shape: Sequence[int], most: int) -> int:
+    """N of the shape ``[N]`` or ``[N, 1]``, known before the data is looked at.
+
+    Args:
+        shape: of the input.
+        most: how many texts a request may have.
 
     Raises:
-        InvalidRequest: if it is neither.
+        InvalidRequest: if it has another form.
+        TooManyTexts: if N is more than ``most``.
     """
-    if len(shape) not in (1, 2) or (len(shape) == 2 and shape[1] != 1):
+    if len(shape) not in (1, 2) or (len(shape) == 2 and shape[1] != 1) or shape[0] < 0:
         raise InvalidRequest("must be [N] or [N, 1], for N texts", where="inputs[0].shape")
-    if shape[0] != elements:
-        raise InvalidRequest(f"says {shape[0]} texts, the data has {elements}", where="inputs[0].shape")
-    return len(shape) == 2
+    if shape[0] > most:
+        raise TooManyTexts(f"has {shape[0]} texts; send at most {most} in one request", where="inputs[0].shape")
+    return shape[0]
 
 
-def split(raw: bytes) -> list[bytes]:
+def check_data(texts: int, elements: int) -> None:
+    """Accept data with as many elements as the shape says.
+
+    Raises:
+        InvalidRequest: otherwise.
+    """
+    if texts != elements:
+        raise InvalidRequest(f"says {texts} texts, the data has {elements}", where="inputs[0].shape")
+
+
+def split(raw: bytes, count: int) -> list[bytes]:
     """The elements of a BYTES tensor, each with its length before it, 4 bytes, little-endian.
 
+    Args:
+        raw: the data of the tensor.
+        count: how many elements it should have; where there are more, they are not looked for.
+
     Raises:
-        InvalidRequest: if the last one ends too late.
+        InvalidRequest: if there are more or fewer, or the last one ends too late.
     """
     elements: list[bytes] = []
     place = 0
     while place < len(raw):
+        if len(elements) == count:
+            raise InvalidRequest(f"says {count} texts, the data has more", where="inputs[0].shape")
         start = place + LENGTH.size
         place = start + LENGTH.unpack_from(raw, place)[0] if start <= len(raw) else len(raw) + 1
         if place > len(raw):
@@ -176,6 +197,7 @@ def split(raw: bytes) -> list[bytes]:
                 where="inputs[0]",
             )
         elements.append(raw[start:place])
+    check_data(count, len(elements))
     return elements
 
 

@@ -20,7 +20,7 @@ from sentiment.errors import InvalidRequest, MethodNotAllowed, SentimentError, U
 from sentiment.protocols import oip
 from sentiment.protocols.compression import compress
 from sentiment.protocols.http import JSON, HttpProtocol, Request, Response, dump
-from sentiment.protocols.oip_openapi import describe
+from sentiment.protocols.oip_openapi import MODEL_PATHS, describe
 
 PREFIX = "/v2"
 HEADER_LENGTH = b"inference-header-content-length"
@@ -71,15 +71,17 @@ class Body(BaseModel):
     outputs: list[Output] | None = None
 
 
-def parse(body: bytes, header_length: bytes | None) -> tuple[oip.InferRequest, Body]:
+def parse(body: bytes, header_length: bytes | None, most: int) -> tuple[oip.InferRequest, Body]:
     """A request as the model understands it, and as it was written.
 
     Args:
         body: all of it, decompressed.
         header_length: the header ``Inference-Header-Content-Length``, if there is one.
+        most: how many texts a request may have.
 
     Raises:
         InvalidRequest: naming the first part that is not as documented.
+        TooManyTexts: if it has more than ``most``.
     """
     size = len(body) if header_length is None else _length(header_length, len(body))
     try:
@@ -89,11 +91,11 @@ def parse(body: bytes, header_length: bytes | None) -> tuple[oip.InferRequest, B
     oip.check_input_count(len(content.inputs))
     tensor = content.inputs[0]
     oip.check_input(tensor.name, tensor.datatype, tensor.parameters or {})
-    texts = _texts(tensor, body[size:])
+    texts = _texts(tensor, oip.text_count(tensor.shape, most), body[size:])
     parameters = content.parameters or {}
     request = oip.InferRequest(
         texts=texts,
-        column=oip.is_column(tensor.shape, len(texts)),
+        column=len(tensor.shape) == 2,
         outputs=[
             oip.requested_output(one.name, one.parameters or {}, place)
             for place, one in enumerate(content.outputs or [])
@@ -119,8 +121,8 @@ def _invalid(error: ValidationError) -> InvalidRequest:
     return InvalidRequest(PROBLEMS.get(problem["type"], problem["msg"]), where=where or "body")
 
 
-def _texts(tensor: Input, binary: bytes) -> list[str]:
-    """The elements of the input, from the JSON or from what follows it."""
+def _texts(tensor: Input, count: int, binary: bytes) -> list[str]:
+    """The elements of the input, as many as its shape says, from the JSON or from what follows it."""
     size = (tensor.parameters or {}).get("binary_data_size")
     if size is not None:
         if tensor.data is not None:
@@ -130,11 +132,12 @@ def _texts(tensor: Input, binary: bytes) -> list[str]:
                 f"must be the length of what follows the JSON, {len(binary)} bytes",
                 where="inputs[0].parameters.binary_data_size",
             )
-        return oip.decode(oip.split(binary))
+        return oip.decode(oip.split(binary, count))
     if binary:
         raise InvalidRequest(f"has {len(binary)} bytes after the JSON, and no input has binary_data_size", where="body")
     if tensor.data is None:
         raise InvalidRequest("is missing; send the texts, or binary_data_size and the texts after the JSON", where=DATA)
+    oip.check_data(count, len(tensor.data))
     return _flat(tensor.data)
 
 
@@ -187,7 +190,7 @@ def write(
 
 
 async def _infer(application: Application, request: Request) -> Response:
-    asked, content = parse(request.body, request.headers.get(HEADER_LENGTH))
+    asked, content = parse(request.body, request.headers.get(HEADER_LENGTH), application.settings.max_texts)
     is_binary = _wants_binary(content)
     tensors, classified = await oip.infer(application, asked)
     body, header_length = write(application, content, tensors, is_binary)
@@ -239,6 +242,7 @@ OF_A_MODEL: Mapping[tuple[str, ...], tuple[Sequence[str], Handler]] = {
     ("ready",): (("GET", "HEAD"), _model_ready),
     ("infer",): (("POST",), _infer),
 }
+TEMPLATES = ["/".join((prefix, *rest)) for prefix in MODEL_PATHS for rest in OF_A_MODEL]
 
 
 async def _of_a_model(application: Application, request: Request) -> Response:
@@ -253,7 +257,7 @@ async def _of_a_model(application: Application, request: Request) -> Response:
 
 def _find(application: Application, path: str) -> tuple[Sequence[str], Handler]:
     match path.removeprefix(f"{PREFIX}/").split("/"):
-        case ["models", name, "versions", version, *rest]:
+        case ["models", name, "versions", version, *rest] if version:
             pass
         case ["models", name, *rest]:
             version = ""

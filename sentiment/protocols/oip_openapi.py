@@ -16,6 +16,8 @@ EXTENSION = (
     "Tensors may follow the JSON, in the request and in the answer, as Triton's binary tensor data extension says; the "
     "header Inference-Header-Content-Length is then the length of the JSON."
 )
+# The model with whatever version is served, and with the one that is named.
+MODEL_PATHS = ("/v2/models/{model}", "/v2/models/{model}/versions/{version}")
 OBJECT: dict[str, Any] = {"type": "object"}
 NUMBER: dict[str, Any] = {"type": "integer", "minimum": 1}
 
@@ -28,11 +30,10 @@ class OpenInferenceError(BaseModel):
 
 def describe(application: Application) -> Description:
     """Paths and schemas of the Open Inference Protocol."""
-    model = "/v2/models/{model}"
     paths = {"/v2": _get(application, "What serves, and with which extensions", unknown=False)}
     for name in ("live", "ready"):
         paths[f"/v2/health/{name}"] = _health(f"Whether the server is {name}")
-    for prefix in (model, f"{model}/versions/{{version}}"):
+    for prefix in MODEL_PATHS:
         parameters = _parameters(application, prefix)
         paths[prefix] = _get(application, "Tensors of the model") | parameters
         paths[f"{prefix}/ready"] = _ready(application) | parameters
@@ -86,6 +87,7 @@ def _infer(application: Application) -> dict[str, Any]:
 
 def _schemas(application: Application) -> dict[str, Any]:
     texts = application.settings.max_texts
+    count = {**NUMBER, "maximum": texts}
     columns = {"type": "array", "items": TEXT, "minItems": 1, "maxItems": 1}
     tensor = {
         "type": "object",
@@ -95,8 +97,8 @@ def _schemas(application: Application) -> dict[str, Any]:
             "shape": {
                 "description": "[N] or [N, 1], for N texts.",
                 "oneOf": [
-                    {"type": "array", "items": NUMBER, "minItems": 1, "maxItems": 1},
-                    {"type": "array", "prefixItems": [NUMBER, {"const": 1}], "minItems": 2, "maxItems": 2},
+                    {"type": "array", "items": count, "minItems": 1, "maxItems": 1},
+                    {"type": "array", "prefixItems": [count, {"const": 1}], "minItems": 2, "maxItems": 2},
                 ],
             },
             "datatype": {"const": "BYTES"},

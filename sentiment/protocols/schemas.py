@@ -61,6 +61,8 @@ HEADERS: dict[str, Any] = {
     "X-Compute-Tokens": {"description": "Tokens that the model read.", "schema": {"type": "integer", "minimum": 1}},
     "X-Model-Version": {"description": "Name and version of the model.", "schema": {"type": "string"}},
 }
+# Python's str.isspace() takes the control characters 1C to 1F and 85 for white space, the \s of JSON Schema does not.
+SOME_TEXT = r"[^\s\x1c-\x1f\x85]"
 RETRY_AFTER: dict[str, Any] = {"description": "Seconds.", "schema": {"type": "integer", "minimum": 1}}
 AUTHENTICATE: dict[str, Any] = {"schema": {"const": "Bearer"}}
 
@@ -72,7 +74,7 @@ def limits(settings: Settings) -> dict[str, Any]:
             "type": "string",
             "minLength": 1,
             "maxLength": settings.max_characters,
-            "pattern": r"\S",
+            "pattern": SOME_TEXT,
             "description": "A text with something in it besides white space.",
         },
         "Texts": {

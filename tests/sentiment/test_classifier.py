@@ -62,14 +62,14 @@ class Session:
 @pytest.fixture
 def session_without_mask(monkeypatch: pytest.MonkeyPatch) -> Session:
     session = Session("input_ids")
-    monkeypatch.setattr("sentiment.classifier._session", lambda file: session)
+    monkeypatch.setattr("sentiment.classifier.open_session", lambda file: session)
     return session
 
 
 @pytest.fixture
 def session_with_mask(monkeypatch: pytest.MonkeyPatch) -> Session:
     session = Session("input_ids", "attention_mask", "token_type_ids")
-    monkeypatch.setattr("sentiment.classifier._session", lambda file: session)
+    monkeypatch.setattr("sentiment.classifier.open_session", lambda file: session)
     return session
 
 

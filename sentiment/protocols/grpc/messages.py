@@ -41,20 +41,25 @@ def parse(kind: type[Message], body: bytes) -> Message:
     return message
 
 
-def read(message: ModelInferRequest) -> oip.InferRequest:
+def read(message: ModelInferRequest, most: int) -> oip.InferRequest:
     """What a request asks of the model.
+
+    Args:
+        message: the request.
+        most: how many texts it may have.
 
     Raises:
         InvalidRequest: naming the first part that is not as documented.
+        TooManyTexts: if it has more than ``most``.
     """
     oip.check_input_count(len(message.inputs))
     tensor = message.inputs[0]
     oip.check_input(tensor.name, tensor.datatype, tensor.parameters)
-    texts = oip.decode(_elements(message))
+    texts = oip.decode(_elements(message, oip.text_count(tensor.shape, most)))
     parameters = _values(message.parameters)
     return oip.InferRequest(
         texts=texts,
-        column=oip.is_column(tensor.shape, len(texts)),
+        column=len(tensor.shape) == 2,
         outputs=[
             oip.requested_output(one.name, _values(one.parameters), place) for place, one in enumerate(message.outputs)
         ],
@@ -95,10 +100,13 @@ def model_metadata(application: Application) -> ModelMetadataResponse:
     )
 
 
-def _elements(message: ModelInferRequest) -> list[bytes]:
-    """The elements of the one input."""
+def _elements(message: ModelInferRequest, count: int) -> list[bytes]:
+    """The elements of the one input, as many as its shape says."""
     contents = message.inputs[0].contents
     if not message.raw_input_contents:
+        if others := [field.name for field, _ in contents.ListFields() if field.name != "bytes_contents"]:
+            raise InvalidRequest(f"has {others[0]}; texts are bytes_contents", where="inputs[0].contents")
+        oip.check_data(count, len(contents.bytes_contents))
         return list(contents.bytes_contents)
     if len(message.raw_input_contents) != 1:
         raise InvalidRequest(
@@ -106,7 +114,7 @@ def _elements(message: ModelInferRequest) -> list[bytes]:
         )
     if message.inputs[0].HasField("contents"):
         raise InvalidRequest("must not be there beside raw_input_contents", where="inputs[0].contents")
-    return oip.split(message.raw_input_contents[0])
+    return oip.split(message.raw_input_contents[0], count)
 
 
 def _values(parameters: Mapping[str, Any]) -> dict[str, object]:

@@ -10,6 +10,7 @@ import asyncio
 import contextlib
 import logging
 import socket
+from collections.abc import Sequence
 
 import grpc
 from grpc_health.v1 import health, health_pb2, health_pb2_grpc
@@ -35,8 +36,9 @@ class PortError(OSError):
 class GrpcServer:
     """Serves ``application`` over gRPC. :meth:`start` it, and :meth:`stop` it; it stops by itself when that leaves."""
 
-    def __init__(self, application: Application) -> None:
+    def __init__(self, application: Application, interceptors: Sequence[grpc.aio.ServerInterceptor] = ()) -> None:
         self._application = application
+        self._interceptors = interceptors
         self._settings = application.settings
         self._stopped: asyncio.Task[None] | None = None
         self._at_once = asyncio.Event()
@@ -54,10 +56,11 @@ class GrpcServer:
         self._service = InferenceService(self._application)
         self._health = health.aio.HealthServicer()
         server = grpc.aio.server(
+            interceptors=self._interceptors or None,
             options=[
                 ("grpc.so_reuseport", 0),  # or a second server on the port would silently take part of the requests
                 ("grpc.max_receive_message_length", settings.max_body_bytes),
-            ]
+            ],
         )
         server.add_registered_method_handlers(NAME, self._service.handlers())
         health_pb2_grpc.add_HealthServicer_to_server(self._health, server)

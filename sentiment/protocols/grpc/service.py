@@ -113,7 +113,8 @@ class InferenceService:
     async def _infer(self, body: bytes, remaining: float | None) -> tuple[bytes, Classified]:
         message = parse(ModelInferRequest, body)
         oip.check_model(self._application, message.model_name, message.model_version)
-        tensors, classified = await oip.infer(self._application, read(message), seconds=remaining)
+        asked = read(message, self._application.settings.max_texts)
+        tensors, classified = await oip.infer(self._application, asked, seconds=remaining)
         return write(self._application, message, tensors), classified
 
     def _check_key(self, given: Metadata) -> None:

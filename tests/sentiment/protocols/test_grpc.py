@@ -229,11 +229,25 @@ OUTPUT = ModelInferRequest.InferRequestedOutputTensor
         (request(["a"], inputs=list(request(["a"]).inputs) * 2), "inputs has 2 tensors; send one, named 'text'"),
         (request(["a"], [2]), "inputs[0].shape says 2 texts, the data has 1"),
         (request(["a"], []), "inputs[0].shape must be [N] or [N, 1], for N texts"),
-        (request(["a"], [-1]), "inputs[0].shape says -1 texts, the data has 1"),
+        (request(["a"], [-1]), "inputs[0].shape must be [N] or [N, 1], for N texts"),
+        (request(["a"], [1, 2**40]), "inputs[0].shape must be [N] or [N, 1], for N texts"),
+        (request(["a"], [2**63 - 1]), f"inputs[0].shape has {2**63 - 1} texts; send at most 1000 in one request"),
+        (
+            raw_request(b"\0\0\0\0" * 10**6, [10**6]),
+            "inputs[0].shape has 1000000 texts; send at most 1000 in one request",
+        ),
+        (raw_request(b"\0\0\0\0" * 10**6, [1]), "inputs[0].shape says 1 texts, the data has more"),
+        (raw_request(b"", [1]), "inputs[0].shape says 1 texts, the data has 0"),
+        (raw_request(b"", [0]), "texts is empty; send at least one text"),
         (request([]), "texts is empty; send at least one text"),
         (request(["ok", "\n"]), "texts[1] is empty or only white space"),
         (request([b"tajemnica \xff"]), "texts[0] is not UTF-8"),
-        (typed(fp32_contents=[1.0]), "inputs[0].shape says 1 texts, the data has 0"),
+        (typed(fp32_contents=[1.0]), "inputs[0].contents has fp32_contents; texts are bytes_contents"),
+        (
+            typed(bytes_contents=[b"a"], int_contents=[1]),
+            "inputs[0].contents has int_contents; texts are bytes_contents",
+        ),
+        (typed(), "inputs[0].shape says 1 texts, the data has 0"),
         (both(b"\x01\0\0\0a"), "inputs[0].contents must not be there beside raw_input_contents"),
         (
             raw_request(b"", [1], raw_input_contents=[b"\x01\0\0\0a"] * 2),
@@ -612,7 +626,7 @@ def test_it_is_healthy_and_described(channel: Any) -> None:
 
 def test_work_in_flight_is_answered_when_it_is_told_to_stop(tmp_path: Path, server: Server) -> None:
     shutil.copytree(server.home / "models", tmp_path / "models")
-    message = request(["dość długi tekst o niczym " * 20] * 20).SerializeToString()
+    message = request(["dość długi tekst o niczym " * 20] * 5).SerializeToString()
     with (
         serve(tmp_path, SENTIMENT_MAX_QUEUE_SECONDS="60") as stopping,
         grpc.insecure_channel(f"127.0.0.1:{stopping.grpc_port}") as stopping_channel,
@@ -625,7 +639,7 @@ def test_work_in_flight_is_answered_when_it_is_told_to_stop(tmp_path: Path, serv
         processes = stopping.processes()
         assert stopping.stop() == 0
         answers = [ModelInferResponse.FromString(one.result()) for one in pending]
-        assert [list(answer.outputs[0].shape) for answer in answers] == [[20]] * 64
+        assert [list(answer.outputs[0].shape) for answer in answers] == [[5]] * 64
         _, alive = psutil.wait_procs(processes, timeout=10)
         assert alive == []
 
@@ -705,6 +719,11 @@ def test_any_message_is_answered_or_refused(channel: Any, body: bytes, method: s
         assert error.details()  # noqa: PT017
 
 
-def test_after_all_that_nothing_unexpected_is_in_the_log(server: Server) -> None:
+def test_after_all_that_it_answers_rightly_and_nothing_unexpected_is_in_the_log(server: Server, channel: Any) -> None:
+    body = channel.unary_unary(SERVICE + "ModelInfer")(request(TEXTS).SerializeToString(), timeout=30)
+    answer: Any = ModelInferResponse.FromString(body)
+    assert [label.decode() for label in answer.outputs[0].contents.bytes_contents] == LABELS
+    metrics = httpx.get(f"{server.url}/metrics").text
+    assert 'outcome="internal"' not in metrics
     assert "unexpected" not in server.log()
     assert "Traceback" not in server.log()

@@ -13,7 +13,7 @@ from tritonclient.utils import serialize_byte_tensor
 from sentiment import __version__
 from sentiment.application import Application
 from sentiment.classifier import Classifier
-from sentiment.errors import InvalidRequest, SentimentError, UnknownModel
+from sentiment.errors import InvalidRequest, SentimentError, TooManyTexts, UnknownModel
 from sentiment.protocols import oip
 from sentiment.protocols.oip import InferRequest, RequestedOutput, Tensor
 from sentiment.runner import Prediction
@@ -50,7 +50,7 @@ def refused(call: Any, *arguments: Any, **options: Any) -> str:
 @given(elements=st.lists(st.binary(max_size=300)))
 def test_the_elements_of_a_tensor_are_split_as_tritons_client_joins_them(elements: list[bytes]) -> None:
     joined = serialize_byte_tensor(np.array(elements, dtype=np.object_))
-    assert oip.split(joined.item() if joined.size else b"") == elements
+    assert oip.split(joined.item() if joined.size else b"", len(elements)) == elements
 
 
 @given(texts=st.lists(st.text()))
@@ -82,21 +82,39 @@ def test_numbers_are_little_endian(tensor: Tensor, dtype: str) -> None:
     ],
 )
 def test_data_that_ends_within_an_element_is_refused_with_its_place(raw: bytes, place: int) -> None:
-    assert refused(oip.split, raw).startswith(f"inputs[0] ends within element {place};")
+    assert refused(oip.split, raw, 2).startswith(f"inputs[0] ends within element {place};")
+
+
+@pytest.mark.parametrize(("count", "found"), [(0, "more"), (1, "more"), (3, "2"), (10**6, "2")])
+def test_data_with_another_number_of_elements_than_the_shape_says_is_refused(count: int, found: str) -> None:
+    raw = oip.raw(Tensor("label", "BYTES", [2], ["a", "b"]))
+    assert refused(oip.split, raw, count) == f"inputs[0].shape says {count} texts, the data has {found}"
+
+
+def test_data_beyond_what_the_shape_says_is_not_looked_at() -> None:
+    # Were it looked at, it would be found to end within an element.
+    raw = oip.raw(Tensor("label", "BYTES", [1], ["a"])) + b"\x01"
+    assert refused(oip.split, raw, 1) == "inputs[0].shape says 1 texts, the data has more"
 
 
 def test_an_element_that_is_not_utf_8_is_refused_by_its_place_and_not_quoted() -> None:
     assert refused(oip.decode, [b"ok", b"tajemnica \xff"]) == "texts[1] is not UTF-8"
 
 
-@pytest.mark.parametrize(("shape", "column"), [([2], False), ([2, 1], True)])
-def test_an_input_is_a_row_or_a_column(shape: list[int], column: bool) -> None:
-    assert oip.is_column(shape, 2) is column
+@pytest.mark.parametrize(("shape", "count"), [([0], 0), ([2], 2), ([2, 1], 2), ([10], 10)])
+def test_a_row_and_a_column_say_how_many_texts_they_are(shape: list[int], count: int) -> None:
+    assert oip.text_count(shape, 10) == count
 
 
-@pytest.mark.parametrize("shape", [[], [3], [1, 2], [2, 1, 1], [3, 1], [-2], [2**63]])
-def test_any_other_shape_is_refused(shape: list[int]) -> None:
-    assert refused(oip.is_column, shape, 2).startswith("inputs[0].shape ")
+@pytest.mark.parametrize("shape", [[], [1, 2], [2, 1, 1], [2, 0], [2, -1], [-2], [-(2**63)], [-1, 1]])
+def test_a_shape_of_another_form_is_refused(shape: list[int]) -> None:
+    assert refused(oip.text_count, shape, 10) == "inputs[0].shape must be [N] or [N, 1], for N texts"
+
+
+@pytest.mark.parametrize("count", [11, 2**63 - 1, 2**64, 10**400])
+def test_a_shape_of_too_many_texts_is_refused_before_there_is_any_data(count: int) -> None:
+    with pytest.raises(TooManyTexts, match=f"^has {count} texts; send at most 10 in one request$"):
+        oip.text_count([count, 1], 10)
 
 
 @pytest.mark.parametrize(

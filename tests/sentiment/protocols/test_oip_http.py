@@ -231,7 +231,34 @@ def _raw(client: Client, content: dict[str, Any], accepted: str) -> dict[bytes, 
         (body(shape=[1.5]), "inputs[0].shape[0] must be a whole number"),
         (body(shape=["1"]), "inputs[0].shape[0] must be a whole number"),
         (body(["a", 1]), "inputs[0].data[1] must be a string, or a list of one"),
-        (body([["a", "b"]], [1, 2]), "inputs[0].data[0] must be a string, or a list of one"),
+        (body([["a", "b"]], [1, 2]), "inputs[0].shape must be [N] or [N, 1], for N texts"),
+        (body([["a", "b"]], [1]), "inputs[0].data[0] must be a string, or a list of one"),
+        (body([[["a"]]], [1, 1]), "inputs[0].data[0] must be a string, or a list of one"),
+        (body(shape=[-1]), "inputs[0].shape must be [N] or [N, 1], for N texts"),
+        (body(shape=[1, 1, 1]), "inputs[0].shape must be [N] or [N, 1], for N texts"),
+        (body(shape=[True]), "inputs[0].shape[0] must be a whole number"),
+        (
+            b'{"inputs":[{"name":"text","datatype":"BYTES","data":["a"],"shape":[1e400]}]}',
+            "inputs[0].shape[0] must be a whole number",
+        ),
+        (
+            b'{"inputs":[{"name":"text","datatype":"BYTES","data":["a"],"shape":[%s]}]}' % (b"9" * 5000),
+            "body is not valid JSON in UTF-8",
+        ),
+        ({"inputs": [{**body()["inputs"][0], "datatype": "FP32"}]}, "inputs[0].datatype must be BYTES, texts in UTF-8"),
+        (
+            {"inputs": [{**body()["inputs"][0], "name": "input"}]},
+            "inputs[0].name must be 'text', the model's only input",
+        ),
+        (body(outputs=[{"name": "label"}] * 2), "outputs[1] is asked for twice"),
+        (
+            body(outputs=[{"name": "probabilities", "parameters": {"classification": 0}}]),
+            "outputs[0].parameters.classification must be a whole number, at least 1",
+        ),
+        (
+            body(outputs=[{"name": "tokens", "parameters": {"classification": 2}}]),
+            "outputs[0] has no classes; ask for the classification of probabilities",
+        ),
         (body([], [0]), "texts is empty; send at least one text"),
         (body("a", [1]), "inputs[0].data must be a list"),
         (body(["a", "  "]), "texts[1] is empty or only white space"),
@@ -262,6 +289,25 @@ def test_a_request_that_is_not_as_documented_is_refused_with_what_is_wrong(
     assert (answer.status_code, error_of(answer)) == (400, message)
     assert client.runner.asked == []
     assert client.runner.cancelled == 0
+
+
+@pytest.mark.parametrize("count", [3, 2**31, 2**63, 10**100])
+def test_a_shape_of_more_texts_than_are_allowed_is_refused_as_too_many(oip: Serve, count: int) -> None:
+    answer = oip(max_texts=2).post(INFER, body(shape=[count]))
+    message = f"inputs[0].shape has {count} texts; send at most 2 in one request"
+    assert (answer.status_code, error_of(answer)) == (413, message)
+
+
+def test_parameters_that_it_does_not_know_are_passed_over(oip: Serve) -> None:
+    unknown = {"priority": 1, "x": {"y": [None]}}
+    content = body(parameters=unknown, outputs=[{"name": "label", "parameters": unknown}], unknown=[1])
+    content["inputs"][0]["parameters"] = unknown
+    assert outputs_of(oip().post(INFER, content)).keys() == {"label"}
+
+
+@pytest.mark.parametrize("given", ["", "seven", "ąę 😍", "x" * 100_000])
+def test_the_id_of_a_request_is_given_back(oip: Serve, given: str) -> None:
+    assert oip().post(INFER, body(id=given)).json()["id"] == given
 
 
 HEADER = "inference-header-content-length"
@@ -317,6 +363,8 @@ def test_an_overloaded_service_says_when_to_come_back(oip: Serve) -> None:
         (f"/v2/models/{MODEL}/infer/more", "path does not exist; see GET /v2/models/NAME"),
         (f"/v2/models/{MODEL}/versions/1/versions/1/infer", "path does not exist; see GET /v2/models/NAME"),
         ("/v2/repository/index", "path does not exist; see GET /v2/models/NAME"),
+        (f"/v2/models/{MODEL}/versions", "path does not exist; see GET /v2/models/NAME"),
+        (f"/v2/models/{MODEL}/versions//infer", "path does not exist; see GET /v2/models/NAME"),
     ],
 )
 def test_what_is_not_there_is_a_404(oip: Serve, path: str, message: str) -> None:
@@ -535,6 +583,8 @@ def test_any_body_is_answered_or_refused(
         assert error_of(answer)
 
 
-def test_after_all_that_nothing_unexpected_is_in_the_log(server: Server) -> None:
+def test_after_all_that_it_answers_rightly_and_nothing_unexpected_is_in_the_log(server: Server, client: Any) -> None:
+    assert labels_of(client.infer(MODEL, [texts_input(TEXTS)])) == LABELS
+    assert 'outcome="internal"' not in httpx.get(f"{server.url}/metrics").text
     assert "unexpected" not in server.log()
     assert "Traceback" not in server.log()

@@ -78,6 +78,15 @@ def test_every_path_and_method_over_http_is_described(server: Server) -> None:
     } == OPERATIONS
 
 
+@pytest.mark.parametrize("character", [chr(code) for code in range(0x3100) if chr(code).isspace()])
+def test_white_space_of_any_kind_is_no_text_in_the_schema_either(classifier: Classifier, character: str) -> None:
+    pattern = document(classifier)["components"]["schemas"]["Text"]["pattern"]
+    assert not re.search(pattern, character * 2)
+    # Rust's and JavaScript's classes are smaller than Python's: what they lack is named.
+    assert not re.search(pattern, character * 2, re.ASCII) or ord(character) > 0x85
+    assert re.search(pattern, f"{character}a{character}")
+
+
 def test_the_limits_are_those_of_the_settings(classifier: Classifier) -> None:
     schemas = document(classifier, max_texts=5, max_characters=77)["components"]["schemas"]
     assert (schemas["Texts"]["maxItems"], schemas["Text"]["maxLength"]) == (5, 77)

@@ -1,0 +1,60 @@
+"""One gRPC call as no client would make it: the frame's bytes and its headers are the caller's."""
+
+from __future__ import annotations
+
+import re
+import socket
+import struct
+
+PREFACE = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"
+DATA, HEADERS, SETTINGS = 0, 1, 4
+END_STREAM, END_HEADERS, ACK = 1, 4, 1
+# gRPC's server writes header names and values as they are, without Huffman's code.
+STATUS = re.compile(rb"grpc-status.(\d{1,2})", re.DOTALL)
+LONGEST = 126
+
+
+def call(port: int, path: str, message: bytes, *, encoding: str, compressed: bool) -> int:
+    """The status code of a call whose message, up to 60,000 bytes, is said to be compressed.
+
+    Args:
+        port: of the server, on this machine.
+        path: of the method, ``/package.Service/Method``.
+        message: what stands behind the message's length.
+        encoding: the header ``grpc-encoding``.
+        compressed: the message's flag.
+    """
+    headers = {
+        ":method": "POST",
+        ":scheme": "http",
+        ":path": path,
+        ":authority": "localhost",
+        "te": "trailers",
+        "content-type": "application/grpc",
+        "grpc-encoding": encoding,
+    }
+    body = struct.pack(">BI", compressed, len(message)) + message
+    with socket.create_connection(("127.0.0.1", port), timeout=10) as connection:
+        connection.sendall(PREFACE + _frame(SETTINGS, 0, 0, b"") + _frame(SETTINGS, ACK, 0, b""))
+        connection.sendall(_frame(HEADERS, END_HEADERS, 1, b"".join(_literal(*one) for one in headers.items())))
+        for start in range(0, len(body), 16_000):
+            last = start + 16_000 >= len(body)
+            connection.sendall(_frame(DATA, END_STREAM if last else 0, 1, body[start : start + 16_000]))
+        received = b""
+        while not (found := STATUS.search(received)):
+            chunk = connection.recv(65_536)
+            if not chunk:
+                raise ConnectionError(f"no status in {received!r}")
+            received += chunk
+    return int(found[1])
+
+
+def _frame(kind: int, flags: int, stream: int, payload: bytes) -> bytes:
+    return struct.pack(">I", len(payload))[1:] + struct.pack(">BBI", kind, flags, stream) + payload
+
+
+def _literal(name: str, value: str) -> bytes:
+    """A header that is not indexed (RFC 7541, section 6.2.2)."""
+    assert len(name) <= LONGEST
+    assert len(value) <= LONGEST
+    return b"\0" + bytes([len(name)]) + name.encode() + bytes([len(value)]) + value.encode()
