@@ -1,13 +1,19 @@
 """Export a checkpoint to ONNX and quantize it as its spec says.
 
     python -m scripts.export sentiment-pl-en
-    python -m scripts.export sentiment-pl-en --checkpoint path/to/checkpoint
+    python -m scripts.export sentiment-pl-en --checkpoint path/to/checkpoint --texts texts.txt
 
-Reads   models/NAME/model.yaml and a Hugging Face checkpoint (by default build/NAME/checkpoint)
+Activation scales are taken from rated texts of the training part, or from the lines of --texts: best from texts like
+those that will be asked. A ready ONNX file is upgraded to the opset of the spec instead of exported.
+
+Reads   models/NAME/model.yaml and a Hugging Face checkpoint or a ready ONNX file (by default build/NAME/checkpoint)
 Writes  build/NAME/float.onnx         the graph in float32
         models/NAME/model.onnx        the graph that is served, quantized
         models/NAME/tokenizer.json    the tokenizer that is served
         models/NAME/report.json       the section "export"
+
+Refused, before anything is written: a checkpoint whose labels are not those of the spec, in this order; a tokenizer of
+another model; files that are not those that were downloaded.
 
 Exit codes: 0 done, 1 the checkpoint, the spec or the data cannot be used (the message says what to do).
 Next: python -m scripts.verify NAME
@@ -21,34 +27,33 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import onnx
 from tqdm import tqdm
 
-from scripts.pipeline import dataset
-from scripts.pipeline.checkpoint import export_float
+from scripts.pipeline import dataset, provenance
+from scripts.pipeline.checkpoint import check_tokenizer, export_float, require_checkpoint
 from scripts.pipeline.files import ROOT, ModelFiles, ScriptError, parser, sha256, versions
 from scripts.pipeline.inference import feeds, load_tokenizer
 from scripts.pipeline.quantization import QuantizationError, quantize
-from sentiment.spec import ModelSpec, SpecError
-
-SEED = 0
-
-
-def calibration_texts(spec: ModelSpec, folder: Path) -> list[str]:
-    """As many English texts of the training part as the spec asks for, drawn with a fixed seed."""
-    rows = dataset.select(dataset.english(dataset.fetch(folder)), "train")
-    places = np.random.default_rng(SEED).permutation(len(rows))[: spec.quantization.calibration_texts]
-    return [rows[place].text for place in places]
+from scripts.pipeline.texts import calibration_texts, read_texts
+from sentiment.spec import SpecError
 
 
 def export(files: ModelFiles, checkpoint: Path, texts: list[str] | None) -> dict[str, Any]:
     """Write the float and the served graph, and return the section ``export`` of the report.
 
     Args:
+        files: of the model.
+        checkpoint: folder of the checkpoint, or of the ready ONNX file and its tokenizer.
         texts: calibration texts; ``None`` takes them from the training data.
+
+    Raises:
+        ScriptError: see "Refused" in the module's docstring.
     """
     spec = files.spec()
+    require_checkpoint(spec, checkpoint)
+    provenance.of(files, checkpoint)
+    check_tokenizer(spec, checkpoint)
     export_float(spec, checkpoint, files.float_model, files.tokenizer)
     section: dict[str, Any] = {
         "versions": versions(["torch", "transformers", "optimum-onnx", "onnx", "onnxruntime"]),
@@ -77,10 +82,12 @@ def main(arguments: list[str] | None = None) -> int:
     args = parser(__doc__)
     args.add_argument("model", help="name of a folder in models/")
     args.add_argument("--checkpoint", type=Path, help="folder of the checkpoint (default: build/NAME/checkpoint)")
+    args.add_argument("--texts", type=Path, help="file with a calibration text on each line (default: rated texts)")
     options = args.parse_args(arguments)
     try:
         files = ModelFiles.of(options.model)
-        section = export(files, options.checkpoint or files.checkpoint, None)
+        texts = read_texts(options.texts) if options.texts else None
+        section = export(files, options.checkpoint or files.checkpoint, texts)
     except (ScriptError, SpecError, QuantizationError, dataset.DataError) as error:
         print(error, file=sys.stderr)
         return 1

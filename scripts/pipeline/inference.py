@@ -1,4 +1,4 @@
-"""Running ONNX files beside each other: the feeds of a text, sessions on a number of threads, and their speed."""
+"""Speed of ONNX files beside each other, fed and run as the service does it."""
 
 from __future__ import annotations
 
@@ -8,39 +8,19 @@ from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
-import onnxruntime as ort
 from tokenizers import Tokenizer
 
+from sentiment.classifier import batch_feeds, load_tokenizer, open_session
 from sentiment.spec import ModelSpec
+
+__all__ = ["Feeds", "feeds", "load_tokenizer", "open_session", "texts_per_second"]
 
 Feeds = Mapping[str, npt.NDArray[np.int64]]
 
 
-def load_tokenizer(spec: ModelSpec, file: Path) -> Tokenizer:
-    """The tokenizer of ``file``, cutting at the longest input of the model and without padding."""
-    tokenizer = Tokenizer.from_file(str(file))
-    tokenizer.no_padding()
-    tokenizer.enable_truncation(spec.tokenization.max_tokens)
-    return tokenizer
-
-
 def feeds(spec: ModelSpec, tokenizer: Tokenizer, text: str) -> Feeds:
     """What the graph is fed with for one text: int64 arrays of shape ``[1, tokens]``."""
-    ids = np.array([tokenizer.encode(text).ids], dtype=np.int64)
-    values = {spec.graph.input_ids: ids}
-    if spec.graph.attention_mask:
-        values[spec.graph.attention_mask] = np.ones_like(ids)
-    if spec.graph.token_type_ids:
-        values[spec.graph.token_type_ids] = np.zeros_like(ids)
-    return values
-
-
-def open_session(file: Path, threads: int = 1) -> ort.InferenceSession:
-    """A session of ``file`` on ``threads`` threads that do not spin."""
-    options = ort.SessionOptions()
-    options.intra_op_num_threads = threads
-    options.add_session_config_entry("session.intra_op.allow_spinning", "0")
-    return ort.InferenceSession(str(file), options, providers=["CPUExecutionProvider"])
+    return batch_feeds(spec, [tokenizer.encode(text).ids])
 
 
 def texts_per_second(files: Sequence[Path], inputs: Sequence[Feeds], rounds: int = 5) -> list[float]:

@@ -1,7 +1,8 @@
-"""The pictures of a model's card."""
+"""The pictures of a model's card and of its report."""
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -12,26 +13,44 @@ import numpy as np
 from scripts.pipeline.dataset import MEANINGS
 
 Report = dict[str, Any]
+Draw = Callable[[Path], None]
+
+# For a page that is light or dark by itself: no ground, and ink that is read on it.
+THEMES = {
+    "light": {"savefig.transparent": True, "svg.hashsalt": "sentiment"},
+    "dark": {**mpl.style.library["dark_background"], "savefig.transparent": True, "svg.hashsalt": "sentiment"},
+}
 
 
 def draw(report: Report, folder: Path) -> None:
-    """Draw confusion matrix, reliability diagram and, for a quantized model, what the quantizer found."""
+    """Draw the pictures of the card into ``folder``: confusion matrices, reliability diagram and, for a quantized
+    model, what the quantizer found."""
     mpl.use("agg")
     folder.mkdir(exist_ok=True)
-    confusion(report, folder / "confusion.png")
-    reliability(report, folder / "reliability.png")
+    for name, one in of_report(report).items():
+        one(folder / f"{name}.png")
     if "quantization" in report.get("export", {}):
         outliers(report, folder / "quantization.png")
 
 
-def confusion(report: Report, file: Path) -> None:
-    """Confusion matrices of the test part and, if there are any, of the Polish sentences."""
+def of_report(report: Report) -> dict[str, Draw]:
+    """The pictures of the section ``quality``, each drawn by a call with the file to write."""
     quality = report["quality"]
-    parts = {"English, test part": quality["confusion"]}
-    if "polish_dev" in quality:
-        parts["Polish sentences"] = quality["polish_dev"]["confusion"]
-    figure, axes = plt.subplots(1, len(parts), figsize=(4.6 * len(parts), 4.2), squeeze=False, layout="constrained")
-    for axis, (title, counts) in zip(axes[0], parts.items(), strict=True):
+    if not quality["languages"]:
+        return {}
+    matrices = {one["name"]: one["confusion"] for one in quality["languages"].values()}
+    return {
+        "confusion": lambda file: confusion(matrices, file),
+        "reliability": lambda file: reliability(quality["calibration"], quality["calibration"]["name"], file),
+    }
+
+
+def confusion(matrices: Mapping[str, Sequence[Sequence[int]]], file: Path) -> None:
+    """Confusion matrices ``[3, 3]`` side by side, each under its title; rows are what was rated."""
+    figure, axes = plt.subplots(
+        1, len(matrices), figsize=(4.6 * len(matrices), 4.2), squeeze=False, layout="constrained"
+    )
+    for axis, (title, counts) in zip(axes[0], matrices.items(), strict=True):
         matrix = np.array(counts)
         shares = matrix / np.maximum(matrix.sum(axis=1, keepdims=True), 1)
         axis.imshow(shares, cmap="Blues", vmin=0, vmax=1)
@@ -47,18 +66,23 @@ def confusion(report: Report, file: Path) -> None:
     _save(figure, file)
 
 
-def reliability(report: Report, file: Path) -> None:
-    """How often the answer is right against the score it was given, and how many texts each bar stands on."""
-    calibration = report["quality"]["calibration"]
-    scores, accuracies, texts = ([one[key] for one in calibration["bins"]] for key in ("score", "accuracy", "texts"))
+def reliability(calibration: Mapping[str, Any], texts: str, file: Path) -> None:
+    """How often the answer is right against the score it was given, and how many texts each bar stands on.
+
+    Args:
+        calibration: as :func:`scripts.pipeline.quality.calibration` returns it.
+        texts: what it was measured on, for the title.
+        file: where to draw it.
+    """
+    scores, accuracies, counts = ([one[key] for one in calibration["bins"]] for key in ("score", "accuracy", "texts"))
     figure, (upper, lower) = plt.subplots(
         2, 1, figsize=(5, 5.4), sharex=True, height_ratios=[3, 1], layout="constrained"
     )
     upper.plot([0.33, 1], [0.33, 1], color="gray", linestyle="--", label="perfect calibration")
     upper.plot(scores, accuracies, marker="o", label=f"model, ECE {calibration['ece']:.3f}")
-    upper.set(ylabel="share of right answers", title="Reliability, English test part")
+    upper.set(ylabel="share of right answers", title=f"Reliability: {texts}")
     upper.legend()
-    lower.bar(scores, texts, width=0.03)
+    lower.bar(scores, counts, width=0.03)
     lower.set(xlabel="score of the answer", ylabel="texts")
     _save(figure, file)
 

@@ -208,7 +208,8 @@ def quantize(
                     smoothing=plan.smoothing,
                     peak=float(stats.peak.max()),
                     peak_inside=float(np.delete(stats.peak, plan.outliers).max()),
-                    relative_error=float(np.std(error) / power),
+                    # A layer of zeros, as the pooling of the recipe head has, loses nothing.
+                    relative_error=float(np.std(error) / power) if power else 0.0,
                 )
             )
     tables = editor.quantize_tables()

@@ -1,43 +1,211 @@
+"""The whole of an evaluation, with the default model on data of the test's own."""
+
 from __future__ import annotations
 
-import numpy as np
-import pytest
+import json
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
 
-from scripts.evaluate import calibration, figures, predict, vader
+import pytest
+import yaml
+
+from scripts import evaluate
+from scripts.pipeline import fidelity, gates, performance, served
+from scripts.pipeline.files import ROOT, ModelFiles
+from scripts.pipeline.performance import InUse
+from scripts.pipeline.registry import URI_VARIABLE, Registry
 from sentiment.classifier import Classifier
 
 pytestmark = pytest.mark.export
 
-
-def test_a_model_that_is_right_as_often_as_it_says_has_no_calibration_error() -> None:
-    probabilities = np.tile(np.array([[0.8, 0.1, 0.1]], dtype=np.float32), (10, 1))
-    assert calibration(probabilities, [0] * 8 + [1] * 2)["ece"] == pytest.approx(0, abs=1e-6)
-
-
-def test_the_calibration_error_is_the_gap_between_score_and_accuracy_weighted_by_texts() -> None:
-    sure = np.array([[0.9, 0.05, 0.05]], dtype=np.float32)
-    unsure = np.array([[0.2, 0.2, 0.6]], dtype=np.float32)
-    found = calibration(np.concatenate([sure] * 3 + [unsure]), [0, 0, 1, 2])
-    assert found["ece"] == pytest.approx((3 * (0.9 - 2 / 3) + (1 - 0.6)) / 4, abs=1e-6)
-    assert [one["texts"] for one in found["bins"]] == [1, 3]
-
-
-def test_a_score_of_one_is_in_the_last_bin() -> None:
-    assert calibration(np.array([[1.0, 0.0, 0.0]], dtype=np.float32), [0])["bins"][0]["texts"] == 1
+DEFAULT = ROOT / "models" / "sentiment-pl-en"
+SUITE = {
+    "texts": ["The room was clean and quiet."],
+    "tests": [
+        {"name": "praise", "kind": "minimum functionality", "templates": ["Wonderful!"], "expected": ["positive"]},
+        {"name": "wrong", "kind": "minimum functionality", "templates": ["Awful!"], "expected": ["positive"]},
+        {"name": "typo", "kind": "invariance", "change": "typo"},
+        {"name": "complaint", "kind": "direction", "towards": "negative", "added": ["I hate it."]},
+    ],
+}
+SECTIONS = {"quality", "behaviour", "performance", "evaluation"}
 
 
-def test_figures_are_those_of_all_labels_alike() -> None:
-    assert figures([0, 0, 0, 1, 2], [0, 0, 0, 1, 1]) == {
-        "texts": 5,
-        "accuracy": 0.8,
-        "macro_f1": pytest.approx((1 + 2 / 3 + 0) / 3),
-    }
+@pytest.fixture
+def files(own_root: Path, write_data: Callable[..., Path], monkeypatch: pytest.MonkeyPatch) -> ModelFiles:
+    """The default model in a project of its own, with a few rated texts and behavioural tests."""
+    monkeypatch.delenv(URI_VARIABLE, raising=False)
+    plain = [(-3, "Awful"), (3, "Wonderful")] * 50
+    rated = [f"{place}\t{rating}\t{text} {place}." for place, (rating, text) in enumerate(plain)]
+    write_data(own_root / "build" / "data", {"tweets": "\n".join(rated).encode()})
+    return model(own_root, "sentiment-pl-en")
 
 
-def test_vader_reads_plain_texts() -> None:
-    assert vader(["I love this!", "I hate this!", "This is a table."]) == [2, 0, 1]
+def model(root: Path, name: str) -> ModelFiles:
+    folder = root / "models" / name
+    folder.mkdir(parents=True)
+    for file in ("model.onnx", "tokenizer.json"):
+        (folder / file).symlink_to(DEFAULT / file)
+    spec = yaml.safe_load((DEFAULT / "model.yaml").read_text(encoding="utf-8"))
+    (folder / "model.yaml").write_text(yaml.safe_dump(spec | {"name": name}), encoding="utf-8")
+    shutil.copyfile(DEFAULT / "polish-dev.jsonl", folder / "polish-dev.jsonl")
+    (folder / "behaviour.yaml").write_text(yaml.safe_dump({"en": SUITE}), encoding="utf-8")
+    (folder / "README.md").write_text("<!-- quality --><!-- /quality -->\n<!-- behaviour --><!-- /behaviour -->")
+    return ModelFiles.of(name, root)
 
 
-def test_probabilities_are_in_one_order_whatever_the_order_of_the_model(classifier: Classifier) -> None:
-    rows = predict(classifier, ["I hate this.", "I love this."])
-    assert rows.argmax(axis=1).tolist() == [0, 2]
+@pytest.fixture
+def evaluated(files: ModelFiles, capsys: pytest.CaptureFixture[str]) -> tuple[ModelFiles, str]:
+    """The model after an evaluation beside another one, and what was printed."""
+    model(files.folder.parents[1], "other")
+    identity = fidelity.identity(files.spec(), files.digests())
+    verification = {"texts": 2000, "agreement": 0.5, "speedup": 9, "batches": {"largest_difference": 0.0}}
+    files.add_to_report("verification", verification | {"identity": identity})
+    assert evaluate.main([files.folder.name, "--against", "other"]) == 0
+    return files, capsys.readouterr().out
+
+
+def test_everything_is_measured_shown_and_written_down(evaluated: tuple[ModelFiles, str]) -> None:
+    files, printed = evaluated
+    report = files.report()
+    assert set(report) == {"verification", *SECTIONS}
+    languages = report["quality"]["languages"]
+    assert (languages["en"]["accuracy"], set(languages["en"]["domains"])) == (1.0, {"tweets"})
+    assert languages["pl"]["texts"] == 66
+    assert languages["pl"]["macro_f1_interval"][0] < languages["pl"]["macro_f1"] < 1
+    outcomes = {one["test"]: one["failures"] for one in report["behaviour"]["tests"]}
+    assert outcomes == {"praise": 0, "wrong": 1, "typo": 0, "complaint": 0}
+    assert report["behaviour"]["not_tested"] == ["pl"]
+    against = report["performance"]["against"]
+    assert (against["name"], against["version"]) == ("models/other", None)
+    assert 0.5 < against["relative_speed"] < 2  # the same file twice
+    assert against["languages"]["pl"]["f1_loss"] == 0.0
+    assert report["performance"]["bytes"]["model.onnx"] == (DEFAULT / "model.onnx").stat().st_size
+    assert report["evaluation"]["identity"] == fidelity.identity(files.spec(), files.digests())
+    assert report["evaluation"]["registered"] is None
+    for gate in gates.check(report, files.spec()):
+        assert f"{'ok  ' if gate.holds else 'FAIL'}  {gate.name}: {gate.verdict}\n" in printed
+    assert "FAIL  minimum functionality, en, failures: 0.5, at most" in printed
+    assert "agreement is 0.5000, min_agreement is 0.99" in printed
+    card = (files.folder / "README.md").read_text(encoding="utf-8")
+    assert "| **Polish sentences** | 66 | " in card
+    assert "| wrong | minimum functionality | 1 of 1 (100%) |" in card
+    assert {file.name for file in (files.folder / "images").iterdir()} == {"confusion.png", "reliability.png"}
+    page = (files.build / "report.html").read_text(encoding="utf-8")
+    assert "models/other" in page
+    failed = [gate for gate in gates.check(report, files.spec()) if not gate.holds]
+    assert f"{len(failed)} of 16 gates do not hold" in page
+
+
+@pytest.mark.parametrize(
+    ("arguments", "reason"),
+    [
+        (["none-such"], "models/none-such/model.yaml does not exist"),
+        (["sentiment-pl-en", "--against", "none-such"], "models/none-such/model.yaml does not exist"),
+    ],
+)
+def test_what_is_missing_is_named_and_nothing_is_written(
+    files: ModelFiles, capsys: pytest.CaptureFixture[str], arguments: list[str], reason: str
+) -> None:
+    assert evaluate.main(arguments) == 1
+    printed = capsys.readouterr()
+    assert reason in printed.err
+    assert printed.out == ""
+    assert files.report() == {}
+
+
+def test_a_model_without_its_files_is_refused_with_what_writes_them(
+    files: ModelFiles, capsys: pytest.CaptureFixture[str]
+) -> None:
+    files.model.unlink()
+    assert evaluate.main([files.folder.name]) == 1
+    assert "python -m scripts.export sentiment-pl-en writes it" in capsys.readouterr().err
+
+
+def test_without_a_registry_there_is_no_model_in_use_and_none_is_made(files: ModelFiles) -> None:
+    assert evaluate.find_in_use(files, None) is None
+    assert not (files.build.parent / "mlflow.db").exists()
+
+
+def test_the_champion_of_the_registry_is_the_model_in_use(files: ModelFiles, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[Any] = []
+    found = InUse(files.folder, "tiny, version 3", "3")
+
+    def champion_files(registry: Any, name: str, build: Path) -> InUse:
+        asked.append((registry, name, build))
+        return found
+
+    monkeypatch.setattr(served, "champion_files", champion_files)
+    monkeypatch.setattr(Registry, "connect", lambda root: root)
+    (files.build.parent / "mlflow.db").touch()
+    assert evaluate.find_in_use(files, None) is found
+    files.add_to_report("training", {"mlflow": {"run_id": "r", "model": "another", "version": "4"}})
+    assert evaluate.find_in_use(files, None) is found
+    assert asked == [(files.folder.parents[1], name, files.build) for name in ("sentiment-pl-en", "another")]
+    assert evaluate.find_in_use(files, "none") is None
+
+
+@pytest.mark.parametrize(
+    ("report", "expected"),
+    [
+        ({}, None),
+        ({"training": {"runs": []}}, None),
+        ({"training": {"mlflow": {"run_id": "r", "model": "m", "version": "4"}}}, {"name": "m", "version": "4"}),
+        ({"source": {"kind": "mlflow", "name": "m", "version": "5"}}, {"name": "m", "version": "5"}),
+        (
+            {
+                "source": {"kind": "mlflow", "name": "m", "version": "5"},
+                "verification": {"source": {"kind": "mlflow", "name": "m", "version": "6"}},
+                "training": {"mlflow": {"run_id": "r", "model": "m", "version": "4"}},
+            },
+            {"name": "m", "version": "6"},
+        ),
+        # What was verified comes from training, whatever was downloaded since.
+        (
+            {
+                "source": {"kind": "mlflow", "name": "m", "version": "5"},
+                "verification": {"source": {"kind": "training"}},
+                "training": {"mlflow": {"run_id": "r", "model": "m", "version": "4"}},
+            },
+            {"name": "m", "version": "4"},
+        ),
+    ],
+)
+def test_the_registered_version_is_that_of_the_checkpoint_that_was_verified(
+    files: ModelFiles, report: dict[str, Any], expected: dict[str, str] | None
+) -> None:
+    (files.folder / "report.json").write_text(json.dumps(report))
+    assert served.origin(files) == expected
+
+
+def test_a_slower_model_is_seen_whatever_the_order() -> None:
+    classifier = Classifier(DEFAULT)
+
+    class Slow:
+        def encode(self, texts: list[str]) -> Any:
+            return classifier.encode(texts)
+
+        def predict(self, encodings: Any) -> None:
+            for _ in range(3):
+                classifier.predict(encodings)
+
+    texts = ["The room was clean and quiet."] * 20
+    slow: Any = Slow()
+    first, second = performance.texts_per_second([classifier, slow], texts, rounds=3)
+    assert 2 < first / second < 4.5
+    second, first = performance.texts_per_second([slow, classifier], texts, rounds=3)
+    assert 2 < first / second < 4.5
+
+
+def test_a_model_with_no_labelled_text_of_its_languages_is_measured_in_the_rest(
+    files: ModelFiles, capsys: pytest.CaptureFixture[str]
+) -> None:
+    content = yaml.safe_load((files.folder / "model.yaml").read_text(encoding="utf-8")) | {"languages": ["fr"]}
+    (files.folder / "model.yaml").write_text(yaml.safe_dump(content), encoding="utf-8")
+    assert evaluate.main([files.folder.name]) == 0
+    printed = capsys.readouterr().out
+    assert "FAIL  macro-F1, fr: not measured, at least" in printed
+    assert "models/sentiment-pl-en/test-fr.jsonl" in printed
+    assert "There are no labelled texts" in (files.build / "report.html").read_text(encoding="utf-8")

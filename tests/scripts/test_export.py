@@ -1,8 +1,11 @@
 from __future__ import annotations
 
 import hashlib
+import json
+import shutil
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -10,10 +13,11 @@ import onnx
 import pytest
 
 from scripts import export as script
-from scripts.export import calibration_texts, export
-from scripts.pipeline import dataset
+from scripts.export import export
+from scripts.pipeline import dataset, sources
 from scripts.pipeline.checkpoint import torch_probabilities
-from scripts.pipeline.files import ModelFiles
+from scripts.pipeline.files import ModelFiles, ScriptError
+from scripts.pipeline.texts import calibration_texts
 from sentiment.classifier import Classifier
 
 pytestmark = pytest.mark.export
@@ -189,6 +193,111 @@ def test_a_spec_that_does_not_fit_is_exit_code_1_with_the_key(
     write_model(tmp_path, **sections)
     assert script.main(["tiny", "--checkpoint", str(checkpoint)]) == 1
     assert reason in capsys.readouterr().err
+
+
+def own_checkpoint(checkpoint: Path, tmp_path: Path, **config: Any) -> Path:
+    """A copy of ``checkpoint`` with other settings of its network."""
+    folder = shutil.copytree(checkpoint, tmp_path / "other")
+    content = json.loads((folder / "config.json").read_text(encoding="utf-8"))
+    (folder / "config.json").write_text(json.dumps(content | config), encoding="utf-8")
+    return folder
+
+
+@pytest.mark.parametrize(
+    ("config", "reason"),
+    [
+        ({"pad_token_id": 3}, "its pad token is 1, the network's 3"),
+        ({"bos_token_id": 2}, "its bos token is 0, the network's 2"),
+        ({"eos_token_id": 0}, "its eos token is 2, the network's 0"),
+        ({"vocab_size": 213}, "it has 214 tokens, the network has embeddings for 213"),
+        ({"vocab_size": 1239}, "it has 214 tokens, the network has embeddings for 1239"),
+    ],
+)
+def test_a_tokenizer_of_another_model_is_refused_by_what_does_not_fit(
+    project: ModelFiles,
+    checkpoint: Path,
+    tmp_path: Path,
+    config: dict[str, int],
+    reason: str,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    folder = own_checkpoint(checkpoint, tmp_path, **config)
+    assert script.main(["tiny", "--checkpoint", str(folder)]) == 1
+    assert f"{folder}: the tokenizer is another model's: {reason}" in capsys.readouterr().err
+    assert not project.model.exists()
+
+
+def test_a_tokenizer_that_pads_otherwise_than_the_spec_is_refused(
+    project: ModelFiles, checkpoint: Path, write_model: Callable[..., ModelFiles], tmp_path: Path
+) -> None:
+    files = write_model(tmp_path, tokenization={"pad_id": 0, "max_tokens": 32})
+    with pytest.raises(ScriptError, match=r"it pads with 1, tokenization\.pad_id is 0"):
+        export(files, checkpoint, ["ba be"])
+
+
+def test_a_table_that_was_made_a_little_longer_than_the_vocabulary_is_accepted(
+    make_checkpoint: Callable[..., Path], write_model: Callable[..., ModelFiles], tmp_path: Path, texts: list[str]
+) -> None:
+    assert export(write_model(tmp_path), make_checkpoint("bert", rows=256), texts[:5])["bytes"] > 0
+
+
+def test_files_that_are_not_those_that_were_downloaded_are_refused_by_name(
+    project: ModelFiles, checkpoint: Path, write_model: Callable[..., ModelFiles], tmp_path: Path
+) -> None:
+    source = {"kind": "folder", "repository": str(checkpoint)}
+    files = write_model(tmp_path, source=source, quantization={"method": "none"})
+    files.add_to_report("source", sources.fetch(files.spec().source, files.checkpoint))
+    export(files, files.checkpoint, None)
+    with (files.checkpoint / "model.safetensors").open("r+b") as weights:
+        weights.truncate(1000)
+    with pytest.raises(ScriptError, match=r"model\.safetensors: is not the file that was downloaded"):
+        export(files, files.checkpoint, None)
+
+
+@pytest.mark.parametrize(("name", "what"), [("model.safetensors", "network"), ("tokenizer.json", "tokenizer")])
+def test_a_damaged_file_of_a_checkpoint_is_exit_code_1_without_a_traceback(
+    project: ModelFiles, checkpoint: Path, tmp_path: Path, name: str, what: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder = own_checkpoint(checkpoint, tmp_path)
+    (folder / name).write_bytes((folder / name).read_bytes()[:1000])
+    assert script.main(["tiny", "--checkpoint", str(folder)]) == 1
+    assert f"{folder}: its {what} cannot be loaded: " in capsys.readouterr().err
+
+
+def test_own_texts_set_the_scales(
+    project: ModelFiles, checkpoint: Path, texts: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    file = tmp_path / "texts.txt"
+    file.write_text("\n".join(texts[:10]), encoding="utf-8")
+    assert script.main(["tiny", "--checkpoint", str(checkpoint), "--texts", str(file)]) == 0
+    digest = project.report()["export"]["sha256"]
+    assert digest == export(project, checkpoint, texts[:10])["sha256"] != export(project, checkpoint, None)["sha256"]
+
+
+def test_a_model_that_reads_polish_only_is_calibrated_on_polish_phrases_too(
+    write_data: Callable[..., Path],
+    write_model: Callable[..., ModelFiles],
+    tmp_path: Path,
+    rated: dict[str, bytes],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    folder = write_data(tmp_path / "data", rated)
+    phrases = Phrases()
+    monkeypatch.setattr("scripts.pipeline.texts.PolishExamples", SimpleNamespace(of=lambda _: phrases))
+    quantization = {"calibration_texts": 50}
+    spec = write_model(tmp_path, languages=["pl"], quantization=quantization).spec()
+    found = calibration_texts(spec, folder)
+    assert len(found) == 50
+    assert found[::2] == [f"fraza {number}" for number in range(25)]
+    english = calibration_texts(write_model(tmp_path, quantization=quantization).spec(), folder)
+    assert found[1::2] == english[:25]
+
+
+class Phrases:
+    """Stands in for the Polish examples."""
+
+    def draw(self, count: int) -> list[tuple[str, float]]:
+        return [(f"fraza {number}", 0.0) for number in range(count)]
 
 
 def test_data_that_is_not_what_it_should_be_is_exit_code_1(

@@ -110,6 +110,27 @@ def test_a_verified_model_is_stored_with_all_that_is_known_of_it(saved: tuple[Pr
         assert file.read_bytes() == (project.files.folder / file.name).read_bytes()
 
 
+def test_what_a_model_is_made_of_stands_in_the_metadata_of_the_store(project: Project) -> None:
+    source = {"kind": "mlflow", "repository": "models:/tiny@staging", "run_id": "1", "sha256": {"config.json": "a"}}
+    measured = {"source": source, "cpu": "A CPU", "cpu_flags": ["avx2"], "versions": {"torch": "2"}}
+    verified(project.files, **measured)
+    project.files.add_to_report("export", {"versions": {"onnx": "1"}})
+    project.files.add_to_report("quality", {"test": {"macro_f1": 0.7}, "worst": None})
+    tag = project.save()
+    file = project.stored(tag).parent / "model.yaml"
+    known = yaml.safe_load(file.read_text(encoding="utf-8"))["metadata"]
+    assert known["source"] == source
+    assert known["sha256"] == project.files.digests()
+    assert known["spec"]["tokenization"] == {"pad_id": 1, "max_tokens": 32}
+    assert "revision" not in known["spec"]["source"]
+    assert {"bentoml", "onnx", "onnxruntime", "python", "tokenizers", "torch"} <= set(known["versions"])
+    assert (known["versions"]["torch"], known["versions"]["onnx"]) == ("2", "1")
+    assert known["cpu"] == {"name": "A CPU", "flags": ["avx2"]}
+    assert known["verification"] == WITHIN_THE_LIMITS
+    assert known["quality"] == {"test": {"macro_f1": 0.7}}
+    assert "training" not in known
+
+
 def test_saving_twice_gives_the_same_tag_and_one_version(saved: tuple[Project, str]) -> None:
     project, first = saved
     assert project.save() == first

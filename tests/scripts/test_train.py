@@ -1,17 +1,21 @@
 from __future__ import annotations
 
 import json
-import pickle
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
+import mlflow
+import pandas as pd
 import pytest
-import torch
-from transformers import AutoModelForSequenceClassification
 
 import scripts.train as script
 from scripts.pipeline import dataset
-from scripts.pipeline.files import ModelFiles
+from scripts.pipeline.files import ModelFiles, sha256
+from scripts.pipeline.recipes import full
+from scripts.pipeline.registry import STAGING, Registry
+from tests.scripts.mlflow_server import MlflowServer, serve
+from tests.scripts.rated_data import write_rated_data
+from tests.server import free_port
 
 pytestmark = [
     pytest.mark.export,
@@ -19,81 +23,186 @@ pytestmark = [
     pytest.mark.filterwarnings("ignore:.*weights.*:UserWarning"),
 ]
 
-WORDS = {"negative": -2.0, "neutral": 0.0, "positive": 2.0}
+
+@pytest.fixture(scope="module")
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[MlflowServer]:
+    with serve(tmp_path_factory.mktemp("mlflow")) as running:
+        yield running
 
 
 @pytest.fixture
-def data(tmp_path: Path, write_data: Callable[..., Path], words: list[str]) -> Path:
-    """Stand-ins for the data packages: texts and words that a part of the split has of every label."""
-    labels = list(WORDS.values())
-    rows = "\n".join(
-        f"{number}\t{labels[number % 3]}\t{words[number % len(words)]} {number}" for number in range(300)
-    ).encode()
-    adjectives = {f"{word}{number}y": labels[number % 3] for number, word in enumerate(words * 3)}
-    nouns = {f"{word}{number}": 0.0 for number, word in enumerate(words * 3)}
-    forms = {f"{word[:-1]}ego": rating for word, rating in adjectives.items()} | {f"{word}em": 0.0 for word in nouns}
-    lexicon, inflected = pickle.dumps(adjectives | nouns), pickle.dumps(adjectives | forms)
-    ratings = dict.fromkeys(dataset.DOMAINS.values(), rows)
-    return write_data(tmp_path / "data", ratings, {dataset.WORDS_FILE: lexicon, dataset.INFLECTED_FILE: inflected})
-
-
-@pytest.mark.parametrize(
-    ("rating", "expected"),
-    [(-3.0, (1, 0, 0)), (0.0, (0.05, 0.9, 0.05)), (0.5, (0, 0.5, 0.5)), (3.0, (0, 0, 1))],
-)
-def test_a_rating_near_a_boundary_is_an_uncertain_label(rating: float, expected: tuple[float, float, float]) -> None:
-    found = script.soft_label(rating)
-    assert sum(found) == pytest.approx(1)
-    assert found == pytest.approx(expected, abs=0.01)
-
-
-def test_the_temperature_of_overconfident_logits_is_above_one_and_of_calibrated_ones_about_one() -> None:
-    generator = torch.Generator().manual_seed(0)
-    logits = torch.randn(4000, 3, generator=generator)
-    labels = torch.multinomial(logits.softmax(dim=-1), 1, generator=generator)[:, 0]
-    assert script.fit_temperature(logits, labels) == pytest.approx(1, abs=0.1)
-    assert script.fit_temperature(logits * 2, labels) == pytest.approx(2, abs=0.2)
-
-
-def test_the_bias_mends_a_label_that_is_answered_too_seldom() -> None:
-    labels = torch.tensor([0, 1, 2] * 50)
-    logits = torch.nn.functional.one_hot(labels, 3).float()
-    logits[:, 1] -= 1.2
-    assert (logits.argmax(dim=-1) == labels).float().mean() < 0.7
-    assert ((logits + script.fit_bias(logits, labels)).argmax(dim=-1) == labels).all()
-
-
-def test_lower_layers_learn_slower_and_the_head_at_its_own_rate(make_checkpoint: Callable[..., Path]) -> None:
-    model = AutoModelForSequenceClassification.from_pretrained(make_checkpoint("bert"))
-    recipe = script.Recipe(learning_rate=1.0, layer_decay=0.5, head_learning_rate=3.0)
-    names = [name for name, _ in model.named_parameters()]
-    rates = dict(zip(names, (group["lr"] for group in script.parameter_groups(model, recipe)), strict=True))
-    layers = model.config.num_hidden_layers
-    assert rates["classifier.weight"] == 3.0
-    for layer in range(layers):
-        assert rates[f"bert.encoder.layer.{layer}.attention.self.query.weight"] == 0.5 ** (layers - 1 - layer)
-    assert rates["bert.embeddings.word_embeddings.weight"] == 0.5**layers
-
-
-def test_training_goes_on_where_it_was_and_its_checkpoint_is_exportable(
-    data: Path,
-    make_checkpoint: Callable[..., Path],
+def files(
+    own_root: Path,
     write_model: Callable[..., ModelFiles],
-    tmp_path: Path,
+    write_data: Callable[..., Path],
+    words: list[str],
     monkeypatch: pytest.MonkeyPatch,
+) -> ModelFiles:
+    """A project with one model named ``tiny``, data, and MLflow in a file of its own."""
+    monkeypatch.setattr(script, "ROOT", own_root)
+    write_rated_data(own_root / "build" / "data", write_data, words)
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{own_root / 'mlflow.db'}")
+    return write_model(own_root)
+
+
+def log_in(server: MlflowServer, monkeypatch: pytest.MonkeyPatch, password: str) -> None:
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", server.url)
+    monkeypatch.setenv("MLFLOW_TRACKING_USERNAME", server.user)
+    monkeypatch.setenv("MLFLOW_TRACKING_PASSWORD", password)
+
+
+def train(*arguments: str) -> int:
+    return script.main(["tiny", *arguments])
+
+
+def test_a_sweep_leaves_three_runs_and_one_staged_version_on_a_server_with_passwords(
+    files: ModelFiles,
+    make_checkpoint: Callable[..., Path],
+    server: MlflowServer,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    tmp_path: Path,
 ) -> None:
-    files = write_model(tmp_path / "project")
+    log_in(server, monkeypatch, server.password)
+    assert train("--recipe", "head", "--base", str(make_checkpoint("bert"))) == 0
+    runs = mlflow.search_runs(experiment_names=["tiny"], output_format="list")
+    scores = {float(run.data.params["C"]): run.data.metrics["validation_macro_f1"] for run in runs}
+    assert sorted(scores) == [0.1, 1.0, 10.0]
+    for run in runs:
+        assert run.info.status == "FINISHED"
+        assert run.data.metrics.keys() >= {"validation_accuracy", "validation_log_loss", "iterations"}
+        assert len(run.data.tags["mlflow.source.git.commit"]) == 40
+        logged = {item.path for item in mlflow.MlflowClient().list_artifacts(run.info.run_id)}
+        assert logged >= {"confusion.png", "reliability.png", "data.json"}
+        data = mlflow.artifacts.load_dict(f"runs:/{run.info.run_id}/data.json")
+        assert data["sha256"] == {name: digest for name, (_, digest) in dataset.PACKAGES.items()}
+        assert data["texts"] == 1200
+    registry = Registry.connect()
+    (version,) = registry.versions("tiny")
+    assert registry.version_of("tiny", STAGING) == version
+    best = next(run for run in runs if run.info.run_id == version.run_id)
+    assert best.data.metrics["validation_macro_f1"] == max(scores.values())
+    training = files.report()["training"]
+    assert training["mlflow"] == {"run_id": version.run_id, "model": "tiny", "version": "1"}
+    assert training["final"] == {"recipe": "head", "C": float(best.data.params["C"])}
+    found = Path(mlflow.artifacts.download_artifacts("models:/tiny@staging", dst_path=str(tmp_path / "downloaded")))
+    (config,) = found.rglob("config.json")
+    assert sha256(config.parent / "model.safetensors") == sha256(files.checkpoint / "model.safetensors")
+    assert version.tags["sha256.model.safetensors"] == sha256(files.checkpoint / "model.safetensors")
+    printed = capsys.readouterr().out
+    assert "models:/tiny/1, alias staging" in printed
+    assert "Next: python -m scripts.export tiny" in printed
+
+
+def test_the_staged_model_answers_texts_as_its_checkpoint_does(
+    files: ModelFiles, make_checkpoint: Callable[..., Path], words: list[str]
+) -> None:
+    from scripts.pipeline.checkpoint import torch_probabilities
+
+    assert train("--recipe", "head", "--base", str(make_checkpoint("bert"))) == 0
+    texts = [f"{word} {words[0]}" for word in words[:40]]
+    loaded = mlflow.pyfunc.load_model("models:/tiny@staging")
+    assert loaded.metadata.signature.inputs.input_names() == ["text"]
+    assert loaded.metadata.signature.outputs.input_names() == ["label", "score"]
+    answers = loaded.predict(pd.DataFrame({"text": texts}))
+    wanted = torch_probabilities(files.checkpoint, texts, files.spec().tokenization.max_tokens)
+    labels = [label.name for label in files.spec().labels]
+    assert list(answers["label"]) == [labels[place] for place in wanted.argmax(axis=1)]
+    assert list(answers["score"]) == pytest.approx(wanted.max(axis=1).tolist(), abs=1e-5)
+    assert len(set(answers["label"])) > 1
+    with pytest.raises(mlflow.exceptions.MlflowException, match="missing inputs"):
+        loaded.predict(pd.DataFrame({"words": texts}))
+
+
+def test_training_again_stages_the_next_version(files: ModelFiles, make_checkpoint: Callable[..., Path]) -> None:
+    for number in ("1", "2"):
+        assert train("--recipe", "head", "--base", str(make_checkpoint("bert", seed=int(number)))) == 0
+        staged = Registry.connect().version_of("tiny", STAGING)
+        assert staged is not None
+        assert staged.number == number
+
+
+def test_fine_tuning_logs_each_epoch_and_goes_on_where_it_was(
+    files: ModelFiles, make_checkpoint: Callable[..., Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
     sentence = json.dumps({"text": "tak", "label": "positive"})
     (files.folder / "polish-dev.jsonl").write_text(sentence + "\n", encoding="utf-8")
-    monkeypatch.setattr(script, "FINAL", script.Recipe(epochs=1, batch=64, polish_examples=9))
-    recipe = script.Recipe(epochs=1, batch=64, polish_examples=9)
-    labels = [label.name for label in files.spec().labels]
-    runs = [files.build / "runs" / str(seed) for seed in (1, 2)]
-    for seed, output in enumerate(runs, start=1):
-        script.train_run(str(make_checkpoint("bert")), labels, data, recipe, seed, output)
-    script.finish(runs, labels, data, files.checkpoint)
-    section = script.describe(files, runs, data)
-    assert [run["seed"] for run in section["runs"]] == [1, 2]
-    assert 0 <= section["validation_macro_f1"] <= 1
-    config = json.loads((files.checkpoint / "config.json").read_text())
-    assert list(config["id2label"].values()) == labels
+    monkeypatch.setattr(full, "FINAL", full.Recipe(epochs=1, batch=64, polish_examples=9))
+    arguments = ["--recipe", "full", "--base", str(make_checkpoint("bert")), "--batch", "64", "--polish-examples", "9"]
+    assert train(*arguments, "--seeds", "1") == 0
+    made = sha256(files.checkpoint / "model.safetensors")
+    assert train("--recipe", "full", "--seeds", "1") == 0
+    assert sha256(files.checkpoint / "model.safetensors") == made
+    runs = mlflow.search_runs(experiment_names=["tiny"], output_format="list")
+    assert sorted(run.info.run_name for run in runs) == ["full, mean of 1", "full, mean of 1", "full, seed 1"]
+    seed = next(run for run in runs if run.info.run_name == "full, seed 1")
+    client = mlflow.MlflowClient()
+    for metric in ("train_loss", "validation_macro_f1"):
+        assert [one.step for one in client.get_metric_history(seed.info.run_id, metric)] == [1, 2]
+    assert seed.data.params["learning_rate"] == "7e-05"
+    registry = Registry.connect()
+    assert [version.tags["recipe"] for version in registry.versions("tiny")] == ["full", "full"]
+    staged = registry.version_of("tiny", STAGING)
+    assert staged is not None
+    assert staged.number == "2"
+    assert files.report()["training"]["mlflow"]["version"] == "2"
+
+
+def test_fine_tuning_without_a_base_says_what_is_missing(files: ModelFiles, capsys: pytest.CaptureFixture[str]) -> None:
+    assert train("--recipe", "full") == 1
+    assert capsys.readouterr().err == "the recipe full starts from a checkpoint; name it with --base\n"
+
+
+def test_what_the_other_recipe_made_is_not_written_over(files: ModelFiles, capsys: pytest.CaptureFixture[str]) -> None:
+    files.checkpoint.mkdir(parents=True)
+    (files.checkpoint / "recipe.json").write_text('{"epochs": 1}', encoding="utf-8")
+    assert train("--recipe", "head") == 1
+    assert "was made by the recipe full; remove it to train by head" in capsys.readouterr().err
+    (files.checkpoint / "recipe.json").write_text('{"recipe": "head", "C": 1.0}', encoding="utf-8")
+    assert train("--recipe", "full", "--base", "any") == 1
+    assert "was made by the recipe head; remove it to train by full" in capsys.readouterr().err
+
+
+def test_broken_data_is_refused_before_anything_is_recorded(
+    files: ModelFiles, own_root: Path, write_data: Callable[..., Path], capsys: pytest.CaptureFixture[str]
+) -> None:
+    rows = "\n".join(f"{number}\t2.0\ttext {number}" for number in range(100)).encode()
+    write_data(own_root / "build" / "data", {"tweets": rows})
+    assert train("--recipe", "head") == 1
+    error = capsys.readouterr().err
+    assert "of the train part are negative; at least 5% must be" in error
+    assert not (own_root / "mlflow.db").exists()
+
+
+def test_a_spec_with_other_labels_than_the_data_is_refused(
+    files: ModelFiles,
+    own_root: Path,
+    write_model: Callable[..., ModelFiles],
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    labels = [{"name": name, "meaning": name} for name in ("positive", "neutral", "negative")]
+    write_model(own_root, labels=labels)
+    assert train("--recipe", "head") == 1
+    assert "models/tiny: its labels mean positive, neutral, negative" in capsys.readouterr().err
+
+
+def test_a_wrong_password_ends_it_in_one_line(
+    files: ModelFiles, server: MlflowServer, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    log_in(server, monkeypatch, "wrong")
+    assert train("--recipe", "head") == 1
+    assert capsys.readouterr().err == (
+        f"MLflow at {server.url} refuses the password of the user {server.user}; "
+        "set MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD\n"
+    )
+
+
+def test_a_server_that_is_not_there_ends_it_in_one_line(
+    files: ModelFiles, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    url = f"http://127.0.0.1:{free_port()}"
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", url)
+    monkeypatch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")
+    assert train("--recipe", "head") == 1
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line.startswith(f"MLflow at {url} does not answer; start it")

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import json
 import shutil
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -15,7 +16,8 @@ from scripts import verify as script
 from scripts.export import export
 from scripts.pipeline import dataset, fidelity
 from scripts.pipeline.checkpoint import torch_probabilities
-from scripts.pipeline.files import ModelFiles, ScriptError
+from scripts.pipeline.files import ModelFiles, ScriptError, sha256
+from scripts.pipeline.texts import labelled_texts
 from scripts.verify import Probabilities, compare_in_batches, macro_f1, verify
 from sentiment.classifier import Classifier, Encoding
 
@@ -138,6 +140,77 @@ def test_a_golden_text_with_another_answer_is_refused_by_its_place(
         verify(files, checkpoint, texts, [None] * len(texts))
 
 
+def test_a_tokenizer_that_reads_a_golden_text_differently_is_refused_by_name(
+    files: ModelFiles, checkpoint: Path, texts: list[str], labels: list[str | None]
+) -> None:
+    content = json.loads(files.tokenizer.read_text(encoding="utf-8"))
+    words = content["model"]["vocab"]
+    first, second = files.spec().golden[0].text.split()[0], next(word for word in reversed(words) if word.isalpha())
+    words[first], words[second] = words[second], words[first]
+    files.tokenizer.write_text(json.dumps(content), encoding="utf-8")
+    told = r"tokenizer\.json: is not the tokenizer of .*: it reads golden\[0\] differently"
+    with pytest.raises(ScriptError, match=told):
+        verify(files, checkpoint, texts, labels)
+
+
+def test_a_tokenizer_that_reads_only_another_text_differently_is_refused_by_its_place(
+    files: ModelFiles, checkpoint: Path, texts: list[str]
+) -> None:
+    golden = {word for text in files.spec().golden for word in text.text.split()}
+    content = json.loads(files.tokenizer.read_text(encoding="utf-8"))
+    words = content["model"]["vocab"]
+    first, second = [word for word in words if word.isalpha() and word not in golden][:2]
+    words[first], words[second] = words[second], words[first]
+    files.tokenizer.write_text(json.dumps(content), encoding="utf-8")
+    (place, *_) = (number for number, text in enumerate(texts) if {first, second} & set(text.split()))
+    with pytest.raises(ScriptError, match=rf"it reads texts\[{place}\] differently"):
+        verify(files, checkpoint, texts, [None] * len(texts))
+
+
+def test_a_verification_says_what_it_was_compared_with(files: ModelFiles, checkpoint: Path, texts: list[str]) -> None:
+    source = verify(files, checkpoint, texts[:5], [None] * 5)["source"]
+    assert (source["kind"], source["repository"]) == ("training", "tests/tiny")
+    assert source["sha256"]["model.safetensors"] == sha256(checkpoint / "model.safetensors")
+
+
+def test_what_was_downloaded_is_the_source_as_long_as_it_is_that(
+    files: ModelFiles, checkpoint: Path, texts: list[str]
+) -> None:
+    rewrite_spec(files, source={"kind": "mlflow", "repository": "models:/tiny@staging"})
+    shutil.copytree(checkpoint, files.checkpoint)
+    digests = {file.name: sha256(file) for file in checkpoint.iterdir()}
+    recorded = {"kind": "mlflow", "repository": "models:/tiny@staging", "run_id": "1", "sha256": digests}
+    files.add_to_report("source", recorded)
+    assert verify(files, files.checkpoint, texts[:5], [None] * 5)["source"] == recorded
+    (files.checkpoint / "config.json").write_text((checkpoint / "config.json").read_text() + "\n")
+    with pytest.raises(ScriptError, match=r"config\.json: is not the file that was downloaded"):
+        verify(files, files.checkpoint, texts[:5], [None] * 5)
+    shutil.copytree(files.checkpoint, files.build / "by-hand")
+    assert verify(files, files.build / "by-hand", texts[:5], [None] * 5)["source"]["kind"] == "folder"
+
+
+@pytest.mark.parametrize(
+    ("languages", "labelled"), [(["en"], ["positive"]), (["pl"], [None, "neutral"]), (["de"], [None])]
+)
+def test_labels_count_in_the_languages_that_the_model_reads(
+    files: ModelFiles,
+    texts: list[str],
+    write_data: Callable[..., Path],
+    languages: list[str],
+    labelled: list[str | None],
+) -> None:
+    root = files.folder.parents[1]
+    (english,) = [text for text in texts if dataset.part_of(text) == "test"][:1]
+    data = write_data(root / "build" / "data", {"tweets": f"1\t2.0\t{english}\n".encode()})
+    default = root / "models" / "sentiment-pl-en"
+    default.mkdir()
+    (default / "polish-dev.jsonl").write_text('{"text": "ba be", "label": "neutral"}\n', encoding="utf-8")
+    rewrite_spec(files, languages=languages)
+    found, labels = labelled_texts(files, data)
+    assert found == [english, "ba be"][: len(labelled)]
+    assert labels == labelled
+
+
 class Answering:
     """Stands in for a classifier: a text is its number, and its answer is ``answer(number, size of the batch)``."""
 
@@ -159,7 +232,7 @@ class Answering:
         names = [str(number) for number in range(texts)]
         alone = np.concatenate([self.predict([one]) for one in self.encode(names)])
         self.asked.clear()
-        return compare_in_batches(cast(Classifier, self), names, alone)
+        return compare_in_batches(cast(Classifier, self), self.encode(names), alone)
 
 
 @pytest.mark.parametrize("pads", [True, False])
@@ -261,7 +334,7 @@ def test_without_a_file_of_texts_the_rated_ones_of_the_test_part_and_the_polish_
     write_data(root / "build" / "data", {"tweets": lines})
     (files.folder / "polish-dev.jsonl").write_text('{"text": "ba be", "label": "neutral"}\n', encoding="utf-8")
     tested = [text for text in texts if dataset.part_of(text) == "test"]
-    found, labels = script.labelled_texts(files)
+    found, labels = labelled_texts(files, root / "build" / "data")
     assert found == [*tested, "ba be"]
     assert labels == ["positive"] * len(tested) + ["neutral"]
     rewrite_spec(files, fidelity={"texts": 1, "min_agreement": 0.5, "max_f1_loss": 1.0, "min_speedup": 0.0})

@@ -11,6 +11,8 @@ from sentiment.spec import ModelSpec, SpecError
 
 MODELS = Path(__file__).resolve().parents[2] / "models"
 COMMIT = "0123456789abcdef0123456789abcdef01234567"
+DIGEST = "0123456789abcdef" * 4
+READY = {"kind": "onnx", "repository": "someone/ready", "sha256": {"ready.onnx": DIGEST}}
 ABSENT = object()
 
 VALID: dict[str, Any] = {
@@ -104,10 +106,17 @@ def test_a_file_that_is_not_a_mapping_is_named(tmp_path: Path, content: str) -> 
         (("golden", 1, "label"), "negative", "golden: no text is labelled 'positive'; each label needs at least one"),
         (("tokenization", "max_tokens"), 0, "tokenization.max_tokens: Input should be greater than or equal to 4"),
         (("tokenization", "max_tokens"), "long", "tokenization.max_tokens: Input should be a valid integer"),
-        (("source", "kind"), "disk", "source.kind: Input should be 'huggingface', 'training' or 'onnx'"),
+        (
+            ("source", "kind"),
+            "disk",
+            "source.kind: Input should be 'huggingface', 'folder', 'mlflow', 'onnx' or 'training'",
+        ),
         (("source", "revision"), "main", "source.revision: String should match pattern '^[0-9a-f]{40}$'"),
         (("source", "revision"), ABSENT, "source: revision: a Hugging Face model needs the 40 hexadecimal digits"),
         (("source", "kind"), "onnx", "source: sha256: a ready ONNX file needs the digest of the file"),
+        (("source",), READY | {"sha256": {"README.md": DIGEST}}, "source: sha256: a ready ONNX file needs the digest"),
+        (("source",), READY | {"tokenizer": {"repository": "a/b"}}, "source.tokenizer: revision: a tokenizer from the"),
+        (("source", "tokenizer"), {"repository": "./tokens"}, "source: tokenizer: only a ready ONNX file has its"),
         (("source", "sha256"), {"x.onnx": "abc"}, "source.sha256.x.onnx: String should match pattern"),
     ],
 )
@@ -118,6 +127,13 @@ def test_a_wrong_key_is_named_with_what_is_wanted(
     message = refusal(tmp_path)
     assert message.startswith(f"{file}: {problem}")
     assert "\n" not in message
+
+
+@pytest.mark.parametrize("tokenizer", [None, {"repository": "./tokens"}, {"repository": "a/b", "revision": COMMIT}])
+def test_a_ready_onnx_file_is_the_one_whose_digest_is_known(tmp_path: Path, tokenizer: dict[str, str] | None) -> None:
+    digests = {"README.md": DIGEST, "ready.onnx": DIGEST}
+    content = changed((("source",), READY | {"sha256": digests, "tokenizer": tokenizer}))
+    assert ModelSpec.load(written(tmp_path, content)).source.onnx_file == "ready.onnx"
 
 
 def test_a_golden_label_that_the_model_does_not_have_is_named(tmp_path: Path) -> None:

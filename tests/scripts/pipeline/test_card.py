@@ -32,11 +32,41 @@ def test_an_unknown_block_is_named_with_those_that_there_are() -> None:
 
 def test_text_outside_the_blocks_is_left_alone() -> None:
     content = "before\n<!-- calibration -->old<!-- /calibration -->\nafter"
-    found = card.render(content, {"quality": {"calibration": {"ece": 0.04}}})
+    calibration = {"ece": 0.04, "texts": 700, "name": "English, test part"}
+    found = card.render(content, {"quality": {"calibration": calibration}})
     assert found.startswith("before\n<!-- calibration -->\n")
     assert found.endswith("<!-- /calibration -->\nafter")
     assert "0.040" in found
     assert "old" not in found
+
+
+def test_figures_stand_with_their_intervals() -> None:
+    measured = {"texts": 40, "accuracy": 0.8, "accuracy_interval": [0.7, 0.9]}
+    one = {**measured, "macro_f1": 0.75, "macro_f1_interval": [0.6, 0.85]}
+    languages = {
+        "en": {**one, "name": "English", "vader_macro_f1": 0.5, "domains": {"news": {**one, "vader_macro_f1": 0.4}}},
+        "pl": {**one, "name": "Polish"},
+    }
+    figures = "40 | 0.800 (0.700 to 0.900) | 0.750 (0.600 to 0.850)"
+    assert card.quality({"quality": {"languages": languages}}).splitlines()[2:] == [
+        f"| news | {figures} | 0.400 |",
+        f"| **English** | {figures} | 0.500 |",
+        f"| **Polish** | {figures} | – |",
+    ]
+
+
+def test_behaviour_stands_with_a_column_for_each_language() -> None:
+    def row(language: str, test: str, failures: int) -> dict[str, object]:
+        return {"language": language, "test": test, "kind": "invariance", "failures": failures, "cases": 8}
+
+    rows = [row("pl", "typo", 4), row("pl", "no diacritics", 0), row("en", "typo", 2)]
+    section = {"tests": rows, "failure_rates": {"pl": {}, "en": {}}}
+    assert card.behaviour({"behaviour": section}).splitlines() == [
+        "| test | kind | pl | en |",
+        "| --- | --- | --- | --- |",
+        "| typo | invariance | 4 of 8 (50%) | 2 of 8 (25%) |",
+        "| no diacritics | invariance | 0 of 8 (0%) | – |",
+    ]
 
 
 def test_the_served_files_are_those_of_the_report_and_within_the_limits_of_size() -> None:

@@ -65,12 +65,6 @@ def test_what_is_measured_is_fed_with_what_the_service_feeds(classifier: Classif
         assert ids.tolist() == [classifier.encode([text])[0].ids]
 
 
-@pytest.mark.parametrize("threads", [1, 2])
-def test_a_session_has_the_threads_that_were_asked_for(threads: int) -> None:
-    session = inference.open_session(DEFAULT_MODEL / "model.onnx", threads)
-    assert session.get_session_options().intra_op_num_threads == threads
-
-
 class Clock:
     """Time that passes only where a session runs."""
 

@@ -1,0 +1,1 @@
+"""How a checkpoint is made: ``full`` fine-tunes all of it, ``head`` only fits what stands on a frozen encoder."""

@@ -1,0 +1,99 @@
+"""Starts a real MLflow server with users and passwords, in a folder and on a port of its own, and ends it."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import httpx
+import psutil
+
+from tests.server import free_port
+
+START_SECONDS = 90.0
+ADMIN = ("admin", "a password of tests")
+
+
+@dataclass(frozen=True)
+class MlflowServer:
+    """Where it listens, who may do everything, and the file of its log."""
+
+    url: str
+    user: str
+    password: str
+    log_file: Path
+
+    def add_user(self, user: str, password: str) -> None:
+        """Let somebody read, and write what is his own."""
+        answer = httpx.post(
+            f"{self.url}/api/2.0/mlflow/users/create",
+            json={"username": user, "password": password},
+            auth=(self.user, self.password),
+            timeout=30.0,
+        )
+        answer.raise_for_status()
+
+
+@contextlib.contextmanager
+def serve(folder: Path) -> Iterator[MlflowServer]:
+    """Serve a new and empty MLflow below ``folder`` until the block ends."""
+    folder.mkdir(parents=True, exist_ok=True)
+    settings, port = folder / "basic_auth.ini", free_port()
+    settings.write_text(
+        "[mlflow]\n"
+        "default_permission = READ\n"
+        f"database_uri = sqlite:///{folder / 'users.db'}\n"
+        f"admin_username = {ADMIN[0]}\n"
+        f"admin_password = {ADMIN[1]}\n"
+        "authorization_function = mlflow.server.auth:authenticate_request_basic_auth\n",
+        encoding="utf-8",
+    )
+    inherited = {name: value for name, value in os.environ.items() if not name.startswith(("MLFLOW_", "_MLFLOW_"))}
+    environment = {
+        **inherited,
+        "MLFLOW_AUTH_CONFIG_PATH": str(settings),
+        "MLFLOW_FLASK_SERVER_SECRET_KEY": "only for tests",
+        "MLFLOW_DISABLE_TELEMETRY": "true",
+        "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false",
+    }
+    command = [sys.executable, "-m", "mlflow", "server", "--app-name", "basic-auth", "--workers", "1"]
+    command += ["--host", "127.0.0.1", "--port", str(port)]
+    command += ["--backend-store-uri", f"sqlite:///{folder / 'mlflow.db'}"]
+    command += ["--artifacts-destination", str(folder / "artifacts")]
+    log_file = folder / "server.log"
+    with log_file.open("wb") as log:
+        process = subprocess.Popen(command, cwd=folder, env=environment, stdout=log, stderr=subprocess.STDOUT)
+    try:
+        _wait(f"http://127.0.0.1:{port}/health", process, log_file)
+        yield MlflowServer(f"http://127.0.0.1:{port}", *ADMIN, log_file)
+    finally:
+        _end(process)
+
+
+def _wait(url: str, process: subprocess.Popen[bytes], log_file: Path) -> None:
+    deadline = time.monotonic() + START_SECONDS
+    while time.monotonic() < deadline:
+        if process.poll() is not None:
+            break
+        with contextlib.suppress(httpx.TransportError):
+            if httpx.get(url, timeout=5.0).status_code == 200:
+                return
+        time.sleep(0.2)
+    raise RuntimeError(f"the MLflow server did not start:\n{log_file.read_text(encoding='utf-8')}")
+
+
+def _end(process: subprocess.Popen[bytes]) -> None:
+    with contextlib.suppress(psutil.NoSuchProcess):
+        started = [*psutil.Process(process.pid).children(recursive=True), psutil.Process(process.pid)]
+        for one in started:
+            with contextlib.suppress(psutil.NoSuchProcess):
+                one.terminate()
+        for one in psutil.wait_procs(started, timeout=10)[1]:
+            one.kill()
+    process.wait(10)

@@ -1,0 +1,31 @@
+"""Stand-ins for the data packages with texts and words of every label, as many as training asks for."""
+
+from __future__ import annotations
+
+import pickle
+from collections.abc import Callable
+from pathlib import Path
+
+from scripts.pipeline import dataset
+
+RATINGS = (-2.0, 0.0, 2.0)
+
+
+def write_rated_data(folder: Path, write_data: Callable[..., Path], words: list[str], texts: int = 300) -> Path:
+    """Write ``texts`` different texts a domain, and Polish words, into ``folder`` by the fixture ``write_data``.
+
+    The first word of a text tells its label, so that it can be learned.
+    """
+    known = [words[label :: len(RATINGS)] for label in range(len(RATINGS))]
+    ratings = {}
+    for domain, name in enumerate(dataset.DOMAINS.values()):
+        rows = [
+            f"{number}\t{RATINGS[number % 3]}\t{known[number % 3][number % len(known[0])]} {domain} {number}"
+            for number in range(texts)
+        ]
+        ratings[name] = "\n".join(rows).encode()
+    adjectives = {f"{word}{number}y": RATINGS[number % 3] for number, word in enumerate(words * 3)}
+    nouns = {f"{word}{number}": 0.0 for number, word in enumerate(words * 3)}
+    forms = {f"{word[:-1]}ego": rating for word, rating in adjectives.items()} | {f"{word}em": 0.0 for word in nouns}
+    lexicon, inflected = pickle.dumps(adjectives | nouns), pickle.dumps(adjectives | forms)
+    return write_data(folder, ratings, {dataset.WORDS_FILE: lexicon, dataset.INFLECTED_FILE: inflected})

@@ -1,0 +1,281 @@
+"""Promotions with real files over MLflow's own registry, in a database of each test's own."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Callable
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+import mlflow
+import pytest
+
+from scripts import promote
+from scripts.pipeline import fidelity
+from scripts.pipeline.files import ModelFiles, ScriptError, sha256
+from scripts.pipeline.registry import CHAMPION, STAGING, URI_VARIABLE, Registry, Version
+from scripts.pipeline.served import champion_files
+
+pytestmark = pytest.mark.export
+
+WEIGHTS = "0" * 64
+
+
+@pytest.fixture(scope="module")
+def database(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """An empty database of MLflow's; to make one takes seconds, and a copy none."""
+    root = tmp_path_factory.mktemp("mlflow")
+    Registry.connect(root)
+    return root / "build" / "mlflow.db"
+
+
+@pytest.fixture
+def registry(own_root: Path, database: Path, monkeypatch: pytest.MonkeyPatch) -> Registry:
+    monkeypatch.delenv(URI_VARIABLE, raising=False)
+    monkeypatch.setenv("MLFLOW_TRACKING_USERNAME", "ada")
+    (own_root / "build").mkdir(exist_ok=True)
+    shutil.copyfile(database, own_root / "build" / "mlflow.db")
+    return Registry.connect(own_root)
+
+
+@pytest.fixture
+def files(own_root: Path, write_model: Callable[..., ModelFiles]) -> ModelFiles:
+    made = write_model(own_root)
+    made.model.write_bytes(b"graph")
+    made.tokenizer.write_bytes(b"tokens")
+    (made.build / "report.html").write_text("<html>")
+    return made
+
+
+def train(registry: Registry, files: ModelFiles) -> Version:
+    """Register what a run logged, and make it the candidate; nothing of promoting reads what that is."""
+    with registry.run("tiny", "a run") as run_id:
+        mlflow.log_dict({}, "model/config.json")
+    client = mlflow.MlflowClient()
+    if not client.search_registered_models("name = 'tiny'"):
+        client.create_registered_model("tiny")
+    tags = {"sha256.model.safetensors": WEIGHTS}
+    number = str(client.create_model_version("tiny", f"runs:/{run_id}/model", run_id, tags=tags).version)
+    registry.set_alias("tiny", STAGING, number)
+    files.add_to_report("training", {"mlflow": {"run_id": run_id, "model": "tiny", "version": number}})
+    files.model.write_bytes(f"graph {number}".encode())
+    version = registry.version("tiny", number)
+    assert version
+    return version
+
+
+def evaluate(registry: Registry, files: ModelFiles, **quality: Any) -> None:
+    """Write a verification and an evaluation that pass every gate, but for what ``quality`` says of English."""
+    identity = fidelity.identity(files.spec(), files.digests())
+    measured = {"macro_f1": 0.8, "macro_f1_interval": [0.7, 0.9]}
+    trained = files.report()["training"]["mlflow"]
+    in_use = registry.version_of("tiny", CHAMPION)
+    against = in_use and {
+        "version": in_use.number,
+        "languages": {"en": {"f1_loss": 0.0}, "pl": {"f1_loss": 0.0}},
+        "relative_speed": 1.0,
+    }
+    verification = {"texts": 50, "agreement": 1.0, "speedup": 1.0, "batches": {"largest_difference": 0.0}}
+    source = {"kind": "training", "sha256": {"model.safetensors": WEIGHTS}}
+    files.add_to_report("verification", {**verification, "identity": identity, "source": source})
+    files.add_to_report("quality", {"languages": {"en": measured | quality, "pl": measured}})
+    files.add_to_report("behaviour", {"failure_rates": {}, "not_tested": ["en", "pl"]})
+    files.add_to_report("performance", {"bytes": {"model.onnx": 5}, "against": against})
+    registered = {"name": trained["model"], "version": trained["version"]}
+    files.add_to_report("evaluation", {"identity": identity, "registered": registered})
+
+
+def numbers(registry: Registry) -> tuple[str | None, str | None]:
+    """The numbers of the champion and of the candidate."""
+    champion, staging = (registry.version_of("tiny", alias) for alias in (CHAMPION, STAGING))
+    return champion.number if champion else None, staging.number if staging else None
+
+
+def refused(capsys: pytest.CaptureFixture[str], *arguments: str, code: int = 1) -> str:
+    assert promote.main(["tiny", *arguments]) == code
+    printed = capsys.readouterr()
+    assert printed.out == ""
+    assert "Traceback" not in printed.err
+    return printed.err
+
+
+def test_a_model_that_passes_is_in_use_with_who_when_and_on_which_report(
+    registry: Registry, files: ModelFiles, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    version = train(registry, files)
+    evaluate(registry, files)
+    assert promote.main(["tiny"]) == 0
+    assert capsys.readouterr().out == "tiny: champion is version 1\n"
+    assert numbers(registry) == ("1", None)
+    found = registry.version("tiny", version.number)
+    assert found
+    digest = sha256(files.folder / "report.json")
+    tags = {key.removeprefix("champion."): value for key, value in found.tags.items() if key.startswith("champion.")}
+    assert datetime.fromisoformat(tags.pop("at")).utcoffset() is not None
+    assert len(tags.pop("commit")) == 40
+    assert tags.pop("changed_files").isdigit()
+    assert tags == {
+        "by": "ada",
+        "from": "none",
+        "move": "promote",
+        "before": "[]",
+        "report": digest,
+        "files": f"served/{digest[:16]}",
+    }
+    # Whoever reaches the registry has what is served.
+    build = tmp_path / "elsewhere"
+    build.mkdir()
+    in_use = champion_files(registry, "tiny", build)
+    assert in_use
+    assert (in_use.name, in_use.version) == ("tiny, version 1", "1")
+    served = {file.name: file.read_bytes() for file in in_use.folder.iterdir()}
+    names = ("model.yaml", "model.onnx", "tokenizer.json", "report.json")
+    assert served == {name: (files.folder / name).read_bytes() for name in names} | {"report.html": b"<html>"}
+
+
+def test_each_gate_that_does_not_hold_is_named_with_by_how_much_and_nothing_moves(
+    registry: Registry, files: ModelFiles, capsys: pytest.CaptureFixture[str]
+) -> None:
+    train(registry, files)
+    evaluate(registry, files, macro_f1=0.55, macro_f1_interval=[0.45, 0.6])
+    assert refused(capsys, code=2).splitlines() == [
+        "REFUSED  macro-F1, en: 0.55, at least 0.6 is asked, short by 0.05",
+        "REFUSED  macro-F1, en, lower end: 0.45, at least 0.5 is asked, short by 0.05",
+    ]
+    assert numbers(registry) == (None, "1")
+
+
+def test_a_model_that_was_not_evaluated_is_refused(
+    registry: Registry, files: ModelFiles, capsys: pytest.CaptureFixture[str]
+) -> None:
+    train(registry, files)
+    assert "the model was not evaluated; run python -m scripts.evaluate tiny" in refused(capsys)
+
+
+@pytest.mark.parametrize("name", ["model.onnx", "tokenizer.json"])
+def test_a_file_that_changed_after_the_evaluation_is_refused(
+    registry: Registry, files: ModelFiles, capsys: pytest.CaptureFixture[str], name: str
+) -> None:
+    train(registry, files)
+    evaluate(registry, files)
+    (files.folder / name).write_bytes(b"other")
+    assert "sha256 changed after the model was evaluated" in refused(capsys)
+    assert numbers(registry) == (None, "1")
+
+
+def test_a_model_verified_beside_another_checkpoint_than_the_registered_one_is_refused(
+    registry: Registry, files: ModelFiles, capsys: pytest.CaptureFixture[str]
+) -> None:
+    train(registry, files)
+    evaluate(registry, files)
+    verification = files.report()["verification"]
+    source = {"sha256": {"model.safetensors": "1" * 64}}
+    files.add_to_report("verification", verification | {"source": source})
+    assert "was not verified beside the checkpoint of models:/tiny/1" in refused(capsys)
+    assert numbers(registry) == (None, "1")
+
+
+def test_a_candidate_that_changed_after_the_evaluation_is_refused(
+    registry: Registry, files: ModelFiles, capsys: pytest.CaptureFixture[str]
+) -> None:
+    train(registry, files)
+    evaluate(registry, files)
+    report, graph = files.report(), files.model.read_bytes()
+    train(registry, files)
+    (files.folder / "report.json").write_text(json.dumps(report))
+    files.model.write_bytes(graph)
+    assert "version 1 was evaluated, but staging is version 2 now" in refused(capsys)
+    assert numbers(registry) == (None, "2")
+
+
+def test_a_comparison_with_what_is_not_in_use_any_more_is_refused(
+    registry: Registry, files: ModelFiles, capsys: pytest.CaptureFixture[str]
+) -> None:
+    train(registry, files)
+    evaluate(registry, files)
+    compared_with_nothing = files.report()["performance"]
+    assert promote.main(["tiny"]) == 0
+    train(registry, files)
+    evaluate(registry, files)
+    compared_with_version_1 = files.report()["performance"]
+    files.add_to_report("performance", compared_with_nothing)
+    capsys.readouterr()
+    assert "compared with nothing, but version 1 is in use; run python -m scripts.evaluate tiny" in refused(capsys)
+    files.add_to_report("performance", compared_with_version_1)
+    assert promote.main(["tiny"]) == 0
+    train(registry, files)
+    evaluate(registry, files)
+    files.add_to_report("performance", compared_with_version_1)
+    capsys.readouterr()
+    assert "compared with version 1, but version 2 is in use" in refused(capsys)
+    assert numbers(registry) == ("2", "3")
+
+
+def test_a_model_that_no_version_is_known_of_is_refused(
+    registry: Registry, files: ModelFiles, capsys: pytest.CaptureFixture[str]
+) -> None:
+    train(registry, files)
+    evaluate(registry, files)
+    evaluation = files.report()["evaluation"]
+    files.add_to_report("evaluation", evaluation | {"registered": None})
+    assert "does not come from a registered version" in refused(capsys)
+    files.add_to_report("evaluation", evaluation | {"registered": {"name": "tiny", "version": "7"}})
+    assert "has no version 7 of tiny" in refused(capsys)
+
+
+def test_rolling_back_goes_back_one_promotion_at_a_time_until_there_is_none(
+    registry: Registry, files: ModelFiles, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for _ in range(3):
+        train(registry, files)
+        evaluate(registry, files)
+        assert promote.main(["tiny"]) == 0
+    capsys.readouterr()
+    assert promote.main(["tiny", "--rollback"]) == 0
+    assert capsys.readouterr().out == "tiny: champion is version 2 again, no longer version 3\n"
+    assert promote.main(["tiny", "--rollback"]) == 0
+    assert numbers(registry) == ("1", None)
+    capsys.readouterr()
+    assert "version 1 is the first champion; there is none to go back to" in refused(capsys, "--rollback")
+
+
+def test_without_a_champion_there_is_nothing_to_roll_back(
+    registry: Registry, files: ModelFiles, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert "no version has the alias champion" in refused(capsys, "--rollback")
+
+
+def test_a_champion_that_was_made_by_hand_cannot_be_compared_with_but_replaced(
+    registry: Registry, files: ModelFiles, capsys: pytest.CaptureFixture[str]
+) -> None:
+    by_hand = train(registry, files)
+    registry.set_alias("tiny", CHAMPION, by_hand.number)
+    with pytest.raises(ScriptError, match=r"scripts\.promote did not give it; name its folder with --against"):
+        champion_files(registry, "tiny", files.build)
+    train(registry, files)
+    evaluate(registry, files)
+    files.add_to_report("performance", files.report()["performance"] | {"against": None})
+    assert promote.main(["tiny"]) == 0
+    assert numbers(registry) == ("2", None)
+
+
+def test_a_version_without_a_run_is_refused_since_its_files_would_have_no_place(
+    registry: Registry, files: ModelFiles, capsys: pytest.CaptureFixture[str]
+) -> None:
+    train(registry, files)
+    number = str(mlflow.MlflowClient().create_model_version("tiny", files.folder.as_uri()).version)
+    registry.set_alias("tiny", STAGING, number)
+    files.add_to_report("training", {"mlflow": {"run_id": None, "model": "tiny", "version": number}})
+    evaluate(registry, files)
+    assert "models:/tiny/2 was registered without a run" in refused(capsys)
+    assert numbers(registry) == (None, "2")
+
+
+def test_a_registry_that_does_not_answer_is_named(
+    files: ModelFiles, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv(URI_VARIABLE, "http://127.0.0.1:9")
+    monkeypatch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")
+    assert "MLflow at http://127.0.0.1:9 does not answer" in refused(capsys)
