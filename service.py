@@ -6,28 +6,39 @@ bentoml serve service:Sentiment
 from __future__ import annotations
 
 import logging
+from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
+from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
 
 import bentoml
 import yaml
+from bentoml.exceptions import BentoMLException
 from bentoml.models import BentoModel
+from pydantic import BaseModel
 
 from sentiment.application import Application
+from sentiment.classifier import Classifier, ModelFilesError
+from sentiment.image import BASE_IMAGE, image
 from sentiment.protocols.explain import EXPLAIN
-from sentiment.protocols.grpc.server import GrpcServer, check_port
+from sentiment.protocols.grpc.server import GrpcServer, PortError, check_port
 from sentiment.protocols.http import HttpProtocols
 from sentiment.protocols.huggingface import HUGGINGFACE
 from sentiment.protocols.native import NATIVE, ClassifyResponse, response
 from sentiment.protocols.oip_http import OIP, OIP_HEALTH
 from sentiment.protocols.openapi import documentation
 from sentiment.protocols.page import PAGE
+from sentiment.protocols.spans import TracedGrpc, TracedHttp
 from sentiment.protocols.tei import TEI
+from sentiment.runner import Runner
 from sentiment.settings import Settings
-from sentiment.spec import STORED_FOLDER
+from sentiment.spec import STORED_FOLDER, SpecError
 from sentiment.stopping import Stopping
+from sentiment.tracing import Tracing, is_configured
 
 PROTOCOLS = [NATIVE, EXPLAIN, PAGE, HUGGINGFACE, TEI, OIP_HEALTH, OIP]
+ALL_PROTOCOLS = [*PROTOCOLS, documentation(PROTOCOLS)]
 
 
 class NoTimeout(float):
@@ -46,6 +57,17 @@ yaml.SafeDumper.add_representer(NoTimeout, yaml.SafeDumper.represent_float)
 
 
 settings = Settings()
+
+
+class Arguments(BaseModel, extra="forbid"):
+    """What ``bentoml build --arg NAME=VALUE`` settles for good, and ``bentoml serve`` takes too."""
+
+    model: str = settings.model
+    base_image: str = BASE_IMAGE
+
+
+arguments = bentoml.use_arguments(Arguments)
+stored = BentoModel(arguments.model if ":" in arguments.model else f"{arguments.model}:latest")
 tls = {"enabled": True, "certfile": str(settings.tls_certificate), "keyfile": str(settings.tls_key)}
 
 
@@ -57,23 +79,39 @@ tls = {"enabled": True, "certfile": str(settings.tls_certificate), "keyfile": st
     tracing={"excluded_urls": [".*"]},
     traffic={"timeout": NoTimeout(settings.request_seconds)},
     ssl=tls if settings.tls_certificate else {"enabled": False},
+    image=image(arguments.base_image),
 )
 class Sentiment:
     """Sentiment of short texts: negative, neutral or positive, with the probability of each."""
 
-    model = BentoModel(f"{settings.model}:latest")
+    model = stored
 
     def __init__(self) -> None:
         """Load the model from the store and have it answer its golden texts."""
         logging.getLogger("sentiment").setLevel(logging.INFO)
         folder = Path(self.model.path) / STORED_FOLDER
-        self.application = Application.load(folder, str(self.model.tag), settings)
-        self.grpc = GrpcServer(self.application)
+        tag = str(self.model.tag)
+        self.tracing = Tracing(tag) if is_configured() else None
+        self.application = Application.load(folder, tag, settings, self.tracing.runner if self.tracing else Runner)
+        self.grpc = GrpcServer(self.application, [TracedGrpc(self.tracing)] if self.tracing else [])
 
     @bentoml.on_deployment
     def check() -> None:
-        """Find out what would keep every start from succeeding, before there is one."""
-        check_port(settings)
+        """Find out what would keep every start from succeeding, before there is one.
+
+        A worker that cannot start is started again for ever, and nobody is told why it is not there.
+        """
+        model = stored.resolve()
+        try:
+            check_port(settings)
+            # In a process of its own, which takes what it has loaded with it; 0.5 s on one core.
+            with ProcessPoolExecutor(1, mp_context=get_context("fork")) as pool:
+                pool.submit(_load, Path(model.path) / STORED_FOLDER).result()
+        except PortError as error:
+            raise BentoMLException(str(error)) from None
+        except (SpecError, ModelFilesError, BrokenProcessPool) as error:
+            advice = f"run bentoml models delete {model.tag} and save it again"
+            raise BentoMLException(f"{model.tag} cannot be served: {error}; {advice}") from None
 
     @bentoml.on_startup
     async def start(self) -> None:
@@ -87,6 +125,8 @@ class Sentiment:
         """Answer what was accepted, then stop."""
         await self.grpc.stop()
         await self.application.close()
+        if self.tracing:
+            await self.tracing.close()
 
     def __is_ready__(self) -> bool:
         """Whether ``/readyz`` says so: the model answers its golden texts, and nobody has told the service to stop."""
@@ -100,13 +140,25 @@ class Sentiment:
         return ClassifyResponse.model_validate(answer)
 
 
+def _load(folder: Path) -> None:
+    Classifier(folder)
+
+
 def _application() -> Application:
     service: Any = bentoml.get_current_service()
     application: Application = service.application
     return application
 
 
-# The decorator has made a bentoml.Service of the class, which a type checker does not see.
+def _tracing() -> Tracing:
+    service: Any = bentoml.get_current_service()
+    tracing: Tracing = service.tracing
+    return tracing
+
+
+# The decorator has made a bentoml.Service of the class, which a type checker does not see. The first is the outermost.
+if is_configured():
+    Sentiment.add_asgi_middleware(TracedHttp, tracing=_tracing, protocols=ALL_PROTOCOLS)  # type: ignore[attr-defined]
 Sentiment.add_asgi_middleware(  # type: ignore[attr-defined]
-    HttpProtocols, application=_application, protocols=[*PROTOCOLS, documentation(PROTOCOLS)]
+    HttpProtocols, application=_application, protocols=ALL_PROTOCOLS
 )

@@ -5,7 +5,7 @@ import shutil
 import signal
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -185,10 +185,54 @@ def test_a_model_that_misreads_its_golden_texts_is_alive_but_not_ready(tmp_path:
     place = len(content["golden"]) - 1
     spec.write_text(yaml.safe_dump(content, allow_unicode=True), encoding="utf-8")
     with serve(tmp_path, ready=False) as broken:
+        assert httpx.get(f"{broken.url}/livez").status_code == 200
         assert httpx.get(f"{broken.url}/readyz").status_code == 503
         refusal = classify(broken, ["Dzień dobry"])
         assert (refusal.status_code, refusal.json()["error"]["type"]) == (503, "not_ready")
         assert f"golden[{place}] is positive, expected negative" in broken.log()
+
+
+def cut(files: Path) -> str:
+    graph = files / "model.onnx"
+    graph.write_bytes(graph.read_bytes()[: 2**20])
+    return f"{graph} cannot be loaded: "
+
+
+def spoil_tokenizer(files: Path) -> str:
+    (files / "tokenizer.json").write_text("{", encoding="utf-8")
+    return f"{files / 'tokenizer.json'} cannot be loaded: "
+
+
+def spoil_spec(files: Path) -> str:
+    (files / "model.yaml").write_text("name: sentiment-pl-en\n", encoding="utf-8")
+    return f"{files / 'model.yaml'}: description: is missing"
+
+
+def remove(files: Path) -> str:
+    (files / "model.onnx").unlink()
+    return f"{files / 'model.onnx'} does not exist"
+
+
+@pytest.mark.parametrize("spoil", [cut, spoil_tokenizer, spoil_spec, remove])
+def test_a_model_that_cannot_be_served_ends_the_start_with_the_reason(
+    tmp_path: Path, server: Server, spoil: Callable[[Path], str]
+) -> None:
+    shutil.copytree(server.home / "models", tmp_path / "models")
+    (files,) = (tmp_path / "models").glob("sentiment-pl-en/*/files")
+    reason = spoil(files)
+    done = subprocess.run(
+        [Path(sys.executable).with_name("bentoml"), "serve", "service:Sentiment", "--port", str(free_port())],
+        cwd=ROOT,
+        env=environment(tmp_path, SENTIMENT_GRPC_PORT=str(free_port())),
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
+    output = done.stdout + done.stderr
+    assert done.returncode == 1, output
+    assert f"sentiment-pl-en:{files.parent.name} cannot be served: {reason}" in output
+    assert f"run bentoml models delete sentiment-pl-en:{files.parent.name} and save it again" in output
+    assert "Traceback" not in output
 
 
 def test_settings_come_from_the_environment(tmp_path: Path, server: Server) -> None:

@@ -1,0 +1,39 @@
+"""Whether the service beside it is ready, for a container's health check: exit code 0 if it is, 1 if it is not.
+
+    python -IS sentiment/health.py
+
+Asks ``/readyz`` on ``PORT`` (3000 where it is not set), over TLS if the service talks TLS. It uses the standard library
+alone and imports nothing of the service, because it is started every few seconds.
+"""
+
+from __future__ import annotations
+
+import http.client
+import os
+import ssl
+import sys
+
+SECONDS = 2.0
+
+
+def ready(port: int, *, tls: bool) -> bool:
+    """Whether ``/readyz`` on this machine's ``port`` answers 200 within ``SECONDS``."""
+    connection: http.client.HTTPConnection
+    if tls:
+        # Nobody stands between the two: it is the name in the certificate that could not be verified here.
+        context = ssl._create_unverified_context()  # noqa: S323
+        connection = http.client.HTTPSConnection("127.0.0.1", port, timeout=SECONDS, context=context)
+    else:
+        connection = http.client.HTTPConnection("127.0.0.1", port, timeout=SECONDS)
+    try:
+        connection.request("GET", "/readyz")
+        return connection.getresponse().status == 200
+    except (OSError, http.client.HTTPException):
+        return False
+    finally:
+        connection.close()
+
+
+if __name__ == "__main__":
+    listening = int(os.environ.get("PORT") or 3000)
+    sys.exit(0 if ready(listening, tls=bool(os.environ.get("SENTIMENT_TLS_CERTIFICATE"))) else 1)

@@ -1,0 +1,149 @@
+"""Starts the very image that ``IMAGE`` names, as it is run in production, and leaves no container behind.
+
+With no container engine, or without the image, this raises, and so every test that needs it fails.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import subprocess
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import httpx
+
+from scripts.pipeline import engine
+from scripts.pipeline.engine import Engine
+from tests.server import free_port
+
+IMAGE = os.environ.get("IMAGE", "sentiment:latest")
+START_SECONDS = 60.0
+# As an operator who trusts nobody runs it. Left alone, podman mounts writable folders beside a read-only root.
+HARDENED = ("--read-only", "--cap-drop=all", "--security-opt=no-new-privileges")
+OPTIONS = {"podman": ("--read-only-tmpfs=false",), "docker": ()}
+
+
+@dataclass(frozen=True)
+class Container:
+    """A running container: its engine, its id, its addresses on this machine, and when it was started.
+
+    ``started`` is of :func:`time.monotonic`, in seconds, before the engine was asked.
+    """
+
+    engine: Engine
+    id: str
+    url: str
+    grpc_address: str
+    started: float
+
+    def log(self) -> str:
+        """Everything that it has logged so far, of either stream."""
+        done = subprocess.run(
+            [self.engine.program, "logs", self.id],
+            env={**os.environ, **self.engine.run_environment},
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            check=True,
+        )
+        return done.stdout
+
+    def state(self) -> dict[str, Any]:
+        """``Status``, ``ExitCode``, ``OOMKilled`` and what else the engine knows."""
+        found: dict[str, Any] = inspect(self.engine, self.id)["State"]
+        return found
+
+    def python(self, code: str) -> str:
+        """What Python prints that runs ``code`` inside, as the service's user."""
+        return self.engine.run("exec", self.id, "python", "-c", code)
+
+    def healthy(self) -> bool:
+        """Whether the image's own health check says so."""
+        check = self.engine.run("image", "inspect", "--format", health_field(self.engine), IMAGE)
+        command = check.strip("[]").removeprefix("CMD-SHELL ")
+        done = subprocess.run(
+            [self.engine.program, "exec", self.id, "sh", "-c", command],
+            env={**os.environ, **self.engine.run_environment},
+            capture_output=True,
+        )
+        return done.returncode == 0
+
+    def ready(self) -> bool:
+        """Whether ``/readyz`` answers 200."""
+        with contextlib.suppress(httpx.HTTPError):
+            return httpx.get(f"{self.url}/readyz", timeout=2).status_code == 200
+        return False
+
+    def classify(self, texts: list[str], seconds: float = 30.0) -> httpx.Response:
+        """The answer to ``POST /classify``."""
+        return httpx.post(f"{self.url}/classify", json={"texts": texts}, timeout=seconds)
+
+    def wait_ended(self, seconds: float) -> dict[str, Any]:
+        """Its state once it has ended.
+
+        Raises:
+            TimeoutError: if it runs on for ``seconds``.
+        """
+        deadline = time.monotonic() + seconds
+        while (state := self.state())["Status"] == "running":
+            if time.monotonic() > deadline:
+                raise TimeoutError(f"it still runs after {seconds} s:\n{self.log()}")
+            time.sleep(0.1)
+        return state
+
+
+def health_field(container_engine: Engine) -> str:
+    """Where an image's health check is in what the engine says of it."""
+    return "{{.HealthCheck.Test}}" if container_engine.program == "podman" else "{{.Config.Healthcheck.Test}}"
+
+
+def inspect(container_engine: Engine, name: str) -> dict[str, Any]:
+    """What the engine knows of a container or an image."""
+    found: list[dict[str, Any]] = json.loads(container_engine.run("inspect", name))
+    return found[0]
+
+
+@contextlib.contextmanager
+def running(
+    *options: str, port: int = 3000, network: bool = True, hardened: bool = True, **variables: str
+) -> Iterator[Container]:
+    """A container that is ready, until the block ends.
+
+    Args:
+        options: more of what ``docker run`` takes.
+        port: on which it listens inside, for HTTP.
+        network: whether it has one; without, ``url`` is of no use.
+        hardened: whether its root is read-only, without capabilities or ways to get any.
+        variables: of its environment.
+    """
+    container_engine = engine.find()
+    http, grpc = free_port(), free_port()
+    command = ["run", "--detach", *options]
+    if hardened:
+        command += [*HARDENED, *OPTIONS[container_engine.program]]
+    if network:
+        command += [f"--publish=127.0.0.1:{http}:{port}", f"--publish=127.0.0.1:{grpc}:3002"]
+    else:
+        command.append("--network=none")
+    command += [f"--env={name}={value}" for name, value in variables.items()]
+    started = time.monotonic()
+    name = container_engine.run(*command, IMAGE)
+    container = Container(container_engine, name, f"http://127.0.0.1:{http}", f"127.0.0.1:{grpc}", started)
+    try:
+        _wait(container, container.ready if network else container.healthy)
+        yield container
+    finally:
+        container_engine.run("rm", "--force", container.id)
+
+
+def _wait(container: Container, ready: Any) -> None:
+    while not ready():
+        if container.state()["Status"] != "running":
+            raise RuntimeError(f"the container ended: {container.state()}\n{container.log()}")
+        if time.monotonic() > container.started + START_SECONDS:
+            raise RuntimeError(f"not ready within {START_SECONDS} s:\n{container.log()}")
+        time.sleep(0.05)

@@ -1,0 +1,251 @@
+"""The container image, end to end: run by ``make test-image`` on the image that ``IMAGE`` names."""
+
+from __future__ import annotations
+
+import json
+import re
+import subprocess
+import sys
+import threading
+import time
+from collections import Counter
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+
+import httpx
+import pytest
+
+from scripts.pipeline import engine
+from tests.image.containers import IMAGE, Container, inspect, running
+from tests.mixed_requests import LABELS, TEXTS
+from tests.server import ROOT
+
+pytestmark = [pytest.mark.image, pytest.mark.timeout(300)]
+
+MEGABYTE = 1_000_000
+SENTENCES = {
+    "Bardzo polecam ten hotel, było cudownie!": "positive",
+    "To był najgorszy film, jaki widziałem.": "negative",
+    "Zebranie odbędzie się w środę o 17.": "neutral",
+    "I absolutely love this phone!": "positive",
+    "Terrible product, a complete waste of money.": "negative",
+}
+LONG = "Łóżko wygodne, śniadanie świetne, ale hałas z ulicy nie dał nam spać do trzeciej w nocy. " * 20
+KILL_WORKER = (
+    "import psutil\n"
+    "workers = [one for one in psutil.process_iter() if '_bentoml_impl.worker.service' in one.cmdline()]\n"
+    "print(len(workers))\n"
+    "workers[0].kill()\n"
+)
+
+
+@pytest.fixture(scope="module")
+def container() -> Iterator[Container]:
+    with running() as one:
+        yield one
+
+
+def test_it_is_at_most_400_megabytes() -> None:
+    assert inspect(engine.find(), IMAGE)["Size"] <= 400 * MEGABYTE
+
+
+def test_it_says_what_is_in_it(container: Container) -> None:
+    labels = inspect(container.engine, IMAGE)["Config"]["Labels"]
+    assert container.classify(["ok"]).json()["model"] == labels["model"]
+    assert labels["content_digest"].startswith(labels["org.opencontainers.image.version"])
+    code = "import hashlib, sys; print(hashlib.sha256(open(sys.argv[1], 'rb').read()).hexdigest())"
+    name, version = labels["model"].split(":")
+    model = f"/home/bentoml/bento/models/{name}/{version}/files/model.onnx"
+    assert container.engine.run("exec", container.id, "python", "-c", code, model) == labels["model_sha256"]
+
+
+def test_it_holds_no_compiler_no_torch_and_no_installer(container: Container) -> None:
+    programs = ["cc", "gcc", "g++", "make", "git", "pip", "pip3", "uv", "curl", "wget"]
+    packages = ["torch", "transformers", "optimum", "onnx", "mlflow", "sklearn", "pytest", "pip"]
+    code = (
+        "import importlib.util, shutil\n"
+        f"print([one for one in {programs} if shutil.which(one)])\n"
+        f"print([one for one in {packages} if importlib.util.find_spec(one)])\n"
+    )
+    assert container.python(code).splitlines() == ["[]", "[]"]
+
+
+def test_it_runs_without_root_and_without_capabilities(container: Container) -> None:
+    status = container.engine.run("exec", container.id, "cat", "/proc/1/status")
+    found = dict(re.findall(r"^(Uid|CapEff|CapBnd|NoNewPrivs):\s+(\S+)", status, flags=re.MULTILINE))
+    assert found == {"Uid": "1034", "CapEff": "0" * 16, "CapBnd": "0" * 16, "NoNewPrivs": "1"}
+
+
+def test_its_health_check_agrees_that_it_is_ready(container: Container) -> None:
+    assert container.healthy()
+    assert httpx.get(f"{container.url}/livez").status_code == 200
+
+
+def test_it_is_ready_within_three_seconds() -> None:
+    # The best of three: another process on this machine costs time that is not the image's.
+    seconds = []
+    for _ in range(3):
+        with running() as one:
+            seconds.append(time.monotonic() - one.started)
+    assert min(seconds) <= 3, seconds
+
+
+def test_texts_are_classified_in_the_order_asked(container: Container) -> None:
+    answer = container.classify(list(SENTENCES))
+    assert answer.status_code == 200
+    assert [result["label"] for result in answer.json()["results"]] == list(SENTENCES.values())
+
+
+@pytest.mark.parametrize(
+    ("body", "status", "where"),
+    [
+        (b"{}", 400, "texts"),
+        (b'{"texts": ["ok", 7]}', 400, "texts[1]"),
+        (b'{"texts": ["ok", "  "]}', 400, "texts[1]"),
+        (b'{"texts": ["ok"', 400, "body"),
+        (json.dumps({"texts": ["a"] * 1001}).encode(), 413, "texts"),
+        (json.dumps({"texts": ["a" * 20_001]}).encode(), 413, "texts[0]"),
+        (b'{"texts": ["' + b"a" * 4_194_304 + b'"]}', 413, "body"),
+    ],
+)
+def test_bad_input_and_what_is_over_a_limit_is_refused(
+    container: Container, body: bytes, status: int, where: str
+) -> None:
+    answer = httpx.post(f"{container.url}/classify", content=body, headers={"content-type": "application/json"})
+    assert (answer.status_code, answer.json()["error"]["where"]) == (status, where)
+
+
+def test_every_protocol_gives_the_same_answers(container: Container) -> None:
+    results = [container.classify([text]).json()["results"][0] for text in TEXTS]
+    command = [sys.executable, "-m", "tests.mixed_requests", container.url, container.grpc_address, "80"]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=200)
+    assert done.returncode == 0, done.stderr
+    mixed = json.loads(done.stdout)
+    assert mixed["errors"] == []
+    assert len(mixed["asked"]) == 8
+    for name, place, scores in mixed["rows"]:
+        expected = [results[place]["scores"][label] for label in LABELS]
+        assert scores == pytest.approx(expected, abs=1e-4), name
+
+
+def test_nothing_of_a_text_reaches_the_log(container: Container) -> None:
+    private = "prywatna-tajemnica"
+    for body in ({"texts": [private]}, {"texts": [private, 1]}, {private: 1}, {"texts": private}):
+        httpx.post(f"{container.url}/classify", json=body)
+    httpx.post(f"{container.url}/classify", content=f'{{"texts": ["{private}"'.encode())
+    httpx.post(f"{container.url}/explain", json={"text": private})
+    httpx.get(f"{container.url}/{private}")
+    assert "serving sentiment" in container.log()
+    assert private not in container.log()
+
+
+def test_metrics_are_there_to_be_scraped(container: Container) -> None:
+    container.classify(["ok"])
+    metrics = httpx.get(f"{container.url}/metrics").text
+    assert 'sentiment_requests_total{outcome="ok",protocol="native"}' in metrics
+
+
+def test_it_runs_as_the_documentation_says() -> None:
+    page = (ROOT / "docs" / "operations.md").read_text(encoding="utf-8")
+    (command,) = re.findall(r"^docker run --detach (.+) sentiment:latest$", page, flags=re.MULTILINE)
+    options = re.sub(r"--publish \S+ ", "", command).split()
+    with running(*options, hardened=False) as one:
+        assert one.classify(list(SENTENCES)).status_code == 200
+
+
+def test_it_needs_no_network() -> None:
+    with running(network=False) as one:
+        code = (
+            "import json, urllib.request\n"
+            "body = json.dumps({'texts': ['Świetnie!']}).encode()\n"
+            "headers = {'content-type': 'application/json'}\n"
+            "request = urllib.request.Request('http://127.0.0.1:3000/classify', body, headers)\n"
+            "print(json.load(urllib.request.urlopen(request))['results'][0]['label'])\n"
+        )
+        assert one.python(code) == "positive"
+
+
+def test_port_and_settings_come_from_the_environment() -> None:
+    with running(port=8080, PORT="8080", SENTIMENT_MAX_TEXTS="2", SENTIMENT_GRPC_PORT="0") as one:
+        assert one.classify(["a", "b"]).status_code == 200
+        assert one.classify(["a", "b", "c"]).status_code == 413
+        assert one.healthy()
+
+
+def test_a_setting_that_is_not_there_ends_the_start_with_its_name() -> None:
+    with pytest.raises(RuntimeError, match="SENTIMENT_TREADS: no such setting"), running(SENTIMENT_TREADS="1"):
+        pass
+
+
+def test_it_writes_nowhere_but_to_memory() -> None:
+    with running(hardened=False) as one:
+        assert one.classify(list(SENTENCES)).status_code == 200
+        assert httpx.get(f"{one.url}/ui").status_code == 200
+        changed = [line.split()[1] for line in one.engine.run("diff", one.id).splitlines()]
+    # What the engine itself mounts and writes into every container.
+    by_the_engine = ("/dev", "/etc", "/proc", "/run", "/sys")
+    assert [path for path in changed if not path.startswith(by_the_engine)] == []
+
+
+def test_with_one_core_it_uses_one_thread() -> None:
+    with running("--cpus=1") as one:
+        assert "on 1 thread" in one.log()
+        assert one.classify(list(SENTENCES)).status_code == 200
+
+
+def load(one: Container, texts: list[str], stop: threading.Event, since: list[float]) -> Counter[str]:
+    """Ask until told to stop or until nothing listens any more; how often each outcome came, by its status.
+
+    ``lost`` is a request that was sent and got no answer, begun before ``since[0]`` where that is there.
+    """
+    outcomes: Counter[str] = Counter()
+    while not stop.is_set():
+        begun = time.monotonic()
+        try:
+            # A connection for each, since one that is kept may be closed while nothing is on its way.
+            outcomes[str(one.classify(texts).status_code)] += 1
+        except (httpx.ConnectError, httpx.ConnectTimeout):
+            outcomes["refused"] += 1
+            break
+        except httpx.HTTPError:
+            outcomes["lost" if not since or begun < since[0] else "late"] += 1
+    return outcomes
+
+
+def test_sigterm_under_load_loses_nothing() -> None:
+    stop = threading.Event()
+    told: list[float] = []
+    with running() as one, ThreadPoolExecutor(8) as pool:
+        pending = [pool.submit(load, one, list(SENTENCES) * 4, stop, told) for _ in range(8)]
+        time.sleep(3)
+        told.append(time.monotonic())
+        one.engine.run("kill", "--signal=TERM", one.id)
+        state = one.wait_ended(30)
+        stop.set()
+        outcomes = sum((answer.result() for answer in pending), Counter[str]())
+    assert state["ExitCode"] == 0
+    assert outcomes["200"] > 8
+    assert outcomes["lost"] == 0, outcomes
+    assert set(outcomes) <= {"200", "503", "429", "refused", "late"}, outcomes
+
+
+def test_a_killed_worker_ends_the_container() -> None:
+    with running() as one:
+        assert one.python(KILL_WORKER) == "1"
+        while one.state()["Status"] == "running":
+            assert not one.ready()
+        assert one.wait_ended(1)["ExitCode"] != 0
+
+
+def test_512_megabytes_are_enough_under_load() -> None:
+    stop = threading.Event()
+    with running("--memory=512m", "--memory-swap=512m") as one, ThreadPoolExecutor(4) as pool:
+        pending = [pool.submit(load, one, [LONG] * 50, stop, []) for _ in range(4)]
+        time.sleep(20)
+        stop.set()
+        outcomes = sum((answer.result() for answer in pending), Counter[str]())
+        assert one.ready()
+        assert one.state()["Status"] == "running"
+        assert not one.state()["OOMKilled"]
+    assert outcomes["200"] > 0
+    assert set(outcomes) <= {"200", "429"}, outcomes

@@ -1,0 +1,107 @@
+"""The commands that push gives to docker, to a stand-in that knows images and a registry; there is no registry here."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+
+from scripts import push
+from scripts.pipeline.files import ScriptError
+
+REPOSITORY = "ghcr.io/me/sentiment"
+TAGS = [f"{REPOSITORY}:main", f"{REPOSITORY}:main-1234567"]
+DOCKER = """#!/bin/sh
+# A registry in $STATE: a digest for each pushed tag, and the sources of the manifest list for each of its tags.
+echo "$@" >>"$STATE/log"
+case "$1 $2" in
+"image load") echo "Loaded image: $(cat "$5")" ;;
+"image tag") echo "$3" >"$STATE/$(echo "$4" | tr /: __)" ;;
+"image push") test ! -e "$STATE/refuse" || { echo "denied: no permission" >&2; exit 1; } ;;
+"image inspect") printf '["elsewhere/x@sha256:0","%s@sha256:%s"]' "${3%:*}" "$(cat "$STATE/$(echo "$3" | tr /: __)")" ;;
+"buildx imagetools") test "$3" = create || printf '{"digest": "sha256:list"}' ;;
+esac
+"""
+
+
+@pytest.fixture
+def state(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    program = tmp_path / "bin" / "docker"
+    program.parent.mkdir()
+    program.write_text(DOCKER, encoding="utf-8")
+    program.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{program.parent}{os.pathsep}{os.environ['PATH']}")
+    monkeypatch.setenv("STATE", str(tmp_path))
+    return tmp_path
+
+
+@pytest.fixture
+def files(tmp_path: Path) -> list[Path]:
+    files = [tmp_path / f"image-{architecture}.tar" for architecture in ("amd64", "arm64")]
+    for file in files:
+        file.write_text(f"loaded-{file.stem}", encoding="utf-8")
+    return files
+
+
+def test_the_images_of_the_files_become_one_under_every_tag(state: Path, files: list[Path]) -> None:
+    assert push.push(files, TAGS) == {
+        "name": REPOSITORY,
+        "digest": "sha256:list",
+        "image": f"{REPOSITORY}@sha256:list",
+        "digest-amd64": "sha256:loaded-image-amd64",
+        "digest-arm64": "sha256:loaded-image-arm64",
+    }
+    log = (state / "log").read_text(encoding="utf-8").splitlines()
+    assert f"image push --quiet {REPOSITORY}:main-1234567-amd64" in log
+    assert (
+        f"buildx imagetools create --tag {TAGS[0]} --tag {TAGS[1]} "
+        f"{REPOSITORY}@sha256:loaded-image-amd64 {REPOSITORY}@sha256:loaded-image-arm64"
+    ) in log
+
+
+@pytest.mark.parametrize("tags", [[], ["sentiment"], [*TAGS, "docker.io/me/sentiment:main"]])
+def test_tags_of_no_or_of_several_repositories_are_refused(state: Path, files: list[Path], tags: list[str]) -> None:
+    with pytest.raises(ScriptError, match="one repository with its tags"):
+        push.push(files, tags)
+    assert not (state / "log").exists()
+
+
+def test_without_an_image_there_is_nothing_to_push(state: Path) -> None:
+    with pytest.raises(ScriptError, match="make image-save writes one"):
+        push.push([], TAGS)
+
+
+def test_a_refusal_of_docker_is_told_with_its_reason(state: Path, files: list[Path]) -> None:
+    (state / "refuse").touch()
+    with pytest.raises(ScriptError, match=r"docker image push .+ ended with 1:\ndenied: no permission"):
+        push.push(files, TAGS)
+
+
+def test_without_docker_its_place_is_told(files: list[Path], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PATH", "")
+    with pytest.raises(ScriptError, match="docker is not on PATH"):
+        push.push(files, TAGS)
+
+
+def test_a_step_of_a_workflow_gets_the_outputs(
+    state: Path, files: list[Path], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(push, "ROOT", state)
+    monkeypatch.setenv(push.OUTPUT_VARIABLE, str(state / "outputs"))
+    (state / "build").mkdir()
+    files[0].rename(state / "build" / files[0].name)
+    assert push.main(TAGS) == 0
+    assert capsys.readouterr().out == f"{REPOSITORY}@sha256:list\n"
+    outputs = (state / "outputs").read_text(encoding="utf-8").splitlines()
+    assert outputs == [
+        f"name={REPOSITORY}",
+        "digest=sha256:list",
+        f"image={REPOSITORY}@sha256:list",
+        "digest-amd64=sha256:loaded-image-amd64",
+    ]
+
+
+def test_a_mistake_is_exit_code_1(capsys: pytest.CaptureFixture[str]) -> None:
+    assert push.main([]) == 1
+    assert "REPOSITORY:TAG" in capsys.readouterr().err

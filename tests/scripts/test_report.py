@@ -1,0 +1,118 @@
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from scripts import report
+from scripts.pipeline.files import ScriptError
+from tests.server import ROOT
+
+MODEL = "sentiment-pl-en"
+JUNIT = '<testsuites><testsuite name="pytest" tests="7" failures="1" errors="0" skipped="2" time="3.4"/></testsuites>'
+IMAGE = [{"Id": "sha256:abc", "Architecture": "arm64", "Size": 398_400_000}]
+
+
+def case(server: str, connections: int, rate: float) -> dict[str, object]:
+    return {"server": server, "mix": "short", "connections": connections, "texts_per_second": rate, "p99_ms": 12.3}
+
+
+def comparison(date: str, *cases: dict[str, object]) -> str:
+    return json.dumps({"machine": {"cpu": "A processor", "date": date}, "cases": cases})
+
+
+@pytest.fixture
+def root(tmp_path: Path) -> Path:
+    """A project with the default model and its report, of which nothing else is known yet."""
+    folder = tmp_path / "models" / MODEL
+    folder.mkdir(parents=True)
+    for name in ("model.yaml", "report.json"):
+        (folder / name).write_bytes((ROOT / "models" / MODEL / name).read_bytes())
+    return tmp_path
+
+
+def write(file: Path, content: str) -> None:
+    file.parent.mkdir(parents=True, exist_ok=True)
+    file.write_text(content, encoding="utf-8")
+
+
+@pytest.mark.parametrize("folder", ["build/junit", "build/report"])
+def test_tests_are_counted_wherever_they_ran(root: Path, folder: str) -> None:
+    write(root / folder / "test-export.xml", JUNIT)
+    assert "| test-export | 7 | 1 | 0 | 2 | 3 |" in report.render(root, [])
+
+
+def test_the_images_have_their_size(root: Path) -> None:
+    write(root / "build" / "image-arm64.json", json.dumps(IMAGE))
+    assert "| arm64 | 398 | `sha256:abc` |" in report.render(root, [])
+
+
+def test_ratios_are_those_of_the_same_texts_and_connections(root: Path) -> None:
+    cases = [case("sentiment", 1, 300), case("other", 1, 200), case("sentiment", 16, 400), case("other", 16, 100)]
+    write(root / "build" / "benchmark" / "compare.json", comparison("2026-11-21", *cases))
+    page = report.render(root, [])
+    assert "| other | short | 1 | 200 | 12 | 1.50 |" in page
+    assert "| other | short | 16 | 100 | 12 | 4.00 |" in page
+
+
+def test_the_newest_benchmark_counts(root: Path) -> None:
+    write(root / "benchmarks" / "results" / "compare.json", comparison("2026-11-20", case("sentiment", 1, 111)))
+    write(root / "build" / "report" / "compare.json", comparison("2026-11-21", case("sentiment", 1, 222)))
+    page = report.render(root, [])
+    assert "222" in page
+    assert "111" not in page
+
+
+def test_a_model_has_its_gates_and_what_it_was_compared_with(root: Path) -> None:
+    file = root / "models" / MODEL / "report.json"
+    content = json.loads(file.read_text(encoding="utf-8"))
+    content["performance"]["against"] = {
+        "name": "sentiment-pl-en",
+        "version": "3",
+        "languages": {"en": {"f1_loss": 0.3}},
+        "relative_speed": 1.5,
+    }
+    write(file, json.dumps(content))
+    page = report.render(root, [MODEL])
+    assert "Beside sentiment-pl-en, version 3." in page
+    assert "| **no** | macro-F1 lost, en | 0.3, at most 0.02 is asked, over by 0.28 |" in page
+    assert "| ok | relative speed | 1.5" in page
+
+
+def test_what_is_missing_is_said(root: Path) -> None:
+    (root / "models" / MODEL / "report.json").unlink()
+    page = report.render(root, [MODEL])
+    assert f"Not evaluated: `make evaluate MODEL={MODEL}`." in page
+    assert "No results of tests." in page
+    assert "No image." in page
+    assert "Not measured." in page
+
+
+@pytest.mark.parametrize("file", ["build/junit/test.xml", "build/image-amd64.json"])
+def test_a_file_that_cannot_be_read_is_named(root: Path, file: str) -> None:
+    write(root / file, "<torn")
+    with pytest.raises(ScriptError, match=file):
+        report.render(root, [])
+
+
+def test_an_unknown_model_is_exit_code_1_with_the_known_ones(capsys: pytest.CaptureFixture[str]) -> None:
+    assert report.main(["unknown"]) == 1
+    assert MODEL in capsys.readouterr().err
+
+
+def test_the_page_is_the_summary_of_a_run(tmp_path: Path) -> None:
+    summary = tmp_path / "summary.md"
+    done = subprocess.run(
+        [sys.executable, "-m", "scripts.report", MODEL],
+        cwd=ROOT,
+        env={"PATH": "", report.SUMMARY_VARIABLE: str(summary)},
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
+    assert done.returncode == 0, done.stderr
+    assert summary.read_text(encoding="utf-8").strip() == done.stdout.strip()
+    assert f"## Model {MODEL}" in done.stdout
