@@ -6,9 +6,9 @@
     python -m benchmarks.compare --seconds 10
 
 Every server has one worker and the same model, and runs on one core; the clients, on another, hold 1, 16 and 64
-connections and send one text a request. Each case is warmed up first; before, 50 answers are compared with those of the
-bare loop. Figures are medians of three rounds, ratios those within a round. `benchmarks/contenders.py` says how each
-server is started, `benchmarks/peers/` what runs in it.
+connections and send one text a request. Every server is warmed up with each mix; before, 50 answers are compared with
+those of the bare loop. Figures are medians of three rounds, ratios those within a round. `benchmarks/contenders.py`
+says how each server is started, `benchmarks/peers/` what runs in it.
 
 A whole run writes `benchmarks/results/compare.json` and `compare.png`, any other one into `build/benchmark/`.
 
@@ -176,6 +176,7 @@ class Comparison:
                     },
                 }
                 for mix in self.plan.mixes:
+                    self._warm_up(contender.protocol, server, load, mix)
                     for connections in self.plan.connections:
                         case = self._case(contender.protocol, server, load, mix, connections)
                         self._add(case, contender.name, contender.ours, number)
@@ -186,6 +187,7 @@ class Comparison:
                         "batches": contender.batches,
                         "different_labels": {mix: self._check(protocol, server, load, mix)},
                     }
+                    self._warm_up(protocol, server, load, mix)
                     case = self._case(protocol, server, load, mix, ALSO_CONNECTIONS)
                     self._add(case, name, contender.ours, number)
         except (Unavailable, StartError) as error:
@@ -209,12 +211,15 @@ class Comparison:
         found = [protocol.label(answer.body) for answer in answers]
         return sum(label != expected for label, expected in zip(found, self.labels[mix], strict=True))
 
+    def _warm_up(self, protocol: Protocol, server: Server, load: LoadGenerator, mix: texts.Mix) -> None:
+        bodies = [protocol.body(text) for text in self.texts[mix]]
+        load.closed_loop(protocol.url(server), bodies, CHECK_CONNECTIONS, self.plan.seconds * WARM_UP_SHARE)
+
     def _case(
         self, protocol: Protocol, server: Server, load: LoadGenerator, mix: texts.Mix, connections: int
     ) -> Results:
         url = protocol.url(server)
         bodies = [protocol.body(text) for text in self.texts[mix]]
-        load.closed_loop(url, bodies, connections, self.plan.seconds * WARM_UP_SHARE)
         cpu = server.cpu_seconds()
         seen = load.closed_loop(url, bodies, connections, self.plan.seconds)
         cpu = server.cpu_seconds() - cpu
