@@ -1,6 +1,6 @@
 """Compare this service with other servers, and with the same model in a bare loop, side by side in one run.
 
-    make benchmark                      # everything, less than 15 minutes
+    make benchmark                      # everything, a quarter of an hour
     make benchmark QUICK=1              # short texts, 16 connections: about two minutes
     make benchmark ONLY="sentiment FastAPI bare"
     python -m benchmarks.compare --seconds 10
