@@ -27,7 +27,9 @@ WEIGHTS = "0" * 64
 def database(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """An empty database of MLflow's; to make one takes seconds, and a copy none."""
     root = tmp_path_factory.mktemp("mlflow")
-    Registry.connect(root)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.delenv(URI_VARIABLE, raising=False)  # MLflow sets it whenever it connects
+        Registry.connect(root)
     return root / "build" / "mlflow.db"
 
 
