@@ -51,11 +51,18 @@ class Server:
         return self.process.wait(seconds)
 
 
+_given_ports: set[int] = set()
+
+
 def free_port() -> int:
-    """A port on which nothing listens."""
-    with socket.socket() as one:
-        one.bind(("127.0.0.1", 0))
-        return int(one.getsockname()[1])
+    """A port on which nothing listens, another one each time: the system may give the same one twice."""
+    while True:
+        with socket.socket() as one:
+            one.bind(("127.0.0.1", 0))
+            port = int(one.getsockname()[1])
+        if port not in _given_ports:
+            _given_ports.add(port)
+            return port
 
 
 def save_model(home: Path, name: str = "sentiment-pl-en", root: Path = ROOT) -> str:
