@@ -394,7 +394,7 @@ def test_the_clients_deadline_is_the_requests(classifier: Classifier) -> None:
         return served.runner.seconds
 
     with_deadline, without, with_both = with_server(classifier, use, request_seconds=30)
-    assert 4 < with_deadline <= 5
+    assert 4 < with_deadline <= 5.1  # gRPC keeps the deadline by a clock of its own
     assert (without, with_both) == (30, 1)
 
 
