@@ -14,6 +14,7 @@ from prometheus_client import CollectorRegistry
 from sentiment.classifier import Classifier, GoldenMismatch, Truncation
 from sentiment.errors import EmptyInput, NotReady, TextTooLong, TooManyTexts
 from sentiment.keys import ApiKeys
+from sentiment.loading import load
 from sentiment.metrics import RequestMetrics, RunnerMetrics
 from sentiment.runner import Classified, Runner
 from sentiment.settings import Settings
@@ -56,7 +57,7 @@ class Application:
         """
         keys = settings.keys()
         registry = CollectorRegistry()
-        classifier = Classifier(folder)
+        classifier = load(folder)
         try:
             classifier.check_golden()
         except GoldenMismatch as error:
@@ -93,6 +94,7 @@ class Application:
         """
         gc.collect()
         gc.freeze()
+        gc.enable()
         gc.set_threshold(GC_ALLOCATIONS, *gc.get_threshold()[1:])
         self.runner.start()
         logger.info("serving %s on %d threads", self.tag, self.settings.threads)

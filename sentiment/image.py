@@ -52,6 +52,8 @@ UNUSED_IN_BASE = (
 # With a read-only root this is what every container engine leaves writable, in memory.
 WRITABLE = "/dev/shm"  # noqa: S108
 HEALTH = f"HEALTHCHECK --interval=5s --timeout=3s --start-period=20s CMD python -IS {SERVICE}/sentiment/health.py"
+# BentoML's entry point runs what it is given, and `bentoml serve` where it is given nothing.
+START = 'CMD ["python", "-m", "sentiment.start"]'
 
 
 def _uv() -> str:
@@ -85,7 +87,8 @@ def image(base: str) -> bentoml.images.Image:
     definition = bentoml.images.Image(base_image=base, distro="none", python_version="3.11", lock_python_packages=False)
     script = " ".join(shlex.quote(line) for line in _uv().splitlines())
     definition.run(f"printf '%s\\n' {script} > /usr/local/bin/uv")
-    # BentoML has no setting for either: instructions of their own, each on a line of its own.
-    definition.run(f"chmod +x /usr/local/bin/uv\nENV BENTOML_HOME={WRITABLE}/bentoml TMPDIR={WRITABLE}\n{HEALTH}")
+    # BentoML has no setting for any of these: instructions of their own, each on a line of its own.
+    variables = f"ENV BENTOML_HOME={WRITABLE}/bentoml TMPDIR={WRITABLE} PYTHONPATH={SERVICE}"
+    definition.run("\n".join(["chmod +x /usr/local/bin/uv", variables, HEALTH, START]))
     # Before the packages, so that it is compiled with them; the rest of the Bento comes after.
     return definition.build_include("service.py", "sentiment")

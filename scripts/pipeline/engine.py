@@ -7,6 +7,7 @@ import shutil
 import subprocess
 from collections.abc import Mapping
 from dataclasses import dataclass
+from pathlib import Path
 
 from scripts.pipeline.files import ScriptError
 
@@ -29,8 +30,8 @@ class Engine:
     build_options: tuple[str, ...]
     base_image: str | None
 
-    def run(self, *arguments: str, seconds: float = 60.0) -> str:
-        """What the program prints, run with ``arguments``.
+    def run(self, *arguments: str, seconds: float = 60.0, folder: Path | None = None) -> str:
+        """What the program prints, run with ``arguments`` in ``folder``, or in this process's own.
 
         Raises:
             ScriptError: with what it says, if it fails.
@@ -41,6 +42,7 @@ class Engine:
             capture_output=True,
             text=True,
             timeout=seconds,
+            cwd=folder,
         )
         if done.returncode != 0:
             raise ScriptError(f"{self.program} {arguments[0]} failed: {done.stderr.strip()}")

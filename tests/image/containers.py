@@ -9,9 +9,11 @@ import contextlib
 import json
 import os
 import subprocess
+import tempfile
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import httpx
@@ -108,10 +110,10 @@ def inspect(container_engine: Engine, name: str) -> dict[str, Any]:
 
 
 @contextlib.contextmanager
-def running(
+def started(
     *options: str, port: int = 3000, network: bool = True, hardened: bool = True, **variables: str
 ) -> Iterator[Container]:
-    """A container that is ready, until the block ends.
+    """A container that was started a moment ago, until the block ends.
 
     Args:
         options: more of what ``docker run`` takes.
@@ -130,14 +132,22 @@ def running(
     else:
         command.append("--network=none")
     command += [f"--env={name}={value}" for name, value in variables.items()]
-    started = time.monotonic()
-    name = container_engine.run(*command, IMAGE)
-    container = Container(container_engine, name, f"http://127.0.0.1:{http}", f"127.0.0.1:{grpc}", started)
-    try:
+    # podman notes in the folder where it is called that a container ran out of memory.
+    with tempfile.TemporaryDirectory() as folder:
+        begun = time.monotonic()
+        name = container_engine.run(*command, IMAGE, folder=Path(folder))
+        try:
+            yield Container(container_engine, name, f"http://127.0.0.1:{http}", f"127.0.0.1:{grpc}", begun)
+        finally:
+            container_engine.run("rm", "--force", name)
+
+
+@contextlib.contextmanager
+def running(*options: str, network: bool = True, **how: Any) -> Iterator[Container]:
+    """A container that is ready, until the block ends; takes what :func:`started` takes."""
+    with started(*options, network=network, **how) as container:
         _wait(container, container.ready if network else container.healthy)
         yield container
-    finally:
-        container_engine.run("rm", "--force", container.id)
 
 
 def _wait(container: Container, ready: Any) -> None:

@@ -53,3 +53,10 @@ def test_it_fails_where_nothing_listens() -> None:
 
 def test_it_asks_over_tls_where_the_service_talks_tls(service: tuple[int, int]) -> None:
     assert exit_code(service[0], SENTIMENT_TLS_CERTIFICATE="certificate.pem") == 1
+
+
+def test_a_port_that_is_none_is_named() -> None:
+    command = [sys.executable, "-IS", str(Path(health.__file__))]
+    done = subprocess.run(command, env={"PORT": "http"}, capture_output=True, text=True, timeout=30)
+    assert done.returncode == 1
+    assert done.stderr.strip() == "PORT: 'http' is not a port; set it to a number from 1 to 65535"

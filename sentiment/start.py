@@ -1,0 +1,76 @@
+"""Serve the Bento of this container in one process: what the image starts.
+
+    python -m sentiment.start
+
+`bentoml serve` puts a supervisor beside the process that serves, and in a container that only costs: it loads all of
+BentoML once more before there is anything to supervise, which is half of the time until the service is ready, and it
+outlives the process that it supervises. Here the process that serves is the container: when it dies, so does the
+container, and whoever runs that starts another.
+
+It is BentoML's own worker that runs, as the supervisor would have started it, on a socket that is opened here.
+``BENTO_PATH`` is the Bento, or what else `bentoml serve` takes; ``PORT`` the port of HTTP, 3000 where it is not set.
+Exit codes: 0 told to stop, 1 refused (the message says why), 3 the service could not start (its log says why).
+"""
+
+from __future__ import annotations
+
+import gc
+import os
+import signal
+import socket
+import sys
+from pathlib import Path
+from types import FrameType
+
+from sentiment.health import PortError, http_port
+from sentiment.loading import load_early
+from sentiment.settings import Settings
+from sentiment.spec import STORED_FOLDER
+
+BACKLOG = 2048  # connections that wait to be accepted; as many as BentoML has by default
+
+
+def open_socket(port: int) -> socket.socket:
+    """A socket that listens on ``port``, on every address of this machine.
+
+    Raises:
+        PortError: if another process has it, or this one may not.
+    """
+    try:
+        return socket.create_server(("0.0.0.0", port), backlog=BACKLOG)  # noqa: S104  # a container is asked from outside
+    except OSError as error:
+        # Its text has the address once more.
+        reason = os.strerror(error.errno or 0)
+        raise PortError(f"HTTP cannot listen on port {port}: {reason}; set PORT to another one") from None
+
+
+def main() -> None:
+    """Serve until told to stop."""
+    # What is loaded from here on is there for good, and looking through it for garbage is a tenth of the time; the
+    # application does so once, when all is there.
+    gc.disable()
+    # A container's first process ignores what it does not handle, and the server's own handlers come late.
+    signal.signal(signal.SIGTERM, _exit)
+    try:
+        settings = Settings()
+        options = ["--fd", str(open_socket(http_port()).detach()), "--backlog", str(BACKLOG), "--worker-id", "1"]
+    except ValueError as error:
+        sys.exit(str(error))
+    if settings.tls_certificate:
+        options += ["--ssl-certfile", str(settings.tls_certificate), "--ssl-keyfile", str(settings.tls_key)]
+    bento = os.environ["BENTO_PATH"]
+    # A Bento holds one model.
+    for folder in Path(bento, "models").glob(f"*/*/{STORED_FOLDER}"):
+        load_early(folder)
+    # What is wrong with a setting or a port is said before this is loaded, which takes a second.
+    from _bentoml_impl.worker.service import main as work
+
+    work([bento, *options])
+
+
+def _exit(number: int, frame: FrameType | None) -> None:
+    sys.exit(0)
+
+
+if __name__ == "__main__":
+    main()
