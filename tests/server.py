@@ -118,6 +118,16 @@ def serve(home: Path, bento: str = "service:Sentiment", *, ready: bool = True, *
             one.kill()
 
 
+def self_signed(folder: Path) -> tuple[Path, Path]:
+    """A certificate of 127.0.0.1 that trusts itself, and its key, as files in ``folder``."""
+    certificate, key = folder / "certificate.pem", folder / "key.pem"
+    command = (
+        "openssl req -x509 -newkey rsa:2048 -nodes -days 2 -subj /CN=localhost -addext subjectAltName=IP:127.0.0.1"
+    )
+    subprocess.run([*command.split(), "-out", certificate, "-keyout", key], check=True, capture_output=True)
+    return certificate, key
+
+
 def trusting(certificate: str | None) -> ssl.SSLContext | bool:
     """What httpx is to verify a server with: a certificate that it shows, or what the system trusts."""
     return ssl.create_default_context(cafile=certificate) if certificate else True

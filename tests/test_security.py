@@ -13,7 +13,7 @@ from typing import Any
 import httpx
 import pytest
 
-from tests.server import ROOT, Server, environment, free_port, save_model, serve, trusting
+from tests.server import ROOT, Server, environment, free_port, save_model, self_signed, serve, trusting
 
 ONE_TEXT = {"texts": ["Świetnie!"]}
 KEYS = ("from-the-environment", "also-from-it", "from-the-file")
@@ -92,14 +92,8 @@ def test_bentomls_own_client_sends_its_token(closed: Server) -> None:
 
 @pytest.fixture(scope="module")
 def certificate(tmp_path_factory: pytest.TempPathFactory) -> tuple[str, str]:
-    """A certificate of 127.0.0.1 that trusts itself, and its key."""
-    folder = tmp_path_factory.mktemp("tls")
-    names = (str(folder / "certificate.pem"), str(folder / "key.pem"))
-    command = (
-        "openssl req -x509 -newkey rsa:2048 -nodes -days 2 -subj /CN=localhost -addext subjectAltName=IP:127.0.0.1"
-    )
-    subprocess.run([*command.split(), "-out", names[0], "-keyout", names[1]], check=True, capture_output=True)
-    return names
+    certificate, key = self_signed(tmp_path_factory.mktemp("tls"))
+    return str(certificate), str(key)
 
 
 def test_with_a_certificate_it_talks_tls_and_nothing_else(

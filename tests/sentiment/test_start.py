@@ -15,7 +15,7 @@ import httpx
 import psutil
 import pytest
 
-from tests.server import ROOT, environment, free_port, save_model
+from tests.server import ROOT, environment, free_port, save_model, self_signed, trusting
 
 
 @pytest.fixture(scope="module")
@@ -45,26 +45,35 @@ def started(home: Path, **variables: str) -> Iterator[subprocess.Popen[str]]:
         process.communicate(timeout=10)
 
 
-def wait_ready(process: subprocess.Popen[str], port: int, path: str = "/readyz") -> None:
+def wait_ready(process: subprocess.Popen[str], url: str, certificate: str | None = None) -> None:
     deadline = time.monotonic() + 60
     while time.monotonic() < deadline:
         assert process.poll() is None, process.communicate()[0]
         with contextlib.suppress(httpx.HTTPError):
-            if httpx.get(f"http://127.0.0.1:{port}{path}", timeout=2).status_code == 200:
+            if httpx.get(f"{url}/readyz", timeout=2, verify=trusting(certificate)).status_code == 200:
                 return
         time.sleep(0.05)
-    raise AssertionError(f"{path} did not answer 200 within 60 s")
+    raise AssertionError("not ready within 60 s")
 
 
 def test_one_process_serves_and_ends_with_0_when_it_is_told_to(home: Path) -> None:
     port = free_port()
     with started(home, PORT=str(port)) as process:
-        wait_ready(process, port)
+        wait_ready(process, f"http://127.0.0.1:{port}")
         assert psutil.Process(process.pid).children(recursive=True) == []
         answer = httpx.post(f"http://127.0.0.1:{port}/classify", json={"texts": ["Świetnie!"]}, timeout=30)
         assert answer.json()["results"][0]["label"] == "positive"
         process.send_signal(signal.SIGTERM)
         assert process.wait(30) == 0
+
+
+def test_with_a_certificate_it_talks_tls(home: Path, tmp_path: Path) -> None:
+    port, (certificate, key) = free_port(), self_signed(tmp_path)
+    tls = {"SENTIMENT_TLS_CERTIFICATE": str(certificate), "SENTIMENT_TLS_KEY": str(key)}
+    with started(home, PORT=str(port), **tls) as process:
+        wait_ready(process, f"https://127.0.0.1:{port}", str(certificate))
+        with pytest.raises(httpx.HTTPError):
+            httpx.get(f"http://127.0.0.1:{port}/livez", timeout=2)
 
 
 def test_told_to_stop_while_it_starts_it_stops(home: Path) -> None:

@@ -50,7 +50,7 @@ from sentiment.protocols.grpc.statuses import CODES
 from sentiment.settings import Settings
 from tests.asgi import ANSWER, FakeRunner, fake_application
 from tests.grpc_client import MODEL, SERVICE, Served, raw_request, request, with_server
-from tests.server import ROOT, Server, environment, free_port, save_model, serve
+from tests.server import ROOT, Server, environment, free_port, save_model, self_signed, serve
 
 NAME = "inference.GRPCInferenceService"
 TEXTS = ["Bardzo polecam ten hotel!", "The worst film I have seen.", "Zebranie jest w czwartek."]
@@ -535,11 +535,7 @@ def test_with_port_0_there_is_no_grpc(classifier: Classifier) -> None:
 def test_with_a_certificate_it_talks_tls_and_nothing_else(
     classifier: Classifier, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    certificate, key = tmp_path / "certificate.pem", tmp_path / "key.pem"
-    command = (
-        "openssl req -x509 -newkey rsa:2048 -nodes -days 2 -subj /CN=localhost -addext subjectAltName=IP:127.0.0.1"
-    )
-    subprocess.run([*command.split(), "-keyout", key, "-out", certificate], check=True, capture_output=True)
+    certificate, key = self_signed(tmp_path)
 
     async def use(served: Served) -> str:
         with pytest.raises(grpc.RpcError) as caught:
