@@ -134,6 +134,18 @@ def test_its_image_needs_no_compiler_and_has_a_health_check(built: tuple[Path, s
     assert "build-essential" not in dockerfile
 
 
+@pytest.mark.parametrize("architecture", ["x86_64", "aarch64"])
+def test_every_package_is_there_for_either_architecture_without_a_compiler(
+    tmp_path: Path, built: tuple[Path, str], architecture: str
+) -> None:
+    requirements = built[0] / "env" / "python" / "requirements.txt"
+    platform = ["--python-version", "3.11", "--python-platform", f"{architecture}-manylinux_2_36"]
+    command = [UV, "pip", "install", "--dry-run", "--target", str(tmp_path), *platform, "--only-binary", ":all:"]
+    done = subprocess.run([*command, "-r", str(requirements)], capture_output=True, text=True, timeout=120)
+    assert done.returncode == 0, done.stderr
+    assert "+ onnxruntime==" in done.stderr
+
+
 def test_a_model_that_is_not_in_the_store_is_named(tmp_path: Path) -> None:
     done = run(ROOT, tmp_path, "no-such-model", "--uv", UV)
     assert done.returncode == 1
