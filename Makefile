@@ -107,7 +107,7 @@ protobuf: .venv/.integration ## Generate the code of the gRPC messages from thei
 audit: .venv/.integration ## Look the dependencies up in the vulnerability database
 	@mkdir -p build
 	@$(UV) export --frozen --quiet --group inference --group export --group train --group integration --group docs --no-emit-project --output-file build/audit.txt
-	$(VENV)/pip-audit --strict --disable-pip --require-hashes --requirement build/audit.txt
+	@$(VENV)/python -m scripts.audit build/audit.txt
 
 train: .venv-export/.synced ## Train by RECIPE=head in a minute, or fine-tune BASE (a Hugging Face id or folder)
 	@$(EXPORT_VENV)/python -m scripts.train $(MODEL) --recipe $(RECIPE) $(if $(BASE),--base $(BASE))
