@@ -39,7 +39,7 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
 
 
 def classify(server: Server, texts: list[str]) -> httpx.Response:
-    return httpx.post(f"{server.url}/classify", json={"texts": texts}, timeout=30)
+    return httpx.post(f"{server.url}/classify", json={"texts": texts}, timeout=90)
 
 
 def test_it_reads_both_languages_and_answers_in_the_order_asked(server: Server) -> None:
@@ -166,14 +166,23 @@ def test_a_signal_ends_every_process_and_frees_the_port(tmp_path: Path, server: 
 
 def test_work_in_flight_is_answered_when_it_is_told_to_stop(tmp_path: Path, server: Server) -> None:
     shutil.copytree(server.home / "models", tmp_path / "models")
-    with serve(tmp_path) as stopping, ThreadPoolExecutor(4) as pool:
+    # Enough for a machine that is busy with something else.
+    with (
+        serve(
+            tmp_path,
+            SENTIMENT_MAX_QUEUE_SECONDS="60",
+            SENTIMENT_DRAIN_SECONDS="60",
+            SENTIMENT_REQUEST_SECONDS="90",
+        ) as stopping,
+        ThreadPoolExecutor(4) as pool,
+    ):
         # Long enough in the queue that the signal comes while it is there.
         pending = [pool.submit(classify, stopping, ["dość długi tekst o niczym " * 20] * 100) for _ in range(4)]
         while "sentiment_waiting_tokens{pid=" not in (text := httpx.get(f"{stopping.url}/metrics").text) and (
             "sentiment_waiting_tokens 0.0" in text
         ):
             pass
-        assert stopping.stop() == 0
+        assert stopping.stop(seconds=90) == 0
         assert [len(answer.result().json()["results"]) for answer in pending] == [100] * 4
 
 
