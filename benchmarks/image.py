@@ -1,10 +1,9 @@
 """Measure the container image IMAGE: its size and what has it, and how long it takes from its start until it is ready.
 
-    python -m benchmarks.image sentiment:latest [--rounds N]
+    python -m benchmarks.image sentiment:latest [--starts N]
 
-Each round starts it twice, in turns, since what else the machine does changes from minute to minute: as it is, and by
-`bentoml serve`, which puts a supervisor beside the process that serves. Ready is when `/readyz` answers 200, seconds
-since the engine was asked. The load on the machine's cores before each start is noted beside it.
+Ready is when `/readyz` answers 200, in seconds since the engine was asked for the container. The part of the machine's
+cores that others use is measured before each start and noted beside it.
 
 Prints the figures and writes benchmarks/results/image.json, with the machine that they were measured on.
 Exit codes: 0 done, 1 refused (the message says why).
@@ -29,7 +28,6 @@ from scripts.pipeline.files import ROOT, ScriptError, parser
 
 RESULTS = ROOT / "benchmarks" / "results" / "image.json"
 START_SECONDS = 60.0
-WAYS: dict[str, list[str]] = {"one_process": [], "bentoml_serve": ["serve"]}
 # Bytes of every file that is there, by the folders that they are in; what is in none of them is the system's.
 PARTS = {
     "bento": "/home/bentoml/bento",
@@ -39,7 +37,7 @@ PARTS = {
     "grpc": "/app/.venv/lib/python3.11/site-packages/grpc*",
     "uvloop": "/app/.venv/lib/python3.11/site-packages/uvloop",
     "tokenizers": "/app/.venv/lib/python3.11/site-packages/tokenizers",
-    "bytecode": "/app/.venv/**/__pycache__",
+    "bytecode": "/app/.venv/lib/**/__pycache__",
 }
 SIZES = """
 import glob, json, os, sys
@@ -51,13 +49,13 @@ print(json.dumps({part: sum(map(size, glob.glob(folders, recursive=True))) for p
 
 
 @contextlib.contextmanager
-def _running(container_engine: Engine, image: str, command: list[str]) -> Iterator[tuple[str, float]]:
+def _running(container_engine: Engine, image: str) -> Iterator[tuple[str, float]]:
     """A container that is ready, until the block ends: its id, and the seconds until it was."""
     with socket.socket() as one:
         one.bind(("127.0.0.1", 0))
         port = one.getsockname()[1]
     begun = time.monotonic()
-    name = container_engine.run("run", "--detach", f"--publish=127.0.0.1:{port}:3000", image, *command)
+    name = container_engine.run("run", "--detach", f"--publish=127.0.0.1:{port}:3000", image)
     try:
         while not _ready(port):
             if time.monotonic() > begun + START_SECONDS:
@@ -81,30 +79,25 @@ def _ready(port: int) -> bool:
         connection.close()
 
 
-def measure(container_engine: Engine, image: str, rounds: int) -> dict[str, Any]:
-    """Bytes of the image and its parts, and for each of ``WAYS`` the seconds of every start.
+def measure(container_engine: Engine, image: str, starts: int) -> dict[str, Any]:
+    """Bytes of the image and its parts, and the seconds of every start.
 
     Raises:
         ScriptError: if the image is not there, or does not become ready.
     """
     size = int(container_engine.run("image", "inspect", "--format", "{{.Size}}", image))
-    with _running(container_engine, image, []) as (name, _):
+    with _running(container_engine, image) as (name, _):
         parts = json.loads(container_engine.run("exec", name, "python", "-c", SIZES, json.dumps(PARTS)))
     parts["system"] = size - parts["bento"] - parts["packages"]
-    starts: dict[str, list[dict[str, float]]] = {way: [] for way in WAYS}
-    for _ in range(rounds):
-        for way, command in WAYS.items():
-            load = machine.busy_share()
-            with _running(container_engine, image, command) as (_, seconds):
-                starts[way].append({"seconds": round(seconds, 3), "busy_share": round(load, 2)})
-    medians = {way: statistics.median(one["seconds"] for one in tries) for way, tries in starts.items()}
-    pairs = zip(starts["one_process"], starts["bentoml_serve"], strict=True)
-    ratio = statistics.median(one["seconds"] / supervised["seconds"] for one, supervised in pairs)
+    tries = []
+    for _ in range(starts):
+        load = machine.busy_share()
+        with _running(container_engine, image) as (_, seconds):
+            tries.append({"seconds": round(seconds, 3), "busy_share": round(load, 2)})
     return {
         "bytes": {"image": size, **parts},
-        "starts": starts,
-        "median_seconds": medians,
-        "median_ratio": round(ratio, 3),
+        "starts": tries,
+        "median_seconds": statistics.median(one["seconds"] for one in tries),
     }
 
 
@@ -112,20 +105,19 @@ def main(arguments: list[str] | None = None) -> int:
     """Run the script and return its exit code."""
     args = parser(__doc__)
     args.add_argument("image", help="name of an image that make image has built")
-    args.add_argument("--rounds", type=int, default=7, help="starts of each kind")
+    args.add_argument("--starts", type=int, default=9, help="how often it is started")
     options = args.parse_args(arguments)
     try:
         found = engine.find()
         version = found.run("version", "--format", "{{.Client.Version}}")
-        figures = measure(found, options.image, options.rounds)
+        figures = measure(found, options.image, options.starts)
     except ScriptError as error:
         print(error, file=sys.stderr)
         return 1
     for part, size in figures["bytes"].items():
         print(f"{part:14}{size / 1e6:6.0f} MB")
-    for way, seconds in figures["median_seconds"].items():
-        tries = [one["seconds"] for one in figures["starts"][way]]
-        print(f"{way:14}{seconds:6.2f} s until ready, {min(tries):.2f} to {max(tries):.2f} in {len(tries)} starts")
+    tries = [one["seconds"] for one in figures["starts"]]
+    print(f"ready after {figures['median_seconds']:.2f} s, {min(tries):.2f} to {max(tries):.2f} in {len(tries)} starts")
     about = {"machine": machine.describe(), "engine": f"{found.program} {version}"}
     RESULTS.write_text(json.dumps(about | figures, indent=2) + "\n", encoding="utf-8")
     return 0

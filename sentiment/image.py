@@ -74,8 +74,8 @@ def _uv() -> str:
         f"rm -rf {' '.join(UNUSED)}",
         f"find . -type d \\( {directories} \\) -prune -exec rm -rf {{}} +",
         f"find . -type f \\( {files} \\) -delete",
-        # A read-only container cannot keep what it compiles. Some packages carry templates that are no Python.
-        f"/app/.venv/bin/python -m compileall -q --invalidation-mode unchecked-hash . {SERVICE} || true",
+        f"cd {SERVICE}",
+        "/app/.venv/bin/python -m sentiment.bytecode",
         f"rm -rf {' '.join(UNUSED_IN_BASE)}",
     ]
     return "\n".join(lines) + "\n"

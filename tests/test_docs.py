@@ -50,9 +50,9 @@ OWN_MODEL = (
 RUN_BY = {
     "make serve": SERVES,
     "SENTIMENT_THREADS=1 SENTIMENT_MAX_QUEUE_SECONDS=0.5 make serve": SERVES,
-    "make test": ".ci/run",
+    "make test": "ci-cd.yaml test",
     "make test-export": ".ci/run",
-    "make lint": ".ci/run",
+    "make lint": "ci-cd.yaml checks",
     "make audit": "ci-cd.yaml checks",
     "make workflows": "tests/test_workflows.py::test_zizmor_and_the_schema_find_nothing",
     "make pipeline": ".ci/run",

@@ -100,6 +100,25 @@ def test_it_is_ready_within_three_seconds(record_property: Callable[[str, object
     assert any(seconds <= 3 * slow for seconds, slow in tries), tries
 
 
+def test_nothing_is_compiled_at_the_start() -> None:
+    with running(PYTHONPROFILEIMPORTTIME="1") as one:
+        loaded = sorted(set(re.findall(r"^import time: .+\| +([\w.]+)$", one.log(), flags=re.MULTILINE)))
+        code = (
+            "import importlib.util, json, os, sys\n"
+            "for name in json.loads(sys.argv[1]):\n"
+            "    try:\n"
+            "        spec = importlib.util.find_spec(name)\n"
+            "    except (ImportError, ValueError):\n"
+            "        continue\n"
+            "    if spec and spec.origin and spec.origin.endswith('.py'):\n"
+            "        if not os.path.exists(importlib.util.cache_from_source(spec.origin)):\n"
+            "            print(name)\n"
+        )
+        missing = one.engine.run("exec", one.id, "python", "-c", code, json.dumps(loaded)).split()
+    assert {"sentiment.application", "uvicorn.server", "asyncio.tasks"} <= set(loaded)
+    assert missing == []
+
+
 def test_texts_are_classified_in_the_order_asked(container: Container) -> None:
     answer = container.classify(list(SENTENCES))
     assert answer.status_code == 200
