@@ -44,7 +44,7 @@ export HF_HUB_DISABLE_TELEMETRY := 1
 	workflows pipeline image-save image-load scan push sign deploy report update docs docs-serve settings test-docs clean
 
 help: ## List the verbs
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 serve: .venv/.inference save ## Serve MODEL over HTTP on PORT (3000)
 	@SENTIMENT_MODEL=$${SENTIMENT_MODEL:-$(MODEL)} exec $(VENV)/bentoml serve service:Sentiment --port $(PORT)

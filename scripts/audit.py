@@ -24,6 +24,7 @@ from typing import Any
 from scripts.pipeline.files import ScriptError, parser
 
 PIP_AUDIT = str(Path(sys.executable).with_name("pip-audit"))
+TIMEOUT_SECONDS = 600
 
 
 @dataclass(frozen=True)
@@ -40,16 +41,18 @@ class Audit:
         return len(self.unknown) == self.asked
 
 
-def run(requirements: Path, program: str = PIP_AUDIT) -> Audit:
+def run(requirements: Path) -> Audit:
     """Ask pip-audit.
 
     Raises:
         ScriptError: with what it says, if it cannot ask.
     """
     options = ["--disable-pip", "--require-hashes", "--format", "json", "--progress-spinner", "off"]
-    done = subprocess.run(
-        [program, *options, "--requirement", str(requirements)], capture_output=True, text=True, timeout=600
-    )
+    command = [PIP_AUDIT, *options, "--requirement", str(requirements)]
+    try:
+        done = subprocess.run(command, capture_output=True, text=True, timeout=TIMEOUT_SECONDS)
+    except (OSError, subprocess.TimeoutExpired) as error:
+        raise ScriptError(f"{requirements} could not be audited: {error}") from None
     # Exit code 1 is both a vulnerability and a failure; only the first has an answer.
     try:
         dependencies = json.loads(done.stdout)["dependencies"]

@@ -5,12 +5,13 @@
 A container whose files cannot be written would compile the same modules at every start, which takes longer than all the
 rest; and bytecode of everything that is installed is twice as large. The modules are loaded, with all that these load
 in their turn, whether they are packages, the service or Python's own, and those of Python files are compiled. Nothing
-looks at the files again: they do not change.
+looks at the files again, since in an image they do not change; elsewhere they do, so elsewhere this refuses to run.
 """
 
 from __future__ import annotations
 
 import importlib
+import os
 import py_compile
 import sys
 from pathlib import Path
@@ -48,6 +49,8 @@ MODULES = (
 
 def main() -> None:
     """Load the modules and write the bytecode of each that is loaded."""
+    if "BENTO_PATH" not in os.environ:
+        sys.exit("sentiment.bytecode is for an image that is being built: what is changed afterwards would not be seen")
     for name in MODULES:
         importlib.import_module(name)
     files = {getattr(module, "__file__", None) for module in list(sys.modules.values())}

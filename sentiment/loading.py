@@ -17,7 +17,7 @@ _early: dict[Path, Future[Classifier]] = {}
 def load_early(folder: Path) -> None:
     """Begin to load the model in ``folder``; what is wrong with it is said by :func:`load`."""
     pool = ThreadPoolExecutor(1, thread_name_prefix="load")
-    _early[folder] = pool.submit(Classifier, folder)
+    _early[folder.resolve()] = pool.submit(Classifier, folder)
     pool.shutdown(wait=False)
 
 
@@ -27,5 +27,5 @@ def load(folder: Path) -> Classifier:
     Raises:
         SpecError, ModelFilesError: if the folder holds no usable model.
     """
-    begun = _early.pop(folder, None)
+    begun = _early.pop(folder.resolve(), None)
     return begun.result() if begun else Classifier(folder)

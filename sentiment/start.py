@@ -9,7 +9,8 @@ container, and whoever runs that starts another.
 
 It is BentoML's own worker that runs, as the supervisor would have started it, on a socket that is opened here.
 ``BENTO_PATH`` is the Bento, or what else `bentoml serve` takes; ``PORT`` the port of HTTP, 3000 where it is not set.
-Exit codes: 0 told to stop, 1 refused (the message says why), 3 the service could not start (its log says why).
+Exit codes: 0 told to stop, 1 refused (the message says why), 3 the model cannot be loaded, or gRPC cannot listen (the
+log says why).
 """
 
 from __future__ import annotations
@@ -23,9 +24,6 @@ from pathlib import Path
 from types import FrameType
 
 from sentiment.health import PortError, http_port
-from sentiment.loading import load_early
-from sentiment.settings import Settings
-from sentiment.spec import STORED_FOLDER
 
 BACKLOG = 2048  # connections that wait to be accepted; as many as BentoML has by default
 
@@ -44,13 +42,28 @@ def open_socket(port: int) -> socket.socket:
         raise PortError(f"HTTP cannot listen on port {port}: {reason}; set PORT to another one") from None
 
 
+def models(bento: str) -> list[Path]:
+    """The folders with the files of the models in a Bento's folder; of ours it is one."""
+    from sentiment.spec import STORED_FOLDER
+
+    return sorted(Path(bento, "models").glob(f"*/*/{STORED_FOLDER}"))
+
+
 def main() -> None:
     """Serve until told to stop."""
-    # What is loaded from here on is there for good, and looking through it for garbage is a tenth of the time; the
-    # application does so once, when all is there.
+    # A container's first process ignores what it does not handle, and the server's own handlers come late. What takes
+    # time to be loaded is therefore loaded here, and not above.
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, _exit)
+    # It is there for good, and looking through it for garbage is a tenth of the time; the application does so once,
+    # when all is there.
     gc.disable()
-    # A container's first process ignores what it does not handle, and the server's own handlers come late.
-    signal.signal(signal.SIGTERM, _exit)
+    bento = os.environ.get("BENTO_PATH")
+    if not bento:
+        sys.exit("BENTO_PATH is not set: name the folder of a Bento, or service:Sentiment")
+    from sentiment.loading import load_early
+    from sentiment.settings import Settings
+
     try:
         settings = Settings()
         options = ["--fd", str(open_socket(http_port()).detach()), "--backlog", str(BACKLOG), "--worker-id", "1"]
@@ -58,18 +71,17 @@ def main() -> None:
         sys.exit(str(error))
     if settings.tls_certificate:
         options += ["--ssl-certfile", str(settings.tls_certificate), "--ssl-keyfile", str(settings.tls_key)]
-    bento = os.environ["BENTO_PATH"]
-    # A Bento holds one model.
-    for folder in Path(bento, "models").glob(f"*/*/{STORED_FOLDER}"):
+    for folder in models(bento):
         load_early(folder)
-    # What is wrong with a setting or a port is said before this is loaded, which takes a second.
     from _bentoml_impl.worker.service import main as work
 
     work([bento, *options])
 
 
 def _exit(number: int, frame: FrameType | None) -> None:
-    sys.exit(0)
+    # Whatever is being loaded, on this thread or another, is not waited for. Where the server was told to stop, it has
+    # done so before it passes the signal on to here.
+    os._exit(0)
 
 
 if __name__ == "__main__":

@@ -11,7 +11,7 @@ import os
 import subprocess
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -111,12 +111,18 @@ def inspect(container_engine: Engine, name: str) -> dict[str, Any]:
 
 @contextlib.contextmanager
 def started(
-    *options: str, port: int = 3000, network: bool = True, hardened: bool = True, **variables: str
+    *options: str,
+    command: Sequence[str] = (),
+    port: int = 3000,
+    network: bool = True,
+    hardened: bool = True,
+    **variables: str,
 ) -> Iterator[Container]:
     """A container that was started a moment ago, until the block ends.
 
     Args:
         options: more of what ``docker run`` takes.
+        command: what it runs instead of what the image says.
         port: on which it listens inside, for HTTP.
         network: whether it has one; without, ``url`` is of no use.
         hardened: whether its root is read-only, without capabilities or ways to get any.
@@ -124,18 +130,18 @@ def started(
     """
     container_engine = engine.find()
     http, grpc = free_port(), free_port()
-    command = ["run", "--detach", *options]
+    arguments = ["run", "--detach", *options]
     if hardened:
-        command += [*HARDENED, *OPTIONS[container_engine.program]]
+        arguments += [*HARDENED, *OPTIONS[container_engine.program]]
     if network:
-        command += [f"--publish=127.0.0.1:{http}:{port}", f"--publish=127.0.0.1:{grpc}:3002"]
+        arguments += [f"--publish=127.0.0.1:{http}:{port}", f"--publish=127.0.0.1:{grpc}:3002"]
     else:
-        command.append("--network=none")
-    command += [f"--env={name}={value}" for name, value in variables.items()]
+        arguments.append("--network=none")
+    arguments += [f"--env={name}={value}" for name, value in variables.items()]
     # podman notes in the folder where it is called that a container ran out of memory.
     with tempfile.TemporaryDirectory() as folder:
         begun = time.monotonic()
-        name = container_engine.run(*command, IMAGE, folder=Path(folder))
+        name = container_engine.run(*arguments, IMAGE, *command, folder=Path(folder))
         try:
             yield Container(container_engine, name, f"http://127.0.0.1:{http}", f"127.0.0.1:{grpc}", begun)
         finally:

@@ -24,7 +24,11 @@ PROJECT = "sentiment-test"
 def url() -> Iterator[str]:
     """The address of the service, ready, until the tests end."""
     found, port = engine.find(), free_port()
-    compose = ["docker", "compose"] if found.program == "docker" else shlex.split(os.environ["PODMAN_COMPOSE"])
+    compose = (
+        ["docker", "compose"]
+        if found.program == "docker"
+        else shlex.split(os.environ.get("PODMAN_COMPOSE", "podman-compose"))
+    )
     command = [*compose, "--file", str(ROOT / "deploy" / "compose.yaml"), "--project-name", PROJECT]
     variables = {"IMAGE": IMAGE, "PORT": str(port), "GRPC_PORT": str(free_port()), "SENTIMENT_API_KEYS": "one,two"}
     environment = {**os.environ, **found.run_environment, **variables}

@@ -26,7 +26,7 @@ def answers(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
         program.write_text(f"#!/bin/sh\ncat <<'END'\n{said}\nEND\nexit {int(vulnerable)}\n", encoding="utf-8")
         program.chmod(0o755)
 
-    monkeypatch.setattr(audit.run, "__defaults__", (str(program),))
+    monkeypatch.setattr(audit, "PIP_AUDIT", str(program))
     for name in ("GITHUB_ACTIONS", "ACT"):
         monkeypatch.delenv(name, raising=False)
     return answer

@@ -17,6 +17,8 @@ import pytest
 
 from tests.server import ROOT, environment, free_port, save_model, self_signed, trusting
 
+SIGNALS = [signal.SIGTERM, signal.SIGINT]
+
 
 @pytest.fixture(scope="module")
 def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
@@ -32,7 +34,7 @@ def started(home: Path, **variables: str) -> Iterator[subprocess.Popen[str]]:
     process = subprocess.Popen(
         [sys.executable, "-m", "sentiment.start"],
         cwd=ROOT,
-        env=environment(home, BENTO_PATH="service:Sentiment", SENTIMENT_GRPC_PORT="0", **variables),
+        env=environment(home, **{"BENTO_PATH": "service:Sentiment", "SENTIMENT_GRPC_PORT": "0", **variables}),
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,
@@ -56,14 +58,15 @@ def wait_ready(process: subprocess.Popen[str], url: str, certificate: str | None
     raise AssertionError("not ready within 60 s")
 
 
-def test_one_process_serves_and_ends_with_0_when_it_is_told_to(home: Path) -> None:
+@pytest.mark.parametrize("told", SIGNALS)
+def test_one_process_serves_and_ends_with_0_when_it_is_told_to(home: Path, told: signal.Signals) -> None:
     port = free_port()
     with started(home, PORT=str(port)) as process:
         wait_ready(process, f"http://127.0.0.1:{port}")
         assert psutil.Process(process.pid).children(recursive=True) == []
         answer = httpx.post(f"http://127.0.0.1:{port}/classify", json={"texts": ["Świetnie!"]}, timeout=30)
         assert answer.json()["results"][0]["label"] == "positive"
-        process.send_signal(signal.SIGTERM)
+        process.send_signal(told)
         assert process.wait(30) == 0
 
 
@@ -76,12 +79,13 @@ def test_with_a_certificate_it_talks_tls(home: Path, tmp_path: Path) -> None:
             httpx.get(f"http://127.0.0.1:{port}/livez", timeout=2)
 
 
-def test_told_to_stop_while_it_starts_it_stops(home: Path) -> None:
+@pytest.mark.parametrize("told", SIGNALS)
+def test_told_to_stop_while_it_starts_it_stops(home: Path, told: signal.Signals) -> None:
     port = free_port()
     with started(home, PORT=str(port)) as process:
         while not _listens(port):
             assert process.poll() is None
-        process.send_signal(signal.SIGTERM)
+        process.send_signal(told)
         assert process.wait(10) == 0
 
 
@@ -93,6 +97,7 @@ def _listens(port: int) -> bool:
 @pytest.mark.parametrize(
     ("variables", "said"),
     [
+        ({"BENTO_PATH": ""}, "BENTO_PATH is not set"),
         ({"PORT": "http"}, "PORT: 'http' is not a port; set it to a number from 1 to 65535"),
         ({"PORT": "70000"}, "PORT: '70000' is not a port"),
         ({"SENTIMENT_TREADS": "1"}, "SENTIMENT_TREADS: no such setting"),
