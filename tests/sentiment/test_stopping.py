@@ -22,7 +22,7 @@ LONG = "It was great, we would come again. " * 48
 # A request of each protocol over HTTP; gRPC's are in protocols/test_grpc.py.
 REQUESTS: dict[str, dict[str, Any]] = {
     "/classify": {"texts": [LONG]},
-    "/explain": {"text": "It was great, we would come again. " * 5},
+    "/explain": {"text": "It was great, we would come again. " * 3},
     "/": {"inputs": LONG},
     "/predict": {"inputs": LONG},
     "/v2/models/sentiment-pl-en/infer": {
@@ -79,7 +79,9 @@ async def ask(server: Server, paths: list[str]) -> list[tuple[str, httpx.Respons
 @pytest.mark.parametrize("path", REQUESTS)
 def test_what_is_in_flight_is_answered_when_it_is_told_to_stop(home: Path, path: str) -> None:
     # Enough for a machine that is busy with something else.
-    with serve(home, SENTIMENT_MAX_QUEUE_SECONDS="60", SENTIMENT_DRAIN_SECONDS="90") as stopping:
+    with serve(
+        home, SENTIMENT_MAX_QUEUE_SECONDS="60", SENTIMENT_DRAIN_SECONDS="90", SENTIMENT_REQUEST_SECONDS="90"
+    ) as stopping:
         told = time.monotonic()
         answers = asyncio.run(ask(stopping, [path] * IN_FLIGHT))
         assert stopping.process.wait(30) == 0
