@@ -50,7 +50,7 @@ OWN_MODEL = (
 RUN_BY = {
     "make serve": SERVES,
     "SENTIMENT_THREADS=1 SENTIMENT_MAX_QUEUE_SECONDS=0.5 make serve": SERVES,
-    "make test": "ci-cd.yaml test",
+    "make test": ".ci/run",
     "make test-export": ".ci/run",
     "make lint": "ci-cd.yaml checks",
     "make audit": "ci-cd.yaml checks",
@@ -68,11 +68,12 @@ RUN_BY = {
     "make benchmark QUICK": "ci-cd.yaml benchmark",
     "make promises": "nightly.yaml benchmark",
     "make tune P99": "nightly.yaml benchmark",
-    "make train RECIPE": "ci-cd.yaml model",
+    "make train RECIPE": "tests/scripts/test_train.py"
+    "::test_a_sweep_leaves_three_runs_and_one_staged_version_on_a_server_with_passwords",
     "make train RECIPE BASE": "tests/scripts/test_train.py::test_fine_tuning_logs_each_epoch_and_goes_on_where_it_was",
-    "make export": "ci-cd.yaml model",
-    "make verify": "ci-cd.yaml model",
-    "make evaluate": "ci-cd.yaml model",
+    "make export": FROM_SOURCE_TO_ANSWER,
+    "make verify": FROM_SOURCE_TO_ANSWER,
+    "make evaluate": "tests/scripts/test_evaluate.py::test_everything_is_measured_shown_and_written_down",
     "make promote": "tests/scripts/test_promote.py"
     "::test_a_model_that_passes_is_in_use_with_who_when_and_on_which_report",
     "make rollback": "tests/scripts/test_promote.py"
@@ -174,7 +175,7 @@ def dry_run(words: list[str]) -> str:
 
 
 CI = ".ci/run"
-CI_STEPS = re.findall(r"^make .+$", (ROOT / CI).read_text(encoding="utf-8"), re.MULTILINE)
+CI_STEPS = re.findall(r"^make [^#\n]+", (ROOT / CI).read_text(encoding="utf-8"), re.MULTILINE)
 
 
 def job_steps(file: str, job: str) -> list[str]:
@@ -184,9 +185,9 @@ def job_steps(file: str, job: str) -> list[str]:
 
 
 def jobs_at_a_desk() -> set[str]:
-    """The jobs of ci-cd.yaml that `make pipeline` runs: the last one, and those that it waits for."""
+    """The jobs of ci-cd.yaml that the continuous integration runs by act: the one named, and those it waits for."""
     jobs = yaml.safe_load((ROOT / ".github" / "workflows" / "ci-cd.yaml").read_text(encoding="utf-8"))["jobs"]
-    found, waiting = set(), ["bento"]
+    found, waiting = set(), re.findall(r"^make pipeline JOB=([a-z-]+)", "\n".join(CI_STEPS), re.MULTILINE)
     while waiting:
         found.add(name := waiting.pop())
         waiting += jobs[name].get("needs", [])
