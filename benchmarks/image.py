@@ -12,7 +12,6 @@ Exit codes: 0 done, 1 refused (the message says why).
 from __future__ import annotations
 
 import contextlib
-import http.client
 import json
 import socket
 import statistics
@@ -25,6 +24,7 @@ from benchmarks import machine
 from scripts.pipeline import engine
 from scripts.pipeline.engine import Engine
 from scripts.pipeline.files import ROOT, ScriptError, parser
+from sentiment.health import ready
 
 RESULTS = ROOT / "benchmarks" / "results" / "image.json"
 START_SECONDS = 60.0
@@ -57,7 +57,7 @@ def _running(container_engine: Engine, image: str) -> Iterator[tuple[str, float]
     begun = time.monotonic()
     name = container_engine.run("run", "--detach", f"--publish=127.0.0.1:{port}:3000", image)
     try:
-        while not _ready(port):
+        while not ready(port, tls=False):
             if time.monotonic() > begun + START_SECONDS:
                 raise ScriptError(
                     f"{image}: not ready within {START_SECONDS:g} s; {container_engine.program} logs says why"
@@ -66,17 +66,6 @@ def _running(container_engine: Engine, image: str) -> Iterator[tuple[str, float]
         yield name, time.monotonic() - begun
     finally:
         container_engine.run("rm", "--force", name)
-
-
-def _ready(port: int) -> bool:
-    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=2)
-    try:
-        connection.request("GET", "/readyz")
-        return connection.getresponse().status == 200
-    except (OSError, http.client.HTTPException):
-        return False
-    finally:
-        connection.close()
 
 
 def measure(container_engine: Engine, image: str, starts: int) -> dict[str, Any]:
