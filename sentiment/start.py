@@ -3,8 +3,8 @@
     python -m sentiment.start
 
 `bentoml serve` puts a supervisor beside the process that serves, and in a container that only costs: it loads all of
-BentoML once more before there is anything to supervise, which is half of the time until the service is ready, and it
-outlives the process that it supervises. Here the process that serves is the container: when it dies, so does the
+BentoML, and the model, once more before there is anything to supervise, and it outlives the process that it
+supervises. Here the process that serves is the container: when it dies, so does the
 container, and whoever runs that starts another.
 
 It is BentoML's own worker that runs, as the supervisor would have started it, on a socket that is opened here.
@@ -55,8 +55,8 @@ def main() -> None:
     # time to be loaded is therefore loaded here, and not above.
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, _exit)
-    # It is there for good, and looking through it for garbage is a tenth of the time; the application does so once,
-    # when all is there.
+    # It is there for good, and looking through it for garbage takes time; the application does so once, when all is
+    # there.
     gc.disable()
     bento = os.environ.get("BENTO_PATH")
     if not bento:
