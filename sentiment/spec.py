@@ -125,6 +125,9 @@ class Fidelity(_Section):
     min_agreement: float = Field(0.99, ge=0, le=1, description="Share of texts with the same label as the source.")
     max_f1_loss: float = Field(0.005, ge=0, le=1, description="Macro-F1 that may be lost against the source.")
     min_speedup: float = Field(2.5, ge=0, description="Times as fast as float32 ONNX: one text, one core.")
+    min_speedup_without_vnni: float = Field(
+        1.2, ge=0, description="The same on a processor without dot products of 8-bit integers."
+    )
     max_batch_difference: float = Field(1e-4, ge=0, description="Between a text alone and in any batch.")
 
 
