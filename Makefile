@@ -39,6 +39,8 @@ ENGINE := $(if $(ENGINE_SETUP),eval "$$($(ENGINE_SETUP))" &&)
 # Nothing is sent anywhere while serving, building or testing.
 export BENTOML_DO_NOT_TRACK := True
 export HF_HUB_DISABLE_TELEMETRY := 1
+# Images of Python often set this; without bytecode every process that starts here would compile a thousand modules first.
+unexport PYTHONDONTWRITEBYTECODE
 
 .DEFAULT_GOAL := help
 .PHONY: help serve test image test-image measure-image programs screenshot test-isa test-export lint format protobuf audit bento model download train export verify evaluate promote rollback save benchmark promises tune \

@@ -126,3 +126,10 @@ def test_the_report_has_its_sections(tmp_path: Path, monkeypatch: pytest.MonkeyP
     assert done.returncode == 0, done.stderr
     sections = re.findall(r"^## (.+)$", done.stdout, flags=re.MULTILINE)
     assert sections == ["Tests", "Model sentiment-pl-en", "Model sentiment-en-head", "Image", "Benchmark"]
+
+
+def test_what_make_runs_reads_bytecode_the_second_time(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PYTHONDONTWRITEBYTECODE", "1")
+    shown = make("--eval=shown: ; @env", "shown", home=tmp_path).stdout
+    assert "HF_HUB_DISABLE_TELEMETRY=1" in shown
+    assert "PYTHONDONTWRITEBYTECODE" not in shown
