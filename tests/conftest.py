@@ -1,18 +1,19 @@
-"""What tests share: the project's folders and the default model."""
+"""What tests share: the project's folders, the default model, and model stores that hold it."""
 
 from __future__ import annotations
 
 import os
+import shutil
 from pathlib import Path
 
 import pytest
 
 from sentiment.classifier import Classifier
+from tests.server import ROOT, save_model
 
 # Programs of the system that tests start (see `programs` in the Makefile) need not be on PATH.
 os.environ["PATH"] = f"{os.environ['PATH']}:/usr/sbin:/usr/bin:/sbin:/bin"
 
-ROOT = Path(__file__).resolve().parents[1]
 DEFAULT_MODEL = ROOT / "models" / "sentiment-pl-en"
 
 
@@ -20,3 +21,26 @@ DEFAULT_MODEL = ROOT / "models" / "sentiment-pl-en"
 def classifier() -> Classifier:
     """The default model, loaded once."""
     return Classifier(DEFAULT_MODEL)
+
+
+@pytest.fixture(scope="session")
+def saved_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A model store with the default model, to copy."""
+    home = tmp_path_factory.mktemp("saved")
+    save_model(home)
+    return home
+
+
+@pytest.fixture(scope="module")
+def store(tmp_path_factory: pytest.TempPathFactory, saved_model: Path) -> Path:
+    """A model store with the default model, for the tests of one module."""
+    home = tmp_path_factory.mktemp("bentoml")
+    shutil.copytree(saved_model / "models", home / "models")
+    return home
+
+
+@pytest.fixture
+def home(tmp_path: Path, saved_model: Path) -> Path:
+    """A model store with the default model, for one test."""
+    shutil.copytree(saved_model / "models", tmp_path / "models")
+    return tmp_path

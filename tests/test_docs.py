@@ -19,7 +19,7 @@ from scripts import settings_page
 from sentiment.errors import SentimentError
 from sentiment.protocols.grpc.statuses import CODES
 from sentiment.protocols.tei import TEI
-from tests.server import ROOT, Server, environment, save_model, serve
+from tests.server import ROOT, Server, environment, serve
 
 DOCUMENT = (ROOT / "docs" / "protocols.md").read_text(encoding="utf-8")
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
@@ -118,10 +118,8 @@ ROW = re.compile(r"^\| `(\w+)` \| .+? \| (\d+) \| (\d+) `(\w+)` \| `([A-Z_]+)` \
 
 
 @pytest.fixture(scope="module")
-def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
-    home = tmp_path_factory.mktemp("bentoml")
-    save_model(home)
-    with serve(home) as running:
+def server(store: Path) -> Iterator[Server]:
+    with serve(store) as running:
         yield running
 
 

@@ -17,19 +17,12 @@ from playwright.sync_api import Browser, FilePayload, Page, Request, Route, expe
 
 from sentiment.protocols.page import CONTENT_TYPES, HTML
 from tests.browser import browser as launched
-from tests.server import ROOT, Server, save_model, serve
+from tests.server import ROOT, Server, serve
 
 POSITIVE, NEGATIVE, NEUTRAL = "What a wonderful evening!", "The service was terrible.", "Zebranie jest w czwartek."
 KEY = "correct-horse"
 # Everything that is drawn on a plain background, by what it is drawn on.
 DRAWN = ["h1", "header p", "#hint", "#classify", "#took", ".verdict", ".bar dt", ".explanation .quiet", ".strongest li"]
-
-
-@pytest.fixture(scope="module")
-def store(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    home = tmp_path_factory.mktemp("bentoml")
-    save_model(home)
-    return home
 
 
 @pytest.fixture(scope="module")

@@ -11,24 +11,23 @@ import subprocess
 import sys
 from collections import Counter
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import httpx
 import pytest
 
 from tests.mixed_requests import LABELS, TEXTS
-from tests.server import ROOT, Server, environment, save_model, serve
+from tests.server import ROOT, Server, environment, serve
 
 # The issue asks for 5,000; a multiple of eight, the number of protocols and clients.
 MIXED_REQUESTS = int(os.environ.get("MIXED_REQUESTS", "400"))
 
 
 @pytest.fixture(scope="module")
-def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
-    home = tmp_path_factory.mktemp("bentoml")
-    save_model(home)
+def server(store: Path) -> Iterator[Server]:
     # A slow machine is no error: what waits is answered.
-    with serve(home, SENTIMENT_MAX_QUEUE_SECONDS="120", SENTIMENT_REQUEST_SECONDS="120") as running:
+    with serve(store, SENTIMENT_MAX_QUEUE_SECONDS="120", SENTIMENT_REQUEST_SECONDS="120") as running:
         yield running
 
 

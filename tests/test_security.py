@@ -13,7 +13,7 @@ from typing import Any
 import httpx
 import pytest
 
-from tests.server import ROOT, Server, environment, free_port, save_model, self_signed, serve, trusting
+from tests.server import ROOT, Server, environment, free_port, self_signed, serve, trusting
 
 ONE_TEXT = {"texts": ["Świetnie!"]}
 KEYS = ("from-the-environment", "also-from-it", "from-the-file")
@@ -30,13 +30,6 @@ REQUESTS: list[tuple[str, str, dict[str, Any] | None]] = [
     ("GET", "/schema.json", None),
     ("GET", "/no/such/path", None),
 ]
-
-
-@pytest.fixture(scope="module")
-def store(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    home = tmp_path_factory.mktemp("bentoml")
-    save_model(home)
-    return home
 
 
 @pytest.fixture(scope="module")

@@ -14,7 +14,7 @@ import psutil
 import pytest
 import yaml
 
-from tests.server import ROOT, Server, environment, free_port, save_model, serve
+from tests.server import ROOT, Server, environment, free_port, serve
 
 SENTENCES = {
     "Bardzo polecam ten hotel, było cudownie!": "positive",
@@ -31,10 +31,8 @@ SENTENCES = {
 
 
 @pytest.fixture(scope="module")
-def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
-    home = tmp_path_factory.mktemp("bentoml")
-    save_model(home)
-    with serve(home) as running:
+def server(store: Path) -> Iterator[Server]:
+    with serve(store) as running:
         yield running
 
 

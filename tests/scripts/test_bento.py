@@ -12,18 +12,10 @@ from pathlib import Path
 import pytest
 import yaml
 
-from tests.server import ROOT, environment, save_model
+from tests.server import ROOT, environment
 
 UV = shutil.which("uv") or str(ROOT / ".uv" / "bin" / "uv")
 FILES = ("service.py", "bentofile.yaml", "README.md", "pyproject.toml", "uv.lock")
-
-
-@pytest.fixture(scope="module")
-def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A model store with the default model."""
-    store = tmp_path_factory.mktemp("bentoml")
-    save_model(store)
-    return store
 
 
 def copy_project(root: Path) -> Path:
@@ -55,8 +47,8 @@ def build(root: Path, home: Path, **variables: str) -> tuple[Path, str]:
 
 
 @pytest.fixture(scope="module")
-def built(home: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str]:
-    return build(copy_project(tmp_path_factory.mktemp("one") / "project"), home)
+def built(store: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str]:
+    return build(copy_project(tmp_path_factory.mktemp("one") / "project"), store)
 
 
 def description(bento: Path) -> dict[str, object]:
@@ -65,36 +57,36 @@ def description(bento: Path) -> dict[str, object]:
 
 
 def test_the_same_content_is_the_same_version_wherever_and_whenever_it_is_built(
-    tmp_path: Path, home: Path, built: tuple[Path, str]
+    tmp_path: Path, store: Path, built: tuple[Path, str]
 ) -> None:
     created = description(built[0])["creation_time"]
     root = copy_project(tmp_path / "elsewhere")
     # Neither what this shell serves with nor other packages beside the project belong to it.
     (root / ".venv" / "lib").mkdir(parents=True)
     (root / ".venv" / "lib" / "service.py").write_text("another = True\n", encoding="utf-8")
-    assert build(root, home, SENTIMENT_REQUEST_SECONDS="7") == built
+    assert build(root, store, SENTIMENT_REQUEST_SECONDS="7") == built
     assert description(built[0])["creation_time"] != created
 
 
-def test_a_changed_lock_file_is_another_version(tmp_path: Path, home: Path, built: tuple[Path, str]) -> None:
+def test_a_changed_lock_file_is_another_version(tmp_path: Path, store: Path, built: tuple[Path, str]) -> None:
     root = copy_project(tmp_path / "project")
     lock = (root / "uv.lock").read_text(encoding="utf-8")
     changed, count = re.subn(r'(name = "tokenizers"\nversion = )"[^"]+"', r'\1"0.0.1"', lock)
     assert count == 1
     (root / "uv.lock").write_text(changed, encoding="utf-8")
     # The names of the locked files are as they were.
-    bento, digest = build(root, home, UV_SKIP_WHEEL_FILENAME_CHECK="1")
+    bento, digest = build(root, store, UV_SKIP_WHEEL_FILENAME_CHECK="1")
     assert digest != built[1]
     assert bento != built[0]
     assert "tokenizers==0.0.1" in (bento / "env" / "python" / "requirements.txt").read_text(encoding="utf-8")
 
 
-def test_its_labels_say_what_it_is_made_of(home: Path, built: tuple[Path, str]) -> None:
+def test_its_labels_say_what_it_is_made_of(store: Path, built: tuple[Path, str]) -> None:
     bento, digest = built
     labels = description(bento)["labels"]
     assert isinstance(labels, dict)
-    version = (home / "models" / "sentiment-pl-en" / "latest").read_text().strip()
-    model = home / "models" / "sentiment-pl-en" / version / "files" / "model.onnx"
+    version = (store / "models" / "sentiment-pl-en" / "latest").read_text().strip()
+    model = store / "models" / "sentiment-pl-en" / version / "files" / "model.onnx"
     sha256 = subprocess.run(["sha256sum", model], capture_output=True, text=True, check=True).stdout.split()[0]
     assert labels["content_digest"] == digest
     assert labels["model"] == f"sentiment-pl-en:{version}"
@@ -104,7 +96,7 @@ def test_its_labels_say_what_it_is_made_of(home: Path, built: tuple[Path, str]) 
     assert bento.name == digest[:16]
 
 
-def test_its_labels_name_the_commit(tmp_path: Path, home: Path) -> None:
+def test_its_labels_name_the_commit(tmp_path: Path, store: Path) -> None:
     root = copy_project(tmp_path / "project")
     shutil.copy(ROOT / ".gitignore", root)
     identity = ["-c", "user.name=Test", "-c", "user.email=test@example.org"]
@@ -112,7 +104,7 @@ def test_its_labels_name_the_commit(tmp_path: Path, home: Path) -> None:
         subprocess.run(["git", *command], cwd=root, check=True)
     head = subprocess.run(["git", "rev-parse", "HEAD"], cwd=root, capture_output=True, text=True, check=True)
     (root / "README.md").write_text("changed\n", encoding="utf-8")
-    labels = description(build(root, home)[0])["labels"]
+    labels = description(build(root, store)[0])["labels"]
     assert isinstance(labels, dict)
     assert labels["commit"] == head.stdout.strip()
     assert labels["changed_files"] == "1"
@@ -152,30 +144,30 @@ def test_a_model_that_is_not_in_the_store_is_named(tmp_path: Path) -> None:
     assert done.stderr.strip() == ("no-such-model: not in the model store; make save MODEL=no-such-model puts it there")
 
 
-def test_without_uv_it_says_so(tmp_path: Path, home: Path) -> None:
-    done = run(copy_project(tmp_path / "project"), home, "sentiment-pl-en", "--uv", str(tmp_path / "no-uv"))
+def test_without_uv_it_says_so(tmp_path: Path, store: Path) -> None:
+    done = run(copy_project(tmp_path / "project"), store, "sentiment-pl-en", "--uv", str(tmp_path / "no-uv"))
     assert done.returncode == 1
     assert "no-uv: no such program" in done.stderr
     assert "Traceback" not in done.stderr
 
 
-def test_a_broken_lock_file_is_named(tmp_path: Path, home: Path) -> None:
+def test_a_broken_lock_file_is_named(tmp_path: Path, store: Path) -> None:
     root = copy_project(tmp_path / "project")
     (root / "uv.lock").write_text("version = ", encoding="utf-8")
-    done = run(root, home, "sentiment-pl-en", "--uv", UV)
+    done = run(root, store, "sentiment-pl-en", "--uv", UV)
     assert done.returncode == 1
     assert f"{root / 'uv.lock'} cannot be exported" in done.stderr
 
 
 @pytest.mark.parametrize("argument", ["modle=sentiment-pl-en"])
-def test_an_argument_that_is_not_there_is_refused(tmp_path: Path, home: Path, argument: str) -> None:
+def test_an_argument_that_is_not_there_is_refused(tmp_path: Path, store: Path, argument: str) -> None:
     root = copy_project(tmp_path / "project")
     (root / "build").mkdir()
     (root / "build" / "requirements.txt").write_text("bentoml\n", encoding="utf-8")
     done = subprocess.run(
         [Path(sys.executable).with_name("bentoml"), "build", "--arg", argument],
         cwd=root,
-        env={**environment(home), "PATH": os.environ["PATH"]},
+        env={**environment(store), "PATH": os.environ["PATH"]},
         capture_output=True,
         text=True,
         timeout=60,

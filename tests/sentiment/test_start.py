@@ -15,17 +15,9 @@ import httpx
 import psutil
 import pytest
 
-from tests.server import ROOT, environment, free_port, save_model, self_signed, trusting
+from tests.server import ROOT, environment, free_port, self_signed, trusting
 
 SIGNALS = [signal.SIGTERM, signal.SIGINT]
-
-
-@pytest.fixture(scope="module")
-def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A model store with the default model."""
-    store = tmp_path_factory.mktemp("bentoml")
-    save_model(store)
-    return store
 
 
 @contextlib.contextmanager
@@ -121,12 +113,11 @@ def test_a_port_that_is_taken_is_named(tmp_path: Path) -> None:
     assert output == f"HTTP cannot listen on port {port}: Address already in use; set PORT to another one\n"
 
 
-def test_a_model_that_cannot_be_loaded_ends_it_with_the_reason(tmp_path: Path) -> None:
-    save_model(tmp_path)
-    (model,) = (tmp_path / "models" / "sentiment-pl-en").glob("*/files/model.onnx")
+def test_a_model_that_cannot_be_loaded_ends_it_with_the_reason(home: Path) -> None:
+    (model,) = (home / "models" / "sentiment-pl-en").glob("*/files/model.onnx")
     model.chmod(0o644)
     model.write_bytes(b"damaged")
-    with started(tmp_path, PORT=str(free_port())) as process:
+    with started(home, PORT=str(free_port())) as process:
         output, _ = process.communicate(timeout=60)
         assert process.returncode == 3
     assert f"{model} cannot be loaded" in output

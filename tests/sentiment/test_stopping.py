@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import shutil
 import signal
 import socket
 import time
@@ -14,7 +13,7 @@ from typing import Any
 import httpx
 import pytest
 
-from tests.server import Server, save_model, serve
+from tests.server import Server, serve
 
 IN_FLIGHT = 64
 # So much that some of it is computed long after the service has stopped accepting.
@@ -30,19 +29,6 @@ REQUESTS: dict[str, dict[str, Any]] = {
         "outputs": [{"name": "label"}],
     },
 }
-
-
-@pytest.fixture(scope="module")
-def store(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    home = tmp_path_factory.mktemp("bentoml")
-    save_model(home)
-    return home
-
-
-@pytest.fixture
-def home(tmp_path: Path, store: Path) -> Path:
-    shutil.copytree(store / "models", tmp_path / "models")
-    return tmp_path
 
 
 def label(path: str, answer: httpx.Response) -> str:

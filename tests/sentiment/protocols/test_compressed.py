@@ -17,7 +17,7 @@ import pytest
 from sentiment.protocols.grpc.inference_pb2 import ModelInferResponse
 from tests import http2
 from tests.grpc_client import MODEL, SERVICE, request
-from tests.server import Server, save_model, serve
+from tests.server import Server, serve
 
 MEBIBYTE = 2**20
 LIMIT = 4 * MEBIBYTE
@@ -29,10 +29,8 @@ PATHS = ["/classify", "/explain", "/", "/predict", f"/v2/models/{MODEL}/infer"]
 
 
 @pytest.fixture(scope="module")
-def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
-    home = tmp_path_factory.mktemp("bentoml")
-    save_model(home)
-    with serve(home, SENTIMENT_MAX_BODY_BYTES=str(LIMIT)) as running:
+def server(store: Path) -> Iterator[Server]:
+    with serve(store, SENTIMENT_MAX_BODY_BYTES=str(LIMIT)) as running:
         yield running
 
 

@@ -5,6 +5,7 @@ import logging
 import re
 from collections.abc import Iterator
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 import httpx
@@ -14,7 +15,7 @@ from sentiment.errors import Overloaded
 from sentiment.protocols.explain import EXPLAIN, ExplainResponse
 from sentiment.runner import Prediction
 from tests.asgi import Serve
-from tests.server import ROOT, Server, save_model, serve
+from tests.server import ROOT, Server, serve
 
 TEXT = "Obsługa 👍🏽 była miła, ale pokój brudny."
 
@@ -25,10 +26,8 @@ def explain(serve: Serve) -> Serve:
 
 
 @pytest.fixture(scope="module")
-def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
-    home = tmp_path_factory.mktemp("bentoml")
-    save_model(home)
-    with serve(home, SENTIMENT_MAX_EXPLAINED_WORDS="20") as running:
+def server(store: Path) -> Iterator[Server]:
+    with serve(store, SENTIMENT_MAX_EXPLAINED_WORDS="20") as running:
         yield running
 
 

@@ -50,7 +50,7 @@ from sentiment.protocols.grpc.statuses import CODES
 from sentiment.settings import Settings
 from tests.asgi import ANSWER, FakeRunner, fake_application
 from tests.grpc_client import MODEL, SERVICE, Served, raw_request, request, with_server
-from tests.server import ROOT, Server, environment, free_port, save_model, self_signed, serve
+from tests.server import ROOT, Server, environment, free_port, self_signed, serve
 
 NAME = "inference.GRPCInferenceService"
 TEXTS = ["Bardzo polecam ten hotel!", "The worst film I have seen.", "Zebranie jest w czwartek."]
@@ -61,10 +61,8 @@ MALFORMED_MESSAGES = int(os.environ.get("MALFORMED_MESSAGES", "300"))
 
 
 @pytest.fixture(scope="module")
-def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
-    home = tmp_path_factory.mktemp("bentoml")
-    save_model(home)
-    with serve(home) as running:
+def server(store: Path) -> Iterator[Server]:
+    with serve(store) as running:
         yield running
 
 

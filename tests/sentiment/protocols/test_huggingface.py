@@ -19,7 +19,7 @@ from sentiment.errors import InvalidRequest, Overloaded, SentimentError
 from sentiment.protocols.huggingface import HUGGINGFACE, InferenceRequest, parse
 from sentiment.runner import Prediction
 from tests.asgi import Serve
-from tests.server import Server, save_model, serve
+from tests.server import Server, serve
 
 LOGITS = [-1.0, 0.5, 2.0]
 PROBABILITIES = [math.exp(logit) / sum(map(math.exp, LOGITS)) for logit in LOGITS]
@@ -202,10 +202,8 @@ def test_any_body_is_read_or_refused_with_the_place(body: bytes | str) -> None:
 
 
 @pytest.fixture(scope="module")
-def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
-    home: Path = tmp_path_factory.mktemp("bentoml")
-    save_model(home)
-    with serve(home, SENTIMENT_API_KEYS="open-sesame") as running:
+def server(store: Path) -> Iterator[Server]:
+    with serve(store, SENTIMENT_API_KEYS="open-sesame") as running:
         yield running
 
 

@@ -13,6 +13,7 @@ import os
 import zlib
 from collections.abc import Iterator
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 import httpx
@@ -28,7 +29,7 @@ from tritonclient.utils import InferenceServerException, serialize_byte_tensor
 from sentiment.errors import Overloaded, SentimentError
 from sentiment.protocols.oip_http import OIP, OIP_HEALTH
 from tests.asgi import Client, Serve
-from tests.server import Server, save_model, serve
+from tests.server import Server, serve
 
 MODEL = "sentiment-pl-en"
 INFER = f"/v2/models/{MODEL}/infer"
@@ -44,10 +45,8 @@ def oip(serve: Serve) -> Serve:
 
 
 @pytest.fixture(scope="module")
-def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
-    home = tmp_path_factory.mktemp("bentoml")
-    save_model(home)
-    with serve(home) as running:
+def server(store: Path) -> Iterator[Server]:
+    with serve(store) as running:
         yield running
 
 

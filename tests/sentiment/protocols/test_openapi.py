@@ -27,7 +27,7 @@ from sentiment.protocols.schemas import REFUSALS
 from sentiment.protocols.tei import TEI
 from tests.asgi import ANSWER, FakeRunner, Serve, fake_application
 from tests.browser import browser
-from tests.server import ROOT, Server, save_model, serve
+from tests.server import ROOT, Server, serve
 
 PROTOCOLS = [NATIVE, HUGGINGFACE, TEI]
 CONFIGURATION = ROOT / "tests" / "schemathesis.toml"
@@ -63,11 +63,9 @@ def document(classifier: Classifier, **settings: Any) -> dict[str, Any]:
 
 
 @pytest.fixture(scope="module")
-def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
-    home = tmp_path_factory.mktemp("bentoml")
-    save_model(home)
+def server(store: Path) -> Iterator[Server]:
     # Small limits: the cases at and beyond them are computed too.
-    with serve(home, SENTIMENT_MAX_TEXTS="4", SENTIMENT_MAX_CHARACTERS="1000") as running:
+    with serve(store, SENTIMENT_MAX_TEXTS="4", SENTIMENT_MAX_CHARACTERS="1000") as running:
         yield running
 
 

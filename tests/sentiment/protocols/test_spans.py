@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import secrets
-import shutil
 import socket
 import subprocess
 import sys
@@ -23,25 +22,12 @@ from sentiment.protocols.grpc.inference_pb2 import ModelReadyRequest
 from sentiment.tracing import is_configured
 from tests.collector import Collector, attributes, collect
 from tests.grpc_client import MODEL, SERVICE, request
-from tests.server import ROOT, Server, environment, free_port, save_model, serve
+from tests.server import ROOT, Server, environment, free_port, serve
 
 TEXT = "Tajemnica: it was great, really"
 STAGES = ["tokenization", "queue", "inference"]
 INPUTS = {"inputs": [{"name": "text", "shape": [1], "datatype": "BYTES", "data": [TEXT]}]}
 ENDPOINT = "OTEL_EXPORTER_OTLP_ENDPOINT"
-
-
-@pytest.fixture(scope="module")
-def store(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    home = tmp_path_factory.mktemp("bentoml")
-    save_model(home)
-    return home
-
-
-@pytest.fixture
-def home(tmp_path: Path, store: Path) -> Path:
-    shutil.copytree(store / "models", tmp_path / "models")
-    return tmp_path
 
 
 @pytest.fixture(scope="module")
