@@ -5,7 +5,7 @@
 Ready is when `/readyz` answers 200, in seconds since the engine was asked for the container. The part of the machine's
 cores that others use is measured before each start and noted beside it.
 
-Prints the figures and writes benchmarks/results/image.json, with the machine that they were measured on.
+Prints the figures and writes benchmarks/results/image-ENGINE.json, with the machine that they were measured on.
 Exit codes: 0 done, 1 refused (the message says why).
 """
 
@@ -26,7 +26,7 @@ from scripts.pipeline.engine import Engine
 from scripts.pipeline.files import ROOT, ScriptError, parser
 from sentiment.health import ready
 
-RESULTS = ROOT / "benchmarks" / "results" / "image.json"
+RESULTS = ROOT / "benchmarks" / "results"
 START_SECONDS = 60.0
 # Bytes of every file that is there, by the folders that they are in; what is in none of them is the system's.
 PARTS = {
@@ -108,7 +108,7 @@ def main(arguments: list[str] | None = None) -> int:
     tries = [one["seconds"] for one in figures["starts"]]
     print(f"ready after {figures['median_seconds']:.2f} s, {min(tries):.2f} to {max(tries):.2f} in {len(tries)} starts")
     about = {"machine": machine.describe(), "engine": f"{found.program} {version}"}
-    RESULTS.write_text(json.dumps(about | figures, indent=2) + "\n", encoding="utf-8")
+    (RESULTS / f"image-{found.program}.json").write_text(json.dumps(about | figures, indent=2) + "\n", encoding="utf-8")
     return 0
 
 

@@ -46,7 +46,6 @@ UNUSED_IN_BASE = (
     "/usr/local/bin/uv",
     "/usr/local/bin/pip*",
     "/usr/bin/pip*",
-    "/root/.cache",
 )
 
 # With a read-only root this is what every container engine leaves writable, in memory.

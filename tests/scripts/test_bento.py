@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import shutil
@@ -124,6 +125,35 @@ def test_its_image_needs_no_compiler_and_has_a_health_check(built: tuple[Path, s
     assert "HEALTHCHECK" in dockerfile
     assert "USER bentoml" in dockerfile
     assert "build-essential" not in dockerfile
+
+
+def test_nothing_is_removed_from_its_image_that_docker_mounts_while_it_builds(
+    store: Path, built: tuple[Path, str]
+) -> None:
+    # What is mounted cannot be removed; podman mounts nothing.
+    code = (
+        "import bentoml, json, sys\n"
+        "from bentoml._internal.container import construct_containerfile\n"
+        "from sentiment.image import UNUSED_IN_BASE\n"
+        "with construct_containerfile(bentoml.get(sys.argv[1]), enable_buildkit=True) as (_, file):\n"
+        "    print(json.dumps([open(file).read(), UNUSED_IN_BASE]))\n"
+    )
+    command = [sys.executable, "-c", code, f"sentiment:{built[0].name}"]
+    done = subprocess.run(
+        command, cwd=ROOT, env=environment(store), capture_output=True, text=True, timeout=60, check=True
+    )
+    dockerfile, removed = json.loads(done.stdout)
+    mounted = re.findall(r"--mount=\S*target=([^\s,]+)", dockerfile)
+    assert "/root/.cache/" in mounted
+    assert [one for one in removed for target in mounted if target.startswith(one.rstrip("*"))] == []
+
+
+def test_its_image_is_installed_by_the_same_uv() -> None:
+    versions = [
+        re.findall(r"^UV_VERSION :?= \"?([\d.]+)", (ROOT / file).read_text(encoding="utf-8"), re.MULTILINE)
+        for file in ("Makefile", "sentiment/image.py")
+    ]
+    assert versions[0] == versions[1] != []
 
 
 @pytest.mark.parametrize("architecture", ["x86_64", "aarch64"])
