@@ -1,6 +1,6 @@
 """Asks every protocol at once, each with its own client, in a process of its own, and prints the answers as JSON.
 
-    python -m tests.mixed_requests http://127.0.0.1:3000 127.0.0.1:3002 5000
+    python -m tests.mixed_requests sentiment-pl-en http://127.0.0.1:3000 127.0.0.1:3002 5000
 
 ``tritonclient.grpc`` and :mod:`sentiment.protocols.grpc` both bring the messages of the package ``inference``, and
 protobuf takes them only once into a process: no test imports this module but for its texts.
@@ -17,7 +17,6 @@ from typing import Any
 
 import httpx
 
-MODEL = "sentiment-pl-en"
 LABELS = ("negative", "neutral", "positive")
 TEXTS = [
     "Bardzo polecam ten hotel!",
@@ -55,7 +54,7 @@ def _rows(flat: Sequence[float]) -> list[Scores]:
     return [[float(one) for one in flat[start : start + 3]] for start in range(0, len(flat), 3)]
 
 
-def over_http(client: httpx.AsyncClient) -> dict[str, Ask]:
+def over_http(model: str, client: httpx.AsyncClient) -> dict[str, Ask]:
     """Protocols asked with a plain HTTP client."""
 
     async def post(path: str, content: object) -> Any:
@@ -82,13 +81,13 @@ def over_http(client: httpx.AsyncClient) -> dict[str, Ask]:
     async def oip_json(texts: Sequence[str]) -> list[Scores]:
         tensor = {"name": "text", "shape": [len(texts)], "datatype": "BYTES", "data": texts}
         wanted = {"inputs": [tensor], "outputs": [{"name": "probabilities"}]}
-        answer = await post(f"/v2/models/{MODEL}/infer", wanted)
+        answer = await post(f"/v2/models/{model}/infer", wanted)
         return _rows(answer["outputs"][0]["data"])
 
     return {"native": native, "explain": explain, "tei": tei, "oip-json": oip_json}
 
 
-def with_their_clients(bento: Any, face: Any, triton_http: Any, triton_grpc: Any) -> dict[str, Ask]:
+def with_their_clients(model: str, bento: Any, face: Any, triton_http: Any, triton_grpc: Any) -> dict[str, Ask]:
     """Protocols asked with the clients that others wrote."""
     import numpy as np
     import tritonclient.grpc as grpc_client
@@ -106,7 +105,7 @@ def with_their_clients(bento: Any, face: Any, triton_http: Any, triton_grpc: Any
         async def ask(texts: Sequence[str]) -> list[Scores]:
             tensor = module.InferInput("text", [len(texts)], "BYTES")
             tensor.set_data_from_numpy(np.array([text.encode() for text in texts], dtype=np.object_))
-            answer = await client.infer(MODEL, [tensor], outputs=[module.InferRequestedOutput("probabilities")])
+            answer = await client.infer(model, [tensor], outputs=[module.InferRequestedOutput("probabilities")])
             return _rows(answer.as_numpy("probabilities").flatten().tolist())
 
         return ask
@@ -119,7 +118,7 @@ def with_their_clients(bento: Any, face: Any, triton_http: Any, triton_grpc: Any
     }
 
 
-async def ask_all(url: str, grpc_address: str, count: int) -> dict[str, Any]:
+async def ask_all(model: str, url: str, grpc_address: str, count: int) -> dict[str, Any]:
     """Ask ``count`` times, many at once, every protocol in turn; what was answered, and what went wrong."""
     import bentoml
     import tritonclient.grpc.aio as triton_grpc
@@ -136,7 +135,7 @@ async def ask_all(url: str, grpc_address: str, count: int) -> dict[str, Any]:
         triton_grpc.InferenceServerClient(grpc_address) as grpc,
         AsyncInferenceClient(url) as face,
     ):
-        asks = {**over_http(plain), **with_their_clients(bento, face, http, grpc)}
+        asks = {**over_http(model, plain), **with_their_clients(model, bento, face, http, grpc)}
         names = list(asks)
         work = [
             (names[number % len(names)], chance.sample(range(len(TEXTS)), chance.randint(1, MOST_TEXTS)))
@@ -162,4 +161,5 @@ async def ask_all(url: str, grpc_address: str, count: int) -> dict[str, Any]:
 
 
 if __name__ == "__main__":
-    json.dump(asyncio.run(ask_all(sys.argv[1], sys.argv[2], int(sys.argv[3]))), sys.stdout)
+    model, url, grpc_address, count = sys.argv[1:]
+    json.dump(asyncio.run(ask_all(model, url, grpc_address, int(count))), sys.stdout)

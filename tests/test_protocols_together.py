@@ -43,9 +43,9 @@ def alone(server: Server) -> list[list[float]]:
 
 @pytest.fixture(scope="module")
 def mixed(server: Server, alone: list[list[float]]) -> Any:
-    command = [sys.executable, "-m", "tests.mixed_requests", server.url, f"127.0.0.1:{server.grpc_port}"]
+    addresses = [server.url, f"127.0.0.1:{server.grpc_port}"]
     done = subprocess.run(
-        [*command, str(MIXED_REQUESTS)],
+        [sys.executable, "-m", "tests.mixed_requests", "sentiment-pl-en", *addresses, str(MIXED_REQUESTS)],
         cwd=ROOT,
         env=environment(server.home),
         capture_output=True,

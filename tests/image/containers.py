@@ -6,6 +6,7 @@ With no container engine, or without the image, this raises, and so every test t
 from __future__ import annotations
 
 import contextlib
+import functools
 import json
 import os
 import subprocess
@@ -20,7 +21,8 @@ import httpx
 
 from scripts.pipeline import engine
 from scripts.pipeline.engine import Engine
-from tests.server import free_port
+from sentiment.spec import ModelSpec
+from tests.server import ROOT, free_port
 
 IMAGE = os.environ.get("IMAGE", "sentiment:latest")
 START_SECONDS = 60.0
@@ -59,9 +61,9 @@ class Container:
         found: dict[str, Any] = inspect(self.engine, self.id)["State"]
         return found
 
-    def python(self, code: str) -> str:
+    def python(self, code: str, *arguments: str) -> str:
         """What Python prints that runs ``code`` inside, as the service's user."""
-        return self.engine.run("exec", self.id, "python", "-c", code)
+        return self.engine.run("exec", self.id, "python", "-c", code, *arguments)
 
     def healthy(self) -> bool:
         """Whether the image's own health check says so."""
@@ -107,6 +109,20 @@ def inspect(container_engine: Engine, name: str) -> dict[str, Any]:
     """What the engine knows of a container or an image."""
     found: list[dict[str, Any]] = json.loads(container_engine.run("inspect", name))
     return found[0]
+
+
+@functools.cache
+def model_name() -> str:
+    """Of the model that the image carries."""
+    return str(inspect(engine.find(), IMAGE)["Config"]["Labels"]["model"]).partition(":")[0]
+
+
+@functools.cache
+def golden_texts() -> dict[str, str]:
+    """The golden texts of that model, each with its label."""
+    spec = ModelSpec.load(ROOT / "models" / model_name())
+    labels = {label.meaning: label.name for label in spec.labels}
+    return {golden.text: labels[golden.label] for golden in spec.golden}
 
 
 @contextlib.contextmanager

@@ -12,7 +12,7 @@ import httpx
 import pytest
 
 from scripts.pipeline import engine
-from tests.image.containers import IMAGE, inspect
+from tests.image.containers import IMAGE, golden_texts, inspect
 from tests.server import ROOT, free_port
 
 pytestmark = [pytest.mark.image, pytest.mark.timeout(300)]
@@ -60,9 +60,10 @@ def _wait_ready(url: str) -> None:
 
 
 def test_the_service_answers_where_the_variables_say_and_keeps_the_keys(url: str) -> None:
-    body = {"texts": ["Świetnie!"]}
+    golden = golden_texts()
+    body = {"texts": list(golden)}
     answer = httpx.post(f"{url}/classify", json=body, headers={"authorization": "Bearer two"}, timeout=30)
-    assert answer.json()["results"][0]["label"] == "positive"
+    assert [result["label"] for result in answer.json()["results"]] == list(golden.values())
     assert httpx.post(f"{url}/classify", json=body, timeout=30).status_code == 401
 
 

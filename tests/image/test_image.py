@@ -19,20 +19,16 @@ import httpx
 import pytest
 
 from scripts.pipeline import engine
-from tests.image.containers import IMAGE, Container, inspect, running, started
+from scripts.pipeline.files import ScriptError
+from tests.image.containers import IMAGE, Container, golden_texts, inspect, model_name, running, started
 from tests.mixed_requests import LABELS, TEXTS
 from tests.server import ROOT
 
 pytestmark = [pytest.mark.image, pytest.mark.timeout(300)]
 
 MEGABYTE = 1_000_000
-SENTENCES = {
-    "Bardzo polecam ten hotel, było cudownie!": "positive",
-    "To był najgorszy film, jaki widziałem.": "negative",
-    "Zebranie odbędzie się w środę o 17.": "neutral",
-    "I absolutely love this phone!": "positive",
-    "Terrible product, a complete waste of money.": "negative",
-}
+# On a machine that is slower than that the limit of the start fails, and not the other way round.
+MOST_SLOWNESS = 3.0
 LONG = "Łóżko wygodne, śniadanie świetne, ale hałas z ulicy nie dał nam spać do trzeciej w nocy. " * 20
 
 
@@ -53,7 +49,7 @@ def test_it_says_what_is_in_it(container: Container) -> None:
     code = "import hashlib, sys; print(hashlib.sha256(open(sys.argv[1], 'rb').read()).hexdigest())"
     name, version = labels["model"].split(":")
     model = f"/home/bentoml/bento/models/{name}/{version}/files/model.onnx"
-    assert container.engine.run("exec", container.id, "python", "-c", code, model) == labels["model_sha256"]
+    assert container.python(code, model) == labels["model_sha256"]
 
 
 def test_it_holds_no_compiler_no_torch_and_no_installer(container: Container) -> None:
@@ -81,7 +77,7 @@ def test_its_health_check_agrees_that_it_is_ready(container: Container) -> None:
 def slowness() -> float:
     """How many times longer this machine computes at this moment than the one that the start's limit was set on.
 
-    Its cores are shared with others, and twice as slow in one minute as in the next. Never below 1.
+    Its cores are shared with others, and twice as slow in one minute as in the next. From 1 to MOST_SLOWNESS.
     """
     code = "total = 0\nfor number in range(3_000_000): total += number"
     begun = time.perf_counter()
@@ -89,7 +85,7 @@ def slowness() -> float:
     busy = [subprocess.Popen([sys.executable, "-IS", "-c", code]) for _ in range(os.cpu_count() or 1)]
     for one in busy:
         one.wait()
-    return max(1.0, (time.perf_counter() - begun) / 0.3)
+    return min(max(1.0, (time.perf_counter() - begun) / 0.3), MOST_SLOWNESS)
 
 
 def test_it_is_ready_within_three_seconds(record_property: Callable[[str, object], None]) -> None:
@@ -121,15 +117,16 @@ def test_nothing_is_compiled_while_it_starts_and_serves() -> None:
             "        if not os.path.exists(importlib.util.cache_from_source(spec.origin)):\n"
             "            print(name)\n"
         )
-        missing = one.engine.run("exec", one.id, "python", "-c", code, json.dumps(loaded)).split()
+        missing = one.python(code, json.dumps(loaded)).split()
     assert {"sentiment.application", "uvicorn.server", "asyncio.tasks"} <= set(loaded)
     assert missing == []
 
 
 def test_texts_are_classified_in_the_order_asked(container: Container) -> None:
-    answer = container.classify(list(SENTENCES))
+    golden = golden_texts()
+    answer = container.classify(list(golden))
     assert answer.status_code == 200
-    assert [result["label"] for result in answer.json()["results"]] == list(SENTENCES.values())
+    assert [result["label"] for result in answer.json()["results"]] == list(golden.values())
 
 
 @pytest.mark.parametrize(
@@ -153,8 +150,8 @@ def test_bad_input_and_what_is_over_a_limit_is_refused(
 
 def test_every_protocol_gives_the_same_answers(container: Container) -> None:
     results = [container.classify([text]).json()["results"][0] for text in TEXTS]
-    command = [sys.executable, "-m", "tests.mixed_requests", container.url, container.grpc_address, "80"]
-    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=200)
+    command = [sys.executable, "-m", "tests.mixed_requests", model_name(), container.url, container.grpc_address]
+    done = subprocess.run([*command, "80"], cwd=ROOT, capture_output=True, text=True, timeout=200)
     assert done.returncode == 0, done.stderr
     mixed = json.loads(done.stdout)
     assert mixed["errors"] == []
@@ -162,6 +159,9 @@ def test_every_protocol_gives_the_same_answers(container: Container) -> None:
     for name, place, scores in mixed["rows"]:
         expected = [results[place]["scores"][label] for label in LABELS]
         assert scores == pytest.approx(expected, abs=1e-4), name
+    # Nothing of a text reaches the log, whatever protocol it came by; "ok" is a word of the log's own.
+    log = container.log()
+    assert [text for text in TEXTS if text != "ok" and text[:30] in log] == []
 
 
 def test_nothing_of_a_text_reaches_the_log(container: Container) -> None:
@@ -186,19 +186,20 @@ def test_it_runs_as_the_documentation_says() -> None:
     (command,) = re.findall(r"^docker run --detach (.+) sentiment:latest$", page, flags=re.MULTILINE)
     options = re.sub(r"--publish \S+ ", "", command).split()
     with running(*options, hardened=False) as one:
-        assert one.classify(list(SENTENCES)).status_code == 200
+        assert one.classify(list(golden_texts())).status_code == 200
 
 
 def test_it_needs_no_network() -> None:
     with running(network=False) as one:
         code = (
-            "import json, urllib.request\n"
-            "body = json.dumps({'texts': ['Świetnie!']}).encode()\n"
+            "import json, sys, urllib.request\n"
+            "body = json.dumps({'texts': sys.argv[1:]}).encode()\n"
             "headers = {'content-type': 'application/json'}\n"
             "request = urllib.request.Request('http://127.0.0.1:3000/classify', body, headers)\n"
-            "print(json.load(urllib.request.urlopen(request))['results'][0]['label'])\n"
+            "print([result['label'] for result in json.load(urllib.request.urlopen(request))['results']])\n"
         )
-        assert one.python(code) == "positive"
+        golden = golden_texts()
+        assert one.python(code, *golden) == str(list(golden.values()))
 
 
 def test_port_and_settings_come_from_the_environment() -> None:
@@ -209,8 +210,9 @@ def test_port_and_settings_come_from_the_environment() -> None:
 
 
 def test_bentomls_own_command_serves_too_and_takes_its_options() -> None:
-    with running(port=3100, command=("serve", "--port", "3100")) as one:
-        assert one.classify(list(SENTENCES)).status_code == 200
+    with running(port=3100, command=("serve", "--port", "3100"), PORT="3100") as one:
+        assert one.healthy()
+        assert one.classify(list(golden_texts())).status_code == 200
 
 
 def test_a_setting_that_is_not_there_ends_the_start_with_its_name() -> None:
@@ -220,7 +222,7 @@ def test_a_setting_that_is_not_there_ends_the_start_with_its_name() -> None:
 
 def test_it_writes_nowhere_but_to_memory() -> None:
     with running(hardened=False) as one:
-        assert one.classify(list(SENTENCES)).status_code == 200
+        assert one.classify(list(golden_texts())).status_code == 200
         assert httpx.get(f"{one.url}/ui").status_code == 200
         changed = [line.split()[1] for line in one.engine.run("diff", one.id).splitlines()]
     # What the engine itself mounts and writes into every container.
@@ -231,7 +233,7 @@ def test_it_writes_nowhere_but_to_memory() -> None:
 def test_with_one_core_it_uses_one_thread() -> None:
     with running("--cpus=1") as one:
         assert "on 1 thread" in one.log()
-        assert one.classify(list(SENTENCES)).status_code == 200
+        assert one.classify(list(golden_texts())).status_code == 200
 
 
 def load(one: Container, texts: list[str], stop: threading.Event, since: list[float]) -> Counter[str]:
@@ -257,10 +259,10 @@ def load(one: Container, texts: list[str], stop: threading.Event, since: list[fl
 
 
 def test_sigterm_under_load_loses_nothing() -> None:
-    stop = threading.Event()
+    stop, texts = threading.Event(), list(golden_texts()) * 2
     told: list[float] = []
     with running() as one, ThreadPoolExecutor(8) as pool:
-        pending = [pool.submit(load, one, list(SENTENCES) * 4, stop, told) for _ in range(8)]
+        pending = [pool.submit(load, one, texts, stop, told) for _ in range(8)]
         time.sleep(3)
         told.append(time.monotonic())
         one.engine.run("kill", "--signal=TERM", one.id)
@@ -278,6 +280,13 @@ def test_there_is_no_process_but_the_one_that_serves(container: Container) -> No
     code = "import psutil; print(sorted(one.pid for one in psutil.process_iter() if one.pid != psutil.Process().pid))"
     assert container.python(code) == "[1]"
     assert container.python("import psutil; print(psutil.Process(1).cmdline()[-1])") == "sentiment.start"
+    # It is the one that answers: what listens for HTTP and gRPC is open in it.
+    code = (
+        "import psutil\n"
+        "found = [one for one in psutil.net_connections('tcp') if one.status == psutil.CONN_LISTEN]\n"
+        "print(sorted({(one.laddr.port, one.pid) for one in found}))\n"
+    )
+    assert container.python(code) == "[(3000, 1), (3002, 1)]"
 
 
 def test_a_killed_worker_ends_the_container() -> None:
@@ -306,7 +315,9 @@ def test_told_to_stop_before_it_is_ready_it_stops_at_once() -> None:
     with started() as one:
         # Before Python is up nobody heeds it.
         while one.state()["Status"] == "running":
-            one.engine.run("kill", "--signal=TERM", one.id)
+            # Or it ended since.
+            with contextlib.suppress(ScriptError):
+                one.engine.run("kill", "--signal=TERM", one.id)
             time.sleep(0.1)
         assert one.state()["ExitCode"] == 0
         assert "serving sentiment" not in one.log()
