@@ -71,14 +71,15 @@ test: .venv/.integration programs ## Run the tests that need no torch
 	$(VENV)/pytest -m "not export and not isa and not image"
 
 # Programs of the system that the tests start, on PATH or not: a browser for the page, curl for the examples, openssl for
-# certificates, qemu for other processors. Where they cannot be installed, tests fail and name what is missing.
+# certificates, qemu for other processors. They are installed by root, or by who may be root without a password; elsewhere
+# tests fail and name what is missing.
 # $(call install,PROGRAM:PACKAGE …)
 define install
 	@export PATH="$$PATH:/usr/sbin:/usr/bin:/sbin:/bin"; \
 	for one in $(1); do command -v $${one%:*} >/dev/null || missing="$$missing $${one#*:}"; done; \
 	test -z "$$missing" \
-		|| { test "$$(id -u)" = 0 && { apt-get update -qq; DEBIAN_FRONTEND=noninteractive \
-		apt-get install -y -qq --no-install-recommends $$missing; }; } >/dev/null 2>&1 \
+		|| { test "$$(id -u)" = 0 || root="sudo -n"; $$root apt-get update -qq; \
+		$$root env DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends $$missing; } >/dev/null 2>&1 \
 		|| echo "Tests need what is missing here: as root, apt-get install -y$$missing" >&2
 endef
 
@@ -191,7 +192,7 @@ report: .venv/.inference ## Say what tests, model, image and benchmark gave, as 
 	@$(VENV)/python -m scripts.report $(MODEL) sentiment-en-head
 
 workflows: .venv/.integration ## Check the workflows of GitHub: their form, and what they may do
-	$(VENV)/zizmor --offline --quiet .github
+	$(VENV)/zizmor $(if $(GH_TOKEN),,--offline) --quiet .github
 	$(VENV)/check-jsonschema --builtin-schema vendor.github-workflows .github/workflows/*.yaml
 	$(VENV)/check-jsonschema --builtin-schema vendor.dependabot .github/dependabot.yaml
 

@@ -9,7 +9,8 @@ Reads what earlier steps wrote, from build/ or, where another machine wrote it, 
     benchmark/compare.json   make benchmark QUICK=1; a whole run writes benchmarks/results/compare.json
     models/NAME/report.json  make verify and make evaluate, with the figures of the model in use if there is one
 
-What is not there is said to be missing. Prints Markdown; in a workflow of GitHub it is the run's summary too.
+What is not there is said to be missing. Prints Markdown and writes it to build/report.md; in a workflow of GitHub it is
+the run's summary too.
 
 Exit codes: 0 done, 1 there is no such model, or a file cannot be read.
 """
@@ -91,7 +92,7 @@ def _benchmark(files: Sequence[Path]) -> str:
     if not files:
         return "Not measured."
     # The newest of a whole run and a quick one.
-    comparison = max((_json(file) for file in files), key=lambda one: str(one["machine"]["date"]))
+    comparison, file = max(((_json(file), file) for file in files), key=lambda one: str(one[0]["machine"]["date"]))
     cases = comparison["cases"]
     rows = []
     for case in cases:
@@ -114,7 +115,9 @@ def _benchmark(files: Sequence[Path]) -> str:
             ]
         )
     table = _table(["server", "texts", "connections", "texts a second", "p99, ms", f"{OURS} is faster by"], rows)
-    return f"{comparison['machine']['cpu']}, {comparison['machine']['date']}.\n\n{table}"
+    machine = comparison["machine"]
+    # Its folder says whether it is of this run or as committed.
+    return f"`{file.parent.name}/{file.name}`: {machine['cpu']}, {machine['date']}.\n\n{table}"
 
 
 def _table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
@@ -146,6 +149,8 @@ def main(arguments: list[str] | None = None) -> int:
         print(error, file=sys.stderr)
         return 1
     print(page)
+    (ROOT / "build").mkdir(exist_ok=True)
+    (ROOT / "build" / "report.md").write_text(page, encoding="utf-8")
     if target := os.environ.get(SUMMARY_VARIABLE):
         with Path(target).open("a", encoding="utf-8") as stream:
             stream.write(page)

@@ -55,7 +55,7 @@ RUN_BY = {
     "make lint": "ci-cd.yaml checks",
     "make audit": "ci-cd.yaml checks",
     "make workflows": "tests/test_workflows.py::test_zizmor_and_the_schema_find_nothing",
-    "make pipeline": ".ci/run",
+    "make pipeline": "nightly.yaml desk",
     "make update": "tests/test_makefile.py::test_updating_locks_the_newest_versions_that_fit",
     "make docs": ".ci/run",
     "make report": "tests/test_makefile.py::test_the_report_has_its_sections",
@@ -111,8 +111,9 @@ RUN_BY = {
     'model = mlflow.pyfunc.load_model("models:/sentiment-en-head@staging")': "tests/scripts/test_train.py"
     "::test_the_staged_model_answers_texts_as_its_checkpoint_does",
 }
-# They take longer than anybody waits for a test: seven servers are installed, or every core is used for minutes.
-LONG = {"make benchmark", "make benchmark QUICK", "make promises", "make tune P99"}
+# They take longer than anybody waits for a test: seven servers are installed, every core is used for minutes, or all
+# tests are run.
+LONG = {"make benchmark", "make benchmark QUICK", "make promises", "make tune P99", "make pipeline"}
 SECTIONS = ["Native", "Hugging Face inference", "text-embeddings-inference", "Open Inference Protocol"]
 ROW = re.compile(r"^\| `(\w+)` \| .+? \| (\d+) \| (\d+) `(\w+)` \| `([A-Z_]+)` \| (.*?)\|$", re.MULTILINE)
 
@@ -213,8 +214,8 @@ def test_what_the_table_names_is_there(proof: str) -> None:
         assert re.search(rf"^def {name}\(", (ROOT / file).read_text(encoding="utf-8"), re.MULTILINE)
         return
     steps = set(CI_STEPS) if proof == CI else set(job_steps(*proof.split(" ")))
-    verbs = {step.split()[1] for step in steps}
-    assert {command.split()[1] for command in named if command.startswith("make ")} <= verbs
+    verbs = {kind(step) for step in steps}
+    assert {command for command in named if command.startswith("make ")} <= verbs
     # What is not a verb is a part of one.
     recipes = "".join(dry_run(step.split()) for step in steps)
     assert [command for command in named if not command.startswith("make ") and command not in recipes] == []

@@ -32,6 +32,7 @@ PINS = {
     "docker/login-action": ("v4.1.0", "4907a6ddec9925e35a0a9e82d7399ccc52663121"),
     "docker/metadata-action": ("v6.2.0", "dc802804100637a589fabce1cb79ff13a1411302"),
     "docker/setup-buildx-action": ("v4.3.0", "37fe631027851001ddb9b187196cc803df7f5f0e"),
+    "marocchino/sticky-pull-request-comment": ("v3.0.5", "5770ad5eb8f42dd2c4f34da00c94c5381e49af88"),
     "sigstore/cosign-installer": ("v4.1.2", "6f9f17788090df1f26f669e9d70d6ae9567deba6"),
 }
 
@@ -39,6 +40,7 @@ PINS = {
 READS_CODE = {"contents": "read"}
 READS_IMAGES = READS_CODE | {"packages": "read"}
 PERMISSIONS = {
+    (PIPELINE, "comment"): {"pull-requests": "write"},
     (PIPELINE, "push"): READS_CODE | {"packages": "write", "id-token": "write", "attestations": "write"},
     (PIPELINE, "staging"): READS_IMAGES,
     (PIPELINE, "production"): READS_IMAGES,

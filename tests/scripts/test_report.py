@@ -64,6 +64,7 @@ def test_the_newest_benchmark_counts(root: Path) -> None:
     page = report.render(root, [])
     assert "222" in page
     assert "111" not in page
+    assert "`report/compare.json`: A processor, 2026-11-21." in page
 
 
 def test_a_model_has_its_gates_and_what_it_was_compared_with(root: Path) -> None:
@@ -103,7 +104,7 @@ def test_an_unknown_model_is_exit_code_1_with_the_known_ones(capsys: pytest.Capt
     assert MODEL in capsys.readouterr().err
 
 
-def test_the_page_is_the_summary_of_a_run(tmp_path: Path) -> None:
+def test_the_page_is_the_summary_of_a_run_and_a_file(tmp_path: Path) -> None:
     summary = tmp_path / "summary.md"
     done = subprocess.run(
         [sys.executable, "-m", "scripts.report", MODEL],
@@ -115,4 +116,5 @@ def test_the_page_is_the_summary_of_a_run(tmp_path: Path) -> None:
     )
     assert done.returncode == 0, done.stderr
     assert summary.read_text(encoding="utf-8").strip() == done.stdout.strip()
+    assert (ROOT / "build" / "report.md").read_text(encoding="utf-8").strip() == done.stdout.strip()
     assert f"## Model {MODEL}" in done.stdout
