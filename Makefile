@@ -75,7 +75,7 @@ test: .venv/.integration programs ## Run the tests that need no torch
 # tests fail and name what is missing.
 # $(call install,PROGRAM:PACKAGE …)
 define install
-	@export PATH="$$PATH:/usr/sbin:/usr/bin:/sbin:/bin"; \
+	@export PATH="$$PATH:/usr/sbin:/usr/bin:/sbin:/bin"; missing=; root=; \
 	for one in $(1); do command -v $${one%:*} >/dev/null || missing="$$missing $${one#*:}"; done; \
 	test -z "$$missing" \
 		|| { test "$$(id -u)" = 0 || root="sudo -n"; $$root apt-get update -qq; \
