@@ -36,7 +36,7 @@ def parse(kind: type[Message], body: bytes) -> Message:
     try:
         message.ParseFromString(body)  # type: ignore[attr-defined]  # of every message's class
     except DecodeError:
-        name = kind.DESCRIPTOR.full_name  # type: ignore[attr-defined]
+        name = kind.DESCRIPTOR.full_name  # type: ignore[attr-defined]  # likewise
         raise InvalidRequest(f"is not an {name} as inference.proto has it", where="message") from None
     return message
 
@@ -86,7 +86,7 @@ def write(application: Application, request: ModelInferRequest, tensors: Sequenc
         ],
         raw_output_contents=[oip.raw(tensor) for tensor in tensors] if is_raw else None,
     )
-    return answer.SerializeToString()  # type: ignore[no-any-return]
+    return answer.SerializeToString()  # type: ignore[no-any-return]  # protobuf's base class has no types
 
 
 def model_metadata(application: Application) -> ModelMetadataResponse:
