@@ -4,7 +4,7 @@ RECIPE ?= full
 MODEL ?= $(if $(filter head,$(RECIPE)),sentiment-en-head,sentiment-pl-en)
 PORT ?= 3000
 PYTHON ?= python3.11
-IMAGE ?= sentiment:latest
+IMAGE ?= textserve:latest
 UV_VERSION := 0.13.8
 
 # uv from PATH, or else from pip into a folder of the project's own.
@@ -50,7 +50,7 @@ help: ## List the verbs
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 serve: .venv/.inference save ## Serve MODEL over HTTP on PORT (3000)
-	@SENTIMENT_MODEL=$${SENTIMENT_MODEL:-$(MODEL)} exec $(VENV)/bentoml serve service:Sentiment --port $(PORT)
+	@TEXTSERVE_MODEL=$${TEXTSERVE_MODEL:-$(MODEL)} exec $(VENV)/bentoml serve service:TextClassifier --port $(PORT)
 
 save: .venv/.inference ## Put models/MODEL into the BentoML model store
 	@$(VENV)/python -m scripts.save $(MODEL)
@@ -58,7 +58,7 @@ save: .venv/.inference ## Put models/MODEL into the BentoML model store
 bento: .venv/.inference save ## Build the Bento, its model pinned, its dependencies from uv.lock
 	@$(VENV)/python -m scripts.bento $(MODEL) --uv $(UV)
 
-image: .venv/.inference save ## Build the container image IMAGE (sentiment:latest) of MODEL, with docker or podman
+image: .venv/.inference save ## Build the container image IMAGE (textserve:latest) of MODEL, with docker or podman
 	@$(ENGINE) $(VENV)/python -m scripts.image $(MODEL) --name $(IMAGE) --uv $(UV)
 
 test-image: .venv/.integration ## Run the end-to-end tests on the container image IMAGE
@@ -106,7 +106,7 @@ format: .venv/.integration ## Put the code into its format
 	$(VENV)/ruff format
 
 protobuf: .venv/.integration ## Generate the code of the gRPC messages from their .proto files
-	$(VENV)/python -m grpc_tools.protoc --proto_path=. --python_out=. --pyi_out=. sentiment/protocols/grpc/*.proto
+	$(VENV)/python -m grpc_tools.protoc --proto_path=. --python_out=. --pyi_out=. textserve/grpc/*.proto
 
 audit: .venv/.integration ## Look the dependencies up in the vulnerability database
 	@mkdir -p build
@@ -213,7 +213,7 @@ docs: .venv-docs/.synced ## Build the site of docs/ into build/site; a broken li
 docs-serve: .venv-docs/.synced ## Serve that site on http://localhost:8000, built anew when a page changes
 	NO_MKDOCS_2_WARNING=1 $(DOCS_VENV)/mkdocs serve
 
-settings: .venv/.inference ## Write the table of docs/settings.md from sentiment/settings.py
+settings: .venv/.inference ## Write the table of docs/settings.md from textserve/settings.py
 	@$(VENV)/python -m scripts.settings_page
 
 test-docs: .venv/.integration programs ## Run the tests of what is written: every command, table and link

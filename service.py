@@ -1,6 +1,6 @@
 """The Bento's service: which model is served, what starts and stops with it, and its endpoints. No logic lives here.
 
-bentoml serve service:Sentiment
+bentoml serve service:TextClassifier
 """
 
 from __future__ import annotations
@@ -18,24 +18,24 @@ from bentoml.exceptions import BentoMLException
 from bentoml.models import BentoModel
 from pydantic import BaseModel
 
-from sentiment.application import Application
-from sentiment.classifier import Classifier, ModelFilesError
-from sentiment.image import BASE_IMAGE, image
-from sentiment.protocols.explain import EXPLAIN
-from sentiment.protocols.grpc.server import GrpcServer, PortError, check_port
-from sentiment.protocols.http import HttpProtocols
-from sentiment.protocols.huggingface import HUGGINGFACE
-from sentiment.protocols.native import NATIVE, ClassifyResponse, response
-from sentiment.protocols.oip_http import OIP, OIP_HEALTH
-from sentiment.protocols.openapi import documentation
-from sentiment.protocols.page import PAGE
-from sentiment.protocols.spans import TracedGrpc, TracedHttp
-from sentiment.protocols.tei import TEI
-from sentiment.runner import Runner
-from sentiment.settings import Settings
-from sentiment.spec import STORED_FOLDER, SpecError
-from sentiment.stopping import Stopping
-from sentiment.tracing import Tracing, is_configured
+from textserve.application import Application
+from textserve.bento.image import BASE_IMAGE, image
+from textserve.bento.stopping import Stopping
+from textserve.classifier import Classifier, ModelFilesError
+from textserve.grpc.server import GrpcServer, PortError, check_port
+from textserve.http.explain import EXPLAIN
+from textserve.http.huggingface import HUGGINGFACE
+from textserve.http.native import NATIVE, ClassifyResponse, response
+from textserve.http.oip import OIP, OIP_HEALTH
+from textserve.http.openapi import documentation
+from textserve.http.router import HttpProtocols
+from textserve.http.spans import TracedGrpc, TracedHttp
+from textserve.http.tei import TEI
+from textserve.http.ui import PAGE
+from textserve.runner import Runner
+from textserve.settings import Settings
+from textserve.spec import STORED_FOLDER, SpecError
+from textserve.tracing import Tracing, is_configured
 
 PROTOCOLS = [NATIVE, EXPLAIN, PAGE, HUGGINGFACE, TEI, OIP_HEALTH, OIP]
 ALL_PROTOCOLS = [*PROTOCOLS, documentation(PROTOCOLS)]
@@ -72,7 +72,7 @@ tls = {"enabled": True, "certfile": str(settings.tls_certificate), "keyfile": st
 
 
 @bentoml.service(
-    name="sentiment",
+    name="textserve",
     # Each of these costs time on every request and gives nothing that is not measured or bounded elsewhere.
     metrics={"enabled": False},
     logging={"access": {"enabled": False}},
@@ -81,14 +81,14 @@ tls = {"enabled": True, "certfile": str(settings.tls_certificate), "keyfile": st
     ssl=tls if settings.tls_certificate else {"enabled": False},
     image=image(arguments.base_image),
 )
-class Sentiment:
+class TextClassifier:
     """Sentiment of short texts: negative, neutral or positive, with the probability of each."""
 
     model = stored
 
     def __init__(self) -> None:
         """Load the model from the store and have it answer its golden texts."""
-        logging.getLogger("sentiment").setLevel(logging.INFO)
+        logging.getLogger("textserve").setLevel(logging.INFO)
         folder = Path(self.model.path) / STORED_FOLDER
         tag = str(self.model.tag)
         self.tracing = Tracing(tag) if is_configured() else None
@@ -158,7 +158,7 @@ def _tracing() -> Tracing:
 
 # The decorator has made a bentoml.Service of the class, which a type checker does not see. The first is the outermost.
 if is_configured():
-    Sentiment.add_asgi_middleware(TracedHttp, tracing=_tracing, protocols=ALL_PROTOCOLS)  # type: ignore[attr-defined]
-Sentiment.add_asgi_middleware(  # type: ignore[attr-defined]
+    TextClassifier.add_asgi_middleware(TracedHttp, tracing=_tracing, protocols=ALL_PROTOCOLS)  # type: ignore[attr-defined]
+TextClassifier.add_asgi_middleware(  # type: ignore[attr-defined]
     HttpProtocols, application=_application, protocols=ALL_PROTOCOLS
 )

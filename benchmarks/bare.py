@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from benchmarks import texts
-from sentiment.classifier import TOKENIZER_FILE, Classifier
+from textserve.classifier import TOKENIZER_FILE, Classifier
 
 WARM_UP_TEXTS = 64
 

@@ -2,7 +2,7 @@
 
     make benchmark                      # everything, a quarter of an hour
     make benchmark QUICK=1              # short texts, 16 connections: about two minutes
-    make benchmark ONLY="sentiment FastAPI bare"
+    make benchmark ONLY="textserve FastAPI bare"
     python -m benchmarks.compare --seconds 10
 
 Every server has one worker and the same model, and runs on one core; the clients, on another, hold 1, 16 and 64
@@ -41,8 +41,8 @@ from benchmarks import machine, plot, texts
 from benchmarks.contenders import CONTENDERS, ENVIRONMENTS, Contender, Protocol, Unavailable
 from benchmarks.load import LoadGenerator
 from benchmarks.servers import ROOT, Server, StartError, pinned
-from scripts.pipeline.dataset import DataError
-from sentiment.classifier import MODEL_FILE, TOKENIZER_FILE
+from modeling.tasks.sentiment.dataset import DataError
+from textserve.classifier import MODEL_FILE, TOKENIZER_FILE
 
 MODEL = "sentiment-pl-en"
 DATA = ROOT / "build" / "data"

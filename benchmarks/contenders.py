@@ -9,8 +9,8 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.peers.model import FOLDER_VARIABLE
-from benchmarks.servers import ROOT, Server, sentiment_service
-from sentiment.protocols.grpc.inference_pb2 import ModelInferRequest, ModelInferResponse
+from benchmarks.servers import ROOT, Server, textserve_service
+from textserve.grpc.inference_pb2 import ModelInferRequest, ModelInferResponse
 
 
 class Unavailable(Exception):
@@ -157,11 +157,11 @@ OIP_GRPC = Protocol("OIP gRPC", "/inference.GRPCInferenceService/ModelInfer", _i
 
 
 def _service(model: Path, cores: Collection[int]) -> Server:
-    return sentiment_service(cores=cores, model=model.name)
+    return textserve_service(cores=cores, model=model.name)
 
 
 OURS = Contender(
-    "sentiment", "by length", MAIN, NATIVE, _service, ours=True, also=(OIP_GRPC, OIP_REST, HUGGING_FACE, TEI)
+    "textserve", "by length", MAIN, NATIVE, _service, ours=True, also=(OIP_GRPC, OIP_REST, HUGGING_FACE, TEI)
 )
 
 BIND = ("--host", "127.0.0.1", "--port", "{port}")

@@ -1,6 +1,6 @@
 """Measure the container image IMAGE: its size and what has it, and how long it takes from its start until it is ready.
 
-    python -m benchmarks.image sentiment:latest [--starts N]
+    python -m benchmarks.image textserve:latest [--starts N]
 
 Ready is when `/readyz` answers 200, in seconds since the engine was asked for the container. The part of the machine's
 cores that others use is measured before each start and noted beside it.
@@ -21,10 +21,12 @@ from collections.abc import Iterator
 from typing import Any
 
 from benchmarks import machine
-from scripts.pipeline import engine
-from scripts.pipeline.engine import Engine
-from scripts.pipeline.files import ROOT, ScriptError, parser
-from sentiment.health import ready
+from modeling.files import ROOT
+from release import engine
+from release.engine import Engine
+from release.errors import ReleaseError
+from scripts.command import parser
+from textserve.bento.health import ready
 
 RESULTS = ROOT / "benchmarks" / "results"
 START_SECONDS = 60.0
@@ -59,7 +61,7 @@ def _running(container_engine: Engine, image: str) -> Iterator[tuple[str, float]
     try:
         while not ready(port, tls=False):
             if time.monotonic() > begun + START_SECONDS:
-                raise ScriptError(
+                raise ReleaseError(
                     f"{image}: not ready within {START_SECONDS:g} s; {container_engine.program} logs says why"
                 )
             time.sleep(0.02)
@@ -72,7 +74,7 @@ def measure(container_engine: Engine, image: str, starts: int) -> dict[str, Any]
     """Bytes of the image and its parts, and the seconds of every start.
 
     Raises:
-        ScriptError: if the image is not there, or does not become ready.
+        ReleaseError: if the image is not there, or does not become ready.
     """
     size = int(container_engine.run("image", "inspect", "--format", "{{.Size}}", image))
     with _running(container_engine, image) as (name, _):
@@ -100,7 +102,7 @@ def main(arguments: list[str] | None = None) -> int:
         found = engine.find()
         version = found.run("version", "--format", "{{.Client.Version}}")
         figures = measure(found, options.image, options.starts)
-    except ScriptError as error:
+    except ReleaseError as error:
         print(error, file=sys.stderr)
         return 1
     for part, size in figures["bytes"].items():

@@ -3,7 +3,7 @@
     with Server(["uvicorn", "app:app", "--port", "{port}"], cores={0}, ready="/health") as server:
         server.url, server.cpu_seconds(), server.rss_bytes()
 
-    with sentiment_service(cores={0}, env={"SENTIMENT_THREADS": "1"}) as server:
+    with textserve_service(cores={0}, env={"TEXTSERVE_THREADS": "1"}) as server:
         ...
 
 Every server listens on ports of its own on 127.0.0.1. The end of the block ends the whole tree of processes, also of
@@ -48,7 +48,7 @@ class Server:
     Args:
         command: what to start.
         cores: the cores on which all its processes run.
-        env: variables beside those inherited; inherited ``SENTIMENT_*`` and ``BENTOML_*`` are left out.
+        env: variables beside those inherited; inherited ``TEXTSERVE_*`` and ``BENTOML_*`` are left out.
         ready: path that answers 200 to GET once the server can work.
         prepare: run to its end before the start, with the same environment.
         start_seconds: how long it may take to get ready.
@@ -74,7 +74,7 @@ class Server:
         self._command = [self._filled(word) for word in command]
         self._prepare = [self._filled(word) for word in prepare]
         inherited = {
-            name: value for name, value in os.environ.items() if not name.startswith(("SENTIMENT_", "BENTOML_"))
+            name: value for name, value in os.environ.items() if not name.startswith(("TEXTSERVE_", "BENTOML_"))
         }
         self._env = {**inherited, MARK: self._mark, "TMPDIR": str(self.folder)}
         self._env.update((name, self._filled(value)) for name, value in (env or {}).items())
@@ -209,7 +209,7 @@ class Server:
         raise StartError(f"{self._ready} did not answer 200 within {self._start_seconds:.0f} s:\n{self.log()}")
 
 
-def sentiment_service(
+def textserve_service(
     *, cores: Collection[int], model: str = "sentiment-pl-en", env: Mapping[str, str] | None = None
 ) -> Server:
     """This project's service as ``make serve`` starts it, with a model store of its own; not yet started.
@@ -217,18 +217,18 @@ def sentiment_service(
     Args:
         cores: the cores on which it runs.
         model: folder in ``models/``.
-        env: settings of the service (``SENTIMENT_*``) and other variables.
+        env: settings of the service (``TEXTSERVE_*``) and other variables.
     """
     programs = ROOT / ".venv" / "bin"
     return Server(
-        [str(programs / "bentoml"), "serve", "service:Sentiment", "--host", "127.0.0.1", "--port", "{port}"],
+        [str(programs / "bentoml"), "serve", "service:TextClassifier", "--host", "127.0.0.1", "--port", "{port}"],
         cores=cores,
         prepare=[str(programs / "python"), "-m", "scripts.save", model],
         env={
             "BENTOML_HOME": "{folder}",
             "BENTOML_DO_NOT_TRACK": "True",
-            "SENTIMENT_MODEL": model,
-            "SENTIMENT_GRPC_PORT": "{grpc_port}",
+            "TEXTSERVE_MODEL": model,
+            "TEXTSERVE_GRPC_PORT": "{grpc_port}",
             **(env or {}),
         },
     )

@@ -1,4 +1,4 @@
-"""Real texts to measure with: two mixes of the human-rated English texts that scripts/pipeline/dataset.py fetches.
+"""Real texts to measure with: two mixes of the human-rated English texts of modeling/tasks/sentiment/dataset.py.
 
 - ``short``: tweets and product reviews (Hutto and Gilbert, ICWSM 2014), about 20 tokens each.
 - ``mixed``: the same, but every tenth on average is 200 to 400 tokens long, of joined movie reviews or news snippets.
@@ -15,7 +15,7 @@ from typing import Literal, get_args
 
 from tokenizers import Tokenizer
 
-from scripts.pipeline import dataset
+from modeling.tasks.sentiment import dataset
 
 Mix = Literal["short", "mixed"]
 MIXES: tuple[Mix, ...] = get_args(Mix)

@@ -25,8 +25,8 @@ from transformers import (
 )
 
 from benchmarks import texts
-from sentiment.classifier import TOKENIZER_FILE
-from sentiment.spec import ModelSpec
+from textserve.classifier import TOKENIZER_FILE
+from textserve.spec import ModelSpec
 
 WARM_UP_TEXTS = 16
 # Of the default model, after multilingual-e5-small; see its card.

@@ -23,7 +23,7 @@ from rich.console import Console
 from benchmarks import machine, texts
 from benchmarks.load import LoadGenerator
 from benchmarks.requests import URL_PATH, body
-from benchmarks.servers import ROOT, sentiment_service
+from benchmarks.servers import ROOT, textserve_service
 
 MODEL = "sentiment-pl-en"
 BATCH_TOKENS = (128, 256, 512, 1024)
@@ -71,9 +71,9 @@ def main(arguments: list[str] | None = None) -> int:
 
     best: Trial | None = None
     candidates: dict[str, list[str]] = {
-        "SENTIMENT_MAX_BATCH_TOKENS": [str(tokens) for tokens in BATCH_TOKENS],
-        "SENTIMENT_BATCH_WAIT_SECONDS": [str(seconds) for seconds in WAIT_SECONDS],
-        "SENTIMENT_THREADS": [str(threads) for threads in range(len(service_cores), 0, -1)],
+        "TEXTSERVE_MAX_BATCH_TOKENS": [str(tokens) for tokens in BATCH_TOKENS],
+        "TEXTSERVE_BATCH_WAIT_SECONDS": [str(seconds) for seconds in WAIT_SECONDS],
+        "TEXTSERVE_THREADS": [str(threads) for threads in range(len(service_cores), 0, -1)],
     }
     tried: set[tuple[tuple[str, str], ...]] = set()
     with LoadGenerator(load_cores) as load:
@@ -84,7 +84,7 @@ def main(arguments: list[str] | None = None) -> int:
                 if (key := tuple(sorted(settings.items()))) in tried:
                     continue
                 tried.add(key)
-                with sentiment_service(cores=service_cores, model=MODEL, env=settings) as server:
+                with textserve_service(cores=service_cores, model=MODEL, env=settings) as server:
                     load.closed_loop(server.url + URL_PATH, bodies, options.connections, 1.5)
                     found = load.closed_loop(server.url + URL_PATH, bodies, options.connections, options.seconds)
                 trial = Trial(settings, found.per_second, found.percentile(99))

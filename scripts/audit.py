@@ -21,7 +21,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from scripts.pipeline.files import ScriptError, parser
+from release.errors import ReleaseError
+from scripts.command import parser
 
 PIP_AUDIT = str(Path(sys.executable).with_name("pip-audit"))
 TIMEOUT_SECONDS = 600
@@ -45,19 +46,19 @@ def run(requirements: Path) -> Audit:
     """Ask pip-audit.
 
     Raises:
-        ScriptError: with what it says, if it cannot ask.
+        ReleaseError: with what it says, if it cannot ask.
     """
     options = ["--disable-pip", "--require-hashes", "--format", "json", "--progress-spinner", "off"]
     command = [PIP_AUDIT, *options, "--requirement", str(requirements)]
     try:
         done = subprocess.run(command, capture_output=True, text=True, timeout=TIMEOUT_SECONDS)
     except (OSError, subprocess.TimeoutExpired) as error:
-        raise ScriptError(f"{requirements} could not be audited: {error}") from None
+        raise ReleaseError(f"{requirements} could not be audited: {error}") from None
     # Exit code 1 is both a vulnerability and a failure; only the first has an answer.
     try:
         dependencies = json.loads(done.stdout)["dependencies"]
     except (json.JSONDecodeError, KeyError):
-        raise ScriptError(f"{requirements} could not be audited: {done.stderr.strip()}") from None
+        raise ReleaseError(f"{requirements} could not be audited: {done.stderr.strip()}") from None
     return read(dependencies)
 
 
@@ -86,7 +87,7 @@ def main(arguments: list[str] | None = None) -> int:
     options = args.parse_args(arguments)
     try:
         audit = run(options.requirements)
-    except ScriptError as error:
+    except ReleaseError as error:
         print(error, file=sys.stderr)
         return 1
     if audit.without_data:

@@ -4,12 +4,12 @@
 
 The Bento's version is the beginning of its content digest: the SHA-256 over all its files, without labels and times of
 creation. The same commit and model give the same version again, and a changed uv.lock gives another. Its labels
-(`bentoml get sentiment:VERSION -o yaml`) say the whole digest, the commit, the model with the SHA-256 of its ONNX file,
+(`bentoml get textserve:VERSION -o yaml`) say the whole digest, the commit, the model with the SHA-256 of its ONNX file,
 and macro-F1 for each language as measured.
 
 --base-image names what the image is built upon; uv, from PATH or from --uv, reads the lock file.
 
-Prints the tag, sentiment:VERSION, and the digest. Exit codes: 0 built, 1 refused (the message says why).
+Prints the tag, textserve:VERSION, and the digest. Exit codes: 0 built, 1 refused (the message says why).
 """
 
 from __future__ import annotations
@@ -30,12 +30,15 @@ import bentoml
 import yaml
 from bentoml.exceptions import NotFound
 
-from scripts.pipeline.files import ROOT, ScriptError, parser
-from sentiment.classifier import MODEL_FILE
-from sentiment.image import BASE_IMAGE
-from sentiment.settings import PREFIX
+from modeling.environment import commit
+from modeling.files import ROOT
+from release.errors import ReleaseError
+from scripts.command import parser
+from textserve.bento.image import BASE_IMAGE
+from textserve.classifier import MODEL_FILE
+from textserve.settings import PREFIX
 
-NAME = "sentiment"
+NAME = "textserve"
 DIGEST_LABEL = "content_digest"
 REQUIREMENTS = Path("build", "requirements.txt")
 VERSION_DIGITS = 16
@@ -86,7 +89,7 @@ def export_requirements(root: Path, uv: str) -> None:
     """Write the locked versions of what is served with, from uv.lock, where bentofile.yaml names them.
 
     Raises:
-        ScriptError: if uv cannot be started, or refuses the lock file.
+        ReleaseError: if uv cannot be started, or refuses the lock file.
     """
     (root / REQUIREMENTS).parent.mkdir(exist_ok=True)
     # A header would name the command, and with it the place of this folder.
@@ -95,23 +98,23 @@ def export_requirements(root: Path, uv: str) -> None:
     try:
         subprocess.run(command, cwd=root, check=True, capture_output=True, text=True)
     except FileNotFoundError:
-        raise ScriptError(f"{uv}: no such program; make bento installs uv, or name it with --uv") from None
+        raise ReleaseError(f"{uv}: no such program; make bento installs uv, or name it with --uv") from None
     except subprocess.CalledProcessError as error:
-        raise ScriptError(f"{root / 'uv.lock'} cannot be exported: {error.stderr.strip()}") from None
+        raise ReleaseError(f"{root / 'uv.lock'} cannot be exported: {error.stderr.strip()}") from None
 
 
 def build(model: str, base_image: str = BASE_IMAGE, uv: str = UV, root: Path = ROOT) -> BuiltBento:
     """Build the Bento into the store, in place of one with the same content.
 
     Raises:
-        ScriptError: if the model is not in the store, or BentoML cannot build.
+        ReleaseError: if the model is not in the store, or BentoML cannot build.
     """
     try:
         stored = bentoml.models.get(model if ":" in model else f"{model}:latest")
     except NotFound:
-        raise ScriptError(f"{model}: not in the model store; make save MODEL={model} puts it there") from None
+        raise ReleaseError(f"{model}: not in the model store; make save MODEL={model} puts it there") from None
     export_requirements(root, uv)
-    labels = {**_commit(root), **model_labels(str(stored.tag), stored.info.metadata)}
+    labels = {**commit(root), **model_labels(str(stored.tag), stored.info.metadata)}
     arguments = {"model": str(stored.tag), "base_image": base_image}
     # BentoML calls uv too, and finds it nowhere else.
     path = os.pathsep.join([str(Path(shutil.which(uv) or uv).resolve().parent), os.environ["PATH"]])
@@ -135,17 +138,6 @@ def model_labels(tag: str, metadata: dict[str, Any]) -> dict[str, str]:
     return {"model": tag, "model_sha256": metadata["sha256"][MODEL_FILE], **quality}
 
 
-def _commit(root: Path) -> dict[str, str]:
-    def git(*arguments: str) -> str:
-        done = subprocess.run(["git", *arguments], cwd=root, capture_output=True, text=True)
-        return done.stdout.strip() if done.returncode == 0 else ""
-
-    commit = git("rev-parse", "HEAD")
-    if not commit:
-        return {}
-    return {"commit": commit, "changed_files": str(len(git("status", "--porcelain").splitlines()))}
-
-
 def _bentoml_build(
     root: Path, version: str, labels: dict[str, str], arguments: dict[str, str], **variables: str
 ) -> None:
@@ -158,7 +150,7 @@ def _bentoml_build(
     environment = {name: value for name, value in os.environ.items() if not name.startswith(PREFIX)}
     done = subprocess.run(command, cwd=root, env={**environment, **variables}, capture_output=True, text=True)
     if done.returncode != 0:
-        raise ScriptError(f"bentoml build failed: {(done.stderr or done.stdout).strip()}")
+        raise ReleaseError(f"bentoml build failed: {(done.stderr or done.stdout).strip()}")
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -170,7 +162,7 @@ def main(arguments: list[str] | None = None) -> int:
     options = args.parse_args(arguments)
     try:
         built = build(options.model, options.base_image, options.uv)
-    except ScriptError as error:
+    except ReleaseError as error:
         print(error, file=sys.stderr)
         return 1
     print(built.tag)

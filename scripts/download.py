@@ -2,7 +2,7 @@
 
     python -m scripts.download twitter-roberta-base-sentiment-latest
     python -m scripts.download NAME --source path/to/checkpoint
-    python -m scripts.download NAME --source models:/sentiment@staging
+    python -m scripts.download NAME --source models:/textserve@staging
     python -m scripts.download NAME --source OWNER/MODEL@COMMIT --allow-pickle
 
 The source is that of models/NAME/model.yaml, or the one of --source. From a hub only a commit is taken, since a branch
@@ -27,9 +27,12 @@ import sys
 
 import yaml
 
-from scripts.pipeline import sources
-from scripts.pipeline.files import ROOT, ModelFiles, ScriptError, parser
-from sentiment.spec import SPEC_FILE, ModelSpec, SpecError
+from modeling import sources
+from modeling.errors import ModelingError
+from modeling.files import ROOT, ModelFiles
+from modeling.spec import ModelSpec
+from scripts.command import parser
+from textserve.spec import SPEC_FILE, SpecError
 
 
 def load_spec(files: ModelFiles) -> ModelSpec:
@@ -37,7 +40,7 @@ def load_spec(files: ModelFiles) -> ModelSpec:
 
     Raises:
         SpecError: if it is not valid.
-        ScriptError: if what is wrong is a branch or a tag as revision, with the commit to pin.
+        ModelingError: if what is wrong is a branch or a tag as revision, with the commit to pin.
     """
     try:
         return files.spec()
@@ -50,7 +53,7 @@ def load_spec(files: ModelFiles) -> ModelSpec:
         if sources.COMMIT.fullmatch(revision):
             raise
         found = sources.moves(str(source["repository"]), revision)
-        raise ScriptError(f"{files.folder / SPEC_FILE}: source.revision: {found}") from None
+        raise ModelingError(f"{files.folder / SPEC_FILE}: source.revision: {found}") from None
 
 
 def download(files: ModelFiles, place: str | None, *, allow_pickle: bool) -> str:
@@ -58,19 +61,19 @@ def download(files: ModelFiles, place: str | None, *, allow_pickle: bool) -> str
 
     Args:
         files: of the model.
-        place: instead of the source of the spec; see :func:`scripts.pipeline.sources.elsewhere`.
-        allow_pickle: see :func:`scripts.pipeline.sources.fetch`.
+        place: instead of the source of the spec; see :func:`modeling.sources.elsewhere`.
+        allow_pickle: see :func:`modeling.sources.fetch`.
 
     Raises:
         SpecError: if the spec is not valid.
-        ScriptError: if it cannot be fetched, or is refused.
+        ModelingError: if it cannot be fetched, or is refused.
     """
     spec = load_spec(files)
     source = sources.elsewhere(spec.source, place) if place else spec.source
     if source.kind == "training":
         if (files.checkpoint / "config.json").exists():
             return f"{_short(files)}: is there from training; nothing to fetch"
-        raise ScriptError(
+        raise ModelingError(
             f"{spec.name}: its checkpoint comes from training: make train MODEL={spec.name}, or fetch one that was "
             "trained elsewhere with --source (a folder, or models:/NAME@ALIAS of MLflow)"
         )
@@ -97,7 +100,7 @@ def main(arguments: list[str] | None = None) -> int:
     options = args.parse_args(arguments)
     try:
         print(download(ModelFiles.of(options.model), options.source, allow_pickle=options.allow_pickle))
-    except (ScriptError, SpecError) as error:
+    except (ModelingError, SpecError) as error:
         print(error, file=sys.stderr)
         return 1
     return 0

@@ -3,10 +3,10 @@
     python -m scripts.evaluate sentiment-pl-en
     python -m scripts.evaluate sentiment-pl-en --against twitter-sentiment-pl-base
 
-Quality is measured on labelled texts in each of the model's languages (scripts/pipeline/quality.py), with 95 %
+Quality is measured on labelled texts in each of the model's languages (modeling/evaluation/quality.py), with 95 %
 intervals, for English by domain and beside VADER's own lexicon. Behaviour is tested on the cases of
-scripts/pipeline/behaviour.yaml. The model in use is the registered version with the alias "champion", if there is a
-registry (MLFLOW_TRACKING_URI, or build/mlflow.db) and one has it; --against NAME takes models/NAME instead, and
+modeling/tasks/sentiment/behaviour.yaml. The model in use is the registered version with the alias "champion", if there
+is a registry (MLFLOW_TRACKING_URI, or build/mlflow.db) and one has it; --against NAME takes models/NAME instead, and
 --against none nothing. The gates are those of the spec; here they are only shown, scripts/promote.py asks for them.
 
 Writes  models/NAME/report.json        the sections "quality", "behaviour", "performance" and "evaluation"
@@ -26,12 +26,17 @@ from collections.abc import Sequence
 from datetime import UTC, datetime
 from typing import Any
 
-from scripts.pipeline import behaviour, card, dataset, fidelity, gates, performance, plots, quality, report_page, served
-from scripts.pipeline.files import ROOT, ModelFiles, ScriptError, parser, versions
-from scripts.pipeline.performance import InUse
-from scripts.pipeline.registry import URI_VARIABLE, Registry
-from sentiment.classifier import Classifier, ModelFilesError
-from sentiment.spec import SpecError
+from modeling.environment import commit, versions
+from modeling.errors import ModelingError
+from modeling.evaluation import behaviour, card, fidelity, gates, performance, plots, quality, report_page
+from modeling.evaluation.performance import InUse
+from modeling.files import ROOT, ModelFiles
+from modeling.registry import served
+from modeling.registry.versions import URI_VARIABLE, Registry
+from modeling.tasks.sentiment import dataset
+from scripts.command import parser
+from textserve.classifier import Classifier, ModelFilesError
+from textserve.spec import SpecError
 
 NOTHING = "none"
 
@@ -40,7 +45,7 @@ def find_in_use(files: ModelFiles, named: str | None) -> InUse | None:
     """The model to compare with: the one named by --against, or else the registered champion.
 
     Raises:
-        ScriptError: if there is none of that name, or the registry does not have the champion's files.
+        ModelingError: if there is none of that name, or the registry does not have the champion's files.
     """
     if named == NOTHING:
         return None
@@ -60,11 +65,11 @@ def evaluate(files: ModelFiles, in_use: InUse | None) -> dict[str, dict[str, Any
     """Measure everything that the module's docstring lists, as sections of the report by their name.
 
     Raises:
-        ScriptError, SpecError, ModelFilesError, DataError: if a file is missing or cannot be read.
+        ModelingError, SpecError, ModelFilesError, DataError: if a file is missing or cannot be read.
     """
     digests = files.digests()
     classifier = Classifier(files.folder)
-    spec = classifier.spec
+    spec = files.spec()
     sets = quality.labelled_texts(files, spec.meanings)
     found = [quality.predict(classifier, one.texts) for one in sets]
 
@@ -77,7 +82,7 @@ def evaluate(files: ModelFiles, in_use: InUse | None) -> dict[str, dict[str, Any
         "performance": performance.section(files, classifier, sets, found, in_use),
         "evaluation": {
             "at": datetime.now(UTC).isoformat(timespec="seconds"),
-            **served.commit(),
+            **commit(),
             "identity": fidelity.identity(spec, digests),
             "registered": served.origin(files),
             "versions": versions(["numpy", "onnxruntime", "tokenizers"]),
@@ -101,7 +106,7 @@ def main(arguments: list[str] | None = None) -> int:
         card.fill_in(files.folder / "README.md", report)
         page = files.build / "report.html"
         page.write_text(report_page.render(report, spec, found), encoding="utf-8")
-    except (ScriptError, SpecError, ModelFilesError, dataset.DataError) as error:
+    except (ModelingError, SpecError, ModelFilesError, dataset.DataError) as error:
         print(error, file=sys.stderr)
         return 1
     print(f"{card.quality(report)}\n\n{card.behaviour(report)}\n")

@@ -30,13 +30,17 @@ from typing import Any
 import onnx
 from tqdm import tqdm
 
-from scripts.pipeline import dataset, provenance
-from scripts.pipeline.checkpoint import check_tokenizer, export_float, require_checkpoint
-from scripts.pipeline.files import ROOT, ModelFiles, ScriptError, parser, sha256, versions
-from scripts.pipeline.inference import feeds, load_tokenizer
-from scripts.pipeline.quantization import QuantizationError, quantize
-from scripts.pipeline.texts import calibration_texts, read_texts
-from sentiment.spec import SpecError
+from modeling.environment import versions
+from modeling.errors import ModelingError
+from modeling.evaluation.speed import feeds, load_tokenizer
+from modeling.export import provenance
+from modeling.export.checkpoint import check_tokenizer, export_float, require_checkpoint
+from modeling.export.quantization import QuantizationError, quantize
+from modeling.files import ROOT, ModelFiles, sha256
+from modeling.tasks.sentiment import dataset
+from modeling.tasks.sentiment.texts import calibration_texts, read_texts
+from scripts.command import parser
+from textserve.spec import SpecError
 
 
 def export(files: ModelFiles, checkpoint: Path, texts: list[str] | None) -> dict[str, Any]:
@@ -48,7 +52,7 @@ def export(files: ModelFiles, checkpoint: Path, texts: list[str] | None) -> dict
         texts: calibration texts; ``None`` takes them from the training data.
 
     Raises:
-        ScriptError: see "Refused" in the module's docstring.
+        ModelingError: see "Refused" in the module's docstring.
     """
     spec = files.spec()
     require_checkpoint(spec, checkpoint)
@@ -88,7 +92,7 @@ def main(arguments: list[str] | None = None) -> int:
         files = ModelFiles.of(options.model)
         texts = read_texts(options.texts) if options.texts else None
         section = export(files, options.checkpoint or files.checkpoint, texts)
-    except (ScriptError, SpecError, QuantizationError, dataset.DataError) as error:
+    except (ModelingError, SpecError, QuantizationError, dataset.DataError) as error:
         print(error, file=sys.stderr)
         return 1
     files.add_to_report("export", section)

@@ -11,7 +11,7 @@ Moves the alias "staging" to "champion" in the registry (MLFLOW_TRACKING_URI, or
 - that was compared with another version than the one that has "champion" now.
 
 The version gets tags that say who, when, instead of which version, on which report (its SHA-256) and commit; what is
-served, the report and its page go to the artifacts of its run. scripts/pipeline/champion.py has the tags, and what
+served, the report and its page go to the artifacts of its run. modeling/registry/champion.py has the tags, and what
 several roll backs in a row do.
 
 Exit codes: 0 done, 1 something is missing, changed or not reached, 2 a gate does not hold.
@@ -25,11 +25,15 @@ import sys
 from datetime import UTC, datetime
 from typing import Any
 
-from scripts.pipeline import champion, fidelity, gates, served
-from scripts.pipeline.files import REPORT_FILE, ModelFiles, ScriptError, parser, sha256
-from scripts.pipeline.gates import Gate
-from scripts.pipeline.registry import CHAMPION, Registry, Version
-from sentiment.spec import SpecError
+from modeling.environment import commit
+from modeling.errors import ModelingError
+from modeling.evaluation import fidelity, gates
+from modeling.evaluation.gates import Gate
+from modeling.files import REPORT_FILE, ModelFiles, sha256
+from modeling.registry import champion, served
+from modeling.registry.versions import CHAMPION, Registry, Version
+from scripts.command import parser
+from textserve.spec import SpecError
 
 SECTIONS = ("quality", "behaviour", "performance", "evaluation")
 
@@ -45,18 +49,18 @@ def promote(files: ModelFiles, registry: Registry, *, by: str, at: str) -> Versi
     """Move the aliases and record it, and return the version that is in use now.
 
     Raises:
-        ScriptError: if something is missing, changed or not reached.
+        ModelingError: if something is missing, changed or not reached.
         GatesError: if gates do not hold.
         SpecError: if the spec is not valid.
     """
     spec, report = files.spec(), files.report()
     again = f"run python -m scripts.evaluate {spec.name}"
     if not all(section in report for section in SECTIONS):
-        raise ScriptError(f"{files.folder / REPORT_FILE}: the model was not evaluated; {again}")
+        raise ModelingError(f"{files.folder / REPORT_FILE}: the model was not evaluated; {again}")
     evaluation = report["evaluation"]
     for key, now in fidelity.identity(spec, files.digests()).items():
         if evaluation["identity"].get(key) != now:
-            raise ScriptError(f"{files.folder}: {key} changed after the model was evaluated; {again}")
+            raise ModelingError(f"{files.folder}: {key} changed after the model was evaluated; {again}")
     if failed := [gate for gate in gates.check(report, spec) if not gate.holds]:
         raise GatesError(failed)
     version = _evaluated(registry, evaluation, spec.name)
@@ -67,7 +71,7 @@ def promote(files: ModelFiles, registry: Registry, *, by: str, at: str) -> Versi
     tags = {
         "champion.report": digest,
         champion.FILES: served.upload(registry, version, files, digest),
-        **{f"champion.{key}": value for key, value in served.commit().items()},
+        **{f"champion.{key}": value for key, value in commit().items()},
     }
     champion.promote(registry, version, by=by, at=at, tags=tags)
     return version
@@ -76,12 +80,12 @@ def promote(files: ModelFiles, registry: Registry, *, by: str, at: str) -> Versi
 def _evaluated(registry: Registry, evaluation: dict[str, Any], model: str) -> Version:
     registered = evaluation["registered"]
     if registered is None:
-        raise ScriptError(
+        raise ModelingError(
             f"models/{model} does not come from a registered version; train it, or download models:/NAME@staging"
         )
     version = registry.version(registered["name"], registered["version"])
     if version is None:
-        raise ScriptError(f"{registry.uri} has no version {registered['version']} of {registered['name']}")
+        raise ModelingError(f"{registry.uri} has no version {registered['version']} of {registered['name']}")
     return version
 
 
@@ -92,7 +96,7 @@ def _check_compared(in_use: Version | None, against: dict[str, Any] | None, agai
     compared = against["version"] if against else None
     if compared != in_use.number:
         what = f"version {compared}" if compared else "another model" if against else "nothing"
-        raise ScriptError(f"{in_use.name}: compared with {what}, but version {in_use.number} is in use; {again}")
+        raise ModelingError(f"{in_use.name}: compared with {what}, but version {in_use.number} is in use; {again}")
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -116,7 +120,7 @@ def main(arguments: list[str] | None = None) -> int:
         for line in str(error).splitlines():
             print(f"REFUSED  {line}", file=sys.stderr)
         return 2
-    except (ScriptError, SpecError) as error:
+    except (ModelingError, SpecError) as error:
         print(error, file=sys.stderr)
         return 1
     return 0

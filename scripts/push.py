@@ -1,6 +1,6 @@
 """Push the images that were tested to a registry, as one image for all their architectures.
 
-    python -m scripts.push ghcr.io/me/sentiment:main ghcr.io/me/sentiment:main-1234567
+    python -m scripts.push ghcr.io/me/textserve:main ghcr.io/me/textserve:main-1234567
 
 Loads each build/image-ARCHITECTURE.tar that `make image-save` wrote and the tests have tried, and pushes it as
 REPOSITORY:TAG-ARCHITECTURE with the last of the tags. Then gives every tag to one manifest list of these, by their
@@ -21,7 +21,9 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from scripts.pipeline.files import ROOT, ScriptError, parser
+from modeling.files import ROOT
+from release.errors import ReleaseError
+from scripts.command import parser
 
 OUTPUT_VARIABLE = "GITHUB_OUTPUT"
 PREFIX = "image-"
@@ -33,15 +35,15 @@ def push(files: Sequence[Path], tags: Sequence[str]) -> dict[str, str]:
     Returns the outputs that the module's docstring lists.
 
     Raises:
-        ScriptError: if there is nothing to push, the tags are of several repositories, or docker refuses.
+        ReleaseError: if there is nothing to push, the tags are of several repositories, or docker refuses.
     """
     repositories = {tag.rpartition(":")[0] for tag in tags}
     if len(repositories) != 1 or "" in repositories:
-        raise ScriptError(
+        raise ReleaseError(
             f"one repository with its tags, REPOSITORY:TAG …, is needed; found: {' '.join(tags) or 'none'}"
         )
     if not files:
-        raise ScriptError(
+        raise ReleaseError(
             f"there is no build/{PREFIX}ARCHITECTURE.tar; make image-save writes one, named by IMAGE_FILE"
         )
     (repository,) = repositories
@@ -63,7 +65,7 @@ def push(files: Sequence[Path], tags: Sequence[str]) -> dict[str, str]:
 
 def _push_one(file: Path, tag: str, repository: str) -> str:
     """Push the one image of a file under ``tag``; its digest in the registry."""
-    # "Loaded image: sentiment:1234567"
+    # "Loaded image: textserve:1234567"
     loaded = _docker("image", "load", "--quiet", "--input", str(file)).split(": ", 1)[-1].strip()
     _docker("image", "tag", loaded, tag)
     _docker("image", "push", "--quiet", tag)
@@ -76,9 +78,9 @@ def _docker(*arguments: str) -> str:
     try:
         done = subprocess.run(["docker", *arguments], capture_output=True, text=True)
     except FileNotFoundError:
-        raise ScriptError("docker is not on PATH; see https://docs.docker.com/engine/install/") from None
+        raise ReleaseError("docker is not on PATH; see https://docs.docker.com/engine/install/") from None
     if done.returncode:
-        raise ScriptError(f"docker {' '.join(arguments)} ended with {done.returncode}:\n{done.stderr.strip()}")
+        raise ReleaseError(f"docker {' '.join(arguments)} ended with {done.returncode}:\n{done.stderr.strip()}")
     return done.stdout
 
 
@@ -89,7 +91,7 @@ def main(arguments: list[str] | None = None) -> int:
     options = args.parse_args(arguments)
     try:
         outputs = push(sorted((ROOT / "build").glob(f"{PREFIX}*.tar")), options.tags)
-    except ScriptError as error:
+    except ReleaseError as error:
         print(error, file=sys.stderr)
         return 1
     print(outputs["image"])

@@ -25,12 +25,14 @@ from pathlib import Path
 from typing import Any
 from xml.etree import ElementTree
 
-from scripts.pipeline import gates
-from scripts.pipeline.files import ROOT, ModelFiles, ScriptError, parser
-from sentiment.spec import SpecError
+from modeling.evaluation import gates
+from modeling.files import ROOT, ModelFiles
+from release.errors import ReleaseError
+from scripts.command import parser
+from textserve.spec import SpecError
 
 SUMMARY_VARIABLE = "GITHUB_STEP_SUMMARY"
-OURS = "sentiment"
+OURS = "textserve"
 COUNTS = ("tests", "failures", "errors", "skipped")
 
 
@@ -38,7 +40,7 @@ def render(root: Path, models: Sequence[str]) -> str:
     """The page, in Markdown, from what is below the project's folder ``root``.
 
     Raises:
-        ScriptError, SpecError: if there is no such model, or a file cannot be read.
+        ReleaseError, SpecError: if there is no such model, or a file cannot be read.
     """
     folders = [root / "build", root / "build" / "report"]
     sections = {
@@ -62,7 +64,7 @@ def _tests(files: Sequence[Path]) -> str:
             # Written by pytest on a machine of ours; nothing else gets there.
             suites = list(ElementTree.parse(file).getroot().iter("testsuite"))  # noqa: S314
         except ElementTree.ParseError as error:
-            raise ScriptError(f"{file} is not what pytest --junit-xml writes: {error}") from None
+            raise ReleaseError(f"{file} is not what pytest --junit-xml writes: {error}") from None
         counts = [sum(int(suite.get(name, 0)) for suite in suites) for name in COUNTS]
         seconds = sum(float(suite.get("time", 0)) for suite in suites)
         rows.append([file.stem, *(str(count) for count in counts), f"{seconds:.0f}"])
@@ -135,7 +137,7 @@ def _json(file: Path) -> Any:
     try:
         return json.loads(file.read_text(encoding="utf-8"))
     except json.JSONDecodeError as error:
-        raise ScriptError(f"{file} is not JSON: {error}; remove it and write it again") from None
+        raise ReleaseError(f"{file} is not JSON: {error}; remove it and write it again") from None
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -145,7 +147,7 @@ def main(arguments: list[str] | None = None) -> int:
     options = args.parse_args(arguments)
     try:
         page = render(ROOT, options.models)
-    except (ScriptError, SpecError) as error:
+    except (ReleaseError, SpecError) as error:
         print(error, file=sys.stderr)
         return 1
     print(page)

@@ -25,9 +25,13 @@ from typing import Any
 import bentoml
 from bentoml.exceptions import NotFound
 
-from scripts.pipeline import fidelity
-from scripts.pipeline.files import REPORT_FILE, ModelFiles, ScriptError, parser, versions
-from sentiment.spec import SPEC_FILE, STORED_FOLDER, ModelSpec, SpecError
+from modeling.environment import versions
+from modeling.errors import ModelingError
+from modeling.evaluation import fidelity
+from modeling.files import REPORT_FILE, ModelFiles
+from modeling.spec import ModelSpec
+from scripts.command import parser
+from textserve.spec import SPEC_FILE, STORED_FOLDER, SpecError
 
 VERSION_DIGITS = 16
 
@@ -36,19 +40,19 @@ def save(files: ModelFiles) -> str:
     """Save the model if it is not in the store, and return its tag.
 
     Raises:
-        ScriptError: if a file is missing, or the files are not those that verify.py passed.
+        ModelingError: if a file is missing, or the files are not those that verify.py passed.
         SpecError: if the spec is not valid.
     """
     spec, digests = files.spec(), files.digests()
     verification = files.report().get("verification")
     again = f"run python -m scripts.verify {spec.name}"
     if verification is None:
-        raise ScriptError(f"{files.folder / REPORT_FILE}: the model is not verified; {again}")
+        raise ModelingError(f"{files.folder / REPORT_FILE}: the model is not verified; {again}")
     for key, now in fidelity.identity(spec, digests).items():
         if verification["identity"].get(key) != now:
-            raise ScriptError(f"{files.folder}: {key} changed after the model was verified; {again}")
+            raise ModelingError(f"{files.folder}: {key} changed after the model was verified; {again}")
     if found := fidelity.problems(verification, spec):
-        raise ScriptError(f"{files.folder / REPORT_FILE}: outside the limits of the spec: {'; '.join(found)}")
+        raise ModelingError(f"{files.folder / REPORT_FILE}: outside the limits of the spec: {'; '.join(found)}")
     joined = "\n".join(f"{digest}  {name}" for name, digest in sorted(digests.items()))
     tag = f"{spec.name}:{hashlib.sha256(joined.encode()).hexdigest()[:VERSION_DIGITS]}"
     with contextlib.suppress(NotFound):
@@ -108,7 +112,7 @@ def main(arguments: list[str] | None = None) -> int:
     options = args.parse_args(arguments)
     try:
         print(save(ModelFiles.of(options.model)))
-    except (ScriptError, SpecError) as error:
+    except (ModelingError, SpecError) as error:
         print(error, file=sys.stderr)
         return 1
     return 0

@@ -1,4 +1,4 @@
-"""Write the table of docs/settings.md from sentiment/settings.py, which is where settings are described.
+"""Write the table of docs/settings.md from textserve/settings.py, which is where settings are described.
 
     python -m scripts.settings_page
 
@@ -14,8 +14,10 @@ from pathlib import Path
 
 from pydantic import SecretStr
 
-from scripts.pipeline.files import ROOT, ScriptError, parser
-from sentiment.settings import PREFIX, Settings
+from modeling.files import ROOT
+from release.errors import ReleaseError
+from scripts.command import parser
+from textserve.settings import PREFIX, Settings
 
 PAGE = Path("docs") / "settings.md"
 START, END = "<!-- settings -->", "<!-- /settings -->"
@@ -26,14 +28,14 @@ def table() -> str:
     """Every setting with its kind, its bounds and its default, a row each, in Markdown.
 
     Raises:
-        ScriptError: if a setting is of a kind that has no name here.
+        ReleaseError: if a setting is of a kind that has no name here.
     """
     rows = ["| variable | kind | default | |", "|---|---|---|---|"]
     for name, field in Settings.model_fields.items():
         annotation = field.annotation.__name__ if isinstance(field.annotation, type) else str(field.annotation)
         annotation = annotation.replace("pathlib.", "")
         if annotation not in KINDS:
-            raise ScriptError(
+            raise ReleaseError(
                 f"{PREFIX}{name.upper()}: say in scripts/settings_page.py what {annotation} is to a reader"
             )
         bounds = [
@@ -60,12 +62,12 @@ def fill_in(page: str) -> str:
     """``page`` with the table between its marks.
 
     Raises:
-        ScriptError: if the marks are not there.
+        ReleaseError: if the marks are not there.
     """
     before, start, rest = page.partition(START)
     _, end, after = rest.partition(END)
     if not start or not end:
-        raise ScriptError(f"{PAGE} needs the lines {START} and {END}, between which the table is written")
+        raise ReleaseError(f"{PAGE} needs the lines {START} and {END}, between which the table is written")
     return f"{before}{START}\n\n{table()}\n\n{END}{after}"
 
 
@@ -78,7 +80,7 @@ def main(arguments: list[str] | None = None) -> int:
     except FileNotFoundError:
         print(f"{PAGE} is not there", file=sys.stderr)
         return 1
-    except ScriptError as error:
+    except ReleaseError as error:
         print(error, file=sys.stderr)
         return 1
     print(PAGE)

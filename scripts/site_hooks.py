@@ -14,7 +14,7 @@ from mkdocs.structure.files import File, Files
 
 FOLDER = Path("models") / "sentiment-pl-en"
 PAGE = "model-card.md"
-ICON = Path("sentiment") / "page" / "icon.svg"
+ICON = Path("textserve") / "page" / "icon.svg"
 
 
 def on_files(files: Files, *, config: Any) -> Files:

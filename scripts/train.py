@@ -6,14 +6,14 @@
 Two recipes:
 
     head   a logistic head on a frozen encoder, for C = 0.1, 1 and 10: about a minute on two cores, for every change
-           (scripts/pipeline/recipes/head.py); the best by macro-F1 on the validation part is the outcome
+           (modeling/recipes/head.py); the best by macro-F1 on the validation part is the outcome
     full   fine-tuning, for releases: ten minutes a run on two cores, and the mean of the runs is the outcome
-           (scripts/pipeline/recipes/full.py). A run, or a checkpoint, that is already there is not made again: training
+           (modeling/recipes/full.py). A run, or a checkpoint, that is already there is not made again: training
            that was interrupted goes on where it was, and runs of other settings (--seeds, --learning-rate, ...) can be
            added. Remove build/NAME to start anew
 
 The data comes from pinned packages, is kept in build/data with its SHA-256 checked, and is refused if it is not what it
-should be (scripts/pipeline/data_checks.py says what that is).
+should be (modeling/tasks/sentiment/data_checks.py says what that is).
 
 MLflow gets, for each run: parameters, metrics (by epoch where there are epochs), pictures, the data's digests and
 figures, and the commit. The outcome is logged as a model, registered as the next version of NAME, and gets the alias
@@ -41,15 +41,19 @@ from typing import Any
 
 import mlflow
 
-from scripts.pipeline import data_checks, dataset
-from scripts.pipeline.data_checks import DataReport
-from scripts.pipeline.dataset import MEANINGS, RatedText
-from scripts.pipeline.files import ROOT, ModelFiles, ScriptError, parser, sha256, versions
-from scripts.pipeline.recipes import full, head
-from scripts.pipeline.recipes.full import RECIPE_FILE
-from scripts.pipeline.recipes.validation import MACRO_F1, Validation
-from scripts.pipeline.registry import STAGING, Registry, Version, log_checkpoint
-from sentiment.spec import ModelSpec, SpecError
+from modeling.environment import versions
+from modeling.errors import ModelingError
+from modeling.files import ROOT, ModelFiles, sha256
+from modeling.recipes import full, head
+from modeling.recipes.full import RECIPE_FILE
+from modeling.recipes.validation import MACRO_F1, Validation
+from modeling.registry.versions import STAGING, Registry, Version, log_checkpoint
+from modeling.spec import ModelSpec
+from modeling.tasks.sentiment import data_checks, dataset
+from modeling.tasks.sentiment.data_checks import DataReport
+from modeling.tasks.sentiment.dataset import MEANINGS, RatedText
+from scripts.command import parser
+from textserve.spec import SpecError
 
 WEIGHTS = "model.safetensors"
 
@@ -80,12 +84,12 @@ def prepare(name: str) -> Task:
     """Read spec and data, and connect to MLflow: all that can be wrong is found before anything is computed.
 
     Raises:
-        ScriptError, SpecError, DataError: naming what cannot be used.
+        ModelingError, SpecError, DataError: naming what cannot be used.
     """
     files = ModelFiles.of(name)
     spec = files.spec()
     if spec.meanings != list(MEANINGS):
-        raise ScriptError(f"models/{name}: its labels mean {', '.join(spec.meanings)}, those of the data {MEANINGS}")
+        raise ModelingError(f"models/{name}: its labels mean {', '.join(spec.meanings)}, those of the data {MEANINGS}")
     data = dataset.fetch(ROOT / "build" / "data")
     rows = dataset.english(data)
     checked = data_checks.check(rows)
@@ -135,7 +139,7 @@ def train_full(
         if (output / RECIPE_FILE).exists():
             continue
         if base is None:
-            raise ScriptError("the recipe full starts from a checkpoint; name it with --base")
+            raise ModelingError("the recipe full starts from a checkpoint; name it with --base")
         parameters = {"recipe": "full", "base": base, "seed": seed, **asdict(recipe)}
         with recorded(task, f"full, seed {seed}", parameters):
             full.train_run(base, task.labels, task.data, recipe, seed, output, log_epoch)
@@ -201,11 +205,11 @@ def require_recipe(files: ModelFiles, recipe: str) -> None:
     """Refuse to write over, or to go on from, what the other recipe made.
 
     Raises:
-        ScriptError: saying what to remove.
+        ModelingError: saying what to remove.
     """
     file = files.checkpoint / RECIPE_FILE
     if file.exists() and (made := json.loads(file.read_text(encoding="utf-8")).get("recipe", "full")) != recipe:
-        raise ScriptError(f"{files.checkpoint} was made by the recipe {made}; remove it to train by {recipe}")
+        raise ModelingError(f"{files.checkpoint} was made by the recipe {made}; remove it to train by {recipe}")
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -232,7 +236,7 @@ def main(arguments: list[str] | None = None) -> int:
             section, version = train_head(task, base)
         else:
             section, version = train_full(task, base, seeds, full.Recipe(**options))
-    except (ScriptError, SpecError, dataset.DataError) as error:
+    except (ModelingError, SpecError, dataset.DataError) as error:
         print(error, file=sys.stderr)
         return 1
     mlflow_section = {"run_id": version.run_id, "model": version.name, "version": version.number}

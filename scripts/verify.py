@@ -31,12 +31,17 @@ import numpy.typing as npt
 from sklearn.metrics import f1_score
 from tqdm import tqdm
 
-from scripts.pipeline import dataset, fidelity, provenance
-from scripts.pipeline.checkpoint import check_tokenizer, require_checkpoint, source_probabilities, token_ids
-from scripts.pipeline.files import ROOT, ModelFiles, ScriptError, cpu_flags, cpu_name, parser, versions
-from scripts.pipeline.inference import texts_per_second
-from scripts.pipeline.texts import labelled_texts, read_texts
-from sentiment.classifier import (
+from modeling.environment import cpu_flags, cpu_name, versions
+from modeling.errors import ModelingError
+from modeling.evaluation import fidelity
+from modeling.evaluation.speed import texts_per_second
+from modeling.export import provenance
+from modeling.export.checkpoint import check_tokenizer, require_checkpoint, source_probabilities, token_ids
+from modeling.files import ROOT, ModelFiles
+from modeling.tasks.sentiment import dataset
+from modeling.tasks.sentiment.texts import labelled_texts, read_texts
+from scripts.command import parser
+from textserve.classifier import (
     TOKENIZER_FILE,
     Classifier,
     Encoding,
@@ -44,7 +49,7 @@ from sentiment.classifier import (
     ModelFilesError,
     batch_feeds,
 )
-from sentiment.spec import SpecError
+from textserve.spec import SpecError
 
 SEED = 0
 SPEED_TEXTS = 200
@@ -58,21 +63,21 @@ def verify(files: ModelFiles, checkpoint: Path, texts: list[str], labels: list[s
     """Measure everything that the module's docstring lists, as the section ``verification`` of the report.
 
     Raises:
-        ScriptError: if a file is missing, the tokenizer is another model's, or the golden texts are answered wrongly.
+        ModelingError: if a file is missing, the tokenizer is another model's, or the golden texts are answered wrongly.
     """
     spec = files.spec()
     require_checkpoint(spec, checkpoint)
     source = provenance.of(files, checkpoint)
     check_tokenizer(spec, checkpoint)
     if not files.float_model.exists():
-        raise ScriptError(f"{files.float_model} does not exist; python -m scripts.export {spec.name} writes it")
+        raise ModelingError(f"{files.float_model} does not exist; python -m scripts.export {spec.name} writes it")
     classifier = Classifier(files.folder)
     encodings = classifier.encode(texts)
     check_served_tokenizer(classifier, checkpoint, texts, encodings)
     try:
         classifier.check_golden()
     except GoldenMismatch as error:
-        raise ScriptError(str(error)) from error
+        raise ModelingError(str(error)) from error
     reference = source_probabilities(spec, checkpoint, texts)
     alone = np.concatenate([classifier.predict([one]) for one in tqdm(encodings, desc="one by one", unit="text")])
     flips, largest = compare_in_batches(classifier, encodings, alone)
@@ -103,7 +108,7 @@ def check_served_tokenizer(
     """Compare the token ids of the served tokenizer with those of the checkpoint's own, golden texts first.
 
     Raises:
-        ScriptError: naming the first text, by its place, that they read differently.
+        ModelingError: naming the first text, by its place, that they read differently.
     """
     spec = classifier.spec
     golden = [one.text for one in spec.golden]
@@ -111,7 +116,7 @@ def check_served_tokenizer(
         own = token_ids(checkpoint, some, spec.tokenization.max_tokens)
         for place, (ids, encoding) in enumerate(zip(own, served, strict=True)):
             if ids != encoding.ids:
-                raise ScriptError(
+                raise ModelingError(
                     f"{TOKENIZER_FILE}: is not the tokenizer of {checkpoint}: it reads {what}[{place}] differently; "
                     f"python -m scripts.export {spec.name} writes the right one"
                 )
@@ -167,7 +172,7 @@ def main(arguments: list[str] | None = None) -> int:
         else:
             texts, labels = labelled_texts(files, ROOT / "build" / "data")
         section = verify(files, options.checkpoint or files.checkpoint, texts, labels)
-    except (ScriptError, SpecError, ModelFilesError, dataset.DataError, OSError) as error:
+    except (ModelingError, SpecError, ModelFilesError, dataset.DataError, OSError) as error:
         print(error, file=sys.stderr)
         return 1
     files.add_to_report("verification", section)

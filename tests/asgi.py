@@ -11,17 +11,19 @@ import httpx
 from prometheus_client import CollectorRegistry
 from prometheus_client.parser import text_string_to_metric_families
 
-from sentiment.application import Application
-from sentiment.classifier import Classifier, Truncation
-from sentiment.metrics import RequestMetrics
-from sentiment.protocols.http import HttpProtocol, HttpProtocols
-from sentiment.runner import Classified, Prediction, Runner
-from sentiment.settings import Settings
+from textserve.application import Application
+from textserve.classifier import Classifier, Truncation
+from textserve.http.router import HttpProtocol, HttpProtocols
+from textserve.metrics import RequestMetrics
+from textserve.runner import Classified, Prediction, Runner
+from textserve.settings import Settings
+from textserve.spec import Meaning
 
 Message = MutableMapping[str, Any]
 Outcome = list[Prediction] | Exception
 
-ANSWER = [Prediction([0.1, 0.2, 0.7], tokens=3, truncated=False, logits=[-1.0, -0.5, 2.0])]
+MEANINGS: list[Meaning] = ["negative", "neutral", "positive"]
+ANSWER = [Prediction(MEANINGS, [0.1, 0.2, 0.7], tokens=3, truncated=False, logits=[-1.0, -0.5, 2.0])]
 
 
 class FakeRunner:
@@ -144,7 +146,7 @@ class Client:
             sample.labels["outcome"]: sample.value
             for family in text_string_to_metric_families(text)
             for sample in family.samples
-            if sample.name == "sentiment_requests_total"
+            if sample.name == "textserve_requests_total"
         }
 
 

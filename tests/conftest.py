@@ -8,11 +8,13 @@ from pathlib import Path
 
 import pytest
 
-from sentiment.classifier import Classifier
 from tests.server import ROOT, save_model
+from textserve.classifier import Classifier
 
 # Programs of the system that tests start (see `programs` in the Makefile) need not be on PATH.
 os.environ["PATH"] = f"{os.environ['PATH']}:/usr/sbin:/usr/bin:/sbin:/bin"
+
+pytest_plugins = ["tests.tiny_checkpoints"]
 
 DEFAULT_MODEL = ROOT / "models" / "sentiment-pl-en"
 

@@ -8,12 +8,12 @@ from typing import Any, TypeVar
 
 import grpc
 
-from sentiment.application import Application
-from sentiment.classifier import Classifier
-from sentiment.protocols.grpc.inference_pb2 import InferTensorContents, ModelInferRequest, ModelInferResponse
-from sentiment.protocols.grpc.server import GrpcServer
 from tests.asgi import ANSWER, FakeRunner, Outcome, fake_application
 from tests.server import free_port
+from textserve.application import Application
+from textserve.classifier import Classifier
+from textserve.grpc.inference_pb2 import InferTensorContents, ModelInferRequest, ModelInferResponse
+from textserve.grpc.server import GrpcServer
 
 Answer = TypeVar("Answer")
 

@@ -76,12 +76,12 @@ def save_model(home: Path, name: str = "sentiment-pl-en", root: Path = ROOT) -> 
 
 def environment(home: Path, **extra: str) -> dict[str, str]:
     """The environment of a service whose model store is ``home``."""
-    inherited = {name: value for name, value in os.environ.items() if not name.startswith(("SENTIMENT_", "BENTOML_"))}
+    inherited = {name: value for name, value in os.environ.items() if not name.startswith(("TEXTSERVE_", "BENTOML_"))}
     return {**inherited, "BENTOML_HOME": str(home), "BENTOML_DO_NOT_TRACK": "True", **extra}
 
 
 @contextlib.contextmanager
-def serve(home: Path, bento: str = "service:Sentiment", *, ready: bool = True, **extra: str) -> Iterator[Server]:
+def serve(home: Path, bento: str = "service:TextClassifier", *, ready: bool = True, **extra: str) -> Iterator[Server]:
     """Serve ``bento`` until the block ends; ``ready=False`` waits only for it to be alive.
 
     Whatever is still running afterwards is killed, and was a failure of the test that let it run.
@@ -95,12 +95,12 @@ def serve(home: Path, bento: str = "service:Sentiment", *, ready: bool = True, *
             [bentoml, "serve", bento, "--host", "127.0.0.1", "--port", str(port)],
             cwd=ROOT,
             env=environment(
-                home, **{"SENTIMENT_GRPC_HOST": "127.0.0.1", "SENTIMENT_GRPC_PORT": str(grpc_port), **extra}
+                home, **{"TEXTSERVE_GRPC_HOST": "127.0.0.1", "TEXTSERVE_GRPC_PORT": str(grpc_port), **extra}
             ),
             stdout=log,
             stderr=subprocess.STDOUT,
         )
-    certificate = extra.get("SENTIMENT_TLS_CERTIFICATE")
+    certificate = extra.get("TEXTSERVE_TLS_CERTIFICATE")
     server = Server(f"{'https' if certificate else 'http'}://127.0.0.1:{port}", process, log_file, home, grpc_port)
     started: list[psutil.Process] = []
     try:

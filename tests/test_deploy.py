@@ -10,8 +10,8 @@ from typing import Any
 import pytest
 import yaml
 
-from sentiment.settings import PREFIX, Settings
 from tests.server import ROOT
+from textserve.settings import PREFIX, Settings
 
 COMPOSE = ROOT / "deploy" / "compose.yaml"
 
@@ -31,14 +31,14 @@ def check(file: Path) -> subprocess.CompletedProcess[str]:
 def test_the_compose_file_is_what_its_schema_says(tmp_path: Path, compose: dict[str, Any]) -> None:
     assert check(COMPOSE).returncode == 0, check(COMPOSE).stdout
     wrong = tmp_path / "compose.yaml"
-    compose["services"]["sentiment"]["read_onyl"] = True
+    compose["services"]["textserve"]["read_onyl"] = True
     wrong.write_text(yaml.safe_dump(compose), encoding="utf-8")
     assert check(wrong).returncode == 1
-    del compose["services"]["sentiment"]["read_onyl"]
+    del compose["services"]["textserve"]["read_onyl"]
 
 
 def test_the_service_runs_hardened_and_has_time_to_stop(compose: dict[str, Any]) -> None:
-    service = compose["services"]["sentiment"]
+    service = compose["services"]["textserve"]
     assert (service["read_only"], service["cap_drop"]) == (True, ["ALL"])
     settings = Settings.model_fields
     needed = settings["stop_delay_seconds"].default + settings["drain_seconds"].default
@@ -47,11 +47,11 @@ def test_the_service_runs_hardened_and_has_time_to_stop(compose: dict[str, Any])
 
 def test_what_it_passes_on_are_settings(compose: dict[str, Any]) -> None:
     known = {f"{PREFIX}{name}".upper() for name in Settings.model_fields}
-    assert set(compose["services"]["sentiment"]["environment"]) <= known
+    assert set(compose["services"]["textserve"]["environment"]) <= known
 
 
 def test_prometheus_scrapes_the_service_where_it_listens(compose: dict[str, Any]) -> None:
     file = ROOT / "deploy" / compose["configs"]["prometheus"]["file"]
     (job,) = yaml.safe_load(file.read_text(encoding="utf-8"))["scrape_configs"]
-    assert job["static_configs"] == [{"targets": ["sentiment:3000"]}]
-    assert "${PORT:-3000}:3000" in compose["services"]["sentiment"]["ports"]
+    assert job["static_configs"] == [{"targets": ["textserve:3000"]}]
+    assert "${PORT:-3000}:3000" in compose["services"]["textserve"]["ports"]

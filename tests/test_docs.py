@@ -16,10 +16,10 @@ import yaml
 from playwright._impl._driver import compute_driver_executable
 
 from scripts import settings_page
-from sentiment.errors import SentimentError
-from sentiment.protocols.grpc.statuses import CODES
-from sentiment.protocols.tei import TEI
 from tests.server import ROOT, Server, environment, serve
+from textserve.errors import TextserveError
+from textserve.grpc.statuses import CODES
+from textserve.http.tei import TEI
 
 DOCUMENT = (ROOT / "docs" / "protocols.md").read_text(encoding="utf-8")
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
@@ -49,7 +49,7 @@ OWN_MODEL = (
 # or a job of a workflow. Verbs of make stand with their variables; MODEL is left out.
 RUN_BY = {
     "make serve": SERVES,
-    "SENTIMENT_THREADS=1 SENTIMENT_MAX_QUEUE_SECONDS=0.5 make serve": SERVES,
+    "TEXTSERVE_THREADS=1 TEXTSERVE_MAX_QUEUE_SECONDS=0.5 make serve": SERVES,
     "make test": ".ci/run",
     "make test-export": ".ci/run",
     "make lint": "ci-cd.yaml checks",
@@ -89,7 +89,7 @@ RUN_BY = {
     "make image": ".ci/run",
     "make test-image": ".ci/run",
     "docker run --detach --publish 3000:3000 --publish 3002:3002 --read-only --cap-drop all "
-    "--security-opt no-new-privileges --memory 512m sentiment:latest": "tests/image/test_image.py"
+    "--security-opt no-new-privileges --memory 512m textserve:latest": "tests/image/test_image.py"
     "::test_it_runs_as_the_documentation_says",
     "docker compose --file deploy/compose.yaml up --detach --wait": "tests/image/test_compose.py"
     "::test_the_service_answers_where_the_variables_say_and_keeps_the_keys",
@@ -106,7 +106,7 @@ RUN_BY = {
     "export MLFLOW_TRACKING_URI=https://mlflow.example.org MLFLOW_TRACKING_USERNAME=me MLFLOW_TRACKING_PASSWORD=…": (
         "tests/scripts/test_train.py::test_a_sweep_leaves_three_runs_and_one_staged_version_on_a_server_with_passwords"
     ),
-    ".venv/bin/pytest tests/sentiment/test_batching.py": "tests/test_docs.py"
+    ".venv/bin/pytest tests/textserve/test_batching.py": "tests/test_docs.py"
     "::test_one_file_of_tests_runs_as_the_documentation_says",
     'model = mlflow.pyfunc.load_model("models:/sentiment-en-head@staging")': "tests/scripts/test_train.py"
     "::test_the_staged_model_answers_texts_as_its_checkpoint_does",
@@ -251,7 +251,7 @@ def test_the_settings_page_has_the_settings_of_the_class() -> None:
 
 def test_every_error_has_its_advice() -> None:
     advised = re.findall(r"^\| `(\w+)` \| ", (ROOT / "docs" / "errors.md").read_text(encoding="utf-8"), re.MULTILINE)
-    assert sorted(advised) == sorted(error.type for error in SentimentError.__subclasses__())
+    assert sorted(advised) == sorted(error.type for error in TextserveError.__subclasses__())
 
 
 def test_links_between_pages_lead_somewhere() -> None:
@@ -276,14 +276,14 @@ def test_every_error_is_in_the_table_with_its_status_on_every_protocol() -> None
     rows = {kind: (int(status), int(tei), code) for kind, status, tei, _, code, _ in ROW.findall(DOCUMENT)}
     assert rows == {
         error.type: (error.status, TEI.status(error("")), CODES[error].name)
-        for error in SentimentError.__subclasses__()
+        for error in TextserveError.__subclasses__()
     }
 
 
 def test_the_types_of_text_embeddings_inference_are_in_the_table() -> None:
     rows = {kind: error_type for kind, _, _, error_type, _, _ in ROW.findall(DOCUMENT)}
     assert rows == {
-        error.type: json.loads(TEI.refuse(error("")))["error_type"] for error in SentimentError.__subclasses__()
+        error.type: json.loads(TEI.refuse(error("")))["error_type"] for error in TextserveError.__subclasses__()
     }
 
 

@@ -34,7 +34,7 @@ def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     process = subprocess.Popen(
         ["make", "serve", f"PORT={port}"],
         cwd=ROOT,
-        env=environment(tmp_path_factory.mktemp("bentoml"), SENTIMENT_GRPC_PORT=str(free_port())),
+        env=environment(tmp_path_factory.mktemp("bentoml"), TEXTSERVE_GRPC_PORT=str(free_port())),
         start_new_session=True,
     )
     address = f"http://localhost:{port}"
@@ -83,12 +83,12 @@ def test_the_bento_carries_the_pinned_model_and_serves_the_same_way(tmp_path: Pa
     done = make("bento", home=tmp_path)
     assert done.returncode == 0, done.stderr
     (tag,) = (tmp_path / "models" / "sentiment-pl-en" / "latest").read_text().split()
-    (bento,) = [one for one in (tmp_path / "bentos" / "sentiment").iterdir() if one.is_dir()]
+    (bento,) = [one for one in (tmp_path / "bentos" / "textserve").iterdir() if one.is_dir()]
     assert f"tag: sentiment-pl-en:{tag}" in (bento / "bento.yaml").read_text()
     requirements = (bento / "env" / "python" / "requirements.txt").read_text()
     assert "onnxruntime==" in requirements
     assert not re.search(r"^(torch|transformers|optimum|pytest)\b", requirements, flags=re.MULTILINE)
-    with serve(tmp_path, "sentiment:latest") as server:
+    with serve(tmp_path, "textserve:latest") as server:
         answer = httpx.post(f"{server.url}/classify", json={"texts": ["Świetnie!"]}, timeout=30).json()
         assert httpx.get(f"{server.url}/ui").status_code == 200
         assert httpx.get(f"{server.url}/ui/app.js").status_code == 200

@@ -15,9 +15,9 @@ import httpx
 import pytest
 from playwright.sync_api import Browser, FilePayload, Page, Request, Route, expect
 
-from sentiment.protocols.page import CONTENT_TYPES, HTML
 from tests.browser import browser as launched
 from tests.server import ROOT, Server, serve
+from textserve.http.ui import CONTENT_TYPES, HTML
 
 POSITIVE, NEGATIVE, NEUTRAL = "What a wonderful evening!", "The service was terrible.", "Zebranie jest w czwartek."
 KEY = "correct-horse"
@@ -28,7 +28,7 @@ DRAWN = ["h1", "header p", "#hint", "#classify", "#took", ".verdict", ".bar dt",
 @pytest.fixture(scope="module")
 def server(store: Path) -> Iterator[Server]:
     with serve(
-        store, SENTIMENT_MAX_TEXTS="40", SENTIMENT_MAX_CHARACTERS="500", SENTIMENT_MAX_EXPLAINED_WORDS="50"
+        store, TEXTSERVE_MAX_TEXTS="40", TEXTSERVE_MAX_CHARACTERS="500", TEXTSERVE_MAX_EXPLAINED_WORDS="50"
     ) as running:
         yield running
 
@@ -85,7 +85,7 @@ def table(*lines: list[str], separator: str = ",") -> bytes:
 def downloaded(page: Page) -> list[dict[str, str]]:
     with page.expect_download() as download:
         page.get_by_role("button", name="Download CSV").click()
-    assert download.value.suggested_filename == "sentiment.csv"
+    assert download.value.suggested_filename == "textserve.csv"
     content = download.value.path().read_bytes()
     assert content.startswith(b"\xef\xbb\xbf")
     return list(csv.DictReader(io.StringIO(content.decode("utf-8-sig"), newline="")))
@@ -390,7 +390,7 @@ def test_a_service_with_keys_is_asked_with_the_key_that_the_person_gives(
     browser: Browser, store: Path, tmp_path: Path
 ) -> None:
     shutil.copytree(store / "models", tmp_path / "models")
-    with serve(tmp_path, SENTIMENT_API_KEYS=KEY) as closed:
+    with serve(tmp_path, TEXTSERVE_API_KEYS=KEY) as closed:
         page = browser.new_page()
         try:
             page.goto(f"{closed.url}/ui")
@@ -530,7 +530,7 @@ def test_every_file_has_its_type_a_strict_policy_and_a_tag_to_ask_again_with(ser
     url = f"{server.url}/ui" if name == HTML else f"{server.url}/ui/{name}"
     answer = httpx.get(url)
     assert answer.status_code == 200
-    assert answer.content == (ROOT / "sentiment" / "page" / name).read_bytes()
+    assert answer.content == (ROOT / "textserve" / "ui" / name).read_bytes()
     assert answer.headers["content-type"] == CONTENT_TYPES[name].decode()
     policy = dict(part.split(" ", 1) for part in answer.headers["content-security-policy"].split("; "))
     assert policy["default-src"] == "'none'"
@@ -548,7 +548,7 @@ def test_every_file_has_its_type_a_strict_policy_and_a_tag_to_ask_again_with(ser
 
 
 def test_every_file_of_the_page_is_served() -> None:
-    assert {file.name for file in (ROOT / "sentiment" / "page").iterdir()} == CONTENT_TYPES.keys()
+    assert {file.name for file in (ROOT / "textserve" / "ui").iterdir()} == CONTENT_TYPES.keys()
 
 
 def test_what_is_no_file_of_the_page_is_not_found(server: Server) -> None:

@@ -27,7 +27,7 @@ MIXED_REQUESTS = int(os.environ.get("MIXED_REQUESTS", "400"))
 @pytest.fixture(scope="module")
 def server(store: Path) -> Iterator[Server]:
     # A slow machine is no error: what waits is answered.
-    with serve(store, SENTIMENT_MAX_QUEUE_SECONDS="120", SENTIMENT_REQUEST_SECONDS="120") as running:
+    with serve(store, TEXTSERVE_MAX_QUEUE_SECONDS="120", TEXTSERVE_REQUEST_SECONDS="120") as running:
         yield running
 
 
@@ -62,7 +62,7 @@ def test_all_are_answered_and_none_with_an_error(server: Server, mixed: Any) -> 
     assert sum(mixed["asked"].values()) == MIXED_REQUESTS
     assert min(mixed["asked"].values()) >= MIXED_REQUESTS // 8
     metrics = httpx.get(f"{server.url}/metrics").text
-    requests = [line for line in metrics.splitlines() if line.startswith("sentiment_requests_total{")]
+    requests = [line for line in metrics.splitlines() if line.startswith("textserve_requests_total{")]
     assert [line for line in requests if 'outcome="ok"' not in line] == []
     protocols = {"native", "explain", "huggingface", "tei", "oip", "grpc"}
     assert {one for one in protocols if f'protocol="{one}"' in "".join(requests)} == protocols

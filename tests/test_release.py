@@ -10,8 +10,8 @@ import pytest
 
 from tests.server import ROOT
 
-IMAGE = "ghcr.io/Me/sentiment@sha256:abc"
-SIGNED_BY = "https://github.com/Me/sentiment/.github/workflows/ci-cd.yaml"
+IMAGE = "ghcr.io/Me/textserve@sha256:abc"
+SIGNED_BY = "https://github.com/Me/textserve/.github/workflows/ci-cd.yaml"
 PROGRAM = '#!/bin/sh\necho "$(basename "$0") $@ IMAGE=$IMAGE" >>"$NOTES"\ntest "$(basename "$0")" != "$REFUSING"\n'
 
 
@@ -66,7 +66,7 @@ def test_a_deployment_that_does_not_become_ready_fails(programs: Path) -> None:
 @pytest.mark.parametrize(
     ("variables", "missing", "said"),
     [
-        ({"IMAGE": "ghcr.io/me/sentiment:main", "SIGNED_BY": SIGNED_BY}, "", "takes an image by its digest"),
+        ({"IMAGE": "ghcr.io/me/textserve:main", "SIGNED_BY": SIGNED_BY}, "", "takes an image by its digest"),
         ({"IMAGE": "$(shell touch $$NOTES)", "SIGNED_BY": SIGNED_BY}, "", "takes an image by its digest"),
         ({"IMAGE": '"; touch $NOTES; "', "SIGNED_BY": SIGNED_BY}, "", "takes an image by its digest"),
         ({"SIGNED_BY": SIGNED_BY}, "", "takes an image by its digest"),

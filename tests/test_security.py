@@ -37,7 +37,7 @@ def closed(store: Path) -> Iterator[Server]:
     file = store / "keys"
     file.write_text("from-the-file\n", encoding="utf-8")
     keys = ",".join(KEYS[:2])
-    with serve(store, SENTIMENT_API_KEYS=keys, SENTIMENT_API_KEYS_FILE=str(file)) as running:
+    with serve(store, TEXTSERVE_API_KEYS=keys, TEXTSERVE_API_KEYS_FILE=str(file)) as running:
         yield running
 
 
@@ -93,7 +93,7 @@ def test_with_a_certificate_it_talks_tls_and_nothing_else(
     store: Path, tmp_path: Path, certificate: tuple[str, str]
 ) -> None:
     shutil.copytree(store / "models", tmp_path / "models")
-    with serve(tmp_path, SENTIMENT_TLS_CERTIFICATE=certificate[0], SENTIMENT_TLS_KEY=certificate[1]) as secured:
+    with serve(tmp_path, TEXTSERVE_TLS_CERTIFICATE=certificate[0], TEXTSERVE_TLS_KEY=certificate[1]) as secured:
         verify = trusting(certificate[0])
         answer = httpx.post(f"{secured.url}/classify", json=ONE_TEXT, verify=verify)
         assert answer.json()["results"][0]["label"] == "positive"
@@ -106,19 +106,25 @@ def test_with_a_certificate_it_talks_tls_and_nothing_else(
 @pytest.mark.parametrize(
     ("wrong", "problem"),
     [
-        ({"SENTIMENT_API_KEYS_FILE": "/no/such/file"}, "SENTIMENT_API_KEYS_FILE: /no/such/file cannot be read"),
-        ({"SENTIMENT_TLS_KEY": "/no/such/file"}, "SENTIMENT_TLS_KEY: /no/such/file cannot be read"),
-        ({"SENTIMENT_TLS_KEY": __file__}, "SENTIMENT_TLS_CERTIFICATE and SENTIMENT_TLS_KEY: set both, or none"),
+        ({"TEXTSERVE_API_KEYS_FILE": "/no/such/file"}, "TEXTSERVE_API_KEYS_FILE: /no/such/file cannot be read"),
+        ({"TEXTSERVE_TLS_KEY": "/no/such/file"}, "TEXTSERVE_TLS_KEY: /no/such/file cannot be read"),
+        ({"TEXTSERVE_TLS_KEY": __file__}, "TEXTSERVE_TLS_CERTIFICATE and TEXTSERVE_TLS_KEY: set both, or none"),
     ],
 )
 def test_a_wrong_setting_ends_the_start_with_its_name(
     store: Path, tmp_path: Path, wrong: dict[str, str], problem: str
 ) -> None:
-    command = [str(Path(sys.executable).with_name("bentoml")), "serve", "service:Sentiment", "--port", str(free_port())]
+    command = [
+        str(Path(sys.executable).with_name("bentoml")),
+        "serve",
+        "service:TextClassifier",
+        "--port",
+        str(free_port()),
+    ]
     done = subprocess.run(
         command,
         cwd=ROOT,
-        env=environment(tmp_path, SENTIMENT_API_KEYS="secret-key", **wrong),
+        env=environment(tmp_path, TEXTSERVE_API_KEYS="secret-key", **wrong),
         capture_output=True,
         text=True,
         timeout=60,

@@ -73,7 +73,7 @@ def test_texts_of_concurrent_requests_share_batches_and_keep_their_answers(serve
     metrics = dict(
         line.rsplit(" ", 1) for line in httpx.get(f"{server.url}/metrics").text.splitlines() if line[0] != "#"
     )
-    assert float(metrics["sentiment_batch_texts_count"]) < float(metrics["sentiment_texts_total"])
+    assert float(metrics["textserve_batch_texts_count"]) < float(metrics["textserve_texts_total"])
 
 
 @pytest.mark.parametrize(
@@ -147,7 +147,7 @@ def test_metrics_have_no_label_that_a_caller_chooses(server: Server) -> None:
     httpx.post(f"{server.url}/classify", json={"texts": [1]})
     metrics = httpx.get(f"{server.url}/metrics").text
     assert "/no/such/path" not in metrics
-    assert 'sentiment_requests_total{outcome="invalid_request",protocol="native"}' in metrics
+    assert 'textserve_requests_total{outcome="invalid_request",protocol="native"}' in metrics
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
@@ -168,16 +168,16 @@ def test_work_in_flight_is_answered_when_it_is_told_to_stop(tmp_path: Path, serv
     with (
         serve(
             tmp_path,
-            SENTIMENT_MAX_QUEUE_SECONDS="60",
-            SENTIMENT_DRAIN_SECONDS="60",
-            SENTIMENT_REQUEST_SECONDS="90",
+            TEXTSERVE_MAX_QUEUE_SECONDS="60",
+            TEXTSERVE_DRAIN_SECONDS="60",
+            TEXTSERVE_REQUEST_SECONDS="90",
         ) as stopping,
         ThreadPoolExecutor(4) as pool,
     ):
         # Long enough in the queue that the signal comes while it is there.
         pending = [pool.submit(classify, stopping, ["dość długi tekst o niczym " * 20] * 100) for _ in range(4)]
-        while "sentiment_waiting_tokens{pid=" not in (text := httpx.get(f"{stopping.url}/metrics").text) and (
-            "sentiment_waiting_tokens 0.0" in text
+        while "textserve_waiting_tokens{pid=" not in (text := httpx.get(f"{stopping.url}/metrics").text) and (
+            "textserve_waiting_tokens 0.0" in text
         ):
             pass
         assert stopping.stop(seconds=90) == 0
@@ -228,9 +228,9 @@ def test_a_model_that_cannot_be_served_ends_the_start_with_the_reason(
     (files,) = (tmp_path / "models").glob("sentiment-pl-en/*/files")
     reason = spoil(files)
     done = subprocess.run(
-        [Path(sys.executable).with_name("bentoml"), "serve", "service:Sentiment", "--port", str(free_port())],
+        [Path(sys.executable).with_name("bentoml"), "serve", "service:TextClassifier", "--port", str(free_port())],
         cwd=ROOT,
-        env=environment(tmp_path, SENTIMENT_GRPC_PORT=str(free_port())),
+        env=environment(tmp_path, TEXTSERVE_GRPC_PORT=str(free_port())),
         capture_output=True,
         text=True,
         timeout=60,
@@ -244,7 +244,7 @@ def test_a_model_that_cannot_be_served_ends_the_start_with_the_reason(
 
 def test_settings_come_from_the_environment(tmp_path: Path, server: Server) -> None:
     shutil.copytree(server.home / "models", tmp_path / "models")
-    with serve(tmp_path, SENTIMENT_MAX_TEXTS="2", SENTIMENT_THREADS="1") as limited:
+    with serve(tmp_path, TEXTSERVE_MAX_TEXTS="2", TEXTSERVE_THREADS="1") as limited:
         assert classify(limited, ["a", "b"]).status_code == 200
         assert classify(limited, ["a", "b", "c"]).status_code == 413
         assert "on 1 thread" in limited.log()
@@ -253,9 +253,9 @@ def test_settings_come_from_the_environment(tmp_path: Path, server: Server) -> N
 def test_a_model_that_is_not_in_the_store_is_named(tmp_path: Path) -> None:
     bentoml_command = Path(sys.executable).with_name("bentoml")
     done = subprocess.run(
-        [bentoml_command, "serve", "service:Sentiment", "--port", str(free_port())],
+        [bentoml_command, "serve", "service:TextClassifier", "--port", str(free_port())],
         cwd=ROOT,
-        env=environment(tmp_path, SENTIMENT_MODEL="no-such-model"),
+        env=environment(tmp_path, TEXTSERVE_MODEL="no-such-model"),
         capture_output=True,
         text=True,
         timeout=60,
@@ -266,7 +266,7 @@ def test_a_model_that_is_not_in_the_store_is_named(tmp_path: Path) -> None:
 
 def test_what_serves_imports_no_torch(server: Server) -> None:
     script = (
-        "import sys, sentiment.protocols.native; "
+        "import sys, textserve.http.native; "
         "print([name for name in ('torch', 'transformers', 'optimum', 'onnx') if name in sys.modules])"
     )
     done = subprocess.run([sys.executable, "-c", script], cwd=ROOT, capture_output=True, text=True, check=True)

@@ -233,7 +233,7 @@ def test_every_permission_and_every_pin_in_the_tables_is_used() -> None:
         (r"- run: make push$", "- run: make image\n      - run: make push", "the image is built by image, push"),
         (r"    if: github.event_name != 'pull_request'\n", "", "push: a pull request gets there"),
         (r"    environment: production.*?\n", "", "production: is not behind its environment"),
-        (r"IMAGE: \${{ needs.push.outputs.image }}", "IMAGE: sentiment:main", "staging: deploys another image"),
+        (r"IMAGE: \${{ needs.push.outputs.image }}", "IMAGE: textserve:main", "staging: deploys another image"),
         (r"    concurrency: production\n", "", "production: another deployment may run at the same time"),
         (r"    environment: \${{ inputs.environment }}\n", "", "rollback: is not behind its environment"),
         (r"    timeout-minutes: 15\n", "", "checks: has no timeout"),

@@ -2,7 +2,7 @@
 
     python -m tests.triton_grpc 127.0.0.1:3002
 
-``tritonclient.grpc`` and :mod:`sentiment.protocols.grpc` both bring the messages of the package ``inference``, and
+``tritonclient.grpc`` and :mod:`textserve.grpc` both bring the messages of the package ``inference``, and
 protobuf takes them only once into a process: no test imports this module.
 """
 

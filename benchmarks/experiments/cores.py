@@ -10,7 +10,7 @@ from typing import Any
 
 from benchmarks.load import LoadGenerator
 from benchmarks.requests import URL_PATH, body
-from benchmarks.servers import sentiment_service
+from benchmarks.servers import textserve_service
 
 TEXTS_A_REQUEST = 32
 CONNECTIONS = 8
@@ -24,8 +24,8 @@ def measure(
     both = sorted({*cores, *load.cores})[:2]
     per_second: dict[int, list[float]] = {1: [], 2: []}
     with (
-        sentiment_service(cores=both[:1], env={"SENTIMENT_THREADS": "1"}) as one,
-        sentiment_service(cores=both, env={"SENTIMENT_THREADS": "2"}) as two,
+        textserve_service(cores=both[:1], env={"TEXTSERVE_THREADS": "1"}) as one,
+        textserve_service(cores=both, env={"TEXTSERVE_THREADS": "2"}) as two,
     ):
         # In turns, since what else the machine does changes from minute to minute.
         for _ in range(3):

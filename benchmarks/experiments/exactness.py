@@ -9,7 +9,7 @@ from typing import Any
 
 from benchmarks.load import LoadGenerator
 from benchmarks.requests import URL_PATH, body
-from benchmarks.servers import sentiment_service
+from benchmarks.servers import textserve_service
 
 TEXTS = 2000
 GROUPINGS = 20
@@ -21,7 +21,7 @@ def measure(
 ) -> list[tuple[str, dict[str, Any], dict[str, bool]]]:
     """Name, figures and verdicts; ``seconds`` is not used, since every text is asked for."""
     asked = list(texts[:TEXTS])
-    with sentiment_service(cores=sorted({*cores, *load.cores})) as server:
+    with textserve_service(cores=sorted({*cores, *load.cores})) as server:
         alone = _results(server.url, load, [[text] for text in asked], connections=1)
         flips, largest = 0, 0.0
         for seed in range(GROUPINGS):

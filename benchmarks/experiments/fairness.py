@@ -8,7 +8,7 @@ from typing import Any
 
 from benchmarks.load import LoadGenerator
 from benchmarks.requests import URL_PATH, body
-from benchmarks.servers import sentiment_service
+from benchmarks.servers import textserve_service
 
 BULK_TEXTS = 1000
 BULK_CLIENTS = 2
@@ -23,7 +23,7 @@ def measure(
     bulks = [body(texts[first : first + BULK_TEXTS]) for first in range(0, len(texts) - BULK_TEXTS, BULK_TEXTS)]
     found = []
     with (
-        sentiment_service(cores=cores, env={"SENTIMENT_THREADS": "1"}) as server,
+        textserve_service(cores=cores, env={"TEXTSERVE_THREADS": "1"}) as server,
         LoadGenerator(load.cores) as other,
         ThreadPoolExecutor(1) as pool,
     ):

@@ -10,7 +10,7 @@ from typing import Any
 
 from benchmarks.load import LoadGenerator
 from benchmarks.requests import URL_PATH, body
-from benchmarks.servers import sentiment_service
+from benchmarks.servers import textserve_service
 
 QUEUE_SECONDS = 1.0
 TIMES_CAPACITY = 10
@@ -24,8 +24,8 @@ def measure(
     """Name, figures and verdicts, by the number of texts in a request."""
     found = []
     for size in TEXTS_A_REQUEST:
-        settings = {"SENTIMENT_THREADS": "1", "SENTIMENT_MAX_QUEUE_SECONDS": str(QUEUE_SECONDS)}
-        with sentiment_service(cores=cores, env=settings) as server:
+        settings = {"TEXTSERVE_THREADS": "1", "TEXTSERVE_MAX_QUEUE_SECONDS": str(QUEUE_SECONDS)}
+        with textserve_service(cores=cores, env=settings) as server:
             url = server.url + URL_PATH
             bodies = [body(texts[first : first + size]) for first in range(0, len(texts) - size, size)]
             load.closed_loop(url, bodies, 64, 2.0)

@@ -12,7 +12,7 @@ from typing import Any
 
 from benchmarks.load import LoadGenerator
 from benchmarks.requests import URL_PATH, body
-from benchmarks.servers import sentiment_service
+from benchmarks.servers import textserve_service
 
 REQUESTS = 200_000
 WARM_REQUESTS = 20_000
@@ -28,7 +28,7 @@ def measure(
     scale = 1 if seconds >= 5 else 10
     bodies = [body([text]) for text in texts if len(text) <= LONGEST_CHARACTERS]
     with (
-        sentiment_service(cores=cores, env={"SENTIMENT_THREADS": "1"}) as server,
+        textserve_service(cores=cores, env={"TEXTSERVE_THREADS": "1"}) as server,
         LoadGenerator(load.cores) as prober,
         ThreadPoolExecutor(1) as pool,
     ):

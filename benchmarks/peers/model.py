@@ -14,7 +14,7 @@ import onnxruntime as ort
 from tokenizers import Tokenizer
 from typing_extensions import TypedDict  # pydantic asks for this one before Python 3.12
 
-from sentiment.spec import ModelSpec
+from textserve.spec import ModelSpec
 
 FOLDER_VARIABLE = "BENCHMARK_MODEL"
 

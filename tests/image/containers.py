@@ -19,12 +19,12 @@ from typing import Any
 
 import httpx
 
-from scripts.pipeline import engine
-from scripts.pipeline.engine import Engine
-from sentiment.spec import ModelSpec
+from modeling.spec import ModelSpec
+from release import engine
+from release.engine import Engine
 from tests.server import ROOT, free_port
 
-IMAGE = os.environ.get("IMAGE", "sentiment:latest")
+IMAGE = os.environ.get("IMAGE", "textserve:latest")
 START_SECONDS = 60.0
 # As an operator who trusts nobody runs it. Left alone, podman mounts writable folders beside a read-only root.
 HARDENED = ("--read-only", "--cap-drop=all", "--security-opt=no-new-privileges")

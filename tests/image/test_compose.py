@@ -11,13 +11,13 @@ from collections.abc import Iterator
 import httpx
 import pytest
 
-from scripts.pipeline import engine
+from release import engine
 from tests.image.containers import IMAGE, golden_texts, inspect
 from tests.server import ROOT, free_port
 
 pytestmark = [pytest.mark.image, pytest.mark.timeout(300)]
 
-PROJECT = "sentiment-test"
+PROJECT = "textserve-test"
 
 
 @pytest.fixture(scope="module")
@@ -30,7 +30,7 @@ def url() -> Iterator[str]:
         else shlex.split(os.environ.get("PODMAN_COMPOSE", "podman-compose"))
     )
     command = [*compose, "--file", str(ROOT / "deploy" / "compose.yaml"), "--project-name", PROJECT]
-    variables = {"IMAGE": IMAGE, "PORT": str(port), "GRPC_PORT": str(free_port()), "SENTIMENT_API_KEYS": "one,two"}
+    variables = {"IMAGE": IMAGE, "PORT": str(port), "GRPC_PORT": str(free_port()), "TEXTSERVE_API_KEYS": "one,two"}
     environment = {**os.environ, **found.run_environment, **variables}
 
     def run(*arguments: str) -> None:
@@ -40,7 +40,7 @@ def url() -> Iterator[str]:
         assert done.returncode == 0, done.stderr
 
     try:
-        run("up", "--detach", "sentiment")
+        run("up", "--detach", "textserve")
         _wait_ready(address := f"http://127.0.0.1:{port}")
         yield address
     finally:

@@ -18,8 +18,8 @@ from concurrent.futures import ThreadPoolExecutor
 import httpx
 import pytest
 
-from scripts.pipeline import engine
-from scripts.pipeline.files import ScriptError
+from release import engine
+from release.errors import ReleaseError
 from tests.image.containers import IMAGE, Container, golden_texts, inspect, model_name, running, started
 from tests.mixed_requests import LABELS, TEXTS
 from tests.server import ROOT
@@ -118,7 +118,7 @@ def test_nothing_is_compiled_while_it_starts_and_serves() -> None:
             "            print(name)\n"
         )
         missing = one.python(code, json.dumps(loaded)).split()
-    assert {"sentiment.application", "uvicorn.server", "asyncio.tasks"} <= set(loaded)
+    assert {"textserve.application", "uvicorn.server", "asyncio.tasks"} <= set(loaded)
     assert missing == []
 
 
@@ -171,19 +171,19 @@ def test_nothing_of_a_text_reaches_the_log(container: Container) -> None:
     httpx.post(f"{container.url}/classify", content=f'{{"texts": ["{private}"'.encode())
     httpx.post(f"{container.url}/explain", json={"text": private})
     httpx.get(f"{container.url}/{private}")
-    assert "serving sentiment" in container.log()
+    assert "serving textserve" in container.log()
     assert private not in container.log()
 
 
 def test_metrics_are_there_to_be_scraped(container: Container) -> None:
     container.classify(["ok"])
     metrics = httpx.get(f"{container.url}/metrics").text
-    assert 'sentiment_requests_total{outcome="ok",protocol="native"}' in metrics
+    assert 'textserve_requests_total{outcome="ok",protocol="native"}' in metrics
 
 
 def test_it_runs_as_the_documentation_says() -> None:
     page = (ROOT / "docs" / "operations.md").read_text(encoding="utf-8")
-    (command,) = re.findall(r"^docker run --detach (.+) sentiment:latest$", page, flags=re.MULTILINE)
+    (command,) = re.findall(r"^docker run --detach (.+) textserve:latest$", page, flags=re.MULTILINE)
     options = re.sub(r"--publish \S+ ", "", command).split()
     with running(*options, hardened=False) as one:
         assert one.classify(list(golden_texts())).status_code == 200
@@ -203,7 +203,7 @@ def test_it_needs_no_network() -> None:
 
 
 def test_port_and_settings_come_from_the_environment() -> None:
-    with running(port=8080, PORT="8080", SENTIMENT_MAX_TEXTS="2", SENTIMENT_GRPC_PORT="0") as one:
+    with running(port=8080, PORT="8080", TEXTSERVE_MAX_TEXTS="2", TEXTSERVE_GRPC_PORT="0") as one:
         assert one.classify(["a", "b"]).status_code == 200
         assert one.classify(["a", "b", "c"]).status_code == 413
         assert one.healthy()
@@ -216,7 +216,7 @@ def test_bentomls_own_command_serves_too_and_takes_its_options() -> None:
 
 
 def test_a_setting_that_is_not_there_ends_the_start_with_its_name() -> None:
-    with pytest.raises(RuntimeError, match="SENTIMENT_TREADS: no such setting"), running(SENTIMENT_TREADS="1"):
+    with pytest.raises(RuntimeError, match="TEXTSERVE_TREADS: no such setting"), running(TEXTSERVE_TREADS="1"):
         pass
 
 
@@ -279,7 +279,7 @@ def test_there_is_no_process_but_the_one_that_serves(container: Container) -> No
     # Exec's own process is the other one.
     code = "import psutil; print(sorted(one.pid for one in psutil.process_iter() if one.pid != psutil.Process().pid))"
     assert container.python(code) == "[1]"
-    assert container.python("import psutil; print(psutil.Process(1).cmdline()[-1])") == "sentiment.start"
+    assert container.python("import psutil; print(psutil.Process(1).cmdline()[-1])") == "textserve.bento.start"
     # It is the one that answers: what listens for HTTP and gRPC is open in it.
     code = (
         "import psutil\n"
@@ -298,7 +298,7 @@ def test_a_killed_worker_ends_the_container() -> None:
 
 def test_a_worker_that_runs_out_of_memory_ends_the_container() -> None:
     """Killed by the kernel, and by nobody who would know of the container."""
-    with running("--memory=300m", "--memory-swap=300m", SENTIMENT_MAX_BATCH_TOKENS="65536") as one:
+    with running("--memory=300m", "--memory-swap=300m", TEXTSERVE_MAX_BATCH_TOKENS="65536") as one:
         with ThreadPoolExecutor(4) as pool:
             list(pool.map(lambda _: asked(one, [LONG] * 100), range(4)))
         assert one.wait_ended(30)["ExitCode"] == 128 + signal.SIGKILL
@@ -316,17 +316,17 @@ def test_told_to_stop_before_it_is_ready_it_stops_at_once() -> None:
         # Before Python is up nobody heeds it.
         while one.state()["Status"] == "running":
             # Or it ended since.
-            with contextlib.suppress(ScriptError):
+            with contextlib.suppress(ReleaseError):
                 one.engine.run("kill", "--signal=TERM", one.id)
             time.sleep(0.1)
         assert one.state()["ExitCode"] == 0
-        assert "serving sentiment" not in one.log()
+        assert "serving textserve" not in one.log()
 
 
 def test_the_model_that_is_loaded_early_is_the_one_that_is_served(container: Container) -> None:
     code = (
         "import bentoml, os, pathlib\n"
-        "from sentiment.start import models\n"
+        "from textserve.bento.start import models\n"
         "bento = os.environ['BENTO_PATH']\n"
         "(stored,) = bentoml.load(bento).models\n"
         "files = pathlib.Path(stored.resolve().path, 'files')\n"

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from scripts.pipeline import engine
+from release import engine
 from tests.image.containers import IMAGE, inspect
 from tests.server import ROOT
 

@@ -9,8 +9,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from sentiment.classifier import Classifier
-from sentiment.spec import Meaning
+from textserve.classifier import Classifier
+from textserve.spec import Meaning
 
 POLISH_DEV = Path(__file__).resolve().parents[2] / "models" / "sentiment-pl-en" / "polish-dev.jsonl"
 

@@ -16,7 +16,7 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 
-from sentiment.classifier import MODEL_FILE, Classifier
+from textserve.classifier import MODEL_FILE, Classifier
 
 pytestmark = pytest.mark.isa
 
@@ -35,7 +35,7 @@ print(json.dumps({name: has for name, has in numpy._core._multiarray_umath.__cpu
 ANSWERS = """
 import json, sys
 from pathlib import Path
-from sentiment.classifier import Classifier
+from textserve.classifier import Classifier
 classifier = Classifier(Path(sys.argv[1]))
 encodings = classifier.encode([golden.text for golden in classifier.spec.golden])
 print(json.dumps([classifier.predict([encoding])[0].tolist() for encoding in encodings]))

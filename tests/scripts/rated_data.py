@@ -6,7 +6,7 @@ import pickle
 from collections.abc import Callable
 from pathlib import Path
 
-from scripts.pipeline import dataset
+from modeling.tasks.sentiment import dataset
 
 RATINGS = (-2.0, 0.0, 2.0)
 

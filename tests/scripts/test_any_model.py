@@ -17,9 +17,9 @@ import httpx
 import pytest
 import yaml
 
+from modeling.files import ROOT, ModelFiles, sha256
+from modeling.spec import ModelSpec
 from scripts import export, verify
-from scripts.pipeline.files import ROOT, ModelFiles, sha256
-from sentiment.spec import ModelSpec
 from tests.scripts import tiny_models
 from tests.scripts.hub import Hub, running_hub
 from tests.server import save_model, serve
@@ -94,7 +94,7 @@ class Project:
     def answers(self, name: str, spec: ModelSpec) -> list[dict[str, Any]]:
         """What the served model says to its golden texts and to a text longer than it reads."""
         texts = [golden.text for golden in spec.golden] + [f"{spec.golden[0].text} " * 300]
-        with serve(self.home, SENTIMENT_MODEL=name) as server:
+        with serve(self.home, TEXTSERVE_MODEL=name) as server:
             answer = httpx.post(f"{server.url}/classify", json={"texts": texts}, timeout=60)
         assert answer.status_code == 200, answer.text
         body = answer.json()

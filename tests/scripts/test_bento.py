@@ -21,7 +21,7 @@ FILES = ("service.py", "bentofile.yaml", "README.md", "pyproject.toml", "uv.lock
 
 def copy_project(root: Path) -> Path:
     root.mkdir()
-    for package in ("scripts", "sentiment"):
+    for package in ("scripts", "modeling", "release", "textserve"):
         shutil.copytree(ROOT / package, root / package, ignore=shutil.ignore_patterns("__pycache__"))
     for name in FILES:
         shutil.copy(ROOT / name, root / name)
@@ -65,7 +65,7 @@ def test_the_same_content_is_the_same_version_wherever_and_whenever_it_is_built(
     # Neither what this shell serves with nor other packages beside the project belong to it.
     (root / ".venv" / "lib").mkdir(parents=True)
     (root / ".venv" / "lib" / "service.py").write_text("another = True\n", encoding="utf-8")
-    assert build(root, store, SENTIMENT_REQUEST_SECONDS="7") == built
+    assert build(root, store, TEXTSERVE_REQUEST_SECONDS="7") == built
     assert description(built[0])["creation_time"] != created
 
 
@@ -113,7 +113,7 @@ def test_its_labels_name_the_commit(tmp_path: Path, store: Path) -> None:
 
 def test_it_holds_the_service_and_no_other_files(built: tuple[Path, str]) -> None:
     source = built[0] / "src"
-    assert {path.name for path in source.iterdir()} == {"bentofile.yaml", "sentiment", "service.py"}
+    assert {path.name for path in source.iterdir()} == {"bentofile.yaml", "textserve", "service.py"}
     requirements = (built[0] / "env" / "python" / "requirements.txt").read_text(encoding="utf-8")
     names = re.findall(r"^([A-Za-z0-9_.-]+)==", requirements, flags=re.MULTILINE)
     assert "onnxruntime" in names
@@ -134,11 +134,11 @@ def test_nothing_is_removed_from_its_image_that_docker_mounts_while_it_builds(
     code = (
         "import bentoml, json, sys\n"
         "from bentoml._internal.container import construct_containerfile\n"
-        "from sentiment.image import UNUSED_IN_BASE\n"
+        "from textserve.bento.image import UNUSED_IN_BASE\n"
         "with construct_containerfile(bentoml.get(sys.argv[1]), enable_buildkit=True) as (_, file):\n"
         "    print(json.dumps([open(file).read(), UNUSED_IN_BASE]))\n"
     )
-    command = [sys.executable, "-c", code, f"sentiment:{built[0].name}"]
+    command = [sys.executable, "-c", code, f"textserve:{built[0].name}"]
     done = subprocess.run(
         command, cwd=ROOT, env=environment(store), capture_output=True, text=True, timeout=60, check=True
     )
@@ -151,7 +151,7 @@ def test_nothing_is_removed_from_its_image_that_docker_mounts_while_it_builds(
 def test_its_image_is_installed_by_the_same_uv() -> None:
     versions = [
         re.findall(r"^UV_VERSION :?= \"?([\d.]+)", (ROOT / file).read_text(encoding="utf-8"), re.MULTILINE)
-        for file in ("Makefile", "sentiment/image.py")
+        for file in ("Makefile", "textserve/bento/image.py")
     ]
     assert versions[0] == versions[1] != []
 

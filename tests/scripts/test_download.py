@@ -15,10 +15,11 @@ import numpy as np
 import pytest
 from safetensors.numpy import save as to_safetensors
 
+from modeling import sources
+from modeling.errors import ModelingError
+from modeling.files import ModelFiles, sha256
+from modeling.spec import Source
 from scripts import download as script
-from scripts.pipeline import sources
-from scripts.pipeline.files import ModelFiles, ScriptError, sha256
-from sentiment.spec import Source
 from tests.scripts.hub import Hub, running_hub
 from tests.server import free_port
 
@@ -380,9 +381,9 @@ with mlflow.start_run() as run:
     mlflow.log_text("{}", "model/MLmodel")
     mlflow.log_text("nothing", "other/readme.txt")
 client = mlflow.MlflowClient()
-client.create_registered_model("sentiment")
-client.create_model_version("sentiment", f"{run.info.artifact_uri}/model", run.info.run_id)
-client.set_registered_model_alias("sentiment", "staging", "1")
+client.create_registered_model("textserve")
+client.create_model_version("textserve", f"{run.info.artifact_uri}/model", run.info.run_id)
+client.set_registered_model_alias("textserve", "staging", "1")
 print(run.info.run_id)
 """
 
@@ -399,7 +400,7 @@ def tracked(checkpoint: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple
     return uri, done.stdout.splitlines()[-1]
 
 
-@pytest.mark.parametrize("place", ["models:/sentiment@staging", "models:/sentiment/1", "runs:/RUN/model"])
+@pytest.mark.parametrize("place", ["models:/textserve@staging", "models:/textserve/1", "runs:/RUN/model"])
 def test_a_checkpoint_in_mlflow_is_fetched_by_alias_version_or_run(
     own_root: Path,
     write_model: Callable[..., ModelFiles],
@@ -415,7 +416,7 @@ def test_a_checkpoint_in_mlflow_is_fetched_by_alias_version_or_run(
     assert script.main(["tiny"]) == 0
     assert sorted(file.name for file in files.checkpoint.iterdir()) == FILES
     digests = {name: sha256(checkpoint / name) for name in FILES}
-    version = {} if place.startswith("runs:") else {"name": "sentiment", "version": "1"}
+    version = {} if place.startswith("runs:") else {"name": "textserve", "version": "1"}
     recorded = {"kind": "mlflow", "repository": place, "run_id": run, **version, "sha256": digests}
     assert files.report() == {"source": recorded}
 
@@ -423,9 +424,9 @@ def test_a_checkpoint_in_mlflow_is_fetched_by_alias_version_or_run(
 @pytest.mark.parametrize(
     ("place", "reason"),
     [
-        ("models:/sentiment@champion", "does not have it; there are models:/sentiment/1"),
+        ("models:/textserve@champion", "does not have it; there are models:/textserve/1"),
         ("models:/other/1", "does not have it; there is no model 'other'"),
-        ("models:/sentiment/latest", "give models:/NAME@ALIAS, models:/NAME/VERSION or runs:/ID/PATH"),
+        ("models:/textserve/latest", "give models:/NAME@ALIAS, models:/NAME/VERSION or runs:/ID/PATH"),
         ("runs:/RUN/other", "wanted one folder with a config.json in it, found none"),
         ("runs:/RUN/nowhere", "has no such artifacts"),
         ("runs:/0123456789abcdef/model", "runs:/0123456789abcdef/model"),
@@ -454,7 +455,7 @@ def test_a_full_disk_is_told_with_the_file(checkpoint: Path, tmp_path: Path, mon
 
     monkeypatch.setattr("shutil.copyfile", full)
     source = Source(kind="folder", repository=str(checkpoint), revision=None)
-    with pytest.raises(ScriptError, match=r"config\.json: no space left; make room"):
+    with pytest.raises(ModelingError, match=r"config\.json: no space left; make room"):
         sources.fetch(source, tmp_path / "build" / "checkpoint")
     assert list((tmp_path / "build").iterdir()) == []
 

@@ -11,12 +11,13 @@ from typing import Any
 import pytest
 import yaml
 
+from modeling.evaluation import fidelity, gates, performance
+from modeling.evaluation.performance import InUse
+from modeling.files import ROOT, ModelFiles
+from modeling.registry import served
+from modeling.registry.versions import URI_VARIABLE, Registry
 from scripts import evaluate
-from scripts.pipeline import fidelity, gates, performance, served
-from scripts.pipeline.files import ROOT, ModelFiles
-from scripts.pipeline.performance import InUse
-from scripts.pipeline.registry import URI_VARIABLE, Registry
-from sentiment.classifier import Classifier
+from textserve.classifier import Classifier
 
 pytestmark = pytest.mark.export
 

@@ -12,13 +12,15 @@ import numpy as np
 import onnx
 import pytest
 
+from modeling import sources
+from modeling.errors import ModelingError
+from modeling.export.checkpoint import torch_probabilities
+from modeling.files import ModelFiles
+from modeling.tasks.sentiment import dataset
+from modeling.tasks.sentiment.texts import calibration_texts
 from scripts import export as script
 from scripts.export import export
-from scripts.pipeline import dataset, sources
-from scripts.pipeline.checkpoint import torch_probabilities
-from scripts.pipeline.files import ModelFiles, ScriptError
-from scripts.pipeline.texts import calibration_texts
-from sentiment.classifier import Classifier
+from textserve.classifier import Classifier
 
 pytestmark = pytest.mark.export
 
@@ -231,7 +233,7 @@ def test_a_tokenizer_that_pads_otherwise_than_the_spec_is_refused(
     project: ModelFiles, checkpoint: Path, write_model: Callable[..., ModelFiles], tmp_path: Path
 ) -> None:
     files = write_model(tmp_path, tokenization={"pad_id": 0, "max_tokens": 32})
-    with pytest.raises(ScriptError, match=r"it pads with 1, tokenization\.pad_id is 0"):
+    with pytest.raises(ModelingError, match=r"it pads with 1, tokenization\.pad_id is 0"):
         export(files, checkpoint, ["ba be"])
 
 
@@ -250,7 +252,7 @@ def test_files_that_are_not_those_that_were_downloaded_are_refused_by_name(
     export(files, files.checkpoint, None)
     with (files.checkpoint / "model.safetensors").open("r+b") as weights:
         weights.truncate(1000)
-    with pytest.raises(ScriptError, match=r"model\.safetensors: is not the file that was downloaded"):
+    with pytest.raises(ModelingError, match=r"model\.safetensors: is not the file that was downloaded"):
         export(files, files.checkpoint, None)
 
 
@@ -283,7 +285,7 @@ def test_a_model_that_reads_polish_only_is_calibrated_on_polish_phrases_too(
 ) -> None:
     folder = write_data(tmp_path / "data", rated)
     phrases = Phrases()
-    monkeypatch.setattr("scripts.pipeline.texts.PolishExamples", SimpleNamespace(of=lambda _: phrases))
+    monkeypatch.setattr("modeling.tasks.sentiment.texts.PolishExamples", SimpleNamespace(of=lambda _: phrases))
     quantization = {"calibration_texts": 50}
     spec = write_model(tmp_path, languages=["pl"], quantization=quantization).spec()
     found = calibration_texts(spec, folder)

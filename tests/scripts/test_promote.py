@@ -12,11 +12,12 @@ from typing import Any
 import mlflow
 import pytest
 
+from modeling.errors import ModelingError
+from modeling.evaluation import fidelity
+from modeling.files import ModelFiles, sha256
+from modeling.registry.served import champion_files
+from modeling.registry.versions import CHAMPION, STAGING, URI_VARIABLE, Registry, Version
 from scripts import promote
-from scripts.pipeline import fidelity
-from scripts.pipeline.files import ModelFiles, ScriptError, sha256
-from scripts.pipeline.registry import CHAMPION, STAGING, URI_VARIABLE, Registry, Version
-from scripts.pipeline.served import champion_files
 
 pytestmark = pytest.mark.export
 
@@ -254,7 +255,7 @@ def test_a_champion_that_was_made_by_hand_cannot_be_compared_with_but_replaced(
 ) -> None:
     by_hand = train(registry, files)
     registry.set_alias("tiny", CHAMPION, by_hand.number)
-    with pytest.raises(ScriptError, match=r"scripts\.promote did not give it; name its folder with --against"):
+    with pytest.raises(ModelingError, match=r"scripts\.promote did not give it; name its folder with --against"):
         champion_files(registry, "tiny", files.build)
     train(registry, files)
     evaluate(registry, files)

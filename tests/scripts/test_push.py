@@ -7,10 +7,10 @@ from pathlib import Path
 
 import pytest
 
+from release.errors import ReleaseError
 from scripts import push
-from scripts.pipeline.files import ScriptError
 
-REPOSITORY = "ghcr.io/me/sentiment"
+REPOSITORY = "ghcr.io/me/textserve"
 TAGS = [f"{REPOSITORY}:main", f"{REPOSITORY}:main-1234567"]
 DOCKER = """#!/bin/sh
 # A registry in $STATE: a digest for each pushed tag, and the sources of the manifest list for each of its tags.
@@ -60,27 +60,27 @@ def test_the_images_of_the_files_become_one_under_every_tag(state: Path, files: 
     ) in log
 
 
-@pytest.mark.parametrize("tags", [[], ["sentiment"], [*TAGS, "docker.io/me/sentiment:main"]])
+@pytest.mark.parametrize("tags", [[], ["textserve"], [*TAGS, "docker.io/me/textserve:main"]])
 def test_tags_of_no_or_of_several_repositories_are_refused(state: Path, files: list[Path], tags: list[str]) -> None:
-    with pytest.raises(ScriptError, match="one repository with its tags"):
+    with pytest.raises(ReleaseError, match="one repository with its tags"):
         push.push(files, tags)
     assert not (state / "log").exists()
 
 
 def test_without_an_image_there_is_nothing_to_push(state: Path) -> None:
-    with pytest.raises(ScriptError, match="make image-save writes one"):
+    with pytest.raises(ReleaseError, match="make image-save writes one"):
         push.push([], TAGS)
 
 
 def test_a_refusal_of_docker_is_told_with_its_reason(state: Path, files: list[Path]) -> None:
     (state / "refuse").touch()
-    with pytest.raises(ScriptError, match=r"docker image push .+ ended with 1:\ndenied: no permission"):
+    with pytest.raises(ReleaseError, match=r"docker image push .+ ended with 1:\ndenied: no permission"):
         push.push(files, TAGS)
 
 
 def test_without_docker_its_place_is_told(files: list[Path], monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PATH", "")
-    with pytest.raises(ScriptError, match="docker is not on PATH"):
+    with pytest.raises(ReleaseError, match="docker is not on PATH"):
         push.push(files, TAGS)
 
 

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
+from release.errors import ReleaseError
 from scripts import report
-from scripts.pipeline.files import ScriptError
 from tests.server import ROOT
 
 MODEL = "sentiment-pl-en"
@@ -51,7 +51,7 @@ def test_the_images_have_their_size(root: Path) -> None:
 
 
 def test_ratios_are_those_of_the_same_texts_and_connections(root: Path) -> None:
-    cases = [case("sentiment", 1, 300), case("other", 1, 200), case("sentiment", 16, 400), case("other", 16, 100)]
+    cases = [case("textserve", 1, 300), case("other", 1, 200), case("textserve", 16, 400), case("other", 16, 100)]
     write(root / "build" / "benchmark" / "compare.json", comparison("2026-11-21", *cases))
     page = report.render(root, [])
     assert "| other | short | 1 | 200 | 12 | 1.50 |" in page
@@ -59,8 +59,8 @@ def test_ratios_are_those_of_the_same_texts_and_connections(root: Path) -> None:
 
 
 def test_the_newest_benchmark_counts(root: Path) -> None:
-    write(root / "benchmarks" / "results" / "compare.json", comparison("2026-11-20", case("sentiment", 1, 111)))
-    write(root / "build" / "report" / "compare.json", comparison("2026-11-21", case("sentiment", 1, 222)))
+    write(root / "benchmarks" / "results" / "compare.json", comparison("2026-11-20", case("textserve", 1, 111)))
+    write(root / "build" / "report" / "compare.json", comparison("2026-11-21", case("textserve", 1, 222)))
     page = report.render(root, [])
     assert "222" in page
     assert "111" not in page
@@ -95,7 +95,7 @@ def test_what_is_missing_is_said(root: Path) -> None:
 @pytest.mark.parametrize("file", ["build/junit/test.xml", "build/image-amd64.json"])
 def test_a_file_that_cannot_be_read_is_named(root: Path, file: str) -> None:
     write(root / file, "<torn")
-    with pytest.raises(ScriptError, match=file):
+    with pytest.raises(ReleaseError, match=file):
         report.render(root, [])
 
 

@@ -12,8 +12,9 @@ from typing import Any
 import pytest
 import yaml
 
-from scripts.pipeline import fidelity
-from scripts.pipeline.files import ROOT, ModelFiles, ScriptError
+from modeling.errors import ModelingError
+from modeling.evaluation import fidelity
+from modeling.files import ROOT, ModelFiles
 from scripts.save import save
 
 # BentoML's own ignore patterns, where a process first asks it for a model.
@@ -47,7 +48,7 @@ class Project:
 
     def __init__(self, root: Path, files: ModelFiles) -> None:
         self.root, self.files, self.store = root, files, root / "store"
-        for package in ("scripts", "sentiment"):
+        for package in ("scripts", "modeling", "release", "textserve"):
             shutil.copytree(ROOT / package, root / package, ignore=shutil.ignore_patterns("__pycache__"))
 
     def run(self, *arguments: str) -> subprocess.CompletedProcess[str]:
@@ -198,14 +199,16 @@ def test_an_unverified_model_is_refused_with_the_command_to_run(
     files: ModelFiles, no_store: None, report: dict[str, Any]
 ) -> None:
     (files.folder / "report.json").write_text(json.dumps(report), encoding="utf-8")
-    with pytest.raises(ScriptError, match=r"report\.json: the model is not verified; run .*scripts\.verify tiny$"):
+    with pytest.raises(ModelingError, match=r"report\.json: the model is not verified; run .*scripts\.verify tiny$"):
         save(files)
 
 
 @pytest.mark.parametrize("name", ["model.onnx", "tokenizer.json"])
 def test_a_file_that_changed_after_the_verification_is_refused(files: ModelFiles, no_store: None, name: str) -> None:
     (files.folder / name).write_bytes(b"other")
-    with pytest.raises(ScriptError, match=r"sha256 changed after the model was verified; run .*scripts\.verify tiny$"):
+    with pytest.raises(
+        ModelingError, match=r"sha256 changed after the model was verified; run .*scripts\.verify tiny$"
+    ):
         save(files)
 
 
@@ -221,25 +224,27 @@ def test_a_spec_that_reads_the_files_otherwise_than_was_verified_is_refused(
     files: ModelFiles, tmp_path: Path, write_model: Callable[..., ModelFiles], no_store: None, key: str, value: Any
 ) -> None:
     changed = write_model(tmp_path, **{key: value})
-    with pytest.raises(ScriptError, match=f"{key} changed after the model was verified"):
+    with pytest.raises(ModelingError, match=f"{key} changed after the model was verified"):
         save(changed)
 
 
 def test_a_model_outside_the_limits_is_refused_with_each_of_them(files: ModelFiles, no_store: None) -> None:
     verified(files, agreement=0.9, texts=10)
-    with pytest.raises(ScriptError, match=r"outside the limits of the spec: .*fidelity\.texts.*; agreement is 0\.9000"):
+    with pytest.raises(
+        ModelingError, match=r"outside the limits of the spec: .*fidelity\.texts.*; agreement is 0\.9000"
+    ):
         save(files)
 
 
 def test_limits_that_were_tightened_after_the_verification_count(
     files: ModelFiles, tmp_path: Path, write_model: Callable[..., ModelFiles], no_store: None
 ) -> None:
-    with pytest.raises(ScriptError, match=r"speed-up is 3\.00, min_speedup is 3\.5"):
+    with pytest.raises(ModelingError, match=r"speed-up is 3\.00, min_speedup is 3\.5"):
         save(write_model(tmp_path, fidelity={"texts": 50, "min_speedup": 3.5}))
 
 
 @pytest.mark.parametrize("name", ["model.onnx", "tokenizer.json"])
 def test_a_model_without_all_its_files_is_refused(files: ModelFiles, no_store: None, name: str) -> None:
     (files.folder / name).unlink()
-    with pytest.raises(ScriptError, match=f"{name} does not exist"):
+    with pytest.raises(ModelingError, match=f"{name} does not exist"):
         save(files)

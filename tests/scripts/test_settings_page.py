@@ -4,21 +4,21 @@ from pathlib import Path
 
 import pytest
 
+from release.errors import ReleaseError
 from scripts import settings_page
-from scripts.pipeline.files import ScriptError
 
 
 def test_a_row_says_kind_bounds_default_and_meaning() -> None:
     rows = settings_page.table().splitlines()
     assert (
-        "| `SENTIMENT_GRPC_PORT` | whole number, from 0, to 65535 | 3002 | Port on which gRPC listens; "
+        "| `TEXTSERVE_GRPC_PORT` | whole number, from 0, to 65535 | 3002 | Port on which gRPC listens; "
         in "\n".join(rows)
     )
-    (threads,) = [row for row in rows if "`SENTIMENT_THREADS`" in row]
+    (threads,) = [row for row in rows if "`TEXTSERVE_THREADS`" in row]
     assert "| of this machine |" in threads
-    (keys,) = [row for row in rows if "`SENTIMENT_API_KEYS`" in row and "| none |" in row]
+    (keys,) = [row for row in rows if "`TEXTSERVE_API_KEYS`" in row and "| none |" in row]
     assert "| text |" in keys
-    (seconds,) = [row for row in rows if "`SENTIMENT_REQUEST_SECONDS`" in row]
+    (seconds,) = [row for row in rows if "`TEXTSERVE_REQUEST_SECONDS`" in row]
     assert "| number, above 0 | 30 |" in seconds
 
 
@@ -32,7 +32,7 @@ def test_only_what_is_between_the_marks_is_written() -> None:
 
 
 def test_a_page_without_marks_is_refused() -> None:
-    with pytest.raises(ScriptError, match="needs the lines"):
+    with pytest.raises(ReleaseError, match="needs the lines"):
         settings_page.fill_in("nothing")
 
 

@@ -9,10 +9,10 @@ import pandas as pd
 import pytest
 
 import scripts.train as script
-from scripts.pipeline import dataset
-from scripts.pipeline.files import ModelFiles, sha256
-from scripts.pipeline.recipes import full
-from scripts.pipeline.registry import STAGING, Registry
+from modeling.files import ModelFiles, sha256
+from modeling.recipes import full
+from modeling.registry.versions import STAGING, Registry
+from modeling.tasks.sentiment import dataset
 from tests.scripts.mlflow_server import MlflowServer, serve
 from tests.scripts.rated_data import write_rated_data
 from tests.server import free_port
@@ -97,7 +97,7 @@ def test_a_sweep_leaves_three_runs_and_one_staged_version_on_a_server_with_passw
 def test_the_staged_model_answers_texts_as_its_checkpoint_does(
     files: ModelFiles, make_checkpoint: Callable[..., Path], words: list[str]
 ) -> None:
-    from scripts.pipeline.checkpoint import torch_probabilities
+    from modeling.export.checkpoint import torch_probabilities
 
     assert train("--recipe", "head", "--base", str(make_checkpoint("bert"))) == 0
     texts = [f"{word} {words[0]}" for word in words[:40]]

@@ -12,14 +12,16 @@ import pytest
 import yaml
 from onnx import numpy_helper
 
+from modeling.errors import ModelingError
+from modeling.evaluation import fidelity
+from modeling.export.checkpoint import torch_probabilities
+from modeling.files import ModelFiles, sha256
+from modeling.tasks.sentiment import dataset
+from modeling.tasks.sentiment.texts import labelled_texts
 from scripts import verify as script
 from scripts.export import export
-from scripts.pipeline import dataset, fidelity
-from scripts.pipeline.checkpoint import torch_probabilities
-from scripts.pipeline.files import ModelFiles, ScriptError, sha256
-from scripts.pipeline.texts import labelled_texts
 from scripts.verify import Probabilities, compare_in_batches, macro_f1, verify
-from sentiment.classifier import Classifier, Encoding
+from textserve.classifier import Classifier, Encoding
 
 pytestmark = pytest.mark.export
 
@@ -136,7 +138,9 @@ def test_a_golden_text_with_another_answer_is_refused_by_its_place(
     golden = files.spec().golden
     swapped = [{"text": text.text, "label": label} for text, label in zip(golden, reversed(LABELS), strict=True)]
     rewrite_spec(files, golden=swapped)
-    with pytest.raises(ScriptError, match=r"tiny: golden\[0\] is negative, expected positive; golden\[2\] is positive"):
+    with pytest.raises(
+        ModelingError, match=r"tiny: golden\[0\] is negative, expected positive; golden\[2\] is positive"
+    ):
         verify(files, checkpoint, texts, [None] * len(texts))
 
 
@@ -149,7 +153,7 @@ def test_a_tokenizer_that_reads_a_golden_text_differently_is_refused_by_name(
     words[first], words[second] = words[second], words[first]
     files.tokenizer.write_text(json.dumps(content), encoding="utf-8")
     told = r"tokenizer\.json: is not the tokenizer of .*: it reads golden\[0\] differently"
-    with pytest.raises(ScriptError, match=told):
+    with pytest.raises(ModelingError, match=told):
         verify(files, checkpoint, texts, labels)
 
 
@@ -163,7 +167,7 @@ def test_a_tokenizer_that_reads_only_another_text_differently_is_refused_by_its_
     words[first], words[second] = words[second], words[first]
     files.tokenizer.write_text(json.dumps(content), encoding="utf-8")
     (place, *_) = (number for number, text in enumerate(texts) if {first, second} & set(text.split()))
-    with pytest.raises(ScriptError, match=rf"it reads texts\[{place}\] differently"):
+    with pytest.raises(ModelingError, match=rf"it reads texts\[{place}\] differently"):
         verify(files, checkpoint, texts, [None] * len(texts))
 
 
@@ -183,7 +187,7 @@ def test_what_was_downloaded_is_the_source_as_long_as_it_is_that(
     files.add_to_report("source", recorded)
     assert verify(files, files.checkpoint, texts[:5], [None] * 5)["source"] == recorded
     (files.checkpoint / "config.json").write_text((checkpoint / "config.json").read_text() + "\n")
-    with pytest.raises(ScriptError, match=r"config\.json: is not the file that was downloaded"):
+    with pytest.raises(ModelingError, match=r"config\.json: is not the file that was downloaded"):
         verify(files, files.checkpoint, texts[:5], [None] * 5)
     shutil.copytree(files.checkpoint, files.build / "by-hand")
     assert verify(files, files.build / "by-hand", texts[:5], [None] * 5)["source"]["kind"] == "folder"

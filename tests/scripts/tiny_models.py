@@ -18,7 +18,7 @@ import transformers
 from tokenizers import Tokenizer, decoders, models, normalizers, pre_tokenizers, processors, trainers
 from tokenizers.implementations import ByteLevelBPETokenizer
 
-from sentiment.spec import ModelSpec
+from modeling.spec import ModelSpec
 
 MAX_TOKENS = 512
 HIDDEN = 64

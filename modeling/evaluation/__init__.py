@@ -1,0 +1,1 @@
+"""How good, fast and faithful a model is, and whether its gates pass."""

@@ -1,0 +1,1 @@
+"""From a checkpoint to the ONNX graph that is served."""

@@ -1,0 +1,65 @@
+"""A ready ONNX file: brought to the opset that quantization needs, and asked for the answers to compare with."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+import onnx
+from onnx import version_converter
+from tqdm import tqdm
+
+from modeling.errors import ModelingError
+from modeling.spec import ModelSpec
+from textserve.classifier import batch_feeds, open_session, softmax
+
+
+def upgrade(spec: ModelSpec, file: Path, to: Path) -> None:
+    """Write the graph of ``file`` to ``to``, at the opset of the spec or its own, whichever is higher.
+
+    Raises:
+        ModelingError: if it is no ONNX graph, or an operator in it cannot be converted.
+    """
+    try:
+        model = onnx.load(file)
+        (opset,) = (one.version for one in model.opset_import if one.domain in ("", "ai.onnx"))
+        if opset < spec.export.opset:
+            model = version_converter.convert_version(model, spec.export.opset)
+        onnx.save(model, to)
+    except Exception as error:  # protobuf and the converter raise what they like
+        reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+        raise ModelingError(
+            f"{file}: cannot be brought to opset {spec.export.opset}: {reason}; lower export.opset in the spec, "
+            "10 is the lowest that can be quantized"
+        ) from error
+
+
+def token_rows(spec: ModelSpec, file: Path) -> int | None:
+    """Rows of the table from which the graph takes its token embeddings; None if it takes them in an unknown way."""
+    graph = onnx.load(file).graph
+    shapes = {constant.name: constant.dims for constant in graph.initializer}
+    ids = {spec.graph.input_ids}
+    for node in graph.node:
+        if node.op_type in ("Cast", "Identity") and node.input[0] in ids:
+            ids.add(node.output[0])
+        if node.op_type == "Gather" and node.input[1] in ids and node.input[0] in shapes:
+            return int(shapes[node.input[0]][0])
+    return None
+
+
+def probabilities(spec: ModelSpec, file: Path, ids: list[list[int]]) -> npt.NDArray[np.float32]:
+    """Probabilities by the file as it came, one text at a time, shape ``[len(ids), labels]``.
+
+    Raises:
+        ModelingError: if ONNX Runtime cannot load it, or it has not the inputs and outputs of the spec.
+    """
+    try:
+        session = open_session(file)
+        rows = [
+            session.run([spec.graph.logits], batch_feeds(spec, [text]))[0]
+            for text in tqdm(ids, desc="source", unit="text")
+        ]
+    except Exception as error:  # ONNX Runtime's exceptions have no base of their own
+        raise ModelingError(f"{file}: does not run with the names of the spec's graph section: {error}") from error
+    return softmax(np.concatenate(rows))

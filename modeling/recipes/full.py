@@ -1,0 +1,280 @@
+"""Fine-tune a whole checkpoint on rated English texts and Polish words: the recipe of the default model.
+
+Each part was chosen on the validation part and on the Polish sentences (models/NAME/polish-dev.jsonl):
+
+- English texts with human ratings teach the task. A mean rating near a class boundary is not a certain label, so the
+  target is the probability of each class if the mean had an error of RATING_ERROR: 0.5 is half neutral, half positive.
+- Polish has rated words only. Lists of them, and phrases of an adjective and a noun, make weak examples
+  (modeling/tasks/sentiment/polish.py); new ones are drawn in every epoch. Whole sentences the model reads thanks to the
+  multilingual checkpoint that it starts from.
+- Lower layers learn slower (layer_decay), which keeps the two languages aligned. Longer or faster training reads
+  English a little better and Polish worse.
+- Several runs start from the same head and see the data in another order; the mean of their weights is the model
+  (model soups, Wortsman and others 2022, arXiv:2203.05482), which then learns on at a low rate.
+- On the validation part, a constant is added to the negative and the positive logit for the best macro-F1, since the
+  rare neutral class counts as much as the others, and then all are divided by a temperature, so that a probability of
+  0.8 is right in about 80 of 100 cases. Both become part of the classifier's weights.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import random
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from statistics import NormalDist
+from typing import Any
+
+import numpy as np
+import torch
+from safetensors.torch import load_file
+from sklearn.metrics import accuracy_score, f1_score
+from tqdm import tqdm
+from transformers import AutoModelForSequenceClassification, AutoTokenizer, get_linear_schedule_with_warmup
+
+from modeling.environment import versions
+from modeling.errors import ModelingError
+from modeling.files import ModelFiles
+from modeling.recipes.validation import MACRO_F1, Validation
+from modeling.tasks.sentiment import dataset
+from modeling.tasks.sentiment.dataset import MEANINGS, THRESHOLD, RatedText
+from modeling.tasks.sentiment.polish import PolishExamples
+
+RATING_ERROR = 0.3
+RECIPE_FILE = "recipe.json"
+WARMUP = 0.06
+WEIGHT_DECAY = 0.01
+MAX_TOKENS = 128
+# Batches are drawn from chunks of this many, sorted by length, so that little is padded.
+CHUNK = 32
+# The head starts from random weights, the same in every run: weights that started apart have no useful mean.
+HEAD_SEED = 0
+BIAS_CANDIDATES = np.arange(-0.6, 0.61, 0.1)
+
+# A text, and the probabilities of negative, neutral and positive that the model is to give.
+Example = tuple[str, Sequence[float]]
+# Called after each epoch with its number, from 1, and its metrics by name.
+Log = Callable[[int, Mapping[str, float]], None]
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """The settings of a run; everything else is constant."""
+
+    epochs: int = 2
+    learning_rate: float = 7e-5
+    layer_decay: float = 0.9
+    head_learning_rate: float = 5e-4
+    batch: int = 32
+    polish_examples: int = 6000
+
+
+FINAL = Recipe(epochs=1, learning_rate=5e-5, layer_decay=0.85, head_learning_rate=1e-4, polish_examples=8000)
+
+
+def soft_label(rating: float) -> Sequence[float]:
+    """Probabilities of negative, neutral and positive if ``rating`` is a mean with the error RATING_ERROR."""
+    error = NormalDist(rating, RATING_ERROR)
+    negative, positive = error.cdf(-THRESHOLD), 1.0 - error.cdf(THRESHOLD)
+    return negative, 1.0 - negative - positive, positive
+
+
+def batches(tokenizer: Any, examples: Sequence[Example], size: int) -> Iterator[tuple[Any, torch.Tensor]]:
+    """Batches of near-equal length in random order: the tokenizer's tensors, and targets ``[size, 3]``."""
+    shuffled = random.sample(examples, len(examples))
+    ids = tokenizer([text for text, _ in shuffled], truncation=True, max_length=MAX_TOKENS)["input_ids"]
+    places: list[list[int]] = []
+    for start in range(0, len(shuffled), size * CHUNK):
+        chunk = range(start, min(start + size * CHUNK, len(shuffled)))
+        by_length = sorted(chunk, key=lambda place: len(ids[place]))
+        places += [by_length[first : first + size] for first in range(0, len(by_length), size)]
+    random.shuffle(places)
+    for batch in places:
+        inputs = tokenizer.pad({"input_ids": [ids[place] for place in batch]}, return_tensors="pt")
+        yield inputs, torch.tensor([shuffled[place][1] for place in batch])
+
+
+def parameter_groups(model: Any, recipe: Recipe) -> list[dict[str, Any]]:
+    """Parameters with their learning rate: the head's own, then ``layer_decay`` of it a layer downwards."""
+    layers = model.config.num_hidden_layers
+    groups = []
+    for name, parameter in model.named_parameters():
+        if ".layer." in name:
+            depth = layers - 1 - int(name.split(".layer.")[1].split(".")[0])
+            rate = recipe.learning_rate * recipe.layer_decay**depth
+        else:
+            rate = (
+                recipe.learning_rate * recipe.layer_decay**layers if "embeddings" in name else recipe.head_learning_rate
+            )
+        groups.append({"params": [parameter], "lr": rate, "weight_decay": WEIGHT_DECAY if parameter.dim() > 1 else 0.0})
+    return groups
+
+
+def fine_tune(
+    model: Any, tokenizer: Any, english: list[Example], polish: PolishExamples, recipe: Recipe
+) -> Iterator[tuple[int, float]]:
+    """Train ``model`` in place, on ``english`` and on Polish examples drawn anew in every epoch.
+
+    Yields after each epoch its number, from 1, and the mean loss of its batches.
+    """
+    steps = recipe.epochs * math.ceil((len(english) + recipe.polish_examples) / recipe.batch)
+    optimizer = torch.optim.AdamW(parameter_groups(model, recipe))
+    schedule = get_linear_schedule_with_warmup(optimizer, int(WARMUP * steps), steps)
+    with tqdm(total=steps, desc="train", unit="batch") as bar:
+        for epoch in range(1, recipe.epochs + 1):
+            model.train()
+            losses = []
+            weak = [(text, soft_label(rating)) for text, rating in polish.draw(recipe.polish_examples)]
+            for inputs, target in batches(tokenizer, english + weak, recipe.batch):
+                # bfloat16 is twice as fast as float32 on CPUs that have it.
+                with torch.autocast("cpu", dtype=torch.bfloat16):
+                    logits = model(**inputs).logits
+                loss = -(target * logits.float().log_softmax(dim=-1)).sum(dim=-1).mean()
+                loss.backward()
+                torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
+                optimizer.step()
+                schedule.step()
+                optimizer.zero_grad()
+                losses.append(loss.item())
+                bar.update()
+                bar.set_postfix(loss=f"{losses[-1]:.3f}", refresh=False)
+            yield epoch, sum(losses) / len(losses)
+
+
+@torch.inference_mode()  # type: ignore[untyped-decorator]  # torch is not typed here
+def logits_of(model: Any, tokenizer: Any, texts: Sequence[str], size: int = 32) -> torch.Tensor:
+    """Logits in float32, ``[len(texts), 3]``."""
+    model.eval()
+    order = sorted(range(len(texts)), key=lambda place: len(texts[place]))
+    logits = torch.empty(len(texts), len(MEANINGS))
+    for start in tqdm(range(0, len(order), size), desc="evaluate", unit="batch"):
+        places = order[start : start + size]
+        inputs = tokenizer(
+            [texts[place] for place in places], truncation=True, max_length=512, padding=True, return_tensors="pt"
+        )
+        logits[places] = model(**inputs).logits.float()
+    return logits
+
+
+def validate(model: Any, tokenizer: Any, rows: Sequence[RatedText]) -> Validation:
+    """What ``model`` answers on the validation part of ``rows``."""
+    part = dataset.select(rows, "validation")
+    logits = logits_of(model, tokenizer, [row.text for row in part])
+    return Validation(np.array([MEANINGS.index(row.label) for row in part]), logits.softmax(dim=-1).numpy())
+
+
+def rated(texts: Sequence[RatedText]) -> list[Example]:
+    """Texts with the probabilities of their classes by their rating."""
+    return [(row.text, soft_label(row.rating)) for row in texts]
+
+
+def fit_bias(logits: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
+    """What to add to the logits, ``[3]``, for the best macro-F1; to the neutral one nothing."""
+    candidates = [np.array([negative, 0.0, positive]) for negative in BIAS_CANDIDATES for positive in BIAS_CANDIDATES]
+    values = logits.numpy()
+    scores = [f1_score(labels, (values + bias).argmax(axis=1), average="macro") for bias in candidates]
+    return torch.tensor(candidates[int(np.argmax(scores))], dtype=torch.float32)
+
+
+def fit_temperature(logits: torch.Tensor, labels: torch.Tensor) -> float:
+    """The temperature with the least negative log-likelihood (Guo and others 2017, arXiv:1706.04599)."""
+    candidates = np.exp(np.linspace(np.log(0.3), np.log(3.0), 200))
+    losses = [torch.nn.functional.cross_entropy(logits / float(one), labels).item() for one in candidates]
+    return float(candidates[int(np.argmin(losses))])
+
+
+def load(base: str | Path, labels: list[str]) -> tuple[Any, Any]:
+    """Tokenizer and model of a checkpoint; a head that it lacks starts from random weights.
+
+    Raises:
+        ModelingError: if transformers cannot load it.
+    """
+    torch.manual_seed(HEAD_SEED)
+    try:
+        return AutoTokenizer.from_pretrained(base), AutoModelForSequenceClassification.from_pretrained(
+            base,
+            dtype=torch.float32,
+            num_labels=len(labels),
+            id2label=dict(enumerate(labels)),
+            label2id={name: index for index, name in enumerate(labels)},
+        )
+    except (OSError, ValueError) as error:
+        raise ModelingError(f"{base}: is no checkpoint that transformers can load: {error}") from error
+
+
+def ignore(epoch: int, metrics: Mapping[str, float]) -> None:
+    """A :data:`Log` that keeps nothing."""
+
+
+def train_run(
+    base: str, labels: list[str], data: Path, recipe: Recipe, seed: int, output: Path, log: Log = ignore
+) -> None:
+    """Train once from ``base``, and save model, tokenizer and ``recipe.json`` into ``output``."""
+    started = time.perf_counter()
+    tokenizer, model = load(base, labels)
+    random.seed(seed)
+    torch.manual_seed(seed)
+    rows = dataset.english(data)
+    english = rated(dataset.select(rows, "train"))
+    for epoch, loss in fine_tune(model, tokenizer, english, PolishExamples.of(data), recipe):
+        log(epoch, {"train_loss": loss, **validate(model, tokenizer, rows).metrics()})
+    model.save_pretrained(output)
+    tokenizer.save_pretrained(output)
+    minutes = round((time.perf_counter() - started) / 60, 1)
+    (output / RECIPE_FILE).write_text(json.dumps({"seed": seed, **asdict(recipe), "minutes": minutes}, indent=2))
+
+
+def average(runs: Sequence[Path], labels: list[str]) -> tuple[Any, Any]:
+    """Tokenizer, and a model whose weights are the mean of those of ``runs``."""
+    tokenizer, model = load(runs[0], labels)
+    states = [load_file(run / "model.safetensors") for run in runs]
+    mean = {name: torch.stack([state[name] for state in states]).mean(dim=0) for name in states[0]}
+    model.load_state_dict(mean, strict=False)
+    return tokenizer, model
+
+
+def finish(runs: Sequence[Path], labels: list[str], data: Path, output: Path, log: Log = ignore) -> None:
+    """Average ``runs``, train on, fold in bias and temperature, and save all into ``output``."""
+    tokenizer, model = average(runs, labels)
+    rows = dataset.english(data)
+    random.seed(HEAD_SEED)
+    torch.manual_seed(HEAD_SEED)
+    for epoch, loss in fine_tune(
+        model, tokenizer, rated(dataset.select(rows, "train")), PolishExamples.of(data), FINAL
+    ):
+        log(epoch, {"train_loss": loss})
+    validation = dataset.select(rows, "validation")
+    truth = torch.tensor([MEANINGS.index(row.label) for row in validation])
+    logits = logits_of(model, tokenizer, [row.text for row in validation])
+    bias = fit_bias(logits, truth)
+    temperature = fit_temperature(logits + bias, truth)
+    with torch.no_grad():
+        model.classifier.weight /= temperature
+        model.classifier.bias += bias
+        model.classifier.bias /= temperature
+    model.save_pretrained(output)
+    tokenizer.save_pretrained(output)
+    (output / RECIPE_FILE).write_text(json.dumps(asdict(FINAL), indent=2))
+
+
+def describe(files: ModelFiles, runs: Sequence[Path], data: Path) -> tuple[dict[str, Any], Validation]:
+    """The section ``training`` of the report, about the finished checkpoint and the runs that it is made of."""
+    tokenizer, model = load(files.checkpoint, [label.name for label in files.spec().labels])
+    rows = dataset.english(data)
+    validation = validate(model, tokenizer, rows)
+    polish = dataset.polish_sentences(files.folder / "polish-dev.jsonl")
+    polish_found = logits_of(model, tokenizer, [text for text, _ in polish]).argmax(dim=-1).tolist()
+    section = {
+        "base": files.spec().source.repository,
+        "data": {name: digest for name, (_, digest) in dataset.PACKAGES.items()},
+        "runs": [json.loads((run / RECIPE_FILE).read_text()) for run in runs],
+        "final": json.loads((files.checkpoint / RECIPE_FILE).read_text()),
+        "texts": len(dataset.select(rows, "train")),
+        MACRO_F1: validation.macro_f1,
+        "polish_dev_accuracy": float(accuracy_score([MEANINGS.index(label) for _, label in polish], polish_found)),
+        "versions": versions(["torch", "transformers"]),
+    }
+    return section, validation

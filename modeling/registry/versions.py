@@ -1,0 +1,266 @@
+"""MLflow: where training runs are recorded, and which version of a model is the next one and which is in use.
+
+``MLFLOW_TRACKING_URI`` names a server or a database; without it everything is kept in ``build/mlflow.db`` with the
+files in ``build/mlflow``. ``MLFLOW_TRACKING_USERNAME`` and ``MLFLOW_TRACKING_PASSWORD`` are MLflow's own, as all its
+variables are. Two aliases say where a version stands: :data:`STAGING`, the outcome of the last training, and
+:data:`CHAMPION`, the one in use.
+
+Whatever a person can mend (no server, a wrong password, no right to write) is a :class:`ModelingError` in one line.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import sqlite3
+import warnings
+from collections.abc import Iterator, Mapping
+from contextlib import closing, contextmanager
+from dataclasses import dataclass, field
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+# Before MLflow is imported: it sends usage statistics unless told otherwise, retries for minutes before it says that a
+# server is not there, and would put all that uv.lock names into the requirements of a logged model.
+os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
+os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "2")
+os.environ.setdefault("MLFLOW_HTTP_REQUEST_TIMEOUT", "30")
+os.environ.setdefault("MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT", "true")
+os.environ.setdefault("MLFLOW_UV_AUTO_DETECT", "false")
+
+import mlflow
+
+with warnings.catch_warnings():
+    # About a type hint of its own.
+    warnings.filterwarnings("ignore", message=".*inferred as AnyType", category=UserWarning)
+    import mlflow.pyfunc
+
+import pandas
+from mlflow.entities.model_registry import ModelVersion
+from mlflow.exceptions import MlflowException
+from mlflow.models import ModelSignature
+from mlflow.types import ColSpec, Schema
+from mlflow.utils.mlflow_tags import MLFLOW_GIT_COMMIT
+from requests.exceptions import RequestException
+
+from modeling.environment import commit
+from modeling.errors import ModelingError
+from modeling.files import ROOT
+
+STAGING = "staging"
+CHAMPION = "champion"
+URI_VARIABLE = "MLFLOW_TRACKING_URI"
+SQLITE = "sqlite:///"
+# Of a logged model: its folder in the run, and that of the Hugging Face checkpoint in it.
+MODEL = "model"
+CHECKPOINT = "checkpoint"
+MODEL_CODE = Path(__file__).with_name("logged_model.py")
+SIGNATURE = ModelSignature(
+    inputs=Schema([ColSpec("string", "text")]),
+    outputs=Schema([ColSpec("string", "label"), ColSpec("double", "score")]),
+)
+EXAMPLE = "What a wonderful evening, thank you all!"
+DENIED = ("UNAUTHENTICATED", "CUSTOMER_UNAUTHORIZED", "PERMISSION_DENIED")
+
+
+@dataclass(frozen=True, slots=True)
+class Version:
+    """A registered version of a model: the outcome of one run."""
+
+    name: str
+    number: str
+    run_id: str | None
+    tags: Mapping[str, str] = field(default_factory=dict)
+
+    @property
+    def uri(self) -> str:
+        """What MLflow calls this very version, whatever alias moves: ``models:/NAME/NUMBER``."""
+        return f"models:/{self.name}/{self.number}"
+
+
+class Registry:
+    """Runs and registered versions at one tracking URI; made by :meth:`connect`."""
+
+    def __init__(self, uri: str) -> None:
+        self.uri = uri
+        self._client = mlflow.MlflowClient(tracking_uri=uri)
+
+    @classmethod
+    def connect(cls, root: Path = ROOT) -> Registry:
+        """Point MLflow at ``MLFLOW_TRACKING_URI``, or else at ``root/build/mlflow.db``, and see whether it answers.
+
+        MLflow's own functions (``mlflow.log_metrics``, ``mlflow.artifacts.download_artifacts``, …) use it from then on.
+
+        Raises:
+            ModelingError: if it does not answer, or refuses the user or the password.
+        """
+        uri = os.environ.get(URI_VARIABLE) or f"{SQLITE}{root / 'build' / 'mlflow.db'}"
+        # They tell of every table that they create, and of every version that they wait for.
+        for name in ("alembic", "mlflow"):
+            logging.getLogger(name).setLevel(logging.WARNING)
+        if uri.startswith(SQLITE):
+            _check_database(uri)
+        with plain_errors(uri):
+            mlflow.set_tracking_uri(uri)
+            registry = cls(uri)
+            registry._client.search_registered_models(max_results=1)
+        return registry
+
+    def version_of(self, name: str, alias: str) -> Version | None:
+        """The version of the model ``name`` that has ``alias``; None if there is no such model, or none has it."""
+        with plain_errors(self.uri):
+            number = self._aliases(name).get(alias)
+        return None if number is None else self.version(name, str(number))
+
+    def version(self, name: str, number: str) -> Version | None:
+        """One version by its number; None if there is none."""
+        with plain_errors(self.uri):
+            try:
+                return _version(self._client.get_model_version(name, number))
+            except MlflowException as error:
+                if error.error_code == "RESOURCE_DOES_NOT_EXIST":
+                    return None
+                raise
+
+    def versions(self, name: str) -> list[Version]:
+        """All versions of the model ``name``, the oldest first; empty if there is no such model."""
+        with plain_errors(self.uri):
+            found = self._client.search_model_versions(f"name='{name}'")
+        return sorted(map(_version, found), key=lambda one: int(one.number))
+
+    def register(self, name: str, run_id: str, model_uri: str, tags: Mapping[str, str] | None = None) -> Version:
+        """Make the model that a run logged at ``model_uri`` the next version of ``name``."""
+        with plain_errors(self.uri):
+            made = mlflow.register_model(model_uri, name, tags=dict(tags or {}))
+        return Version(name, str(made.version), run_id, dict(tags or {}))
+
+    def set_alias(self, name: str, alias: str, number: str) -> None:
+        """Give ``alias`` to a version; whichever had it loses it."""
+        with plain_errors(self.uri):
+            self._client.set_registered_model_alias(name, alias, number)
+
+    def remove_alias(self, name: str, alias: str) -> None:
+        """Take ``alias`` from the version that has it, if one has."""
+        with plain_errors(self.uri):
+            if alias in self._aliases(name):
+                self._client.delete_registered_model_alias(name, alias)
+
+    def set_tags(self, version: Version, tags: Mapping[str, str]) -> None:
+        """Set tags on a version; those of other keys stay."""
+        with plain_errors(self.uri):
+            for key, value in tags.items():
+                self._client.set_model_version_tag(version.name, version.number, key, value)
+
+    def metrics(self, run_id: str) -> dict[str, float]:
+        """The last value of each metric of a run."""
+        with plain_errors(self.uri):
+            metrics: dict[str, float] = self._client.get_run(run_id).data.metrics
+        return metrics
+
+    @contextmanager
+    def run(self, experiment: str, name: str, tags: Mapping[str, str] | None = None) -> Iterator[str]:
+        """Record a run, and yield its id; inside, ``mlflow.log_params`` and its likes write to this run.
+
+        A run that ends in an exception is recorded as failed.
+
+        Raises:
+            ModelingError: if MLflow stops answering meanwhile, or refuses what is written.
+        """
+        with plain_errors(self.uri):
+            experiment_id = self._experiment(experiment)
+            with mlflow.start_run(
+                experiment_id=experiment_id, run_name=name, tags=_commit_tags() | dict(tags or {})
+            ) as run:
+                yield run.info.run_id
+
+    def _experiment(self, name: str) -> str:
+        found = self._client.get_experiment_by_name(name)
+        if found is not None:
+            return str(found.experiment_id)
+        # A server decides itself where files are; with a bare database MLflow would put them where it was started.
+        files = (
+            Path(self.uri.removeprefix(SQLITE)).absolute().with_suffix("").as_uri()
+            if self.uri.startswith(SQLITE)
+            else None
+        )
+        return str(self._client.create_experiment(name, artifact_location=files))
+
+    def _aliases(self, name: str) -> dict[str, Any]:
+        try:
+            return dict(self._client.get_registered_model(name).aliases)
+        except MlflowException as error:
+            if error.error_code == "RESOURCE_DOES_NOT_EXIST":
+                return {}
+            raise
+
+
+def log_checkpoint(checkpoint: Path, max_tokens: int) -> str:
+    """Log a Hugging Face checkpoint as the model of the current run, and return the URI by which it is registered.
+
+    It is an MLflow pyfunc with :data:`SIGNATURE`: a column ``text`` in, the columns ``label`` and ``score`` out. The
+    folder ``artifacts/checkpoint`` in it is the checkpoint as it stands.
+    """
+    logged = mlflow.pyfunc.log_model(
+        name=MODEL,
+        python_model=str(MODEL_CODE),
+        artifacts={CHECKPOINT: str(checkpoint)},
+        model_config={"max_tokens": max_tokens},
+        signature=SIGNATURE,
+        input_example=pandas.DataFrame({"text": [EXAMPLE]}),
+        pip_requirements=[f"{name}=={metadata.version(name)}" for name in ("mlflow", "torch", "transformers")],
+    )
+    return str(logged.model_uri)
+
+
+def _commit_tags() -> dict[str, str]:
+    found = commit()
+    return {MLFLOW_GIT_COMMIT: found["commit"], "git.changed_files": found["changed_files"]} if found else {}
+
+
+@contextmanager
+def plain_errors(uri: str) -> Iterator[None]:
+    """Turn what MLflow raises into one line that says what, where, and what to do.
+
+    Raises:
+        ModelingError: instead of MLflow's own exceptions and those of its HTTP client.
+    """
+    try:
+        yield
+    except MlflowException as error:
+        raise ModelingError(_explain(uri, error)) from error
+    except RequestException as error:
+        raise ModelingError(_absent(uri)) from error
+
+
+def _explain(uri: str, error: MlflowException) -> str:
+    user = os.environ.get("MLFLOW_TRACKING_USERNAME")
+    if error.error_code == "PERMISSION_DENIED":
+        return f"MLflow at {uri}: the user {user} may not do this; ask its administrator for the right to edit"
+    if error.error_code in DENIED:
+        whom = f"the password of the user {user}" if user else "to answer without a user"
+        return f"MLflow at {uri} refuses {whom}; set MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD"
+    if isinstance(error.__context__, RequestException) or "failed with exception" in str(error):
+        return _absent(uri)
+    return f"MLflow at {uri}: {str(error).splitlines()[0]}"
+
+
+def _absent(uri: str) -> str:
+    return f"MLflow at {uri} does not answer; start it, or set {URI_VARIABLE} to another, or unset it to use build/"
+
+
+def _check_database(uri: str) -> None:
+    """Refuse what SQLite cannot open: MLflow would try it again and again for minutes."""
+    file = Path(uri.removeprefix(SQLITE))
+    try:
+        file.parent.mkdir(parents=True, exist_ok=True)
+        with closing(sqlite3.connect(file)) as connection:
+            connection.execute("pragma schema_version")
+    except (OSError, sqlite3.Error) as error:
+        raise ModelingError(
+            f"MLflow at {uri}: {error}; set {URI_VARIABLE} to a database that can be written"
+        ) from error
+
+
+def _version(found: ModelVersion) -> Version:
+    return Version(found.name, str(found.version), found.run_id or None, dict(found.tags or {}))

@@ -1,0 +1,160 @@
+"""Files of a repository on a Hugging Face hub, by the hub's own client.
+
+From the client come the cache in ``HF_HOME``, going on with a download that broke off, progress bars, ``HF_ENDPOINT``,
+``HF_TOKEN`` and ``HF_HUB_OFFLINE``. Added here: every file is compared with the digest that the hub gives for it, and
+what goes wrong is said in one line.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import re
+import shutil
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import requests
+from huggingface_hub import HfApi, constants, hf_hub_download, snapshot_download
+from huggingface_hub.errors import (
+    EntryNotFoundError,
+    GatedRepoError,
+    HfHubHTTPError,
+    HFValidationError,
+    LocalEntryNotFoundError,
+    OfflineModeIsEnabled,
+    RepositoryNotFoundError,
+    RevisionNotFoundError,
+)
+
+from modeling.errors import ModelingError
+from modeling.files import sha256
+
+SHA256 = re.compile(r"[0-9a-f]{64}")
+GIT_SHA1 = re.compile(r"[0-9a-f]{40}")
+
+
+def fetch(repository: str, revision: str | None, into: Path, select: Callable[[list[str]], list[str]]) -> str:
+    """Copy files of ``repository`` into the folder ``into``, and return the commit that they are of.
+
+    Args:
+        repository: id on the hub.
+        revision: commit; ``None`` is the main branch.
+        into: folder that exists.
+        select: chooses from the names of all files.
+
+    Raises:
+        ModelingError: if the hub does not answer or refuses, or a file is not the one that the hub has.
+    """
+    with _plain_errors(repository, revision):
+        commit, names = _cached(repository, revision) if constants.HF_HUB_OFFLINE else _listed(repository, revision)
+    try:
+        chosen = select(names)
+    except ModelingError as error:
+        raise ModelingError(f"{repository}{_in_the_cache()}: {error}") from error
+    for name in chosen:
+        with _plain_errors(repository, revision, name):
+            cached = Path(hf_hub_download(repository, name, revision=commit)).resolve()
+        _check(cached, name)
+        shutil.copyfile(cached, into / name)
+    return commit
+
+
+def commit_of(repository: str, revision: str) -> str:
+    """The commit at which a branch or a tag stands now.
+
+    Raises:
+        ModelingError: if the hub does not answer, or does not know it.
+    """
+    with _plain_errors(repository, revision):
+        return _listed(repository, revision)[0]
+
+
+def _listed(repository: str, revision: str | None) -> tuple[str, list[str]]:
+    info = HfApi().model_info(repository, revision=revision)
+    return str(info.sha), sorted(file.rfilename for file in info.siblings or [])
+
+
+def _cached(repository: str, revision: str | None) -> tuple[str, list[str]]:
+    folder = Path(snapshot_download(repository, revision=revision, local_files_only=True))
+    return folder.name, sorted(str(file.relative_to(folder)) for file in folder.rglob("*") if file.is_file())
+
+
+def _check(blob: Path, name: str) -> None:
+    """Compare a file of the cache with its name there: the digest that the hub gave as ETag.
+
+    That is the SHA-256 of a large file, and git's SHA-1 of a blob for others.
+    """
+    found = None
+    if SHA256.fullmatch(blob.name):
+        found = sha256(blob)
+    elif GIT_SHA1.fullmatch(blob.name):
+        content = blob.read_bytes()
+        found = hashlib.sha1(b"blob %d\0" % len(content) + content, usedforsecurity=False).hexdigest()
+    if found is not None and found != blob.name:
+        blob.unlink()
+        raise ModelingError(
+            f"{name}: is cut off or damaged: the hub's digest is {blob.name}, the file's {found}; it was removed, "
+            "run this again"
+        )
+
+
+@contextmanager
+def _plain_errors(repository: str, revision: str | None, name: str = "") -> Iterator[None]:
+    """Say what went wrong at the hub in one line, with what to do."""
+    hub = constants.ENDPOINT
+    at = f"{repository}@{revision}" if revision else repository
+    try:
+        yield
+    except GatedRepoError as error:
+        message = f"{repository}: is gated; ask for access at {hub}/{repository}, and set HF_TOKEN to a token of yours"
+        raise ModelingError(message) from error
+    except RepositoryNotFoundError as error:
+        message = (
+            f"{repository}: {hub} does not have it, or not for you; check the id, or set HF_TOKEN if it is private"
+        )
+        raise ModelingError(message) from error
+    except RevisionNotFoundError as error:
+        raise ModelingError(
+            f"{repository}: has no revision {revision}; check it at {hub}/{repository}/commits"
+        ) from error
+    except (OfflineModeIsEnabled, LocalEntryNotFoundError) as error:
+        if constants.HF_HUB_OFFLINE:
+            what = f"{name} of {at}" if name else at
+            raise ModelingError(
+                f"{what}: is not in the cache of HF_HOME, and HF_HUB_OFFLINE is set; unset it, or give --source FOLDER"
+            ) from error
+        raise ModelingError(_silent(hub)) from error
+    except EntryNotFoundError as error:
+        raise ModelingError(f"{at}: has no file {name}") from error
+    except HFValidationError as error:
+        raise ModelingError(f"{repository}: is no id of a hub, which looks like OWNER/NAME") from error
+    except HfHubHTTPError as error:
+        status = error.response.status_code
+        if status in (401, 403):
+            message = f"{repository}: {hub} refuses with {status}; check HF_TOKEN, and that it may read this repository"
+            raise ModelingError(message) from error
+        raise ModelingError(f"{at}: {hub} answers with {status}; try again later") from error
+    except (requests.ConnectionError, requests.Timeout) as error:
+        raise ModelingError(_silent(hub)) from error
+    except requests.RequestException as error:
+        raise ModelingError(
+            f"{name or at}: the download broke off ({type(error).__name__}); run this again, it goes on from there"
+        ) from error
+    except OSError as error:
+        # The client's own check of the size; other errors of the operating system have a number.
+        if error.errno is not None:
+            raise
+        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+        raise ModelingError(f"{name or at}: is cut off: {reason.rstrip('.')}; run this again") from error
+
+
+def _silent(hub: str) -> str:
+    return (
+        f"{hub} does not answer; check the network, or HF_ENDPOINT, set HF_HUB_OFFLINE=1 to take what is in the cache, "
+        "or give --source FOLDER"
+    )
+
+
+def _in_the_cache() -> str:
+    return " in the cache (HF_HUB_OFFLINE is set)" if constants.HF_HUB_OFFLINE else ""

@@ -1,0 +1,91 @@
+"""Which files of a repository make a checkpoint, and whether they are all there."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable
+from fnmatch import fnmatch
+from pathlib import Path
+
+from safetensors import SafetensorError, safe_open
+
+from modeling.errors import ModelingError
+
+CONFIG_FILE = "config.json"
+TOKENIZER = (
+    "tokenizer.json",
+    "tokenizer_config.json",
+    "special_tokens_map.json",
+    "added_tokens.json",
+    "vocab.json",
+    "merges.txt",
+    "vocab.txt",
+    "*.model",  # SentencePiece
+)
+# What says which words there are; the others only describe it.
+VOCABULARIES = ("tokenizer.json", "vocab.json", "vocab.txt", "*.model")
+INDEX_FILES = ("model.safetensors.index.json", "pytorch_model.bin.index.json")
+SAFETENSORS = ("model.safetensors", "model-*-of-*.safetensors")
+PICKLES = ("pytorch_model.bin", "pytorch_model-*-of-*.bin")
+
+
+def checkpoint_files(names: Iterable[str], allow_pickle: bool) -> list[str]:
+    """The files of a checkpoint among ``names``: configuration, tokenizer, and weights, as safetensors if there are.
+
+    Raises:
+        ModelingError: if one of these is missing, or the weights are pickles and these are not allowed.
+    """
+    known = list(names)
+    if CONFIG_FILE not in known:
+        raise ModelingError(f"holds no checkpoint: there is no {CONFIG_FILE}")
+    weights, index = _matching(known, SAFETENSORS), INDEX_FILES[0]
+    if not weights:
+        weights, index = _matching(known, PICKLES), INDEX_FILES[1]
+        if not weights:
+            raise ModelingError("has no weights: neither model.safetensors nor pytorch_model.bin is there")
+        if not allow_pickle:
+            raise ModelingError(
+                f"has its weights as {weights[0]} only, a pickle, which may run any program where it is opened. "
+                "Convert it to safetensors (for a hub, huggingface.co/spaces/safetensors/convert opens a pull request "
+                "whose commit can be pinned), or say with --allow-pickle that you trust its author"
+            )
+    return [*tokenizer_files(known), *weights, *_matching(known, (index,))]
+
+
+def tokenizer_files(names: Iterable[str]) -> list[str]:
+    """The files of a tokenizer among ``names``, with the configuration, which says whose it is.
+
+    Raises:
+        ModelingError: if there is no vocabulary.
+    """
+    known = list(names)
+    if not _matching(known, VOCABULARIES):
+        raise ModelingError("has no tokenizer: none of tokenizer.json, vocab.json, vocab.txt and *.model is there")
+    return _matching(known, (CONFIG_FILE, *TOKENIZER))
+
+
+def check_complete(folder: Path) -> None:
+    """Open every file of weights, and look for those that an index names.
+
+    Raises:
+        ModelingError: naming the file that is cut off, damaged or missing.
+    """
+    for index in (folder / name for name in INDEX_FILES if (folder / name).exists()):
+        try:
+            shards = set(json.loads(index.read_text(encoding="utf-8"))["weight_map"].values())
+        except (ValueError, KeyError, AttributeError, TypeError) as error:
+            raise ModelingError(f"{index.name}: is not an index of weights") from error
+        for name in sorted(shards):
+            if not (folder / name).exists():
+                raise ModelingError(f"{name}: is missing; {index.name} names it")
+    for file in sorted(folder.glob("*.safetensors")):
+        try:
+            with safe_open(file, framework="numpy"):
+                pass
+        except (SafetensorError, OSError) as error:
+            raise ModelingError(f"{file.name}: is cut off or damaged ({error}); fetch it again") from error
+
+
+def _matching(names: Iterable[str], patterns: Iterable[str]) -> list[str]:
+    chosen = list(patterns)
+    return [name for name in names if any(fnmatch(name, pattern) for pattern in chosen)]

@@ -1,0 +1,1 @@
+"""One package a task: its data, its lexicons and its behavioural tests."""

@@ -1,0 +1,1 @@
+"""Sentiment of English and Polish texts."""

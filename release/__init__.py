@@ -1,0 +1,1 @@
+"""From a model in the store to a running container: Bento, image, push, deployment, pipeline report."""

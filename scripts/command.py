@@ -1,0 +1,35 @@
+"""What every script does the same way: ``--help`` from its docstring; an error is one message and an exit code."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Callable, Sequence
+
+from modeling.errors import ModelingError
+from release.errors import ReleaseError
+from textserve.classifier import ModelFilesError
+from textserve.spec import SpecError
+
+# What a person can fix; anything else is a fault of ours and keeps its traceback.
+EXPECTED = (ModelingError, ReleaseError, SpecError, ModelFilesError)
+
+
+def parser(manual: str | None) -> argparse.ArgumentParser:
+    """An argument parser whose ``--help`` prints the script's docstring as written."""
+    return argparse.ArgumentParser(description=manual, formatter_class=argparse.RawDescriptionHelpFormatter)
+
+
+def run(
+    arguments: argparse.ArgumentParser, call: Callable[[argparse.Namespace], int | None], given: Sequence[str] | None
+) -> int:
+    """Parse ``given`` (default: the command line), call ``call`` with the result, and return the exit code.
+
+    The exit code is what ``call`` returns, 0 for ``None``, or 1 after printing the message of an expected error.
+    """
+    options = arguments.parse_args(given)
+    try:
+        return call(options) or 0
+    except EXPECTED as error:
+        print(error, file=sys.stderr)
+        return 1

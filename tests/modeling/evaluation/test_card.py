@@ -1,0 +1,80 @@
+from __future__ import annotations
+
+import re
+
+import pytest
+
+from modeling.errors import ModelingError
+from modeling.evaluation import card
+from modeling.files import ModelFiles
+
+FILES = ModelFiles.of("sentiment-pl-en")
+CARD = (FILES.folder / "README.md").read_text(encoding="utf-8")
+
+
+def test_the_committed_card_says_what_the_committed_report_says() -> None:
+    assert card.render(CARD, FILES.report()) == CARD
+
+
+def test_the_card_has_every_block_once() -> None:
+    assert sorted(re.findall(r"^<!-- ([a-z]+) -->$", CARD, flags=re.MULTILINE)) == sorted(card.BLOCKS)
+
+
+def test_every_picture_of_the_card_exists() -> None:
+    pictures = re.findall(r"!\[.+?\]\((.+?)\)", CARD)
+    assert len(pictures) == 3
+    assert [name for name in pictures if not (FILES.folder / name).is_file()] == []
+
+
+def test_an_unknown_block_is_named_with_those_that_there_are() -> None:
+    with pytest.raises(ModelingError, match=r"'prices'.*quality"):
+        card.render("<!-- prices -->\n<!-- /prices -->", {})
+
+
+def test_text_outside_the_blocks_is_left_alone() -> None:
+    content = "before\n<!-- calibration -->old<!-- /calibration -->\nafter"
+    calibration = {"ece": 0.04, "texts": 700, "name": "English, test part"}
+    found = card.render(content, {"quality": {"calibration": calibration}})
+    assert found.startswith("before\n<!-- calibration -->\n")
+    assert found.endswith("<!-- /calibration -->\nafter")
+    assert "0.040" in found
+    assert "old" not in found
+
+
+def test_figures_stand_with_their_intervals() -> None:
+    measured = {"texts": 40, "accuracy": 0.8, "accuracy_interval": [0.7, 0.9]}
+    one = {**measured, "macro_f1": 0.75, "macro_f1_interval": [0.6, 0.85]}
+    languages = {
+        "en": {**one, "name": "English", "vader_macro_f1": 0.5, "domains": {"news": {**one, "vader_macro_f1": 0.4}}},
+        "pl": {**one, "name": "Polish"},
+    }
+    figures = "40 | 0.800 (0.700 to 0.900) | 0.750 (0.600 to 0.850)"
+    assert card.quality({"quality": {"languages": languages}}).splitlines()[2:] == [
+        f"| news | {figures} | 0.400 |",
+        f"| **English** | {figures} | 0.500 |",
+        f"| **Polish** | {figures} | – |",
+    ]
+
+
+def test_behaviour_stands_with_a_column_for_each_language() -> None:
+    def row(language: str, test: str, failures: int) -> dict[str, object]:
+        return {"language": language, "test": test, "kind": "invariance", "failures": failures, "cases": 8}
+
+    rows = [row("pl", "typo", 4), row("pl", "no diacritics", 0), row("en", "typo", 2)]
+    section = {"tests": rows, "failure_rates": {"pl": {}, "en": {}}}
+    assert card.behaviour({"behaviour": section}).splitlines() == [
+        "| test | kind | pl | en |",
+        "| --- | --- | --- | --- |",
+        "| typo | invariance | 4 of 8 (50%) | 2 of 8 (25%) |",
+        "| no diacritics | invariance | 0 of 8 (0%) | – |",
+    ]
+
+
+def test_the_served_files_are_those_of_the_report_and_within_the_limits_of_size() -> None:
+    report = FILES.report()
+    assert report["verification"]["identity"]["sha256"] == {
+        name: digest for name, digest in FILES.digests().items() if not name.endswith(".yaml")
+    }
+    assert FILES.model.stat().st_size <= 41_000_000
+    tracked = [file for file in FILES.folder.rglob("*") if file.is_file()]
+    assert sum(file.stat().st_size for file in tracked) <= 45_000_000

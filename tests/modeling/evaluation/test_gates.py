@@ -1,0 +1,203 @@
+from __future__ import annotations
+
+import copy
+import re
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from modeling.evaluation import gates
+from modeling.evaluation.gates import Gate
+from modeling.files import ROOT, ModelFiles
+from modeling.spec import Gates, ModelSpec
+
+IDENTITY = {"sha256": {"model.onnx": "a"}}
+# Every figure exactly at the default limit, which holds.
+AT_THE_LIMITS: dict[str, Any] = {
+    "quality": {
+        "languages": {
+            "en": {"macro_f1": 0.6, "macro_f1_interval": [0.5, 0.7]},
+            "pl": {"macro_f1": 0.6, "macro_f1_interval": [0.5, 0.7]},
+        },
+        "calibration": {"texts": 500, "ece": 0.05},
+    },
+    "behaviour": {
+        "failure_rates": {
+            language: {"minimum functionality": 0.25, "invariance": 0.15, "direction": 0.15}
+            for language in ("en", "pl")
+        },
+        "not_tested": [],
+    },
+    "verification": {
+        "identity": IDENTITY,
+        "texts": 50,
+        "agreement": 0.95,
+        "speedup": 0.0,
+        "batches": {"largest_difference": 1e-4},
+    },
+    "performance": {
+        "bytes": {"model.onnx": 590_000_000, "tokenizer.json": 10_000_000},
+        "against": {
+            "languages": {"en": {"f1_loss": 0.02}, "pl": {"f1_loss": 0.02}},
+            "relative_speed": 0.8,
+        },
+    },
+    "evaluation": {"identity": IDENTITY},
+}
+
+
+@pytest.fixture
+def spec(tmp_path: Path, write_model: Callable[..., ModelFiles]) -> ModelSpec:
+    return write_model(tmp_path).spec()
+
+
+def changed(path: str, value: Any) -> dict[str, Any]:
+    report = copy.deepcopy(AT_THE_LIMITS)
+    *above, last = path.split("/")
+    section = report
+    for key in above:
+        section = section[key]
+    section[last] = value
+    return report
+
+
+def failed(report: dict[str, Any], spec: ModelSpec) -> dict[str, str]:
+    return {gate.name: gate.verdict for gate in gates.check(report, spec) if not gate.holds}
+
+
+def test_a_model_exactly_at_every_limit_passes(spec: ModelSpec) -> None:
+    assert failed(AT_THE_LIMITS, spec) == {}
+
+
+@pytest.mark.parametrize(
+    ("path", "value", "name", "verdict"),
+    [
+        ("quality/languages/pl/macro_f1", 0.58, "macro-F1, pl", "0.58, at least 0.6 is asked, short by 0.02"),
+        (
+            "quality/languages/en/macro_f1_interval",
+            [0.4, 0.8],
+            "macro-F1, en, lower end",
+            "0.4, at least 0.5 is asked, short by 0.1",
+        ),
+        ("quality/calibration/ece", 0.07, "calibration error", "0.07, at most 0.05 is asked, over by 0.02"),
+        (
+            "behaviour/failure_rates/pl/invariance",
+            0.2,
+            "invariance, pl, failures",
+            "0.2, at most 0.15 is asked, over by 0.05",
+        ),
+        (
+            "behaviour/failure_rates/en/minimum functionality",
+            0.3,
+            "minimum functionality, en, failures",
+            "0.3, at most 0.25 is asked, over by 0.05",
+        ),
+        (
+            "behaviour/failure_rates/en/direction",
+            0.16,
+            "direction, en, failures",
+            "0.16, at most 0.15 is asked, over by 0.01",
+        ),
+        (
+            "verification/agreement",
+            0.9,
+            "limits of fidelity that do not hold",
+            "1, at most 0 is asked, over by 1 (agreement is 0.9000, min_agreement is 0.95)",
+        ),
+        ("performance/bytes/model.onnx", 600_000_000, "megabytes", "610, at most 600 is asked, over by 10"),
+        (
+            "performance/against/languages/pl/f1_loss",
+            0.05,
+            "macro-F1 lost, pl",
+            "0.05, at most 0.02 is asked, over by 0.03",
+        ),
+        ("performance/against/relative_speed", 0.5, "relative speed", "0.5, at least 0.8 is asked, short by 0.3"),
+    ],
+)
+def test_a_gate_that_does_not_hold_is_named_and_says_by_how_much(
+    spec: ModelSpec, path: str, value: Any, name: str, verdict: str
+) -> None:
+    assert failed(changed(path, value), spec) == {name: verdict}
+
+
+def test_the_limits_are_those_of_the_spec(tmp_path: Path, write_model: Callable[..., ModelFiles]) -> None:
+    strict = {
+        "min_macro_f1": 0.61,
+        "min_macro_f1_bound": 0.51,
+        "max_f1_loss": 0.01,
+        "max_ece": 0.04,
+        "max_failure_rate": {"minimum_functionality": 0.24, "invariance": 0.14, "direction": 0.14},
+        "max_megabytes": 599,
+        "min_relative_speed": 0.9,
+    }
+    found = gates.check(AT_THE_LIMITS, write_model(tmp_path, gates=strict).spec())
+    assert [gate.name for gate in found if gate.holds] == ["limits of fidelity that do not hold"]
+
+
+def test_a_language_without_labelled_texts_is_not_passed(spec: ModelSpec) -> None:
+    report = copy.deepcopy(AT_THE_LIMITS)
+    del report["quality"]["languages"]["pl"]
+    found = failed(report, spec)
+    assert set(found) == {"macro-F1, pl", "macro-F1, pl, lower end"}
+    assert found["macro-F1, pl"].startswith("not measured, at least 0.6 is asked: there are no labelled texts")
+    assert "models/tiny/test-pl.jsonl" in found["macro-F1, pl"]
+
+
+def test_the_calibration_of_few_texts_is_not_asked(spec: ModelSpec) -> None:
+    few = changed("quality/calibration", {"texts": 499, "ece": 0.2})
+    assert failed(few, spec) == {}
+    (gate,) = [gate for gate in gates.check(few, spec) if gate.name == "calibration error"]
+    assert gate.verdict == "not asked: it takes 500 labelled texts of a language"
+
+
+def test_a_language_without_behavioural_tests_is_not_asked_for_them(spec: ModelSpec) -> None:
+    report = changed("behaviour", {"failure_rates": {"en": {"invariance": 0.0}}, "not_tested": ["pl"]})
+    found = {gate.name: gate for gate in gates.check(report, spec)}
+    assert found["direction, pl, failures"].verdict.startswith("not asked: behaviour.yaml has no tests")
+    assert found["invariance, en, failures"].holds
+    # But a kind that a tested language has no tests of was not measured.
+    assert not found["direction, en, failures"].holds
+
+
+def test_without_a_model_in_use_nothing_is_compared(spec: ModelSpec) -> None:
+    report = changed("performance/against", None)
+    assert failed(report, spec) == {}
+    names = {gate.name for gate in gates.check(report, spec) if not gate.applies}
+    assert names == {"macro-F1 lost, en", "macro-F1 lost, pl", "relative speed"}
+
+
+def test_what_was_not_verified_is_not_passed(spec: ModelSpec) -> None:
+    report = copy.deepcopy(AT_THE_LIMITS)
+    del report["verification"]
+    assert list(failed(report, spec).values()) == [
+        "not measured, at most 0 is asked: run python -m scripts.verify tiny"
+    ]
+
+
+def test_a_verification_of_other_files_is_not_passed(spec: ModelSpec) -> None:
+    found = failed(changed("verification/identity", {"sha256": {"model.onnx": "b"}}), spec)
+    assert "other files were verified than evaluated" in found["limits of fidelity that do not hold"]
+
+
+def test_the_default_model_passes_its_gates_with_its_committed_report() -> None:
+    files = ModelFiles.of("sentiment-pl-en")
+    report = files.report()
+    assert [f"{gate.name}: {gate.verdict}" for gate in gates.check(report, files.spec()) if not gate.holds] == []
+    assert report["quality"]["calibration"]["ece"] <= 0.05
+    assert report["evaluation"]["identity"]["sha256"] == {
+        name: digest for name, digest in files.digests().items() if not name.endswith(".yaml")
+    }
+
+
+def test_the_documented_defaults_are_those_of_the_spec() -> None:
+    table = (ROOT / "docs" / "gates.md").read_text(encoding="utf-8")
+    documented = re.findall(r"^\| `\s*(\w+)` \| ([\d.]*) ?\|", table, flags=re.MULTILINE)
+    defaults = {"max_failure_rate": "", **Gates().max_failure_rate.model_dump()}
+    assert dict(documented) == {key: f"{value}" for key, value in (Gates().model_dump() | defaults).items()}
+
+
+@pytest.mark.parametrize(("at_most", "holds"), [(True, [True, True, False]), (False, [False, True, True])])
+def test_a_limit_itself_holds(at_most: bool, holds: list[bool]) -> None:
+    assert [Gate("g", one, 0.5, at_most=at_most).holds for one in (0.4, 0.5, 0.6)] == holds

@@ -1,0 +1,131 @@
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx
+import pytest
+
+from modeling.errors import ModelingError
+from modeling.evaluation import speed as inference
+from modeling.export.checkpoint import check_labels, export_float, torch_probabilities
+from modeling.files import ModelFiles
+from modeling.spec import ModelSpec
+from textserve.classifier import softmax
+
+pytestmark = pytest.mark.export
+
+BERT_INPUTS = {"token_type_ids": "token_type_ids"}
+
+
+@pytest.fixture(scope="module")
+def checkpoint(make_checkpoint: Callable[..., Path]) -> Path:
+    return make_checkpoint("bert")
+
+
+@pytest.fixture
+def spec(spec_content: dict[str, Any]) -> ModelSpec:
+    return ModelSpec.model_validate(spec_content)
+
+
+@pytest.mark.parametrize(("architecture", "graph"), [("bert", BERT_INPUTS), ("distilbert", {}), ("roberta", {})])
+def test_the_float_graph_answers_like_pytorch(
+    make_checkpoint: Callable[..., Path],
+    write_model: Callable[..., ModelFiles],
+    tmp_path: Path,
+    texts: list[str],
+    architecture: str,
+    graph: dict[str, str],
+) -> None:
+    checkpoint, files = make_checkpoint(architecture), write_model(tmp_path, graph=graph)
+    spec = files.spec()
+    export_float(spec, checkpoint, files.float_model, files.tokenizer)
+    session, tokenizer = inference.open_session(files.float_model), inference.load_tokenizer(spec, files.tokenizer)
+    assert {argument.name for argument in session.get_inputs()} == {"input_ids", "attention_mask", *graph.values()}
+    logits = [session.run(["logits"], dict(inference.feeds(spec, tokenizer, text)))[0] for text in texts]
+    expected = torch_probabilities(checkpoint, texts, spec.tokenization.max_tokens)
+    assert len(set(expected.argmax(axis=1))) == 3
+    np.testing.assert_allclose(softmax(np.concatenate(logits)), expected, atol=1e-4)
+
+
+@pytest.mark.parametrize("opset", [17, 18])
+def test_the_graph_has_the_opset_of_the_spec(
+    checkpoint: Path, tmp_path: Path, spec_content: dict[str, Any], opset: int
+) -> None:
+    spec = ModelSpec.model_validate(spec_content | {"export": {"opset": opset}})
+    export_float(spec, checkpoint, tmp_path / "float.onnx", tmp_path / "tokenizer.json")
+    (found,) = [one.version for one in onnx.load(tmp_path / "float.onnx").opset_import if one.domain == ""]
+    assert found == opset
+
+
+def test_only_the_two_files_that_were_asked_for_are_written(checkpoint: Path, tmp_path: Path, spec: ModelSpec) -> None:
+    export_float(spec, checkpoint, tmp_path / "float.onnx", tmp_path / "other.json")
+    assert sorted(file.name for file in tmp_path.iterdir()) == ["float.onnx", "other.json"]
+
+
+def test_a_folder_without_a_checkpoint_is_refused_with_what_to_do(tmp_path: Path, spec: ModelSpec) -> None:
+    missing = tmp_path / "checkpoint"
+    with pytest.raises(
+        ModelingError, match=r"checkpoint holds no checkpoint; train one, or name another .*--checkpoint"
+    ):
+        export_float(spec, missing, tmp_path / "float.onnx", tmp_path / "tokenizer.json")
+
+
+@pytest.mark.parametrize(
+    "id2label",
+    [
+        {"0": "positive", "1": "neutral", "2": "negative"},
+        {"0": "negative", "1": "neutral"},
+        {"0": "LABEL_0", "1": "LABEL_1", "2": "LABEL_2"},
+        None,
+    ],
+)
+def test_a_checkpoint_with_other_labels_is_refused_by_name_and_nothing_is_written(
+    checkpoint: Path, tmp_path: Path, spec: ModelSpec, id2label: dict[str, str] | None
+) -> None:
+    folder = shutil.copytree(checkpoint, tmp_path / "swapped")
+    config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
+    config.pop("id2label")
+    (folder / "config.json").write_text(json.dumps(config | ({"id2label": id2label} if id2label else {})))
+    with pytest.raises(
+        ModelingError, match=r"swapped/config\.json: id2label is .*, the spec's labels are .*'negative'"
+    ):
+        export_float(spec, folder, tmp_path / "float.onnx", tmp_path / "tokenizer.json")
+    assert [file.name for file in tmp_path.iterdir()] == ["swapped"]
+
+
+def test_labels_are_compared_by_their_name_in_the_checkpoint_and_not_by_their_meaning(
+    checkpoint: Path, spec_content: dict[str, Any]
+) -> None:
+    meanings = ("positive", "neutral", "negative")
+    labels = [
+        {"name": label["name"], "meaning": meaning}
+        for label, meaning in zip(spec_content["labels"], meanings, strict=True)
+    ]
+    check_labels(ModelSpec.model_validate(spec_content | {"labels": labels}), checkpoint)
+    renamed = [{"name": label["meaning"], "meaning": label["meaning"]} for label in labels]
+    with pytest.raises(ModelingError, match="id2label"):
+        check_labels(ModelSpec.model_validate(spec_content | {"labels": renamed}), checkpoint)
+
+
+def test_probabilities_come_in_the_order_of_the_texts_whatever_their_length(checkpoint: Path, texts: list[str]) -> None:
+    some = texts[:40]  # more than a batch
+    assert [len(text) for text in some] != sorted(len(text) for text in some)
+    rows = torch_probabilities(checkpoint, some, 32)
+    assert rows.shape == (40, 3)
+    np.testing.assert_allclose(rows.sum(axis=1), 1.0, atol=1e-5)
+    alone = [torch_probabilities(checkpoint, [text], 32)[0] for text in some[:5]]
+    np.testing.assert_allclose(rows[:5], alone, atol=1e-5)
+    np.testing.assert_allclose(torch_probabilities(checkpoint, some[::-1], 32), rows[::-1], atol=1e-5)
+
+
+def test_a_text_is_cut_at_the_longest_input_of_the_model(checkpoint: Path, words: list[str]) -> None:
+    long = " ".join(words[:60])
+    kept = " ".join(words[:8])  # and the two special tokens
+    cut, whole, shorter = torch_probabilities(checkpoint, [long, kept, " ".join(words[:7])], 10)
+    np.testing.assert_allclose(cut, whole, atol=1e-5)
+    assert np.abs(cut - shorter).max() > 1e-3

@@ -1,0 +1,99 @@
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Mapping
+from pathlib import Path
+
+import pytest
+import torch
+from transformers import AutoModelForSequenceClassification
+
+from modeling.files import ModelFiles
+from modeling.recipes import full
+from tests.scripts.rated_data import write_rated_data
+
+pytestmark = [
+    pytest.mark.export,
+    # transformers tells that the head of the base is new; that is meant
+    pytest.mark.filterwarnings("ignore:.*weights.*:UserWarning"),
+]
+
+
+@pytest.fixture
+def data(tmp_path: Path, write_data: Callable[..., Path], words: list[str]) -> Path:
+    return write_rated_data(tmp_path / "data", write_data, words)
+
+
+@pytest.mark.parametrize(
+    ("rating", "expected"),
+    [(-3.0, (1, 0, 0)), (0.0, (0.05, 0.9, 0.05)), (0.5, (0, 0.5, 0.5)), (3.0, (0, 0, 1))],
+)
+def test_a_rating_near_a_boundary_is_an_uncertain_label(rating: float, expected: tuple[float, float, float]) -> None:
+    found = full.soft_label(rating)
+    assert sum(found) == pytest.approx(1)
+    assert found == pytest.approx(expected, abs=0.01)
+
+
+def test_the_temperature_of_overconfident_logits_is_above_one_and_of_calibrated_ones_about_one() -> None:
+    generator = torch.Generator().manual_seed(0)
+    logits = torch.randn(4000, 3, generator=generator)
+    labels = torch.multinomial(logits.softmax(dim=-1), 1, generator=generator)[:, 0]
+    assert full.fit_temperature(logits, labels) == pytest.approx(1, abs=0.1)
+    assert full.fit_temperature(logits * 2, labels) == pytest.approx(2, abs=0.2)
+
+
+def test_the_bias_mends_a_label_that_is_answered_too_seldom() -> None:
+    labels = torch.tensor([0, 1, 2] * 50)
+    logits = torch.nn.functional.one_hot(labels, 3).float()
+    logits[:, 1] -= 1.2
+    assert (logits.argmax(dim=-1) == labels).float().mean() < 0.7
+    assert ((logits + full.fit_bias(logits, labels)).argmax(dim=-1) == labels).all()
+
+
+def test_lower_layers_learn_slower_and_the_head_at_its_own_rate(make_checkpoint: Callable[..., Path]) -> None:
+    model = AutoModelForSequenceClassification.from_pretrained(make_checkpoint("bert"))
+    recipe = full.Recipe(learning_rate=1.0, layer_decay=0.5, head_learning_rate=3.0)
+    names = [name for name, _ in model.named_parameters()]
+    rates = dict(zip(names, (group["lr"] for group in full.parameter_groups(model, recipe)), strict=True))
+    layers = model.config.num_hidden_layers
+    assert rates["classifier.weight"] == 3.0
+    for layer in range(layers):
+        assert rates[f"bert.encoder.layer.{layer}.attention.self.query.weight"] == 0.5 ** (layers - 1 - layer)
+    assert rates["bert.embeddings.word_embeddings.weight"] == 0.5**layers
+
+
+def test_the_mean_of_the_runs_is_a_checkpoint_with_the_labels_of_the_spec(
+    data: Path,
+    make_checkpoint: Callable[..., Path],
+    write_model: Callable[..., ModelFiles],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    files = write_model(tmp_path / "project")
+    sentence = json.dumps({"text": "tak", "label": "positive"})
+    (files.folder / "polish-dev.jsonl").write_text(sentence + "\n", encoding="utf-8")
+    monkeypatch.setattr(full, "FINAL", full.Recipe(epochs=1, batch=64, polish_examples=9))
+    recipe = full.Recipe(epochs=1, batch=64, polish_examples=9)
+    labels = [label.name for label in files.spec().labels]
+    runs = [files.build / "runs" / str(seed) for seed in (1, 2)]
+    logged: list[tuple[int, Mapping[str, float]]] = []
+    for seed, output in enumerate(runs, start=1):
+        full.train_run(
+            str(make_checkpoint("bert")),
+            labels,
+            data,
+            recipe,
+            seed,
+            output,
+            lambda epoch, metrics: logged.append((epoch, metrics)),
+        )
+    assert [(epoch, set(metrics)) for epoch, metrics in logged] == [
+        (1, {"train_loss", "validation_macro_f1", "validation_accuracy", "validation_log_loss"})
+    ] * 2
+    full.finish(runs, labels, data, files.checkpoint)
+    section, validation = full.describe(files, runs, data)
+    assert [run["seed"] for run in section["runs"]] == [1, 2]
+    assert section["validation_macro_f1"] == validation.macro_f1
+    assert 0 <= validation.macro_f1 <= 1
+    config = json.loads((files.checkpoint / "config.json").read_text())
+    assert list(config["id2label"].values()) == labels

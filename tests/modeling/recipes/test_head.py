@@ -1,0 +1,132 @@
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnxruntime
+import pytest
+import torch
+from transformers import AutoModel, AutoModelForSequenceClassification, AutoTokenizer
+
+from modeling.errors import ModelingError
+from modeling.evaluation.speed import feeds, load_tokenizer
+from modeling.export.checkpoint import export_float
+from modeling.files import ModelFiles
+from modeling.recipes import head
+from modeling.tasks.sentiment.dataset import MEANINGS, DataError, RatedText, select
+
+pytestmark = [
+    pytest.mark.export,
+    # transformers tells that the head of the base is new; that is meant
+    pytest.mark.filterwarnings("ignore:.*weights.*:UserWarning"),
+]
+
+RATINGS = (-2.0, 0.0, 2.0)
+MAX_TOKENS = 32
+
+
+@pytest.fixture
+def encoder(make_checkpoint: Callable[..., Path]) -> Path:
+    return make_checkpoint("bert")
+
+
+@pytest.fixture
+def rows(texts: list[str]) -> list[RatedText]:
+    """Texts whose label their length tells, so that the mean of an encoder's tokens can learn it."""
+    ranks = np.argsort(np.argsort([len(text.split()) for text in texts], kind="stable"))
+    return [
+        RatedText(text, RATINGS[3 * int(rank) // len(texts)], "news") for text, rank in zip(texts, ranks, strict=True)
+    ]
+
+
+@pytest.fixture
+def fitted(encoder: Path, rows: list[RatedText]) -> tuple[Any, Any, list[head.Head]]:
+    tokenizer, network = head.load_encoder(encoder, MEANINGS)
+    return tokenizer, network, head.sweep(network, tokenizer, rows, MAX_TOKENS)
+
+
+def test_the_classifier_reads_the_mean_of_the_tokens_whatever_else_is_in_the_batch(
+    encoder: Path, texts: list[str]
+) -> None:
+    tokenizer, network = head.load_encoder(encoder, MEANINGS)
+    found = head.features(network, tokenizer, texts[:20], MAX_TOKENS)
+    plain = AutoModel.from_pretrained(encoder, dtype=torch.float32).eval()
+    for text, row in zip(texts[:20], found, strict=True):
+        inputs = tokenizer([text], truncation=True, max_length=MAX_TOKENS, return_tensors="pt")
+        with torch.inference_mode():
+            tokens = plain(**inputs).last_hidden_state[0].numpy()
+        pooled = head.MEAN_SCALE * tokens.mean(axis=0) + tokens[0]
+        scaled = (pooled - pooled.mean()) / pooled.std()
+        np.testing.assert_allclose(row, np.tanh(head.POOLER_SCALE * scaled), atol=1e-5)
+
+
+def test_a_head_is_fitted_for_each_c_and_judged_on_the_validation_part(
+    fitted: tuple[Any, Any, list[head.Head]], rows: list[RatedText]
+) -> None:
+    heads = fitted[2]
+    assert [one.c for one in heads] == [0.1, 1.0, 10.0]
+    wanted = [MEANINGS.index(row.label) for row in select(rows, "validation")]
+    for one in heads:
+        assert one.regression.get_params()["C"] == one.c
+        assert list(one.validation.truth) == wanted
+        np.testing.assert_allclose(one.validation.probabilities.sum(axis=1), 1, atol=1e-6)
+        assert 1 < one.iterations < head.MAX_ITERATIONS
+    assert len({one.validation.metrics()["validation_log_loss"] for one in heads}) == 3
+    # Chance is a third; the length of a text can be seen in the mean of its tokens.
+    assert max(one.validation.macro_f1 for one in heads) > 0.5
+
+
+def test_the_exported_graph_answers_as_scikit_learn_does(
+    fitted: tuple[Any, Any, list[head.Head]],
+    texts: list[str],
+    write_model: Callable[..., ModelFiles],
+    tmp_path: Path,
+) -> None:
+    tokenizer, network, heads = fitted
+    regression = heads[-1].regression
+    wanted = regression.predict_proba(head.features(network, tokenizer, texts, MAX_TOKENS))
+    head.attach(network, regression)
+    files = write_model(tmp_path)
+    network.save_pretrained(files.checkpoint)
+    tokenizer.save_pretrained(files.checkpoint)
+    export_float(files.spec(), files.checkpoint, files.float_model, files.tokenizer)
+    session = onnxruntime.InferenceSession(files.float_model, providers=["CPUExecutionProvider"])
+    exported = load_tokenizer(files.spec(), files.tokenizer)
+    logits = [session.run(["logits"], dict(feeds(files.spec(), exported, text)))[0][0] for text in texts]
+    found = torch.tensor(np.stack(logits)).softmax(dim=-1).numpy()
+    assert np.abs(found - wanted).max() < 1e-4
+    assert len(set(found.argmax(axis=1))) == 3
+
+
+def test_the_checkpoint_is_an_ordinary_one_that_any_tool_loads(
+    fitted: tuple[Any, Any, list[head.Head]], texts: list[str], tmp_path: Path
+) -> None:
+    tokenizer, network, heads = fitted
+    head.attach(network, heads[0].regression)
+    network.save_pretrained(tmp_path)
+    tokenizer.save_pretrained(tmp_path)
+    assert json.loads((tmp_path / "config.json").read_text())["architectures"] == ["BertForSequenceClassification"]
+    loaded = AutoModelForSequenceClassification.from_pretrained(tmp_path)
+    inputs = AutoTokenizer.from_pretrained(tmp_path)(texts[:1], return_tensors="pt")
+    with torch.inference_mode():
+        assert torch.equal(loaded.eval()(**inputs).logits, network(**inputs).logits)
+    assert list(loaded.config.id2label.values()) == list(MEANINGS)
+
+
+def test_an_encoder_of_another_kind_is_refused(make_checkpoint: Callable[..., Path]) -> None:
+    with pytest.raises(ModelingError, match="is a distilbert; the recipe head takes a bert"):
+        head.load_encoder(make_checkpoint("distilbert"), MEANINGS)
+
+
+def test_a_base_that_is_no_checkpoint_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(ModelingError, match="is no checkpoint that transformers can load"):
+        head.load_encoder(tmp_path, MEANINGS)
+
+
+def test_an_encoder_that_was_tampered_with_is_refused(tmp_path: Path) -> None:
+    (tmp_path / head.ENCODER_FILE).write_bytes(b"something else")
+    with pytest.raises(DataError, match=rf"{head.ENCODER_FILE}: SHA-256 is \w+, expected b9a0"):
+        head.fetch_encoder(tmp_path)

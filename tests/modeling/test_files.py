@@ -1,0 +1,92 @@
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from modeling.environment import versions
+from modeling.errors import ModelingError
+from modeling.files import ModelFiles
+from scripts.command import parser
+
+
+@pytest.fixture
+def files(tmp_path: Path, write_model: Callable[..., ModelFiles]) -> ModelFiles:
+    files = write_model(tmp_path)
+    files.model.write_bytes(b"graph")
+    files.tokenizer.write_bytes(b"tokens")
+    return files
+
+
+def test_an_unknown_model_is_answered_with_the_known_ones_in_order(tmp_path: Path) -> None:
+    for name in ("second", "first", "without-a-spec"):
+        (tmp_path / "models" / name).mkdir(parents=True)
+    for name in ("second", "first"):
+        (tmp_path / "models" / name / "model.yaml").touch()
+    with pytest.raises(ModelingError, match=r"models/other/model\.yaml does not exist; there are: first, second$"):
+        ModelFiles.of("other", tmp_path)
+
+
+def test_an_unknown_model_gets_no_build_folder(tmp_path: Path) -> None:
+    with pytest.raises(ModelingError):
+        ModelFiles.of("other", tmp_path)
+    assert not (tmp_path / "build").exists()
+
+
+def test_what_is_served_and_what_it_is_made_of_are_kept_apart(files: ModelFiles, tmp_path: Path) -> None:
+    assert {files.model.parent, files.tokenizer.parent} == {tmp_path / "models" / "tiny"}
+    assert {files.float_model.parent, files.checkpoint.parent} == {tmp_path / "build" / "tiny"}
+    assert files.build.is_dir()
+
+
+def test_the_spec_is_the_one_in_the_folder(files: ModelFiles) -> None:
+    assert files.spec().name == "tiny"
+
+
+def test_digests_are_of_the_spec_the_graph_and_the_tokenizer(files: ModelFiles) -> None:
+    files.add_to_report("export", {})
+    assert files.digests() == {
+        "model.yaml": hashlib.sha256((files.folder / "model.yaml").read_bytes()).hexdigest(),
+        "model.onnx": hashlib.sha256(b"graph").hexdigest(),
+        "tokenizer.json": hashlib.sha256(b"tokens").hexdigest(),
+    }
+
+
+@pytest.mark.parametrize("name", ["model.onnx", "tokenizer.json"])
+def test_a_missing_file_is_named_with_the_command_that_writes_it(files: ModelFiles, name: str) -> None:
+    (files.folder / name).unlink()
+    with pytest.raises(ModelingError, match=rf"{name} does not exist; python -m scripts\.export tiny writes it"):
+        files.digests()
+
+
+def test_there_is_no_report_before_the_first_section(files: ModelFiles) -> None:
+    assert files.report() == {}
+
+
+def test_a_section_of_the_report_is_replaced_and_the_others_stay(files: ModelFiles) -> None:
+    files.add_to_report("export", {"bytes": 5})
+    files.add_to_report("verification", {"agreement": 0.5, "cpu": "old"})
+    files.add_to_report("verification", {"agreement": 1.0})
+    assert files.report() == {"export": {"bytes": 5}, "verification": {"agreement": 1.0}}
+
+
+def test_the_report_is_written_for_readers_of_every_language_and_of_diffs(files: ModelFiles) -> None:
+    files.add_to_report("b", {"text": "zażółć"})
+    files.add_to_report("a", {})
+    text = (files.folder / "report.json").read_text(encoding="utf-8")
+    assert "zażółć" in text
+    assert text.endswith("}\n")
+    assert list(json.loads(text)) == ["a", "b"]
+
+
+def test_versions_are_those_of_the_installed_packages() -> None:
+    import numpy as np
+
+    assert versions(["numpy"])["numpy"] == np.__version__
+
+
+def test_help_shows_the_manual_as_it_stands() -> None:
+    assert "Reads   one\n    Writes  two" in parser("Do it.\n\n    Reads   one\n    Writes  two\n").format_help()

@@ -1,0 +1,160 @@
+from __future__ import annotations
+
+import copy
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from modeling.spec import ModelSpec
+from textserve.spec import SpecError
+
+MODELS = Path(__file__).resolve().parents[2] / "models"
+COMMIT = "0123456789abcdef0123456789abcdef01234567"
+DIGEST = "0123456789abcdef" * 4
+READY = {"kind": "onnx", "repository": "someone/ready", "sha256": {"ready.onnx": DIGEST}}
+ABSENT = object()
+
+VALID: dict[str, Any] = {
+    "name": "tiny",
+    "description": "A model for tests.",
+    "languages": ["en"],
+    "license": "MIT",
+    "architecture": "BertForSequenceClassification",
+    "source": {"kind": "huggingface", "repository": "someone/tiny", "revision": COMMIT},
+    "labels": [{"name": "LABEL_0", "meaning": "negative"}, {"name": "LABEL_1", "meaning": "positive"}],
+    "tokenization": {"pad_id": 0, "max_tokens": 128},
+    "golden": [{"text": "Bad.", "label": "negative"}, {"text": "Good.", "label": "positive"}],
+}
+
+
+def changed(*changes: tuple[tuple[str | int, ...], object]) -> dict[str, Any]:
+    """VALID with each key, given by the path to it, set to a value or taken away."""
+    content = copy.deepcopy(VALID)
+    for path, value in changes:
+        section: Any = content
+        for part in path[:-1]:
+            section = section[part]
+        if value is ABSENT:
+            del section[path[-1]]
+        else:
+            section[path[-1]] = value
+    return content
+
+
+def written(folder: Path, content: object) -> Path:
+    file = folder / "model.yaml"
+    file.write_text(yaml.safe_dump(content), encoding="utf-8")
+    return file
+
+
+def refusal(path: Path) -> str:
+    with pytest.raises(SpecError) as error:
+        ModelSpec.load(path)
+    return str(error.value)
+
+
+def test_every_model_of_the_project_has_a_valid_spec_named_like_its_folder() -> None:
+    folders = [file.parent for file in MODELS.glob("*/model.yaml")]
+    assert len(folders) >= 5
+    assert [ModelSpec.load(folder).name for folder in folders] == [folder.name for folder in folders]
+
+
+def test_a_spec_is_read_from_its_file_or_from_the_folder_that_has_it(tmp_path: Path) -> None:
+    file = written(tmp_path, VALID)
+    assert ModelSpec.load(tmp_path) == ModelSpec.load(file)
+
+
+def test_meanings_are_in_the_order_of_the_outputs(tmp_path: Path) -> None:
+    content = changed((("labels",), list(reversed(VALID["labels"]))))
+    assert ModelSpec.load(written(tmp_path, content)).meanings == ["positive", "negative"]
+
+
+def test_a_missing_file_is_named(tmp_path: Path) -> None:
+    assert refusal(tmp_path) == f"{tmp_path / 'model.yaml'}: cannot be read: No such file or directory"
+
+
+def test_a_file_that_is_not_yaml_is_named_with_the_line(tmp_path: Path) -> None:
+    file = tmp_path / "model.yaml"
+    file.write_text("name: tiny\nlabels: [unclosed\n", encoding="utf-8")
+    message = refusal(tmp_path)
+    assert message.startswith(f"{file}: is not YAML in UTF-8: ")
+    assert "line 3" in message
+
+
+@pytest.mark.parametrize("content", ["", "- a list\n", "words\n", "# only a comment\n"])
+def test_a_file_that_is_not_a_mapping_is_named(tmp_path: Path, content: str) -> None:
+    file = tmp_path / "model.yaml"
+    file.write_text(content, encoding="utf-8")
+    assert refusal(tmp_path).startswith(f"{file}: is empty or not a mapping")
+
+
+@pytest.mark.parametrize(
+    ("path", "value", "problem"),
+    [
+        (("license",), ABSENT, "license: is missing"),
+        (("tokenization", "pad_id"), ABSENT, "tokenization.pad_id: is missing"),
+        (("golden", 1, "text"), ABSENT, "golden[1].text: is missing"),
+        (("licence",), "MIT", "licence: is not a known key"),
+        (("tokenization", "padding"), 1, "tokenization.padding: is not a known key"),
+        (("name",), "Tiny Model", "name: String should match pattern"),
+        (("languages",), ["English"], "languages[0]: String should match pattern"),
+        (("labels", 1, "meaning"), "happy", "labels[1].meaning: Input should be 'negative', 'neutral' or 'positive'"),
+        (("labels",), VALID["labels"][:1], "labels: List should have at least 2 items"),
+        (("labels", 1, "meaning"), "negative", "labels: the meaning 'negative' stands more than once"),
+        (("labels", 1, "name"), "LABEL_0", "labels: the name 'LABEL_0' stands more than once"),
+        (("golden", 1, "label"), "negative", "golden: no text is labelled 'positive'; each label needs at least one"),
+        (("tokenization", "max_tokens"), 0, "tokenization.max_tokens: Input should be greater than or equal to 4"),
+        (("tokenization", "max_tokens"), "long", "tokenization.max_tokens: Input should be a valid integer"),
+        (
+            ("source", "kind"),
+            "disk",
+            "source.kind: Input should be 'huggingface', 'folder', 'mlflow', 'onnx' or 'training'",
+        ),
+        (("source", "revision"), "main", "source.revision: String should match pattern '^[0-9a-f]{40}$'"),
+        (("source", "revision"), ABSENT, "source: revision: a Hugging Face model needs the 40 hexadecimal digits"),
+        (("source", "kind"), "onnx", "source: sha256: a ready ONNX file needs the digest of the file"),
+        (("source",), READY | {"sha256": {"README.md": DIGEST}}, "source: sha256: a ready ONNX file needs the digest"),
+        (("source",), READY | {"tokenizer": {"repository": "a/b"}}, "source.tokenizer: revision: a tokenizer from the"),
+        (("source", "tokenizer"), {"repository": "./tokens"}, "source: tokenizer: only a ready ONNX file has its"),
+        (("source", "sha256"), {"x.onnx": "abc"}, "source.sha256.x.onnx: String should match pattern"),
+    ],
+)
+def test_a_wrong_key_is_named_with_what_is_wanted(
+    tmp_path: Path, path: tuple[str | int, ...], value: object, problem: str
+) -> None:
+    file = written(tmp_path, changed((path, value)))
+    message = refusal(tmp_path)
+    assert message.startswith(f"{file}: {problem}")
+    assert "\n" not in message
+
+
+@pytest.mark.parametrize("tokenizer", [None, {"repository": "./tokens"}, {"repository": "a/b", "revision": COMMIT}])
+def test_a_ready_onnx_file_is_the_one_whose_digest_is_known(tmp_path: Path, tokenizer: dict[str, str] | None) -> None:
+    digests = {"README.md": DIGEST, "ready.onnx": DIGEST}
+    content = changed((("source",), READY | {"sha256": digests, "tokenizer": tokenizer}))
+    assert ModelSpec.load(written(tmp_path, content)).source.onnx_file == "ready.onnx"
+
+
+def test_a_golden_label_that_the_model_does_not_have_is_named(tmp_path: Path) -> None:
+    golden = [*VALID["golden"], {"text": "It is Tuesday.", "label": "neutral"}]
+    file = written(tmp_path, changed((("golden",), golden)))
+    assert refusal(tmp_path) == f"{file}: golden: the label 'neutral' is not one of this model's: negative, positive"
+
+
+def test_several_problems_are_all_named_a_line_each(tmp_path: Path) -> None:
+    content = changed(
+        (("license",), ABSENT),
+        (("licence",), "MIT"),
+        (("labels", 1, "meaning"), "happy"),
+        (("source", "revision"), "main"),
+    )
+    file = written(tmp_path, content)
+    keys = {line.removeprefix(f"{file}: ").split(": ")[0] for line in refusal(tmp_path).splitlines()}
+    assert keys == {"license", "licence", "labels[1].meaning", "source.revision"}
+
+
+def test_a_file_that_is_not_utf_8_is_named(tmp_path: Path) -> None:
+    (tmp_path / "model.yaml").write_bytes(b"name: \xff\n")
+    assert refusal(tmp_path).startswith(f"{tmp_path / 'model.yaml'}: is not YAML in UTF-8: ")

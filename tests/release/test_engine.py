@@ -1,0 +1,70 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from release import engine
+from release.errors import ReleaseError
+
+
+def install(folder: Path, name: str, *, works: bool = True) -> None:
+    """A program that answers every command, or refuses every one, with its own name."""
+    program = folder / name
+    stream, code = ("", 0) if works else (" >&2", 1)
+    program.write_text(f'#!/bin/sh\necho "{name} $*"{stream}\nexit {code}\n', encoding="utf-8")
+    program.chmod(0o755)
+
+
+@pytest.fixture
+def programs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A folder that alone is on PATH."""
+    monkeypatch.setenv("PATH", str(tmp_path))
+    return tmp_path
+
+
+def test_docker_is_taken_where_it_works(programs: Path) -> None:
+    install(programs, "docker")
+    install(programs, "podman")
+    found = engine.find({})
+    assert found.program == "docker"
+    assert found.build_options == ()
+    assert found.run("info") == "docker info"
+
+
+def test_a_docker_without_its_daemon_is_passed_over(programs: Path) -> None:
+    install(programs, "docker", works=False)
+    install(programs, "podman")
+    found = engine.find({})
+    assert found.program == "podman"
+    assert {"format=docker", "squash-all"} <= set(found.build_options)
+
+
+def test_one_can_be_named_with_its_configuration_and_base_image(programs: Path) -> None:
+    install(programs, "docker")
+    install(programs, "podman")
+    found = engine.find(
+        {
+            "CONTAINER_BACKEND": "podman",
+            "CONTAINERS_CONF_BUILD": "build.conf",
+            "CONTAINERS_CONF_RUN": "run.conf",
+            "BASE_IMAGE": "localhost/python:3.11-slim",
+        }
+    )
+    assert found.program == "podman"
+    assert found.build_environment == {"CONTAINERS_CONF": "build.conf"}
+    assert found.run_environment == {"CONTAINERS_CONF": "run.conf"}
+    assert found.base_image == "localhost/python:3.11-slim"
+
+
+def test_without_any_it_says_what_to_install(programs: Path) -> None:
+    with pytest.raises(ReleaseError, match="no container engine works here; install docker or podman"):
+        engine.find({})
+
+
+def test_what_a_failed_command_says_is_passed_on(programs: Path) -> None:
+    install(programs, "podman")
+    found = engine.find({})
+    install(programs, "podman", works=False)
+    with pytest.raises(ReleaseError, match="podman image failed: podman image inspect x"):
+        found.run("image", "inspect", "x")

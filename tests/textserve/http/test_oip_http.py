@@ -1,0 +1,589 @@
+"""The Open Inference Protocol over HTTP: in this process, and the real service asked by Triton's own clients.
+
+``tritonclient.http`` has no protobuf in it. ``tritonclient.grpc`` must not be imported where our own messages are; see
+test_grpc.py.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import gzip
+import json
+import os
+import zlib
+from collections.abc import Iterator
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import httpx
+import numpy as np
+import numpy.typing as npt
+import pytest
+import tritonclient.http as triton
+import tritonclient.http.aio as triton_aio
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from tritonclient.utils import InferenceServerException, serialize_byte_tensor
+
+from tests.asgi import Client, Serve
+from tests.server import Server, serve
+from textserve.errors import Overloaded, TextserveError
+from textserve.http.oip import OIP, OIP_HEALTH
+
+MODEL = "sentiment-pl-en"
+INFER = f"/v2/models/{MODEL}/infer"
+TEXTS = ["Bardzo polecam ten hotel!", "The worst film I have seen.", "Zebranie jest w czwartek."]
+LABELS = ["positive", "negative", "neutral"]
+# The issue asks for 10,000: MALFORMED_MESSAGES=10000 .venv/bin/pytest tests/textserve/http/test_oip_http.py
+MALFORMED_MESSAGES = int(os.environ.get("MALFORMED_MESSAGES", "300"))
+
+
+@pytest.fixture
+def oip(serve: Serve) -> Serve:
+    return partial(serve, OIP)
+
+
+@pytest.fixture(scope="module")
+def server(store: Path) -> Iterator[Server]:
+    with serve(store) as running:
+        yield running
+
+
+@pytest.fixture
+def client(server: Server) -> Iterator[Any]:
+    with triton.InferenceServerClient(f"127.0.0.1:{server.port}") as one:
+        yield one
+
+
+@pytest.fixture(scope="module")
+def connection(server: Server) -> Iterator[httpx.Client]:
+    with httpx.Client(base_url=server.url, timeout=30) as one:
+        yield one
+
+
+def body(texts: Any = ("a",), shape: list[Any] | None = None, **more: Any) -> dict[str, Any]:
+    tensor = {"name": "text", "datatype": "BYTES", "shape": shape or [len(texts)], "data": texts}
+    return {"inputs": [tensor], **more}
+
+
+def binary(texts: list[str], size: int | None = None, **more: Any) -> tuple[bytes, dict[str, str]]:
+    """A request with its texts after the JSON, and its header."""
+    data = serialize_byte_tensor(np.array([text.encode() for text in texts], dtype=np.object_)).item()
+    parameters = {"binary_data_size": len(data) if size is None else size}
+    tensor = {"name": "text", "datatype": "BYTES", "shape": [len(texts)], "parameters": parameters}
+    head = json.dumps({"inputs": [tensor], **more}).encode()
+    return head + data, {"inference-header-content-length": str(len(head))}
+
+
+def error_of(answer: httpx.Response) -> str:
+    content = answer.json()
+    assert list(content) == ["error"]
+    return str(content["error"])
+
+
+def outputs_of(answer: httpx.Response) -> dict[str, Any]:
+    assert answer.status_code == 200, answer.text
+    return {output["name"]: output for output in answer.json()["outputs"]}
+
+
+def texts_input(texts: list[str], *, column: bool = False, **options: Any) -> Any:
+    array: npt.NDArray[np.object_] = np.array([text.encode() for text in texts], dtype=np.object_)
+    array = array.reshape(-1, 1) if column else array
+    tensor = triton.InferInput("text", list(array.shape), "BYTES")
+    tensor.set_data_from_numpy(array, **options)
+    return tensor
+
+
+def labels_of(result: Any) -> list[str]:
+    return [label.decode() if isinstance(label, bytes) else label for label in result.as_numpy("label").flatten()]
+
+
+# In this process.
+
+
+def test_an_answer_has_the_documented_shape(oip: Serve) -> None:
+    answer = oip().post(INFER, body(id="42"))
+    assert answer.headers["content-type"] == "application/json"
+    assert answer.json() == {
+        "model_name": MODEL,
+        "model_version": "1",
+        "id": "42",
+        "outputs": [
+            {"name": "label", "datatype": "BYTES", "shape": [1], "data": ["positive"]},
+            {"name": "score", "datatype": "FP32", "shape": [1], "data": [0.7]},
+            {"name": "probabilities", "datatype": "FP32", "shape": [1, 3], "data": [0.1, 0.2, 0.7]},
+            {"name": "tokens", "datatype": "INT32", "shape": [1], "data": [3]},
+            {"name": "truncated", "datatype": "BOOL", "shape": [1], "data": [False]},
+        ],
+    }
+
+
+def test_a_request_without_an_id_is_answered_without_one(oip: Serve) -> None:
+    assert "id" not in oip().post(INFER, body()).json()
+
+
+@pytest.mark.parametrize(
+    ("texts", "shape"), [(["a", "ż"], [2]), (["a", "ż"], [2, 1]), ([["a"], ["ż"]], [2, 1]), ([["a"], ["ż"]], [2])]
+)
+def test_data_is_flat_or_nested(oip: Serve, texts: Any, shape: list[int]) -> None:
+    client = oip()
+    assert outputs_of(client.post(INFER, body(texts, shape)))["label"]["shape"] == shape
+    assert client.runner.asked == [["a", "ż"]]
+
+
+def test_what_a_client_leaves_out_it_may_write_as_null(oip: Serve) -> None:
+    content = body(id=None, parameters=None, outputs=None)
+    content["inputs"][0]["parameters"] = None
+    assert len(outputs_of(oip().post(INFER, content))) == 5
+
+
+def test_the_version_may_be_in_the_path(oip: Serve) -> None:
+    path = f"/v2/models/{MODEL}/versions/1/infer"
+    assert outputs_of(oip().post(path, body()))["label"]["data"] == ["positive"]
+
+
+def test_the_answer_says_what_it_took_and_which_model_gave_it(oip: Serve) -> None:
+    headers = oip().post(INFER, body()).headers
+    assert headers["server-timing"] == "tokenization;dur=1.00, queue;dur=2.00, inference;dur=3.00"
+    assert (headers["x-compute-tokens"], headers["x-model-version"]) == ("3", "tiny:1")
+
+
+def test_texts_after_the_json_are_read(oip: Serve) -> None:
+    client = oip()
+    content, headers = binary(["a", "", "zażółć"][::2])
+    assert outputs_of(client.post(INFER, content, headers))["label"]["shape"] == [2]
+    assert client.runner.asked == [["a", "zażółć"]]
+
+
+def test_only_the_outputs_that_ask_for_it_follow_the_json(oip: Serve) -> None:
+    outputs = [{"name": "label", "parameters": {"binary_data": True}}, {"name": "score"}]
+    answer = oip().post(INFER, body(outputs=outputs))
+    length = int(answer.headers["inference-header-content-length"])
+    assert answer.headers["content-type"] == "application/octet-stream"
+    assert json.loads(answer.content[:length])["outputs"] == [
+        {"name": "label", "datatype": "BYTES", "shape": [1], "parameters": {"binary_data_size": 12}},
+        {"name": "score", "datatype": "FP32", "shape": [1], "data": [0.7]},
+    ]
+    assert answer.content[length:] == b"\x08\x00\x00\x00positive"
+
+
+@pytest.mark.parametrize(
+    ("outputs", "sizes"),
+    [
+        (None, [12, 4, 12, 4, 1]),
+        ([{"name": "tokens"}, {"name": "score", "parameters": {"binary_data": False}}], [4, None]),
+    ],
+)
+def test_all_outputs_follow_the_json_if_the_request_asks_for_it(
+    oip: Serve, outputs: list[Any] | None, sizes: list[int | None]
+) -> None:
+    more = {} if outputs is None else {"outputs": outputs}
+    answer = oip().post(INFER, body(parameters={"binary_data_output": True}, **more))
+    length = int(answer.headers["inference-header-content-length"])
+    parsed = json.loads(answer.content[:length])["outputs"]
+    assert [output.get("parameters", {}).get("binary_data_size") for output in parsed] == sizes
+    assert len(answer.content) == length + sum(size or 0 for size in sizes)
+
+
+@pytest.mark.parametrize(("encoding", "decompress"), [("gzip", gzip.decompress), ("deflate", zlib.decompress)])
+def test_a_long_answer_is_compressed_if_the_client_accepts_it(oip: Serve, encoding: str, decompress: Any) -> None:
+    client = oip()
+    plain = client.post(INFER, body(["a"] * 100), {"accept-encoding": "identity"})
+    assert "content-encoding" not in plain.headers
+    answer = _raw(client, body(["a"] * 100), f"br, {encoding};q=0.5")
+    assert (answer[b"content-encoding"], answer[b"vary"]) == (encoding.encode(), b"accept-encoding")
+    assert int(answer[b"content-length"]) == len(answer[b"body"]) < len(plain.content) / 2
+    assert decompress(answer[b"body"]) == plain.content
+
+
+@pytest.mark.parametrize("accepted", ["", "identity", "br", "gzip;q=0", "gzip; q=0.000"])
+def test_an_answer_is_not_compressed_otherwise(oip: Serve, accepted: str) -> None:
+    assert b"content-encoding" not in _raw(oip(), body(["a"] * 100), accepted)
+
+
+def test_a_short_answer_is_not_compressed(oip: Serve) -> None:
+    assert b"content-encoding" not in _raw(oip(), body(), "gzip")
+
+
+def _raw(client: Client, content: dict[str, Any], accepted: str) -> dict[bytes, bytes]:
+    """The headers of the answer and its body, as they were sent."""
+    message = {"type": "http.request", "body": json.dumps(content).encode()}
+    sent, _ = client.raw(INFER, [(b"accept-encoding", accepted.encode())], [message])
+    return {**dict(sent[0]["headers"]), b"body": sent[1]["body"]}
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (b"", "body is not valid JSON in UTF-8"),
+        (b"[]", "body must be an object"),
+        (b"[" * 10_000, "body is not valid JSON in UTF-8"),
+        (b'{"inputs":"\xff"}', "body is not valid JSON in UTF-8"),
+        ({}, "inputs is missing"),
+        ({"inputs": {}}, "inputs must be a list"),
+        ({"inputs": []}, "inputs has 0 tensors; send one, named 'text'"),
+        ({"inputs": [1]}, "inputs[0] must be an object"),
+        ({"inputs": [{}]}, "inputs[0].name is missing"),
+        ({"inputs": body()["inputs"] * 2}, "inputs has 2 tensors; send one, named 'text'"),
+        (body(shape=[2]), "inputs[0].shape says 2 texts, the data has 1"),
+        (body(shape=[1.5]), "inputs[0].shape[0] must be a whole number"),
+        (body(shape=["1"]), "inputs[0].shape[0] must be a whole number"),
+        (body(["a", 1]), "inputs[0].data[1] must be a string, or a list of one"),
+        (body([["a", "b"]], [1, 2]), "inputs[0].shape must be [N] or [N, 1], for N texts"),
+        (body([["a", "b"]], [1]), "inputs[0].data[0] must be a string, or a list of one"),
+        (body([[["a"]]], [1, 1]), "inputs[0].data[0] must be a string, or a list of one"),
+        (body(shape=[-1]), "inputs[0].shape must be [N] or [N, 1], for N texts"),
+        (body(shape=[1, 1, 1]), "inputs[0].shape must be [N] or [N, 1], for N texts"),
+        (body(shape=[True]), "inputs[0].shape[0] must be a whole number"),
+        (
+            b'{"inputs":[{"name":"text","datatype":"BYTES","data":["a"],"shape":[1e400]}]}',
+            "inputs[0].shape[0] must be a whole number",
+        ),
+        (
+            b'{"inputs":[{"name":"text","datatype":"BYTES","data":["a"],"shape":[%s]}]}' % (b"9" * 5000),
+            "body is not valid JSON in UTF-8",
+        ),
+        ({"inputs": [{**body()["inputs"][0], "datatype": "FP32"}]}, "inputs[0].datatype must be BYTES, texts in UTF-8"),
+        (
+            {"inputs": [{**body()["inputs"][0], "name": "input"}]},
+            "inputs[0].name must be 'text', the model's only input",
+        ),
+        (body(outputs=[{"name": "label"}] * 2), "outputs[1] is asked for twice"),
+        (
+            body(outputs=[{"name": "probabilities", "parameters": {"classification": 0}}]),
+            "outputs[0].parameters.classification must be a whole number, at least 1",
+        ),
+        (
+            body(outputs=[{"name": "tokens", "parameters": {"classification": 2}}]),
+            "outputs[0] has no classes; ask for the classification of probabilities",
+        ),
+        (body([], [0]), "texts is empty; send at least one text"),
+        (body("a", [1]), "inputs[0].data must be a list"),
+        (body(["a", "  "]), "texts[1] is empty or only white space"),
+        (body(id=5), "id must be a string"),
+        (body(parameters=[]), "parameters must be an object"),
+        (body(parameters={"truncate": "no"}), "parameters.truncate must be true or false"),
+        (body(parameters={"timeout": -5}), "parameters.timeout must be a whole number of microseconds, at least 0"),
+        (body(parameters={"binary_data_output": 1}), "parameters.binary_data_output must be true or false"),
+        (
+            body(outputs=[{"name": "label", "parameters": {"binary_data": "yes"}}]),
+            "outputs[0].parameters.binary_data must be true or false",
+        ),
+        (
+            body(outputs=[{"name": "logits"}]),
+            "outputs[0] is not an output of this model; there are label, score, probabilities, tokens, truncated",
+        ),
+        (
+            {"inputs": [{"name": "text", "datatype": "BYTES", "shape": [1]}]},
+            "inputs[0].data is missing; send the texts, or binary_data_size and the texts after the JSON",
+        ),
+    ],
+)
+def test_a_request_that_is_not_as_documented_is_refused_with_what_is_wrong(
+    oip: Serve, content: Any, message: str
+) -> None:
+    client = oip()
+    answer = client.post(INFER, content)
+    assert (answer.status_code, error_of(answer)) == (400, message)
+    assert client.runner.asked == []
+    assert client.runner.cancelled == 0
+
+
+@pytest.mark.parametrize("count", [3, 2**31, 2**63, 10**100])
+def test_a_shape_of_more_texts_than_are_allowed_is_refused_as_too_many(oip: Serve, count: int) -> None:
+    answer = oip(max_texts=2).post(INFER, body(shape=[count]))
+    message = f"inputs[0].shape has {count} texts; send at most 2 in one request"
+    assert (answer.status_code, error_of(answer)) == (413, message)
+
+
+def test_parameters_that_it_does_not_know_are_passed_over(oip: Serve) -> None:
+    unknown = {"priority": 1, "x": {"y": [None]}}
+    content = body(parameters=unknown, outputs=[{"name": "label", "parameters": unknown}], unknown=[1])
+    content["inputs"][0]["parameters"] = unknown
+    assert outputs_of(oip().post(INFER, content)).keys() == {"label"}
+
+
+@pytest.mark.parametrize("given", ["", "seven", "ąę 😍", "x" * 100_000])
+def test_the_id_of_a_request_is_given_back(oip: Serve, given: str) -> None:
+    assert oip().post(INFER, body(id=given)).json()["id"] == given
+
+
+HEADER = "inference-header-content-length"
+
+
+@pytest.mark.parametrize("length", ["", "x", "-1", "100000", "9" * 5000, "1.5"])
+def test_a_header_length_that_is_none_is_refused(oip: Serve, length: str) -> None:
+    content, _ = binary(["a"])
+    answer = oip().post(INFER, content, {HEADER: length})
+    assert answer.status_code == 400
+    assert error_of(answer).startswith("Inference-Header-Content-Length must be ")
+
+
+@pytest.mark.parametrize("size", [0, 1, 6, -5, 2**70, 5.0, "5", True])
+def test_a_size_of_the_data_that_is_none_is_refused(oip: Serve, size: Any) -> None:
+    answer = oip().post(INFER, *binary(["a"], size=size))
+    assert answer.status_code == 400
+    assert error_of(answer).startswith("inputs[0].parameters.binary_data_size must be ")
+
+
+def test_data_that_nobody_speaks_of_is_refused(oip: Serve) -> None:
+    content = json.dumps(body()).encode()
+    answer = oip().post(INFER, content + b"more", {HEADER: str(len(content))})
+    assert (answer.status_code, error_of(answer)[:14]) == (400, "body has 4 byt")
+
+
+def test_data_in_both_places_is_refused(oip: Serve) -> None:
+    content = body()
+    content["inputs"][0]["parameters"] = {"binary_data_size": 0}
+    answer = oip().post(INFER, content)
+    assert (answer.status_code, error_of(answer)) == (400, "inputs[0].data must not be there beside binary_data_size")
+
+
+@pytest.mark.parametrize("kind", TextserveError.__subclasses__())
+def test_an_error_has_its_own_status_and_one_message(oip: Serve, kind: type[TextserveError]) -> None:
+    answer = oip(kind("cannot be done", where="texts[3]")).post(INFER, body())
+    assert (answer.status_code, error_of(answer)) == (kind.status, "texts[3] cannot be done")
+
+
+def test_an_overloaded_service_says_when_to_come_back(oip: Serve) -> None:
+    answer = oip(Overloaded("come back later", retry_after=2.5)).post(INFER, body())
+    assert (answer.status_code, answer.headers["retry-after"]) == (429, "3")
+
+
+@pytest.mark.parametrize(
+    ("path", "message"),
+    [
+        ("/v2/models/other/infer", f"model is not served here; {MODEL} is"),
+        (f"/v2/models/{MODEL}/versions/2/infer", f"version of {MODEL} is not served here; 1 is"),
+        ("/v2/models", "path does not exist; see GET /v2/models/NAME"),
+        ("/v2/", "path does not exist; see GET /v2/models/NAME"),
+        ("/v2/health/dead", "path does not exist; see GET /v2/models/NAME"),
+        (f"/v2/models/{MODEL}/infer/more", "path does not exist; see GET /v2/models/NAME"),
+        (f"/v2/models/{MODEL}/versions/1/versions/1/infer", "path does not exist; see GET /v2/models/NAME"),
+        ("/v2/repository/index", "path does not exist; see GET /v2/models/NAME"),
+        (f"/v2/models/{MODEL}/versions", "path does not exist; see GET /v2/models/NAME"),
+        (f"/v2/models/{MODEL}/versions//infer", "path does not exist; see GET /v2/models/NAME"),
+    ],
+)
+def test_what_is_not_there_is_a_404(oip: Serve, path: str, message: str) -> None:
+    for method in ("GET", "POST"):
+        answer = oip().request(method, path)
+        assert (answer.status_code, error_of(answer)) == (404, message)
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "allowed"),
+    [
+        ("GET", INFER, "POST"),
+        ("PUT", INFER, "POST"),
+        ("POST", f"/v2/models/{MODEL}", "GET, HEAD"),
+        ("DELETE", f"/v2/models/{MODEL}/ready", "GET, HEAD"),
+        ("POST", "/v2", "GET, HEAD"),
+    ],
+)
+def test_a_wrong_method_is_a_405_that_names_the_right_one(oip: Serve, method: str, path: str, allowed: str) -> None:
+    client = oip()
+    answer = client.request(method, path)
+    assert (answer.status_code, answer.headers["allow"]) == (405, allowed)
+    assert error_of(answer)
+    assert client.passed_on == []
+
+
+def test_it_is_ready_until_it_is_told_to_stop(serve: Serve) -> None:
+    for protocol, path in [(OIP_HEALTH, "/v2/health/ready"), (OIP, f"/v2/models/{MODEL}/ready")]:
+        client = serve(protocol)
+        assert (client.request("GET", path).status_code, client.request("GET", path).json()["ready"]) == (200, True)
+        client.application.leave()
+        assert (client.request("GET", path).status_code, client.request("GET", path).json()["ready"]) == (503, False)
+
+
+def test_health_needs_no_key_and_everything_else_does(serve: Serve) -> None:
+    for path in ("/v2/health/live", "/v2/health/ready"):
+        assert serve(OIP_HEALTH, api_keys="secret").request("GET", path).status_code == 200
+    client = serve(OIP, api_keys="secret")
+    for method, path in [("GET", "/v2"), ("GET", f"/v2/models/{MODEL}"), ("POST", INFER)]:
+        assert client.request(method, path).status_code == 401
+    assert client.post(INFER, body(), {"authorization": "Bearer secret"}).status_code == 200
+
+
+def test_the_metrics_count_inferences_and_not_who_asks_for_the_health(oip: Serve) -> None:
+    client = oip()
+    for content in (body(), body(), {}):
+        client.post(INFER, content)
+    client.request("GET", "/v2")
+    client.request("GET", f"/v2/models/{MODEL}/ready")
+    client.request("GET", INFER)
+    assert client.outcomes() == {"ok": 2, "invalid_request": 1}
+
+
+# The real service.
+
+
+@pytest.mark.parametrize("column", [False, True])
+@pytest.mark.parametrize("to_server", [True, False])
+@pytest.mark.parametrize("to_client", [True, False])
+def test_tritons_client_is_answered(client: Any, column: bool, to_server: bool, to_client: bool) -> None:
+    names = ["label", "score", "probabilities", "tokens", "truncated"]
+    outputs = [triton.InferRequestedOutput(name, binary_data=to_client) for name in names]
+    inputs = [texts_input(TEXTS, column=column, binary_data=to_server)]
+    result = client.infer(MODEL, inputs, outputs=outputs, request_id="seven")
+    assert labels_of(result) == LABELS
+    assert result.get_response()["id"] == "seven"
+    shape = (3, 1) if column else (3,)
+    assert result.as_numpy("label").shape == result.as_numpy("tokens").shape == shape
+    probabilities = result.as_numpy("probabilities")
+    assert (probabilities.shape, probabilities.dtype) == ((3, 3), np.float32)
+    assert probabilities.sum(axis=1) == pytest.approx([1, 1, 1], abs=1e-5)
+    assert result.as_numpy("score").flatten() == pytest.approx(probabilities.max(axis=1), abs=1e-6)
+    assert result.as_numpy("truncated").flatten().tolist() == [False] * 3
+
+
+def test_tritons_client_gets_every_output_if_it_names_none(client: Any) -> None:
+    result = client.infer(MODEL, [texts_input(TEXTS)])
+    assert labels_of(result) == LABELS
+    assert result.as_numpy("tokens").dtype == np.int32
+
+
+def test_its_answers_are_those_of_classify(server: Server, client: Any) -> None:
+    native = httpx.post(f"{server.url}/classify", json={"texts": TEXTS}, timeout=30).json()["results"]
+    probabilities = client.infer(MODEL, [texts_input(TEXTS)]).as_numpy("probabilities")
+    for row, result in zip(probabilities, native, strict=True):
+        assert row.tolist() == pytest.approx(list(result["scores"].values()), abs=1e-4)
+
+
+@pytest.mark.parametrize("to_server", [None, "gzip", "deflate"])
+@pytest.mark.parametrize("to_client", [None, "gzip", "deflate"])
+def test_tritons_client_may_compress(client: Any, to_server: str | None, to_client: str | None) -> None:
+    result = client.infer(
+        MODEL,
+        [texts_input(TEXTS * 50)],
+        request_compression_algorithm=to_server,
+        response_compression_algorithm=to_client,
+    )
+    assert labels_of(result) == LABELS * 50
+
+
+def test_tritons_client_asks_for_classes(client: Any) -> None:
+    outputs = [triton.InferRequestedOutput("probabilities", class_count=2)]
+    classes = client.infer(MODEL, [texts_input(TEXTS)], outputs=outputs).as_numpy("probabilities")
+    assert classes.shape == (3, 2)
+    for row, label in zip(classes.tolist(), LABELS, strict=True):
+        (first, _, name), (second, _, _) = (element.decode().split(":") for element in row)
+        assert name == label
+        assert float(first) > float(second)
+
+
+def test_tritons_client_asks_about_the_server_and_the_model(server: Server, client: Any) -> None:
+    assert client.is_server_live()
+    assert client.is_server_ready()
+    assert client.get_server_metadata() == {
+        "name": "textserve",
+        "version": "0.1.0",
+        "extensions": ["binary_tensor_data", "classification"],
+    }
+    metadata = client.get_model_metadata(MODEL)
+    (version,) = metadata["versions"]
+    assert client.is_model_ready(MODEL, version)
+    assert not client.is_model_ready("other")
+    assert not client.is_model_ready(MODEL, "0")
+    assert client.get_model_metadata(MODEL, version) == metadata
+    assert [tensor["name"] for tensor in metadata["inputs"]] == ["text"]
+    assert metadata["outputs"][2] == {"name": "probabilities", "datatype": "FP32", "shape": [-1, 3]}
+
+
+def test_tritons_client_reads_the_message_of_an_error(client: Any) -> None:
+    with pytest.raises(InferenceServerException) as unknown:
+        client.infer("other", [texts_input(TEXTS)])
+    assert (unknown.value.status(), unknown.value.message()) == ("404", f"model is not served here; {MODEL} is")
+    with pytest.raises(InferenceServerException) as empty:
+        client.infer(MODEL, [texts_input(["ok", " "])])
+    assert (empty.value.status(), empty.value.message()) == ("400", "texts[1] is empty or only white space")
+
+
+def test_tritons_client_may_forbid_to_truncate(client: Any) -> None:
+    long = ["bardzo dobry film " * 400]
+    assert client.infer(MODEL, [texts_input(long)]).as_numpy("truncated").tolist() == [True]
+    with pytest.raises(InferenceServerException) as refusal:
+        client.infer(MODEL, [texts_input(long)], parameters={"truncate": False})
+    assert refusal.value.status() == "413"
+    assert refusal.value.message().startswith("texts[0] has more than 512 tokens")
+
+
+def test_tritons_client_sets_a_deadline(client: Any) -> None:
+    with pytest.raises(InferenceServerException) as late:
+        client.infer(MODEL, [texts_input(["długi tekst " * 300] * 20)], timeout=1000)
+    assert late.value.status() == "504"
+    assert labels_of(client.infer(MODEL, [texts_input(TEXTS)], timeout=30_000_000)) == LABELS
+
+
+def test_tritons_asynchronous_client_is_answered(server: Server) -> None:
+    async def run() -> list[str]:
+        async with triton_aio.InferenceServerClient(f"127.0.0.1:{server.port}") as client:
+            one = await client.infer(MODEL, [texts_input(TEXTS)], response_compression_algorithm="gzip")
+            two = await client.infer(MODEL, [texts_input(TEXTS, binary_data=False)], request_id="x")
+            return labels_of(one) + labels_of(two)
+
+    assert asyncio.run(run()) == LABELS * 2
+
+
+JSON_VALUES = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False, allow_infinity=False) | st.text(max_size=20),
+    lambda values: st.lists(values, max_size=4) | st.dictionaries(st.text(max_size=10), values, max_size=4),
+    max_leaves=6,
+)
+PARAMETERS = st.dictionaries(
+    st.sampled_from(["binary_data_size", "binary_data", "binary_data_output", "classification", "timeout", "truncate"]),
+    JSON_VALUES,
+    max_size=3,
+)
+
+
+def spoiled(valid: Any) -> st.SearchStrategy[Any]:
+    """What is right, or anything."""
+    return st.just(valid) | JSON_VALUES
+
+
+INPUTS = st.fixed_dictionaries(
+    {"name": spoiled("text"), "datatype": spoiled("BYTES"), "shape": spoiled([1]) | st.lists(st.integers())},
+    optional={"data": spoiled(["a"]) | st.lists(st.text(max_size=5)), "parameters": spoiled({}) | PARAMETERS},
+)
+OUTPUTS = st.fixed_dictionaries(
+    {"name": st.sampled_from(["label", "probabilities", "x"]) | JSON_VALUES}, optional={"parameters": PARAMETERS}
+)
+BODIES = JSON_VALUES | st.fixed_dictionaries(
+    {"inputs": st.lists(INPUTS, max_size=2) | JSON_VALUES},
+    optional={"outputs": st.lists(OUTPUTS, max_size=3), "parameters": PARAMETERS, "id": JSON_VALUES},
+)
+
+
+@settings(max_examples=MALFORMED_MESSAGES, deadline=None, suppress_health_check=list(HealthCheck))
+@given(
+    head=BODIES.map(lambda value: json.dumps(value).encode()) | st.binary(max_size=50),
+    tail=st.binary(max_size=20) | st.just(b"\x01\x00\x00\x00a"),
+    length=st.none() | st.text(alphabet="0123456789", max_size=12) | st.just("right"),
+    encoding=st.sampled_from([None, None, None, "gzip", "deflate", "br"]),
+)
+@pytest.mark.timeout(1800)
+def test_any_body_is_answered_or_refused(
+    connection: httpx.Client, head: bytes, tail: bytes, length: str | None, encoding: str | None
+) -> None:
+    headers = {} if encoding is None else {"content-encoding": encoding}
+    content = head + tail
+    if encoding == "gzip":
+        content = gzip.compress(content)
+    if length is not None:
+        headers[HEADER] = str(len(head)) if length == "right" else length
+    answer = connection.post(INFER, content=content, headers=headers)
+    assert answer.status_code in (200, 400, 413, 504)
+    if answer.status_code == 504:
+        assert b"timeout" in head
+    if answer.status_code != 200:
+        assert error_of(answer)
+
+
+def test_after_all_that_it_answers_rightly_and_nothing_unexpected_is_in_the_log(server: Server, client: Any) -> None:
+    assert labels_of(client.infer(MODEL, [texts_input(TEXTS)])) == LABELS
+    assert 'outcome="internal"' not in httpx.get(f"{server.url}/metrics").text
+    assert "unexpected" not in server.log()
+    assert "Traceback" not in server.log()

@@ -1,0 +1,329 @@
+"""What every protocol over HTTP shares, seen through the native one."""
+
+from __future__ import annotations
+
+import asyncio
+import gzip
+import json
+import logging
+import zlib
+from collections.abc import AsyncIterator
+from dataclasses import replace
+from functools import partial
+from typing import Any, cast
+
+import httpx
+import pytest
+from prometheus_client.parser import text_string_to_metric_families
+
+from tests.asgi import Message, Serve
+from textserve.errors import Overloaded, TextserveError
+from textserve.http.native import NATIVE
+
+ONE_TEXT = b'{"texts":["a"]}'
+
+
+@pytest.fixture
+def native(serve: Serve) -> Serve:
+    return partial(serve, NATIVE)
+
+
+def chunks(*parts: bytes) -> AsyncIterator[bytes]:
+    async def iterate() -> AsyncIterator[bytes]:
+        for part in parts:
+            yield part
+
+    return iterate()
+
+
+def error_of(answer: httpx.Response) -> dict[str, str]:
+    content = answer.json()
+    assert list(content) == ["error"]
+    error: dict[str, str] = content["error"]
+    return error
+
+
+@pytest.mark.parametrize("kind", TextserveError.__subclasses__())
+def test_an_error_is_answered_with_its_own_status_and_type(native: Serve, kind: type[TextserveError]) -> None:
+    answer = native(kind("cannot be done")).post("/classify", ONE_TEXT)
+    assert answer.status_code == kind.status
+    assert error_of(answer) == {"type": kind.type, "message": "cannot be done"}
+    assert "retry-after" not in answer.headers
+
+
+@pytest.mark.parametrize(("seconds", "header"), [(0.01, "1"), (1.0, "1"), (2.1, "3")])
+def test_an_overloaded_service_says_in_whole_seconds_when_to_come_back(
+    native: Serve, seconds: float, header: str
+) -> None:
+    answer = native(Overloaded("come back later", retry_after=seconds)).post("/classify", ONE_TEXT)
+    assert answer.status_code == 429
+    assert answer.headers["retry-after"] == header
+
+
+def test_a_body_of_the_largest_size_is_answered(native: Serve) -> None:
+    client = native(max_body_bytes=len(ONE_TEXT))
+    assert client.post("/classify", ONE_TEXT).status_code == 200
+    assert client.post("/classify", chunks(ONE_TEXT[:5], ONE_TEXT[5:])).status_code == 200
+    assert client.runner.asked == [["a"], ["a"]]
+
+
+def test_a_body_that_comes_in_chunks_is_put_together(native: Serve) -> None:
+    client = native()
+    text = "zażółć"
+    body = json.dumps({"texts": [text]}, ensure_ascii=False).encode()
+    assert client.post("/classify", chunks(*(body[place : place + 1] for place in range(len(body))))).status_code == 200
+    assert client.runner.asked == [[text]]
+
+
+def test_a_body_that_says_it_is_too_large_is_refused_unread(native: Serve) -> None:
+    client = native(max_body_bytes=100)
+    sent, read = client.raw("/classify", [(b"content-length", b"101")], [{"type": "http.request", "body": ONE_TEXT}])
+    assert read == 0
+    assert sent[0]["status"] == 413
+    assert json.loads(sent[1]["body"])["error"]["type"] == "body_too_large"
+
+
+@pytest.mark.parametrize("headers", [[], [(b"content-length", b"10")]])
+def test_a_body_that_becomes_too_large_is_refused_before_its_end(
+    native: Serve, headers: list[tuple[bytes, bytes]]
+) -> None:
+    client = native(max_body_bytes=100)
+    part = {"type": "http.request", "body": b" " * 40, "more_body": True}
+    sent, read = client.raw("/classify", headers, [part] * 10)
+    assert read == 3
+    assert sent[0]["status"] == 413
+    error = json.loads(sent[1]["body"])["error"]
+    assert (error["type"], error["where"]) == ("body_too_large", "body")
+
+
+@pytest.mark.parametrize("parts", [[b" " * 101], [b" " * 50, b" " * 51]])
+def test_a_body_one_byte_too_large_is_refused_and_its_connection_closed(native: Serve, parts: list[bytes]) -> None:
+    client = native(max_body_bytes=100)
+    for answer in (client.post("/classify", chunks(*parts)), client.post("/classify", b"".join(parts))):
+        assert answer.status_code == 413
+        assert answer.headers["connection"] == "close"
+    assert client.runner.asked == []
+
+
+def test_a_body_that_becomes_too_large_with_its_last_part_is_refused(native: Serve) -> None:
+    client = native(max_body_bytes=len(ONE_TEXT) - 1)
+    parts = [
+        {"type": "http.request", "body": ONE_TEXT[:5], "more_body": True},
+        {"type": "http.request", "body": ONE_TEXT[5:], "more_body": False},
+    ]
+    sent, _ = client.raw("/classify", [], parts)
+    assert sent[0]["status"] == 413
+    assert client.runner.asked == []
+
+
+def test_a_body_that_ends_early_is_not_computed(native: Serve) -> None:
+    client = native()
+    client.raw(
+        "/classify", [], [{"type": "http.request", "body": ONE_TEXT, "more_body": True}, {"type": "http.disconnect"}]
+    )
+    assert client.runner.asked == []
+    assert client.outcomes() == {"invalid_request": 1}
+
+
+@pytest.mark.parametrize(
+    ("method", "path"),
+    [
+        ("POST", "/classify/"),
+        ("POST", "/classify/more"),
+        ("GET", "/"),
+        ("GET", "/readyz"),
+    ],
+)
+def test_every_other_request_is_passed_on(native: Serve, method: str, path: str) -> None:
+    client = native()
+    answer = client.request(method, path)
+    assert (answer.status_code, answer.text) == (418, "wrapped")
+    assert client.runner.asked == []
+
+
+@pytest.mark.parametrize("kind", ["lifespan", "websocket"])
+def test_what_is_not_http_is_passed_on(native: Serve, kind: str) -> None:
+    client = native()
+    scope = {"type": kind, "path": "/classify"}
+
+    async def nothing(*messages: Message) -> Any:
+        raise AssertionError("only the wrapped app talks here")
+
+    asyncio.run(client.app(scope, nothing, nothing))
+    assert client.passed_on == [scope]
+
+
+def test_an_unexpected_error_is_answered_and_logged_without_the_text(
+    native: Serve, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.DEBUG)
+    answer = native(RuntimeError("cannot read 'tajemnica'")).post("/classify", {"texts": ["tajemnica"]})
+    assert answer.status_code == 500
+    assert error_of(answer)["type"] == "internal"
+    assert "tajemnica" not in answer.text
+    assert "RuntimeError" in caplog.text
+    assert "tests/asgi.py:" in caplog.text
+    assert "tajemnica" not in caplog.text
+
+
+def test_the_metrics_count_requests_by_outcome_with_a_fixed_set_of_labels(native: Serve) -> None:
+    client = native(max_texts=1)
+    for body in (ONE_TEXT, ONE_TEXT, b"{}", b'{"texts":["a"],"odd key":1}', b"nonsense", b'{"texts":["a","b"]}'):
+        client.post("/classify", body)
+    client.request("GET", "/some/other/path")
+    assert client.outcomes() == {"ok": 2, "invalid_request": 3, "too_many_texts": 1}
+
+
+def test_the_metrics_are_text_for_prometheus(native: Serve) -> None:
+    answer = native().request("GET", "/metrics")
+    assert answer.status_code == 200
+    assert answer.headers["content-type"] == "text/plain; version=0.0.4; charset=utf-8"
+    assert "textserve_requests" in {family.name for family in text_string_to_metric_families(answer.text)}
+
+
+def test_a_client_that_has_gone_is_not_answered_and_its_request_is_dropped(native: Serve) -> None:
+    client = native(None)
+    sent, read = client.raw("/classify", [], [{"type": "http.request", "body": ONE_TEXT}, {"type": "http.disconnect"}])
+    assert (sent, read) == ([], 2)
+    assert client.runner.asked == [["a"]]
+    assert client.runner.cancelled == 1
+    assert client.outcomes() == {"cancelled": 1}
+
+
+def test_a_server_that_gives_up_a_request_is_not_taken_for_a_client_that_has_gone(native: Serve) -> None:
+    client = native(None)
+
+    async def run() -> None:
+        task = asyncio.ensure_future(
+            client.app({"type": "http", "method": "POST", "path": "/classify", "headers": []}, receive, cast(Any, None))
+        )
+        while not client.runner.asked:
+            await asyncio.sleep(0)
+        task.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await task
+
+    messages: list[Message] = [{"type": "http.request", "body": ONE_TEXT}]
+
+    async def receive() -> Message:
+        if not messages:
+            await asyncio.sleep(60)
+        return messages.pop()
+
+    asyncio.run(run())
+    assert client.runner.cancelled == 1
+
+
+@pytest.mark.parametrize(("encoding", "compress"), [("gzip", gzip.compress), ("deflate", zlib.compress)])
+def test_a_compressed_body_is_read(native: Serve, encoding: str, compress: Any) -> None:
+    client = native()
+    answer = client.post("/classify", compress(ONE_TEXT), {"content-encoding": encoding})
+    assert answer.status_code == 200
+    assert client.runner.asked == [["a"]]
+
+
+def test_a_small_body_that_becomes_too_large_is_refused(native: Serve) -> None:
+    client = native(max_body_bytes=10_000)
+    answer = client.post("/classify", gzip.compress(b" " * 1_000_000), {"content-encoding": "gzip"})
+    assert answer.status_code == 413
+    assert client.runner.asked == []
+
+
+@pytest.mark.parametrize(
+    ("encoding", "body", "where"),
+    [
+        ("gzip", b"no gzip at all", "body"),
+        ("gzip", gzip.compress(ONE_TEXT)[:-12], "body"),
+        ("deflate", b"\x00\x01", "body"),
+        ("br", ONE_TEXT, "content-encoding"),
+    ],
+)
+def test_a_body_that_cannot_be_decompressed_is_refused(native: Serve, encoding: str, body: bytes, where: str) -> None:
+    answer = native().post("/classify", body, {"content-encoding": encoding})
+    assert answer.status_code == 400
+    assert error_of(answer)["where"] == where
+
+
+def test_an_answer_says_what_it_took_and_which_model_gave_it(native: Serve) -> None:
+    headers = native().post("/classify", {"texts": ["a", "b"]}).headers
+    assert headers["server-timing"] == "tokenization;dur=1.00, queue;dur=2.00, inference;dur=3.00"
+    assert headers["x-compute-tokens"] == "6"
+    assert headers["x-model-version"] == "tiny:1"
+
+
+@pytest.mark.parametrize("method", ["GET", "PUT", "PATCH", "DELETE", "OPTIONS", "TRACE"])
+def test_another_method_is_refused_with_those_there_are(native: Serve, method: str) -> None:
+    client = native()
+    answer = client.request(method, "/classify")
+    assert (answer.status_code, answer.headers["allow"]) == (405, "POST")
+    assert error_of(answer)["type"] == "method_not_allowed"
+    assert client.passed_on == []
+    assert client.outcomes() == {"method_not_allowed": 1}
+
+
+def test_the_metrics_are_only_got(native: Serve) -> None:
+    assert native().request("HEAD", "/metrics").status_code == 200
+    answer = native().request("POST", "/metrics")
+    assert (answer.status_code, answer.headers["allow"]) == (405, "GET, HEAD")
+
+
+def test_a_request_with_one_of_the_keys_is_answered(native: Serve) -> None:
+    client = native(api_keys="one,two")
+    for key in ("one", "two"):
+        assert client.post("/classify", ONE_TEXT, {"authorization": f"Bearer {key}"}).status_code == 200
+
+
+@pytest.mark.parametrize("headers", [{}, {"authorization": "Bearer three"}, {"authorization": "Basic one"}])
+@pytest.mark.parametrize(
+    ("method", "path"), [("POST", "/classify"), ("GET", "/classify"), ("GET", "/schema.json"), ("GET", "/nothing")]
+)
+def test_a_request_without_a_key_is_refused_on_every_path(
+    native: Serve, headers: dict[str, str], method: str, path: str
+) -> None:
+    client = native(api_keys="one,two")
+    answer = client.request(method, path, ONE_TEXT, headers)
+    assert (answer.status_code, answer.headers["www-authenticate"]) == (401, "Bearer")
+    assert error_of(answer)["type"] == "unauthorized"
+    assert (client.runner.asked, client.passed_on) == ([], [])
+    assert client.outcomes() == {"unauthorized": 1}
+
+
+def test_with_a_key_everything_else_is_passed_on(native: Serve) -> None:
+    answer = native(api_keys="one").request("GET", "/schema.json", None, {"authorization": "Bearer one"})
+    assert (answer.status_code, answer.text) == (418, "wrapped")
+
+
+@pytest.mark.parametrize(("path", "status"), [("/livez", 418), ("/readyz", 418), ("/healthz", 418), ("/metrics", 200)])
+def test_health_and_metrics_need_no_key(native: Serve, path: str, status: int) -> None:
+    assert native(api_keys="one").request("GET", path).status_code == status
+
+
+def test_a_protocol_that_is_open_needs_no_key(serve: Serve) -> None:
+    client = serve(replace(NATIVE, open=True), api_keys="one")
+    assert client.post("/classify", ONE_TEXT).status_code == 200
+
+
+def test_the_body_of_a_request_without_a_key_is_not_read(native: Serve) -> None:
+    client = native(api_keys="one")
+    sent, read = client.raw("/classify", [], [{"type": "http.request", "body": ONE_TEXT}])
+    assert (sent[0]["status"], read) == (401, 0)
+    assert (b"connection", b"close") in sent[0]["headers"]
+
+
+def test_neither_a_key_nor_what_was_given_for_one_is_logged(native: Serve, caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.DEBUG)
+    answer = native(api_keys="geheim").post("/classify", ONE_TEXT, {"authorization": "Bearer geraten"})
+    assert not [word for word in ("geheim", "geraten") if word in caplog.text + answer.text]
+
+
+def test_a_request_keeps_its_id(native: Serve) -> None:
+    for body in (ONE_TEXT, b"nonsense"):
+        assert native().post("/classify", body, {"x-request-id": "order-7"}).headers["x-request-id"] == "order-7"
+
+
+@pytest.mark.parametrize("given", [None, "", "two words", "x" * 129])
+def test_a_request_without_a_usable_id_gets_one(native: Serve, given: str | None) -> None:
+    headers = {} if given is None else {"x-request-id": given}
+    ids = {native().post("/classify", ONE_TEXT, headers).headers["x-request-id"] for _ in range(3)}
+    assert len(ids) == 3
+    assert given not in ids

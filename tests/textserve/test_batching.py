@@ -1,0 +1,338 @@
+from __future__ import annotations
+
+import random
+from collections.abc import Sequence
+from math import inf
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from hypothesis.stateful import Bundle, RuleBasedStateMachine, initialize, invariant, rule
+
+from textserve.admission import Admission
+from textserve.batching import LARGE_SHARE, SMALL_SECONDS, BatchLimits, BatchQueue, Text, Work
+from textserve.classifier import Encoding
+from textserve.errors import Overloaded
+
+LENGTHS = st.integers(min_value=1, max_value=60)
+REQUESTS = st.lists(st.lists(LENGTHS, min_size=1, max_size=12), min_size=1, max_size=12)
+LIMITS = st.builds(
+    BatchLimits,
+    texts=st.integers(min_value=1, max_value=8),
+    tokens=st.integers(min_value=1, max_value=200),
+    padding=st.sampled_from((0, 2, 10, 100)),
+)
+
+
+def request(*lengths: int, deadline: float = inf) -> Work:
+    return Work([Encoding([0] * length, truncated=False) for length in lengths], deadline=deadline)
+
+
+def lengths_of(batch: Sequence[Text[Work]]) -> list[int]:
+    return [len(text.encoding.ids) for text in batch]
+
+
+def identity(text: Text[Work]) -> tuple[int, int]:
+    return id(text.work), text.place
+
+
+def drained(queue: BatchQueue[Work]) -> list[list[Text[Work]]]:
+    batches = []
+    while batch := queue.take(0.0):
+        batches.append(batch)
+    return batches
+
+
+class AnyOrderOfEvents(RuleBasedStateMachine):
+    """Requests that arrive, are refused, are cancelled, run out of time and are taken in any order.
+
+    The clock is a number, and the model answers a text with its ids, so that every answer can be told from others.
+    """
+
+    works = Bundle("works")
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.now = 0.0
+        self.accepted: list[Work] = []
+        self.answers: dict[tuple[int, int], list[int]] = {}
+        self.over: set[int] = set()
+
+    @initialize(
+        limits=LIMITS,
+        max_queue_seconds=st.sampled_from((0.001, 0.01, 1.0)),
+        max_waiting_tokens=st.sampled_from((50, 500, 10**9)),
+    )
+    def begin(self, limits: BatchLimits, max_queue_seconds: float, max_waiting_tokens: int) -> None:
+        self.limits, self.max_waiting_tokens = limits, max_waiting_tokens
+        self.queue: BatchQueue[Work] = BatchQueue(limits)
+        self.admission = Admission(max_queue_seconds, max_waiting_tokens, workers=1)
+
+    @rule(target=works, lengths=st.lists(LENGTHS, min_size=1, max_size=12), seconds=st.sampled_from((0.5, 3.0, inf)))
+    def ask(self, lengths: list[int], seconds: float) -> Work:
+        number = len(self.accepted)
+        work = Work(
+            [Encoding([number, place, *[0] * (length - 2)][:length], False) for place, length in enumerate(lengths)],
+            deadline=self.now + seconds,
+        )
+        try:
+            self.admission.check(sum(lengths), waiting=self.queue.tokens, ahead=self.queue.tokens_ahead)
+        except Overloaded:
+            assert self.queue
+            self.over.add(id(work))
+        else:
+            self.queue.add(work)
+        self.accepted.append(work)  # also a refused one, so that no id is used twice
+        return work
+
+    @rule(work=works)
+    def cancel(self, work: Work) -> None:
+        self.queue.cancel(work)
+        self.over.add(id(work))
+
+    @rule(seconds=st.sampled_from((0.1, 1.0)))
+    def time_passes(self, seconds: float) -> None:
+        self.now += seconds
+
+    @rule()
+    def compute(self) -> None:
+        due = self.due()
+        batch = self.queue.take(self.now)
+        assert bool(batch) == bool(due)
+        for text in batch:
+            assert identity(text) in due
+            assert identity(text) not in self.answers
+            self.answers[identity(text)] = text.encoding.ids
+        lengths = lengths_of(batch)
+        assert len(batch) <= self.limits.texts
+        assert len(batch) <= 1 or max(lengths) * len(batch) <= self.limits.tokens
+        for count, length in enumerate(lengths[1:], start=1):
+            longest = max(lengths[:count])
+            assert max(longest - length, (length - longest) * count) <= self.limits.padding
+        if batch:
+            self.admission.computed(sum(lengths), 0.001)
+
+    def due(self) -> set[tuple[int, int]]:
+        return {
+            (id(work), place)
+            for work in self.accepted
+            if id(work) not in self.over and work.deadline > self.now
+            for place in range(len(work.encodings))
+        } - self.answers.keys()
+
+    @invariant()
+    def waiting_texts_are_counted(self) -> None:
+        if not hasattr(self, "queue"):
+            return
+        waiting = [work.waiting_tokens for work in self.accepted]
+        assert self.queue.tokens == sum(waiting)
+        assert self.queue.tokens_ahead == sum(min(tokens, self.limits.tokens) for tokens in waiting)
+        assert bool(self.queue) == any(work.waiting_texts for work in self.accepted)
+
+    def teardown(self) -> None:
+        if not hasattr(self, "queue"):
+            return
+        while self.due():
+            self.compute()
+        assert self.queue.take(self.now) == []
+        assert self.queue.tokens == 0
+        assert not self.queue
+        for work in self.accepted:
+            if id(work) in self.over or work.deadline <= self.now:
+                continue
+            assert [self.answers[id(work), place] for place in range(len(work.encodings))] == [
+                encoding.ids for encoding in work.encodings
+            ]
+
+
+TestAnyOrderOfEvents = AnyOrderOfEvents.TestCase
+TestAnyOrderOfEvents.settings = settings(deadline=None, max_examples=80, stateful_step_count=30)
+
+
+@settings(deadline=None)
+@given(requests=REQUESTS, limits=LIMITS)
+def test_every_text_is_taken_once_and_counted_until_then(requests: list[list[int]], limits: BatchLimits) -> None:
+    queue: BatchQueue[Work] = BatchQueue(limits)
+    works = [request(*lengths) for lengths in requests]
+    for work in works:
+        queue.add(work)
+    waiting = sum(map(sum, requests))
+    taken: list[tuple[int, int]] = []
+    assert queue.tokens == waiting
+    while batch := queue.take(0.0):
+        waiting -= sum(lengths_of(batch))
+        assert queue.tokens == waiting
+        taken += map(identity, batch)
+    assert waiting == 0
+    assert not queue
+    assert sorted(taken) == sorted((id(work), place) for work in works for place in range(len(work.encodings)))
+
+
+@settings(deadline=None)
+@given(requests=REQUESTS, texts=st.integers(min_value=1, max_value=8))
+def test_without_padding_only_texts_of_one_length_share_a_batch(requests: list[list[int]], texts: int) -> None:
+    queue: BatchQueue[Work] = BatchQueue(BatchLimits(texts, tokens=1000, padding=0))
+    for lengths in requests:
+        queue.add(request(*lengths))
+    batches = [lengths_of(batch) for batch in drained(queue)]
+    assert [batch for batch in batches if len(set(batch)) > 1] == []
+
+
+@settings(deadline=None)
+@given(length=LENGTHS, count=st.integers(min_value=1, max_value=100), limits=LIMITS)
+def test_texts_of_one_length_keep_the_order_of_their_request(length: int, count: int, limits: BatchLimits) -> None:
+    queue: BatchQueue[Work] = BatchQueue(limits)
+    queue.add(request(*[length] * count))
+    assert [text.place for batch in drained(queue) for text in batch] == list(range(count))
+
+
+@settings(deadline=None)
+@given(
+    chance=st.randoms(use_true_random=True),
+    length=LENGTHS,
+    taken=st.integers(min_value=1, max_value=50),
+)
+def test_one_text_beside_large_requests_waits_for_a_share_of_a_batch_of_each(
+    chance: random.Random, length: int, taken: int
+) -> None:
+    queue: BatchQueue[Work] = BatchQueue(BatchLimits(texts=8, tokens=512, padding=4))
+    large = [request(*chance.choices(range(1, 61), k=1000)) for _ in range(2)]
+    for work in large:
+        queue.add(work)
+    queue.add(request(5))
+    for _ in range(taken):
+        queue.take(0.0)
+    single = request(length)
+    queue.add(single)
+    before = 0
+    while single.waiting_texts:
+        batch = queue.take(0.0)
+        before += sum(lengths_of(batch))
+    # A turn is charged the owner's texts alone: half of a batch, if the other's fill it up.
+    assert before - sum(lengths_of(batch)) <= len(large) * len(large) * (LARGE_SHARE + 60)
+    # Nothing of the large ones is in the way when it is computed, unless it was theirs to begin with.
+    assert batch[0].work is not single or [text.work for text in batch] == [single]
+
+
+def test_large_requests_have_whole_batches_while_there_are_no_small_ones() -> None:
+    queue: BatchQueue[Work] = BatchQueue(BatchLimits(texts=32, tokens=512, padding=4))
+    queue.add(request(*[20] * 1000))
+    assert len(queue.take(0.0)) == 25
+    queue.add(request(50))
+    assert lengths_of(queue.take(0.0)) == [50]
+    assert len(queue.take(SMALL_SECONDS / 2)) == LARGE_SHARE // 20
+    assert len(queue.take(SMALL_SECONDS)) == 25
+
+
+def test_a_small_request_keeps_its_turn_until_it_is_done() -> None:
+    queue: BatchQueue[Work] = BatchQueue(BatchLimits(texts=8, tokens=512, padding=0))
+    first, second = request(10, 20, 30, 40), request(15, 25)
+    queue.add(first)
+    queue.add(second)
+    assert [text.work for batch in drained(queue) for text in batch] == [first] * 4 + [second] * 2
+
+
+def test_a_request_of_a_thousand_beside_endless_single_texts_gets_its_share() -> None:
+    chance = random.Random(1)
+    queue: BatchQueue[Work] = BatchQueue(BatchLimits(texts=8, tokens=256, padding=0))
+    # Lengths that no single text has, so that it gets nothing but its own turns.
+    bulk = request(*[70] * 1000)
+    queue.add(bulk)
+    singles = 10
+    for _ in range(singles):
+        queue.add(request(chance.randint(5, 60)))
+    tokens = {True: 0, False: 0}
+    for _ in range(500):
+        batch = queue.take(0.0)
+        tokens[batch[0].work is bulk] += sum(lengths_of(batch))
+        for text in batch:
+            if text.work is not bulk:
+                queue.add(request(chance.randint(5, 60)))
+    assert tokens[True] >= 0.8 * sum(tokens.values()) / (singles + 1)
+    assert tokens[True] <= 2.0 * sum(tokens.values()) / (singles + 1)
+
+
+def test_what_waits_ahead_of_a_new_request_is_one_batch_of_each_other() -> None:
+    queue: BatchQueue[Work] = BatchQueue(BatchLimits(texts=8, tokens=100, padding=4))
+    queue.add(request(*[10] * 1000))
+    queue.add(request(30))
+    assert queue.tokens == 10_030
+    assert queue.tokens_ahead == 130
+
+
+@pytest.mark.parametrize("deadline", [1.0, 2.0])
+def test_a_request_whose_time_is_up_is_not_taken_and_takes_nobody_elses_turn(deadline: float) -> None:
+    queue: BatchQueue[Work] = BatchQueue(BatchLimits(texts=8, tokens=100, padding=0))
+    late, other = request(5, 5, deadline=deadline), request(5, 6)
+    queue.add(late)
+    queue.add(other)
+    assert [text.work for text in queue.take(2.0)] == [other]
+    assert [text.work for text in queue.take(2.0)] == [other]
+    assert late.waiting_texts == 0
+    assert not queue
+
+
+@settings(deadline=None)
+@given(lengths=st.lists(LENGTHS, min_size=1, max_size=30))
+def test_requests_of_one_text_are_served_in_the_order_they_came(lengths: list[int]) -> None:
+    queue: BatchQueue[Work] = BatchQueue(BatchLimits(texts=1, tokens=1000, padding=4))
+    works = [request(length) for length in lengths]
+    for work in works:
+        queue.add(work)
+    assert [text.work for batch in drained(queue) for text in batch] == works
+
+
+def test_two_large_requests_are_served_side_by_side() -> None:
+    queue: BatchQueue[Work] = BatchQueue(BatchLimits(texts=4, tokens=1000, padding=4))
+    first, second = request(*[6] * 100), request(*[6] * 100)
+    queue.add(first)
+    queue.add(second)
+    half = [text.work for _ in range(25) for text in queue.take(0.0)]
+    # Batches are filled up with who has waited for longest, so the first is ahead, and the second not left behind.
+    assert half.count(second) >= len(half) / 5
+    assert half.count(first) >= half.count(second)
+
+
+def test_a_cancelled_request_gives_no_other_text_its_turn() -> None:
+    queue: BatchQueue[Work] = BatchQueue(BatchLimits(texts=1, tokens=1000, padding=0))
+    cancelled, long = request(5), request(*[7] * 100, 5)
+    queue.add(cancelled)
+    queue.add(long)
+    queue.cancel(cancelled)
+    assert [text.place for batch in drained(queue) for text in batch] == list(range(101))
+
+
+def test_a_full_batch_of_texts_of_about_one_length_is_taken_together() -> None:
+    queue: BatchQueue[Work] = BatchQueue(BatchLimits(texts=8, tokens=84, padding=4))
+    queue.add(request(20, 50, 21, 22, 23, 19, 18, 17))
+    assert sorted(lengths_of(queue.take(0.0))) == [18, 19, 20, 21]  # with 22, four texts would be 88 tokens
+    assert lengths_of(queue.take(0.0)) == [50]
+
+
+@pytest.mark.parametrize(("length", "joins"), [(14, True), (13, False), (22, True), (23, False)])
+def test_a_text_joins_if_the_padding_that_it_makes_is_worth_it(length: int, joins: bool) -> None:
+    limits = BatchLimits(texts=8, tokens=1000, padding=6)
+    # Of three texts of 20 tokens, a longer one pads each; a shorter one is itself padded.
+    assert limits.admit(length, texts=3, longest=20) is joins
+
+
+def test_a_text_longer_than_a_batch_may_be_is_a_batch_of_its_own() -> None:
+    queue: BatchQueue[Work] = BatchQueue(BatchLimits(texts=8, tokens=10, padding=100))
+    queue.add(request(30, 30, 4))
+    assert [lengths_of(batch) for batch in drained(queue)] == [[30], [30], [4]]
+
+
+def test_an_empty_queue_has_no_batch() -> None:
+    assert BatchQueue[Work](BatchLimits(texts=8, tokens=100, padding=4)).take(0.0) == []
+
+
+@pytest.mark.parametrize("count", [1, 3])
+def test_a_queue_of_cancelled_requests_only_has_no_batch_and_becomes_empty(count: int) -> None:
+    queue: BatchQueue[Work] = BatchQueue(BatchLimits(texts=8, tokens=100, padding=4))
+    for _ in range(count):
+        work = request(3, 4, 5)
+        queue.add(work)
+        queue.cancel(work)
+    assert queue.take(0.0) == []
+    assert queue.tokens == 0
+    assert not queue

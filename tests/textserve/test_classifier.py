@@ -1,0 +1,223 @@
+from __future__ import annotations
+
+import random
+from collections.abc import Callable
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pytest
+from tokenizers import Tokenizer
+
+from tests.conftest import DEFAULT_MODEL
+from textserve.classifier import Classifier, Encoding, GoldenMismatch, ModelFilesError, Truncation, softmax
+
+AlteredModel = Callable[[dict[str, Any]], Path]
+
+PHRASES = [
+    "Świetna robota!",
+    "Nie polecam, szkoda pieniędzy.",
+    "Jutro o dziewiątej jest zebranie.",
+    "Zażółć gęślą jaźń 😍",
+    "I would buy it again.",
+    "What a mess, never again...",
+    "The bus leaves at noon.",
+    "It's fine, I guess?",
+]
+SIDES: tuple[Truncation, Truncation] = ("right", "left")
+GRAPH = {
+    "input_ids": "input_ids",
+    "attention_mask": "attention_mask",
+    "token_type_ids": "token_type_ids",
+    "logits": "logits",
+}
+
+
+def texts_of_varied_length(count: int) -> list[str]:
+    """Texts of 1 to 12 phrases in both languages, most of them short."""
+    chance = random.Random(7)
+    return [" ".join(chance.choices(PHRASES, k=chance.choice((1, 1, 2, 3, 5, 12)))) for _ in range(count)]
+
+
+class Session:
+    """In place of ONNX Runtime's: two equal logits a text, and a record of what it was fed."""
+
+    def __init__(self, *inputs: str) -> None:
+        self.inputs = inputs
+        self.feeds: dict[str, npt.NDArray[np.int64]] = {}
+
+    def get_inputs(self) -> list[SimpleNamespace]:
+        return [SimpleNamespace(name=name, shape=["batch", "sequence"]) for name in self.inputs]
+
+    def get_outputs(self) -> list[SimpleNamespace]:
+        return [SimpleNamespace(name="logits", shape=["batch", 3])]
+
+    def run(self, names: list[str], feeds: dict[str, npt.NDArray[np.int64]]) -> list[npt.NDArray[np.float32]]:
+        self.feeds = feeds
+        return [np.zeros((len(feeds["input_ids"]), 3), dtype=np.float32)]
+
+
+@pytest.fixture
+def session_without_mask(monkeypatch: pytest.MonkeyPatch) -> Session:
+    session = Session("input_ids")
+    monkeypatch.setattr("textserve.classifier.open_session", lambda file: session)
+    return session
+
+
+@pytest.fixture
+def session_with_mask(monkeypatch: pytest.MonkeyPatch) -> Session:
+    session = Session("input_ids", "attention_mask", "token_type_ids")
+    monkeypatch.setattr("textserve.classifier.open_session", lambda file: session)
+    return session
+
+
+def test_there_is_a_row_for_each_text_and_a_column_for_each_label(classifier: Classifier) -> None:
+    probabilities = classifier.predict(classifier.encode(PHRASES))
+    assert probabilities.shape == (len(PHRASES), len(classifier.spec.labels))
+    assert probabilities.dtype == np.float32
+
+
+def test_probabilities_sum_to_one(classifier: Classifier) -> None:
+    probabilities = classifier.predict(classifier.encode(PHRASES))
+    assert (probabilities >= 0).all()
+    np.testing.assert_allclose(probabilities.sum(axis=1), 1, atol=1e-5)
+
+
+def test_padding_does_not_change_an_answer(classifier: Classifier) -> None:
+    encodings = classifier.encode(texts_of_varied_length(32))
+    lengths = [len(encoding.ids) for encoding in encodings]
+    assert max(lengths) > 10 * min(lengths)
+    together = classifier.predict(encodings)
+    alone = np.concatenate([classifier.predict([encoding]) for encoding in encodings])
+    np.testing.assert_allclose(together, alone, atol=1e-4, rtol=0)
+
+
+def test_a_text_that_is_too_long_is_cut_and_flagged(classifier: Classifier) -> None:
+    limit = classifier.spec.tokenization.max_tokens
+    (encoding,) = classifier.encode(["dobrze " * limit])
+    assert encoding.truncated
+    assert len(encoding.ids) == limit
+
+
+def test_only_texts_beyond_the_limit_are_flagged(classifier: Classifier) -> None:
+    limit = classifier.spec.tokenization.max_tokens
+    around = [encoding for n in range(limit - 8, limit + 2) for encoding in classifier.encode(["a " * n])]
+    complete = [encoding for encoding in around if not encoding.truncated]
+    cut = [encoding for encoding in around if encoding.truncated]
+    assert max(len(encoding.ids) for encoding in complete) == limit
+    assert {len(encoding.ids) for encoding in cut} == {limit}
+
+
+@pytest.mark.parametrize("text", ["", "a", "</s> <s> </s>", *(" ".join(PHRASES * n) for n in (1, 7, 9, 20, 60))])
+def test_a_text_cut_on_the_left_is_what_the_tokenizer_itself_would_leave(classifier: Classifier, text: str) -> None:
+    limit = classifier.spec.tokenization.max_tokens
+    reference = Tokenizer.from_file(str(DEFAULT_MODEL / "tokenizer.json"))
+    reference.no_padding()
+    for words in range(6):
+        longer = text + " koniec" * words
+        reference.enable_truncation(limit, direction="left")
+        expected = reference.encode(longer).ids
+        (encoding,) = classifier.encode([longer], "left")
+        assert encoding.ids == expected
+        reference.no_truncation()
+        assert encoding.truncated == (len(reference.encode(longer).ids) > limit)
+
+
+def test_the_side_on_which_a_text_is_cut_changes_the_answer(classifier: Classifier) -> None:
+    text = "It was great. " * 200 + "It was awful. " * 200
+    beginning, end = (classifier.predict(classifier.encode([text], side)) for side in SIDES)
+    assert [classifier.spec.meanings[int(row.argmax())] for row in (beginning, end)] == ["positive", "negative"]
+
+
+def test_a_cut_text_is_answered_like_any_other(classifier: Classifier) -> None:
+    probabilities = classifier.predict(classifier.encode(["It was great. " * 400, "It was awful. " * 400]))
+    meanings = [classifier.spec.meanings[place] for place in probabilities.argmax(axis=1)]
+    assert meanings == ["positive", "negative"]
+
+
+@pytest.mark.parametrize("name", ["model.onnx", "tokenizer.json"])
+def test_a_missing_file_is_named_with_what_writes_it(altered_model: AlteredModel, name: str) -> None:
+    folder = altered_model({})
+    (folder / name).unlink()
+    with pytest.raises(ModelFilesError) as error:
+        Classifier(folder)
+    assert str(folder / name) in str(error.value)
+    assert "scripts/export.py sentiment-pl-en" in str(error.value)
+
+
+@pytest.mark.parametrize(
+    ("changes", "problem"),
+    [
+        pytest.param(
+            {"graph": GRAPH | {"input_ids": "tokens"}},
+            r"has the inputs \['attention_mask', 'input_ids', 'token_type_ids'\].* names .*'tokens'",
+            id="an input that the graph lacks",
+        ),
+        pytest.param(
+            {"graph": GRAPH | {"attention_mask": None}},
+            r"has the inputs \['attention_mask', .* names \['input_ids', 'token_type_ids'\]",
+            id="an input that the spec lacks",
+        ),
+        pytest.param(
+            {"graph": GRAPH | {"logits": "output"}},
+            r"has the outputs \['logits'\], the spec names 'output'",
+            id="an output that the graph lacks",
+        ),
+        pytest.param(
+            {
+                "labels": [{"name": name, "meaning": name} for name in ("negative", "positive")],
+                "golden": [{"text": "Awful.", "label": "negative"}, {"text": "Great.", "label": "positive"}],
+            },
+            "has 3 outputs a text, the spec has 2 labels",
+            id="another number of labels",
+        ),
+    ],
+)
+def test_a_graph_that_does_not_fit_its_spec_is_refused(
+    altered_model: AlteredModel, changes: dict[str, Any], problem: str
+) -> None:
+    with pytest.raises(ModelFilesError, match=problem):
+        Classifier(altered_model(changes))
+
+
+def test_golden_texts_answered_otherwise_are_named_by_place_and_not_by_text(altered_model: AlteredModel) -> None:
+    golden = [
+        {"text": "I love this phone, it works perfectly.", "label": "positive"},
+        {"text": "What a wonderful evening, thank you all!", "label": "negative"},
+        {"text": "The meeting was moved to Thursday.", "label": "neutral"},
+        {"text": "The worst service I have ever had.", "label": "positive"},
+    ]
+    with pytest.raises(GoldenMismatch) as error:
+        Classifier(altered_model({"golden": golden})).check_golden()
+    assert str(error.value) == (
+        "sentiment-pl-en: golden[1] is positive, expected negative; golden[3] is negative, expected positive"
+    )
+
+
+def test_shorter_texts_are_filled_with_the_pad_id_behind_the_mask(
+    altered_model: AlteredModel, session_with_mask: Session
+) -> None:
+    classifier = Classifier(altered_model({"tokenization": {"pad_id": 9, "max_tokens": 16}}))
+    assert classifier.pads
+    classifier.predict([Encoding([5, 6, 7], truncated=False), Encoding([5], truncated=False)])
+    assert session_with_mask.feeds["input_ids"].tolist() == [[5, 6, 7], [5, 9, 9]]
+    assert session_with_mask.feeds["attention_mask"].tolist() == [[1, 1, 1], [1, 0, 0]]
+    assert session_with_mask.feeds["token_type_ids"].tolist() == [[0, 0, 0], [0, 0, 0]]
+
+
+def test_a_graph_without_a_mask_takes_texts_of_one_length_and_refuses_others(
+    altered_model: AlteredModel, session_without_mask: Session
+) -> None:
+    classifier = Classifier(altered_model({"graph": GRAPH | {"attention_mask": None, "token_type_ids": None}}))
+    assert not classifier.pads
+    classifier.predict([Encoding([5, 6], truncated=False), Encoding([7, 8], truncated=False)])
+    assert {name: ids.tolist() for name, ids in session_without_mask.feeds.items()} == {"input_ids": [[5, 6], [7, 8]]}
+    with pytest.raises(ValueError, match="no attention mask"):
+        classifier.predict([Encoding([5, 6, 7], truncated=False), Encoding([5], truncated=False)])
+
+
+def test_logits_too_large_for_an_exponential_still_become_probabilities() -> None:
+    probabilities = softmax(np.array([[1000.0, 0.0, -1000.0], [-500.0, -500.0, -1e9]], dtype=np.float32))
+    np.testing.assert_allclose(probabilities, np.array([[1, 0, 0], [0.5, 0.5, 0]]), atol=1e-6)

@@ -1,0 +1,88 @@
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from prometheus_client import CollectorRegistry
+from prometheus_client.parser import text_string_to_metric_families
+
+from textserve.metrics import RequestMetrics, RunnerMetrics, exposition
+
+ROOT = Path(__file__).resolve().parents[2]
+WORKER = """
+from prometheus_client import CollectorRegistry
+from textserve.metrics import RunnerMetrics, exposition
+registry = CollectorRegistry()
+RunnerMetrics(registry).observe_batch([3, 5], 0.01, [0.002, 0.003])
+print(exposition(registry).decode())
+"""
+
+
+def samples(text: str) -> dict[tuple[str, frozenset[tuple[str, str]]], float]:
+    return {
+        (sample.name, frozenset(sample.labels.items())): sample.value
+        for family in text_string_to_metric_families(text)
+        for sample in family.samples
+    }
+
+
+def test_a_batch_counts_its_texts_tokens_and_padding() -> None:
+    registry = CollectorRegistry()
+    metrics = RunnerMetrics(registry)
+    metrics.observe_batch([3, 5, 4], seconds=0.25, waited=[0.5, 0.25, 0.125])
+    metrics.observe_batch([7], seconds=0.5, waited=[0.0])
+    value = registry.get_sample_value
+    assert value("textserve_texts_total") == 4
+    assert value("textserve_tokens_total") == 19
+    assert value("textserve_padding_tokens_total") == 3
+    assert (value("textserve_batch_texts_count"), value("textserve_batch_texts_sum")) == (2, 4)
+    assert (value("textserve_inference_seconds_count"), value("textserve_inference_seconds_sum")) == (2, 0.75)
+    assert (value("textserve_queue_seconds_count"), value("textserve_queue_seconds_sum")) == (4, 0.875)
+
+
+def test_requests_are_counted_by_protocol_and_outcome() -> None:
+    registry = CollectorRegistry()
+    metrics = RequestMetrics(registry)
+    metrics.observe("native", "ok", 0.25)
+    metrics.observe("native", "ok", 0.5)
+    metrics.observe("native", "overloaded", 0.125)
+    value = registry.get_sample_value
+    assert value("textserve_requests_total", {"protocol": "native", "outcome": "ok"}) == 2
+    assert value("textserve_requests_total", {"protocol": "native", "outcome": "overloaded"}) == 1
+    assert value("textserve_request_seconds_sum", {"protocol": "native"}) == 0.875
+
+
+def test_the_exposition_is_in_the_format_of_prometheus_and_says_what_each_metric_is(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.delenv("PROMETHEUS_MULTIPROC_DIR", raising=False)
+    registry = CollectorRegistry()
+    RunnerMetrics(registry).observe_batch([3, 5], 0.01, [0.002, 0.003])
+    RequestMetrics(registry).observe("native", "ok", 0.02)
+    text = exposition(registry).decode()
+    families = list(text_string_to_metric_families(text))
+    assert [family.name for family in families if not family.documentation] == []
+    assert [family.name for family in families if not family.name.startswith("sentiment_")] == []
+    assert samples(text)["textserve_padding_tokens_total", frozenset()] == 2
+    assert {name for name, labels in samples(text) for name, value in labels} == {"protocol", "outcome", "le"}
+
+
+def test_the_number_of_series_does_not_grow_with_what_is_computed() -> None:
+    registry = CollectorRegistry()
+    metrics = RunnerMetrics(registry)
+    before = samples(exposition(registry).decode()).keys()
+    for length in range(1, 100):
+        metrics.observe_batch([length] * length, length / 7, [float(length)] * length)
+    assert samples(exposition(registry).decode()).keys() == before
+
+
+def test_worker_processes_are_counted_together(tmp_path: Path) -> None:
+    environment = os.environ | {"PROMETHEUS_MULTIPROC_DIR": str(tmp_path)}
+    for tokens in (8, 16):
+        worker = subprocess.run(
+            [sys.executable, "-c", WORKER], cwd=ROOT, env=environment, capture_output=True, text=True, check=True
+        )
+        assert samples(worker.stdout)["textserve_tokens_total", frozenset()] == tokens

@@ -1,0 +1,299 @@
+"""The spans that the real service sends to a collector on this machine."""
+
+from __future__ import annotations
+
+import os
+import secrets
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import ExitStack, closing
+from pathlib import Path
+from typing import Any
+
+import grpc
+import httpx
+import pytest
+from opentelemetry.proto.trace.v1.trace_pb2 import Span, Status
+
+from tests.collector import Collector, attributes, collect
+from tests.grpc_client import MODEL, SERVICE, request
+from tests.server import ROOT, Server, environment, free_port, serve
+from textserve.grpc.inference_pb2 import ModelReadyRequest
+from textserve.tracing import is_configured
+
+TEXT = "Tajemnica: it was great, really"
+STAGES = ["tokenization", "queue", "inference"]
+INPUTS = {"inputs": [{"name": "text", "shape": [1], "datatype": "BYTES", "data": [TEXT]}]}
+ENDPOINT = "OTEL_EXPORTER_OTLP_ENDPOINT"
+
+
+@pytest.fixture(scope="module")
+def traced(store: Path) -> Iterator[tuple[Server, Collector]]:
+    with (
+        collect() as (collector, endpoint),
+        serve(store, OTEL_EXPORTER_OTLP_ENDPOINT=endpoint, OTEL_BSP_SCHEDULE_DELAY="100") as server,
+    ):
+        yield server, collector
+
+
+class Caller:
+    """A span of the caller's own, and the header that tells of it."""
+
+    def __init__(self, flags: str = "01") -> None:
+        self.trace_id, self.span_id = secrets.token_hex(16), secrets.token_hex(8)
+        self.header = {"traceparent": f"00-{self.trace_id}-{self.span_id}-{flags}"}
+
+
+def check_stages(spans: list[Span], texts: int) -> None:
+    """One span is the request's; those below it follow each other within its time."""
+    first, *stages = spans
+    assert [one.name for one in stages] == STAGES
+    assert {one.parent_span_id for one in stages} == {first.span_id}
+    ends = [first.start_time_unix_nano]
+    for one in stages:
+        assert one.start_time_unix_nano >= ends[-1]
+        ends.append(one.end_time_unix_nano)
+    assert ends == sorted(ends)
+    assert ends[-1] <= first.end_time_unix_nano + 1_000_000  # two clocks
+    assert stages[2].end_time_unix_nano - stages[2].start_time_unix_nano > 100_000
+    assert attributes(first)["textserve.texts"] == texts
+    assert attributes(first)["textserve.tokens"] >= 5 * texts
+
+
+@pytest.mark.parametrize(
+    ("path", "content", "route", "texts"),
+    [
+        ("/classify", {"texts": [TEXT] * 3}, "/classify", 3),
+        ("/explain", {"text": TEXT}, "/explain", 6),
+        ("/", {"inputs": TEXT}, "/", 1),
+        ("/predict", {"inputs": TEXT}, "/predict", 1),
+        (f"/v2/models/{MODEL}/infer", INPUTS, "/v2/models/{model}/infer", 1),
+    ],
+)
+def test_a_request_over_http_is_a_span_below_the_callers(
+    traced: tuple[Server, Collector], path: str, content: object, route: str, texts: int
+) -> None:
+    server, collector = traced
+    caller = Caller()
+    answer = httpx.post(server.url + path, json=content, headers=caller.header, timeout=30)
+    assert answer.status_code == 200
+    spans = collector.wait(caller.trace_id, 4)
+    assert (spans[0].name, spans[0].kind) == (f"POST {route}", Span.SPAN_KIND_SERVER)
+    assert spans[0].parent_span_id.hex() == caller.span_id
+    assert spans[0].status.code == Status.STATUS_CODE_UNSET
+    found = attributes(spans[0])
+    assert (found["http.request.method"], found["http.route"], found["url.scheme"]) == ("POST", route, "http")
+    assert found["http.response.status_code"] == 200
+    check_stages(spans, texts)
+
+
+def call(server: Server, method: str, body: bytes, caller: Caller) -> grpc.StatusCode:
+    with grpc.insecure_channel(f"127.0.0.1:{server.grpc_port}") as channel:
+        try:
+            channel.unary_unary(SERVICE + method)(body, metadata=list(caller.header.items()), timeout=30)
+        except grpc.RpcError as error:
+            return error.code()
+    return grpc.StatusCode.OK
+
+
+def test_a_call_over_grpc_is_a_span_below_the_callers(traced: tuple[Server, Collector]) -> None:
+    server, collector = traced
+    caller = Caller()
+    assert call(server, "ModelInfer", request([TEXT] * 2).SerializeToString(), caller) == grpc.StatusCode.OK
+    spans = collector.wait(caller.trace_id, 4)
+    assert spans[0].name == "inference.GRPCInferenceService/ModelInfer"
+    assert (spans[0].kind, spans[0].parent_span_id.hex()) == (Span.SPAN_KIND_SERVER, caller.span_id)
+    found = attributes(spans[0])
+    assert {key: value for key, value in found.items() if key.startswith("rpc.")} == {
+        "rpc.system": "grpc",
+        "rpc.service": "inference.GRPCInferenceService",
+        "rpc.method": "ModelInfer",
+        "rpc.grpc.status_code": 0,
+    }
+    check_stages(spans, 2)
+
+
+@pytest.mark.parametrize(
+    ("method", "body", "code"),
+    [
+        ("ModelInfer", request([" "]).SerializeToString(), grpc.StatusCode.INVALID_ARGUMENT),
+        ("ModelInfer", b"\xff", grpc.StatusCode.INVALID_ARGUMENT),
+        ("ModelReady", ModelReadyRequest(name="other").SerializeToString(), grpc.StatusCode.NOT_FOUND),
+        ("ServerReady", b"", grpc.StatusCode.OK),
+    ],
+    ids=["empty", "no message", "another model", "ready"],
+)
+def test_a_call_has_its_code_and_a_callers_mistake_is_no_error_of_the_span(
+    traced: tuple[Server, Collector], method: str, body: bytes, code: grpc.StatusCode
+) -> None:
+    server, collector = traced
+    caller = Caller()
+    assert call(server, method, body, caller) == code
+    (span,) = collector.wait(caller.trace_id, 1)
+    assert attributes(span)["rpc.grpc.status_code"] == code.value[0]
+    assert span.status.code == Status.STATUS_CODE_UNSET
+
+
+def test_a_call_that_is_late_is_an_error_of_the_span(traced: tuple[Server, Collector]) -> None:
+    server, collector = traced
+    caller = Caller()
+    late = request(["dość długi tekst o niczym " * 50] * 50, parameters={})
+    late.parameters["timeout"].int64_param = 1000
+    assert call(server, "ModelInfer", late.SerializeToString(), caller) == grpc.StatusCode.DEADLINE_EXCEEDED
+    (span,) = collector.wait(caller.trace_id, 1)
+    assert attributes(span)["rpc.grpc.status_code"] == grpc.StatusCode.DEADLINE_EXCEEDED.value[0]
+    assert span.status.code == Status.STATUS_CODE_ERROR
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "name", "route", "status"),
+    [
+        ("POST", "/classify", "POST /classify", "/classify", 400),
+        ("GET", "/classify", "GET /classify", "/classify", 405),
+        ("GET", "/docs.json", "GET /docs.json", "/docs.json", 200),
+        ("GET", "/ui", "GET /ui", "/ui", 200),
+        ("GET", "/v2/models/tajemnica/versions/Tajemnica", "GET", "/v2/models/{model}/versions/{version}", 404),
+        ("GET", "/tajemnica", "GET", None, 404),
+        ("PROPFIND", "/classify", "HTTP /classify", "/classify", 405),
+    ],
+)
+def test_a_request_has_its_route_and_status_and_never_its_path(
+    traced: tuple[Server, Collector], method: str, path: str, name: str, route: str | None, status: int
+) -> None:
+    server, collector = traced
+    caller = Caller()
+    answer = httpx.request(method, server.url + path, headers=caller.header)
+    assert answer.status_code == status
+    (span,) = collector.wait(caller.trace_id, 1)
+    assert span.name == (f"GET {route}" if name == "GET" and route else name)
+    found = attributes(span)
+    assert found.get("http.route") == route
+    assert found["http.response.status_code"] == status
+    assert found["http.request.method"] == ("_OTHER" if method == "PROPFIND" else method)
+    assert span.status.code == Status.STATUS_CODE_UNSET
+
+
+def test_nothing_that_a_caller_wrote_is_in_a_span(traced: tuple[Server, Collector]) -> None:
+    server, collector = traced
+    caller = Caller()
+    headers = {**caller.header, "baggage": "key=tajemnica", "x-request-id": "tajemnica"}
+    httpx.post(f"{server.url}/classify", json={"texts": [TEXT, 1]}, headers=headers)
+    httpx.post(f"{server.url}/classify?tajemnica=1", json={"texts": [TEXT]}, headers=headers)
+    collector.wait(caller.trace_id, 5)
+    assert b"tajemnica" not in b"".join(collector.bodies).lower()
+
+
+def test_health_and_metrics_have_no_spans(traced: tuple[Server, Collector]) -> None:
+    server, collector = traced
+    caller = Caller()
+    for path in ("/livez", "/readyz", "/healthz", "/metrics"):
+        assert httpx.get(server.url + path, headers=caller.header).status_code == 200
+    httpx.get(f"{server.url}/info", headers=caller.header)
+    assert [span.name for span in collector.wait(caller.trace_id, 1)] == ["GET /info"]
+
+
+def test_what_the_caller_does_not_sample_is_not_sent(traced: tuple[Server, Collector]) -> None:
+    server, collector = traced
+    not_sampled, sampled = Caller(flags="00"), Caller()
+    for caller in (not_sampled, sampled):
+        httpx.post(f"{server.url}/classify", json={"texts": [TEXT]}, headers=caller.header)
+    collector.wait(sampled.trace_id, 4)
+    assert [span for span in collector.spans() if span.trace_id.hex() == not_sampled.trace_id] == []
+
+
+def test_the_spans_say_which_service_and_model_sent_them(traced: tuple[Server, Collector]) -> None:
+    server, collector = traced
+    caller = Caller()
+    model = httpx.post(f"{server.url}/classify", json={"texts": [TEXT]}, headers=caller.header).json()["model"]
+    collector.wait(caller.trace_id, 4)
+    assert collector.paths == {"/v1/traces"}
+    for resource in collector.resources():
+        assert (resource["service.name"], resource["textserve.model"]) == ("textserve", model)
+
+
+def test_the_last_spans_are_sent_when_it_is_told_to_stop(home: Path) -> None:
+    caller = Caller()
+    with collect() as (collector, endpoint):
+        variables: dict[str, Any] = {
+            "OTEL_EXPORTER_OTLP_TRACES_ENDPOINT": f"{endpoint}/here",
+            "OTEL_SERVICE_NAME": "mine",
+            "OTEL_BSP_SCHEDULE_DELAY": "600000",
+        }
+        with serve(home, **variables) as server:
+            httpx.post(f"{server.url}/classify", json={"texts": [TEXT]}, headers=caller.header)
+            assert collector.bodies == []
+            assert server.stop() == 0
+        assert [span.name for span in collector.wait(caller.trace_id, 4)] == ["POST /classify", *STAGES]
+        assert collector.paths == {"/here"}
+        assert {resource["service.name"] for resource in collector.resources()} == {"mine"}
+
+
+@pytest.mark.parametrize("listening", [False, True])
+def test_a_collector_that_is_away_keeps_neither_requests_nor_the_end(home: Path, listening: bool) -> None:
+    with ExitStack() as stack:
+        port = free_port()
+        if listening:
+            # Accepts connections, and never answers.
+            silent = stack.enter_context(closing(socket.create_server(("127.0.0.1", 0))))
+            port = silent.getsockname()[1]
+        variables: dict[str, Any] = {
+            ENDPOINT: f"http://127.0.0.1:{port}",
+            "OTEL_BSP_SCHEDULE_DELAY": "100",
+            "TEXTSERVE_STOP_DELAY_SECONDS": "0",
+        }
+        server = stack.enter_context(serve(home, **variables))
+        for _ in range(5):
+            answer = httpx.post(f"{server.url}/classify", json={"texts": [TEXT]}, timeout=5)
+            assert answer.status_code == 200
+            time.sleep(0.1)
+        started = time.monotonic()
+        assert server.stop() == 0
+        assert time.monotonic() - started < 8
+        assert "Tajemnica" not in server.log()
+        assert "Traceback" not in server.log()
+
+
+@pytest.mark.parametrize(
+    ("variables", "configured"),
+    [
+        ({}, False),
+        ({ENDPOINT: ""}, False),
+        ({ENDPOINT: "http://127.0.0.1:1"}, True),
+        ({"OTEL_EXPORTER_OTLP_TRACES_ENDPOINT": "http://127.0.0.1:1/v1/traces"}, True),
+        ({ENDPOINT: "http://127.0.0.1:1", "OTEL_SDK_DISABLED": "true"}, False),
+        ({ENDPOINT: "http://127.0.0.1:1", "OTEL_TRACES_EXPORTER": "none"}, False),
+        ({"OTEL_SERVICE_NAME": "mine"}, False),
+    ],
+)
+def test_spans_are_made_where_a_collector_is_named(
+    monkeypatch: pytest.MonkeyPatch, variables: dict[str, str], configured: bool
+) -> None:
+    for name in [name for name in os.environ if name.startswith("OTEL_")]:
+        monkeypatch.delenv(name)
+    for name, value in variables.items():
+        monkeypatch.setenv(name, value)
+    assert is_configured() is configured
+
+
+@pytest.mark.parametrize("endpoint", ["", "http://127.0.0.1:1"])
+def test_without_a_collector_nothing_of_the_sdk_is_loaded_and_no_request_is_looked_at(
+    home: Path, endpoint: str
+) -> None:
+    script = (
+        "import sys, service\n"
+        "one = service.Sentiment.inner()\n"
+        "print([name for name, _ in service.Sentiment.middlewares if name.__name__ == 'TracedHttp'] != [],"
+        " type(one.application.runner).__name__, 'opentelemetry.sdk.trace' in sys.modules)\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", script],
+        cwd=ROOT,
+        env=environment(home, **{ENDPOINT: endpoint}),
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
+    assert done.stdout.split() == (["True", "TracedRunner", "True"] if endpoint else ["False", "Runner", "False"])

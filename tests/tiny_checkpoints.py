@@ -1,0 +1,253 @@
+"""A pytest plugin: the spec of a tiny model, random checkpoints, and stand-ins for the data packages."""
+
+from __future__ import annotations
+
+import hashlib
+import importlib.util
+import io
+import os
+import pickle
+import shutil
+import tarfile
+import zipfile
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import yaml
+
+from modeling.files import ROOT, ModelFiles
+from modeling.tasks.sentiment import dataset
+
+TORCH = importlib.util.find_spec("torch") is not None
+if TORCH:
+    # No test of these asks a hub; Hugging Face's libraries read this when they are imported.
+    os.environ["HF_HUB_OFFLINE"] = "1"
+
+
+def pytest_ignore_collect(collection_path: Path) -> bool | None:
+    """Leave out what imports torch where it is not installed: pytest imports even the tests that it deselects."""
+    if TORCH or collection_path.suffix != ".py":
+        return None
+    return True if "pytest.mark.export" in collection_path.read_text(encoding="utf-8") else None
+
+
+# Warnings that libraries raise about their own code while a checkpoint is exported.
+EXPORT_WARNINGS = [
+    # optimum chooses the TorchScript exporter
+    "ignore:You are using the legacy TorchScript-based ONNX export:DeprecationWarning",
+    # that exporter calls what it deprecates itself
+    "ignore:The feature will be removed:DeprecationWarning",
+    # transformers decides some things by shapes while it is traced; that the outcome is right is what is tested
+    "ignore::torch.jit.TracerWarning",
+    # MLflow asks its database in a way that SQLAlchemy deprecates
+    "ignore:The ``noload`` loader strategy:DeprecationWarning",
+    # MLflow compares pandas' columns with a range
+    "ignore:Operation with range is deprecated:DeprecationWarning",
+]
+
+LABELS = ("negative", "neutral", "positive")
+SPECIAL_TOKENS = ("<s>", "<pad>", "</s>", "<unk>")
+HIDDEN = 64
+MAX_TOKENS = 32
+
+
+def pytest_itemcollected(item: pytest.Item) -> None:
+    if item.get_closest_marker("export"):
+        for warning in EXPORT_WARNINGS:
+            item.add_marker(pytest.mark.filterwarnings(warning))
+
+
+@pytest.fixture
+def spec_content() -> dict[str, Any]:
+    """A valid ``model.yaml`` that fits the checkpoints of ``make_checkpoint("bert")``, with limits for tiny models."""
+    return _spec_content()
+
+
+@pytest.fixture(scope="session")
+def write_model() -> Callable[..., ModelFiles]:
+    """``write_model(root, **sections)``: write the spec of a model named ``tiny`` below ``root``, no other file."""
+
+    def write(root: Path, **sections: Any) -> ModelFiles:
+        folder = root / "models" / "tiny"
+        folder.mkdir(parents=True, exist_ok=True)
+        (folder / "model.yaml").write_text(yaml.safe_dump(_spec_content() | sections), encoding="utf-8")
+        return ModelFiles.of("tiny", root)
+
+    return write
+
+
+@pytest.fixture
+def own_root(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A folder in which the scripts look for models instead of the project's root."""
+    of = ModelFiles.of
+    monkeypatch.setattr(ModelFiles, "of", lambda name, root=tmp_path: of(name, root))
+    return tmp_path
+
+
+@pytest.fixture(scope="session")
+def copy_project() -> Callable[[Path], Path]:
+    """``copy_project(root)``: the scripts and what they import as a project of its own, without models."""
+
+    def copy(root: Path) -> Path:
+        for name in ("scripts", "modeling", "release", "textserve"):
+            shutil.copytree(ROOT / name, root / name, ignore=shutil.ignore_patterns("__pycache__"))
+        return root
+
+    return copy
+
+
+def _spec_content() -> dict[str, Any]:
+    return {
+        "name": "tiny",
+        "description": "A model for tests.",
+        "languages": ["en", "pl"],
+        "license": "MIT",
+        "architecture": "BertForSequenceClassification",
+        "source": {"kind": "training", "repository": "tests/tiny"},
+        "labels": [{"name": name, "meaning": name} for name in LABELS],
+        "tokenization": {"pad_id": SPECIAL_TOKENS.index("<pad>"), "max_tokens": MAX_TOKENS},
+        "graph": {"token_type_ids": "token_type_ids"},
+        "fidelity": {"texts": 50, "min_agreement": 0.95, "max_f1_loss": 0.05, "min_speedup": 0.0},
+        "golden": [{"text": f"a {name} text", "label": name} for name in LABELS],
+    }
+
+
+@pytest.fixture(scope="session")
+def words() -> list[str]:
+    """The vocabulary of the random checkpoints."""
+    return [f"{start}{vowel}{end}" for start in "bdfgklmnprstwz" for vowel in "aeiou" for end in ("", "l", "n")]
+
+
+@pytest.fixture(scope="session")
+def texts(words: list[str]) -> list[str]:
+    """Random texts of 2 to 19 words."""
+    random = np.random.default_rng(0)
+    return [" ".join(random.choice(words, size=random.integers(2, 20))) for _ in range(160)]
+
+
+@pytest.fixture(scope="session")
+def make_checkpoint(tmp_path_factory: pytest.TempPathFactory, words: list[str]) -> Callable[..., Path]:
+    """``make_checkpoint(architecture, *, outlier=0.0, rows=None, seed=4)``: a folder with a tiny random checkpoint.
+
+    ``architecture`` is ``bert``, ``distilbert`` or ``roberta``. ``outlier`` plants an outlier channel of about this
+    size, see :func:`_plant` (only BERT). ``rows`` makes the embedding table larger than the tokenizer needs.
+    """
+
+    def make(architecture: str, *, outlier: float = 0.0, rows: int | None = None, seed: int = 4) -> Path:
+        import torch
+
+        torch.set_num_threads(1)
+        torch.manual_seed(seed)
+        model = _random_model(architecture, rows or len(SPECIAL_TOKENS) + len(words))
+        linears = {name: layer for name, layer in model.named_modules() if isinstance(layer, torch.nn.Linear)}
+        ids = torch.randint(len(SPECIAL_TOKENS), len(SPECIAL_TOKENS) + len(words), (64, 12))
+        with torch.no_grad():
+            for name, layer in linears.items():
+                # The answer is read at the first token: make it hear the words more than itself.
+                if name.endswith(("self.value", "attention.output.dense", "attention.v_lin", "attention.out_lin")):
+                    layer.weight.mul_(3)
+            if outlier:
+                _plant(model.bert, outlier)
+            # Spread and centre the logits, so that every label is answered.
+            head, logits = list(linears.values())[-1], model(ids).logits
+            head.weight.div_(logits.std(dim=0).mean())
+            head.bias.copy_(-logits.mean(dim=0) / logits.std(dim=0).mean())
+        folder = tmp_path_factory.mktemp(architecture)
+        model.save_pretrained(folder)
+        _tokenizer(words).save_pretrained(folder)
+        return folder
+
+    return make
+
+
+def _plant(encoder: Any, size: float) -> None:
+    """Lift channel 5 of what the first layer reads, and take it back wherever it is read: no answer changes."""
+    attention = encoder.encoder.layer[0].attention
+    encoder.embeddings.LayerNorm.bias[5] += size
+    for layer in (attention.self.query, attention.self.key, attention.self.value):
+        layer.bias.sub_(size * layer.weight[:, 5])
+    attention.output.dense.bias[5] -= size
+
+
+def _random_model(architecture: str, rows: int) -> Any:
+    import transformers
+
+    common: dict[str, Any] = {
+        "vocab_size": rows,
+        "pad_token_id": SPECIAL_TOKENS.index("<pad>"),
+        "initializer_range": 0.1,
+        "id2label": dict(enumerate(LABELS)),
+        "label2id": {name: index for index, name in enumerate(LABELS)},
+    }
+    layers = {"hidden_size": HIDDEN, "num_hidden_layers": 2, "num_attention_heads": 4, "intermediate_size": 2 * HIDDEN}
+    if architecture == "bert":
+        bert = transformers.BertConfig(**common, **layers, max_position_embeddings=MAX_TOKENS)
+        return transformers.BertForSequenceClassification(bert).eval()
+    if architecture == "roberta":  # counts its positions from the padding id upwards
+        roberta = transformers.RobertaConfig(
+            **common, **layers, max_position_embeddings=MAX_TOKENS + 2, type_vocab_size=1
+        )
+        return transformers.RobertaForSequenceClassification(roberta).eval()
+    distilbert = transformers.DistilBertConfig(
+        **common, dim=HIDDEN, n_layers=2, n_heads=4, hidden_dim=2 * HIDDEN, max_position_embeddings=MAX_TOKENS
+    )
+    return transformers.DistilBertForSequenceClassification(distilbert).eval()
+
+
+def _tokenizer(words: list[str]) -> Any:
+    import transformers
+    from tokenizers import Tokenizer, models, pre_tokenizers, processors
+
+    vocabulary = {token: index for index, token in enumerate((*SPECIAL_TOKENS, *words))}
+    tokenizer = Tokenizer(models.WordLevel(vocabulary))
+    tokenizer.pre_tokenizer = pre_tokenizers.Whitespace()
+    tokenizer.post_processor = processors.TemplateProcessing(
+        single="<s> $A </s>",
+        pair="<s> $A </s> $B </s>",
+        special_tokens=[(token, vocabulary[token]) for token in ("<s>", "</s>")],
+    )
+    return transformers.PreTrainedTokenizerFast(
+        tokenizer_object=tokenizer,
+        **dict(zip(("bos_token", "pad_token", "eos_token", "unk_token"), SPECIAL_TOKENS, strict=True)),
+        model_max_length=MAX_TOKENS,
+        model_input_names=["input_ids", "attention_mask"],
+    )
+
+
+@pytest.fixture
+def write_data(monkeypatch: pytest.MonkeyPatch) -> Callable[..., Path]:
+    """``write_data(folder, ratings, lexicons)``: stand-ins for the two data packages, accepted by ``fetch``.
+
+    ``ratings`` has the lines of each file of the ratings archive by its short name; ``lexicons`` the pickled content
+    of each file of the Polish package by its path.
+    """
+
+    def write(folder: Path, ratings: Mapping[str, bytes], lexicons: Mapping[str, bytes] | None = None) -> Path:
+        folder.mkdir(parents=True, exist_ok=True)
+        names = dataset.DOMAINS.values()
+        inner = _tar({f"hutto_ICWSM_2014/{name}_GroundTruth.txt": ratings.get(name, b"") for name in names})
+        (folder / dataset.VADER_FILE).write_bytes(_tar({dataset.RATINGS_ARCHIVE: inner}))
+        with zipfile.ZipFile(folder / dataset.POLVADER_FILE, "w") as wheel:
+            for name, content in (lexicons or {dataset.WORDS_FILE: pickle.dumps({})}).items():
+                wheel.writestr(name, content)
+        packages = {
+            name: (requirement, hashlib.sha256((folder / name).read_bytes()).hexdigest())
+            for name, (requirement, _) in dataset.PACKAGES.items()
+        }
+        monkeypatch.setattr(dataset, "PACKAGES", packages)
+        return folder
+
+    return write
+
+
+def _tar(members: Mapping[str, bytes]) -> bytes:
+    buffer = io.BytesIO()
+    with tarfile.open(fileobj=buffer, mode="w:gz") as archive:
+        for name, content in members.items():
+            member = tarfile.TarInfo(name)
+            member.size = len(content)
+            archive.addfile(member, io.BytesIO(content))
+    return buffer.getvalue()

@@ -1,0 +1,138 @@
+"""The gRPC server: its port, its health, its end.
+
+It lives in the event loop of the HTTP server, so that both share the application. BentoML knows nothing of it: it is
+started and stopped by ``service.py``.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import socket
+from collections.abc import Sequence
+
+import grpc
+from grpc_health.v1 import health, health_pb2, health_pb2_grpc
+from grpc_reflection.v1alpha import reflection
+
+from textserve.application import Application
+from textserve.grpc.service import NAME, InferenceService
+from textserve.settings import Settings
+
+logger = logging.getLogger(__name__)
+
+# How often it is looked whether every inference is answered, and then how long for the last answers to be sent.
+LAST_SECONDS = 0.5
+
+SERVING = health_pb2.HealthCheckResponse.SERVING
+NOT_SERVING = health_pb2.HealthCheckResponse.NOT_SERVING
+
+
+class PortError(OSError):
+    """gRPC cannot listen where the settings say. The message names the port and what to do."""
+
+
+class GrpcServer:
+    """Serves ``application`` over gRPC. :meth:`start` it, and :meth:`stop` it; it stops by itself when that leaves."""
+
+    def __init__(self, application: Application, interceptors: Sequence[grpc.aio.ServerInterceptor] = ()) -> None:
+        self._application = application
+        self._interceptors = interceptors
+        self._settings = application.settings
+        self._stopped: asyncio.Task[None] | None = None
+        self._at_once = asyncio.Event()
+
+    async def start(self) -> None:
+        """Listen on ``settings.grpc_port``; with port 0, do nothing.
+
+        Raises:
+            PortError: if the port is taken, or may not be had.
+            OSError: if the certificate or its key cannot be read.
+        """
+        settings = self._settings
+        if not settings.grpc_port:
+            return
+        self._service = InferenceService(self._application)
+        self._health = health.aio.HealthServicer()
+        server = grpc.aio.server(
+            interceptors=self._interceptors or None,
+            options=[
+                ("grpc.so_reuseport", 0),  # or a second server on the port would silently take part of the requests
+                ("grpc.max_receive_message_length", settings.max_body_bytes),
+            ],
+        )
+        server.add_registered_method_handlers(NAME, self._service.handlers())
+        health_pb2_grpc.add_HealthServicer_to_server(self._health, server)
+        reflection.enable_server_reflection((NAME, health.SERVICE_NAME, reflection.SERVICE_NAME), server)
+        _listen(server, settings)
+        await server.start()
+        for name in ("", NAME):
+            await self._health.set(name, SERVING if self._application.ready else NOT_SERVING)
+        self._stopped = asyncio.create_task(self._stop_when_told(server))
+        logger.info("gRPC on port %d", settings.grpc_port)
+
+    async def stop(self) -> None:
+        """Say that it serves no more, accept nothing new, and answer what was accepted within the drain limit.
+
+        This is asked once HTTP has ended: what is left of the delay before is not waited for.
+        """
+        if self._stopped is not None:
+            self._application.leave()
+            self._at_once.set()
+            await self._stopped
+
+    async def _stop_when_told(self, server: grpc.aio.Server) -> None:
+        await self._application.left()
+        await self._health.enter_graceful_shutdown()
+        with contextlib.suppress(TimeoutError):
+            await asyncio.wait_for(self._at_once.wait(), self._settings.stop_delay_seconds)
+        # Longer than the application's own limit, after which it refuses what it has not answered.
+        closing = asyncio.create_task(server.stop(self._settings.drain_seconds + LAST_SECONDS))
+        while not closing.done():
+            await asyncio.wait((closing,), timeout=LAST_SECONDS)
+            if not self._service.open:
+                # What is open besides has no end of its own: somebody watches the health.
+                await server.stop(LAST_SECONDS)
+        await closing
+
+
+def check_port(settings: Settings) -> None:
+    """Look whether the port can be had, before anything is loaded.
+
+    Raises:
+        PortError: if it cannot.
+    """
+    if not settings.grpc_port:
+        return
+    address, family = (settings.grpc_host, settings.grpc_port), socket.AF_INET
+    if ":" in settings.grpc_host:
+        family = socket.AF_INET6
+    try:
+        with socket.socket(family) as one:
+            one.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            one.bind(address)
+            one.listen()
+    except OSError as error:
+        raise _port_error(settings, error.strerror or str(error)) from None
+
+
+def _listen(server: grpc.aio.Server, settings: Settings) -> None:
+    check_port(settings)  # gRPC would not say why it failed
+    host = f"[{settings.grpc_host}]" if ":" in settings.grpc_host else settings.grpc_host
+    address = f"{host}:{settings.grpc_port}"
+    try:
+        if settings.tls_certificate and settings.tls_key:
+            pair = (settings.tls_key.read_bytes(), settings.tls_certificate.read_bytes())
+            server.add_secure_port(address, grpc.ssl_server_credentials([pair]))
+        else:
+            server.add_insecure_port(address)
+    except RuntimeError:
+        raise _port_error(settings, "gRPC's own message is above") from None
+
+
+def _port_error(settings: Settings, reason: str) -> PortError:
+    return PortError(
+        f"gRPC cannot listen on port {settings.grpc_port} of {settings.grpc_host}: {reason}; "
+        "set TEXTSERVE_GRPC_PORT to another one, or to 0 for no gRPC"
+    )

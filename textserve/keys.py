@@ -1,0 +1,43 @@
+"""API keys: who may ask, on every protocol. With no key set, everybody may."""
+
+from __future__ import annotations
+
+import hashlib
+import hmac
+from collections.abc import Iterable
+
+from textserve.errors import Unauthorized
+
+SCHEME = "bearer "
+
+
+class ApiKeys:
+    """The keys that are accepted, kept as digests: nothing that prints or dumps this object shows one."""
+
+    def __init__(self, keys: Iterable[str]) -> None:
+        self._digests = [_digest(key) for key in keys]
+
+    def __bool__(self) -> bool:
+        return bool(self._digests)
+
+    def check(self, authorization: str | None) -> None:
+        """Accept ``authorization``, the value of the header or of the gRPC metadata of that name.
+
+        Every key is compared, each in constant time, so that how long it takes tells nothing about any of them.
+
+        Raises:
+            Unauthorized: if it is not ``Bearer`` and one of the keys.
+        """
+        if not self._digests:
+            return
+        given = authorization or ""
+        if not given.lower().startswith(SCHEME):
+            raise Unauthorized("is missing; send 'Authorization: Bearer KEY'", where="authorization")
+        found = _digest(given[len(SCHEME) :].strip())
+        matches = [hmac.compare_digest(found, digest) for digest in self._digests]
+        if not any(matches):
+            raise Unauthorized("is not one of the keys of this service", where="authorization")
+
+
+def _digest(key: str) -> bytes:
+    return hashlib.sha256(key.encode()).digest()

@@ -1,0 +1,38 @@
+"""What pydantic found wrong, in the project's own words."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from pydantic import ValidationError
+
+
+@dataclass(frozen=True, slots=True)
+class Problem:
+    """One problem: ``where`` is the path to it, such as ``labels[0].meaning``, empty for the whole input."""
+
+    where: str
+    message: str
+
+    def __str__(self) -> str:
+        return f"{self.where}: {self.message}" if self.where else self.message
+
+
+def problems(error: ValidationError, messages: Mapping[str, str]) -> list[Problem]:
+    """Every problem, in the order of the input.
+
+    Args:
+        error: what pydantic raised.
+        messages: our own message for a pydantic error type; other types keep pydantic's. The input's value is never
+            part of a message.
+    """
+    return [
+        Problem(location(found["loc"]), messages.get(found["type"], found["msg"].removeprefix("Value error, ")))
+        for found in error.errors(include_url=False, include_context=False, include_input=False)
+    ]
+
+
+def location(parts: Sequence[int | str]) -> str:
+    """A path such as ``inputs[2].shape``, from pydantic's tuple of keys and indices."""
+    return "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in parts).removeprefix(".")
