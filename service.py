@@ -23,13 +23,14 @@ from textserve.bento.image import BASE_IMAGE, image
 from textserve.bento.stopping import Stopping
 from textserve.classifier import Classifier, ModelFilesError
 from textserve.grpc.server import GrpcServer, PortError, check_port
+from textserve.grpc.spans import TracedGrpc
 from textserve.http.explain import EXPLAIN
 from textserve.http.huggingface import HUGGINGFACE
 from textserve.http.native import NATIVE, ClassifyResponse, response
 from textserve.http.oip import OIP, OIP_HEALTH
 from textserve.http.openapi import documentation
 from textserve.http.router import HttpProtocols
-from textserve.http.spans import TracedGrpc, TracedHttp
+from textserve.http.spans import TracedHttp
 from textserve.http.tei import TEI
 from textserve.http.ui import PAGE
 from textserve.runner import Runner

@@ -12,10 +12,12 @@ import logging
 import os
 import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from functools import partial
+from typing import Any
 
-from opentelemetry import trace
+from opentelemetry import propagate, trace
+from opentelemetry.trace import SpanKind
 
 from textserve import __version__
 from textserve.classifier import Classifier, Truncation
@@ -107,3 +109,23 @@ class TracedRunner(Runner):
             ended = began + round(seconds * NANOSECONDS)
             self._tracer.start_span(name, start_time=began).end(ended)
             began = ended
+
+
+def server_span(
+    tracing: Tracing, name: str, given: Iterable[tuple[str | bytes, str | bytes]], attributes: dict[str, str]
+) -> Any:
+    """A context manager: the span of a request; ``given`` are its headers or metadata."""
+    carrier = {_text(key): _text(value) for key, value in given}
+    # An exception's message may quote a text: none is recorded.
+    return tracing.tracer.start_as_current_span(
+        name,
+        propagate.extract(carrier),
+        SpanKind.SERVER,
+        attributes,
+        record_exception=False,
+        set_status_on_exception=False,
+    )
+
+
+def _text(value: str | bytes) -> str:
+    return value.decode("latin-1") if isinstance(value, bytes) else value

@@ -1,37 +1,24 @@
-"""A span for each request, over HTTP and over gRPC, below the caller's own where it names one in ``traceparent``.
+"""A span for each HTTP request, a child of the client's own where ``traceparent`` names it.
 
-Names and attributes are those of OpenTelemetry's semantic conventions, https://opentelemetry.io/docs/specs/semconv/http
-and https://opentelemetry.io/docs/specs/semconv/rpc/grpc. A path as it was asked is none of them: callers write it.
+Names and attributes follow OpenTelemetry's semantic conventions, https://opentelemetry.io/docs/specs/semconv/http. The
+path as requested is not an attribute, since clients choose it.
 """
 
 from __future__ import annotations
 
-import asyncio
 import re
-from collections.abc import Awaitable, Callable, Iterable, Sequence
-from typing import Any
+from collections.abc import Callable, Sequence
 
-import grpc
-from opentelemetry import propagate, trace
-from opentelemetry.trace import SpanKind, StatusCode
+from opentelemetry import trace
+from opentelemetry.trace import StatusCode
 
-from textserve.grpc.service import NAME, Context
 from textserve.http.oip import TEMPLATES
 from textserve.http.router import OPEN_PATHS, App, HttpProtocol, Message, Receive, Scope, Send
-from textserve.tracing import Tracing
+from textserve.tracing import Tracing, server_span
 
 # What is asked every few seconds by whatever runs the service.
 UNTRACED = frozenset((*OPEN_PATHS, "/metrics"))
 METHODS = frozenset(("GET", "HEAD", "POST", "PUT", "DELETE", "CONNECT", "OPTIONS", "TRACE", "PATCH", "QUERY"))
-# Of the codes of gRPC those that are the server's fault, by the conventions.
-FAULTS = (
-    grpc.StatusCode.UNKNOWN,
-    grpc.StatusCode.DEADLINE_EXCEEDED,
-    grpc.StatusCode.UNIMPLEMENTED,
-    grpc.StatusCode.INTERNAL,
-    grpc.StatusCode.UNAVAILABLE,
-    grpc.StatusCode.DATA_LOSS,
-)
 
 
 class Routes:
@@ -68,7 +55,7 @@ class TracedHttp:
         if route := self._routes.find(scope["path"]):
             attributes["http.route"] = route
             name = f"{name} {route}"
-        with _server_span(self._tracing(), name, scope["headers"], attributes) as span:
+        with server_span(self._tracing(), name, scope["headers"], attributes) as span:
 
             async def observed(message: Message) -> None:
                 if message["type"] == "http.response.start":
@@ -76,65 +63,6 @@ class TracedHttp:
                 await send(message)
 
             await self._app(scope, receive, observed)
-
-
-class TracedGrpc(grpc.aio.ServerInterceptor):  # type: ignore[misc]  # grpc has no types
-    """A span for each call of ``inference.GRPCInferenceService``, and none for health and reflection."""
-
-    def __init__(self, tracing: Tracing) -> None:
-        self._tracing = tracing
-
-    async def intercept_service(self, continuation: Callable[[Any], Awaitable[Any]], details: Any) -> Any:
-        """As gRPC calls it: the handler of a call, here around its own."""
-        handler = await continuation(details)
-        _, service, method = details.method.split("/")
-        if handler is None or service != NAME:
-            return handler
-        return grpc.unary_unary_rpc_method_handler(self._traced(handler.unary_unary, method))
-
-    def _traced(
-        self, answer: Callable[[bytes, Context], Awaitable[bytes]], method: str
-    ) -> Callable[[bytes, Context], Awaitable[bytes]]:
-        attributes = {"rpc.system": "grpc", "rpc.service": NAME, "rpc.method": method}
-
-        async def traced(body: bytes, context: Context) -> bytes:
-            given = context.invocation_metadata()
-            with _server_span(self._tracing, f"{NAME}/{method}", given, attributes) as span:
-                code = grpc.StatusCode.OK
-                try:
-                    return await answer(body, context)
-                except asyncio.CancelledError:
-                    late = context.time_remaining() == 0
-                    code = grpc.StatusCode.DEADLINE_EXCEEDED if late else grpc.StatusCode.CANCELLED
-                    raise
-                except BaseException:
-                    code = context.code()
-                    raise
-                finally:
-                    span.set_attribute("rpc.grpc.status_code", code.value[0])
-                    if code in FAULTS:
-                        span.set_status(StatusCode.ERROR)
-
-        return traced
-
-
-def _server_span(
-    tracing: Tracing, name: str, given: Iterable[tuple[str | bytes, str | bytes]], attributes: dict[str, str]
-) -> Any:
-    carrier = {_text(key): _text(value) for key, value in given}
-    # An exception's message may quote a text: none is recorded.
-    return tracing.tracer.start_as_current_span(
-        name,
-        propagate.extract(carrier),
-        SpanKind.SERVER,
-        attributes,
-        record_exception=False,
-        set_status_on_exception=False,
-    )
-
-
-def _text(value: str | bytes) -> str:
-    return value.decode("latin-1") if isinstance(value, bytes) else value
 
 
 def _note_status(span: trace.Span, status: int) -> None:
