@@ -40,10 +40,10 @@ def test_an_error_has_its_status_on_each_protocol(row: str) -> None:
 
 
 def test_text_outside_the_marks_is_kept() -> None:
-    filled = docs_tables.fill_in("before\n<!-- errors -->\nold\n<!-- /errors -->\nafter\n", "errors")
+    filled = docs_tables.fill_in("before\n<!-- errors -->\nprevious table\n<!-- /errors -->\nafter\n", "errors")
     assert filled.startswith("before\n<!-- errors -->\n\n| type |")
     assert filled.endswith("|\n\n<!-- /errors -->\nafter\n")
-    assert "old" not in filled
+    assert "previous table" not in filled
     assert docs_tables.fill_in(filled, "errors") == filled
 
 
