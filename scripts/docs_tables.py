@@ -1,0 +1,110 @@
+"""Write the tables of docs/settings.md and docs/errors.md from the code.
+
+    python -m scripts.docs_tables
+
+The settings come from textserve/settings.py; the errors from textserve/errors.py, with their codes in gRPC and in
+text-embeddings-inference. Each table replaces the text between two marks such as <!-- settings --> and
+<!-- /settings -->.
+
+Exit codes: 0 done, 1 a docs page or its marks are missing.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Mapping
+from pathlib import Path
+
+from pydantic import SecretStr
+
+from modeling.files import ROOT
+from release.errors import ReleaseError
+from scripts.command import parser, run
+from textserve.errors import TextserveError
+from textserve.grpc.statuses import CODES
+from textserve.http.tei import BACKEND
+from textserve.http.tei import ERRORS as TEI_ERRORS
+from textserve.settings import PREFIX, Settings
+
+TYPES = {"int": "integer", "float": "number", "str": "string", "SecretStr": "string", "Path | None": "path"}
+BOUNDS = {"ge": "≥", "gt": ">", "le": "≤"}
+
+
+def settings_table() -> str:
+    """One row per setting, in Markdown: variable, type with bounds, default, description.
+
+    Raises:
+        ReleaseError: if ``TYPES`` has no name for the type of a setting.
+    """
+    rows = ["| variable | type | default | |", "|---|---|---|---|"]
+    for name, field in Settings.model_fields.items():
+        annotation = field.annotation.__name__ if isinstance(field.annotation, type) else str(field.annotation)
+        annotation = annotation.replace("pathlib.", "")
+        if annotation not in TYPES:
+            raise ReleaseError(f"{PREFIX}{name.upper()}: scripts/docs_tables.py has no name for the type {annotation}")
+        bounds = [
+            f"{sign} {getattr(bound, attribute)}"
+            for bound in field.metadata
+            for attribute, sign in BOUNDS.items()
+            if hasattr(bound, attribute)
+        ]
+        default = "the available cores" if field.default_factory else _default(field.default)
+        kind = ", ".join([TYPES[annotation], *bounds])
+        rows.append(f"| `{PREFIX}{name.upper()}` | {kind} | {default} | {field.description} |")
+    return "\n".join(rows)
+
+
+def _default(value: object) -> str:
+    if value is None or value == SecretStr(""):
+        return "none"
+    return f"{value:g}" if isinstance(value, float) else str(value)
+
+
+def errors_table() -> str:
+    """One row per error, in Markdown, ordered by HTTP status: type, statuses of the protocols, when it is returned."""
+    rows = ["| type | HTTP | text-embeddings-inference | gRPC | returned when |", "|---|---|---|---|---|"]
+    for error in sorted(TextserveError.__subclasses__(), key=lambda error: error.status):
+        status, error_type = TEI_ERRORS.get(error, BACKEND)
+        when = " ".join((error.__doc__ or "").split()).replace("``", "`")
+        rows.append(f"| `{error.type}` | {error.status} | {status} `{error_type}` | `{CODES[error].name}` | {when} |")
+    return "\n".join(rows)
+
+
+TABLES: Mapping[str, Callable[[], str]] = {"settings": settings_table, "errors": errors_table}
+
+
+def fill_in(page: str, name: str) -> str:
+    """``page`` with the table called ``name`` between its marks.
+
+    Raises:
+        ReleaseError: if the marks are missing.
+    """
+    start, end = f"<!-- {name} -->", f"<!-- /{name} -->"
+    before, found_start, rest = page.partition(start)
+    _, found_end, after = rest.partition(end)
+    if not found_start or not found_end:
+        raise ReleaseError(f"docs/{name}.md: the marks {start} and {end} are missing")
+    return f"{before}{start}\n\n{TABLES[name]()}\n\n{end}{after}"
+
+
+def write(docs: Path) -> None:
+    """Write every table into its page in the folder ``docs``.
+
+    Raises:
+        ReleaseError: if a page or its marks are missing.
+    """
+    for name in TABLES:
+        file = docs / f"{name}.md"
+        if not file.is_file():
+            raise ReleaseError(f"{file} does not exist")
+        file.write_text(fill_in(file.read_text(encoding="utf-8"), name), encoding="utf-8")
+        print(file.relative_to(ROOT) if file.is_relative_to(ROOT) else file)
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Run the script and return its exit code."""
+    return run(parser(__doc__), lambda options: write(ROOT / "docs"), arguments)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
