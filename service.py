@@ -29,17 +29,18 @@ from textserve.http.huggingface import HUGGINGFACE
 from textserve.http.native import NATIVE, ClassifyResponse, response
 from textserve.http.oip import OIP, OIP_HEALTH
 from textserve.http.openapi import documentation
+from textserve.http.operations import BENTOML, OPERATIONS
 from textserve.http.router import HttpProtocols
 from textserve.http.spans import TracedHttp
 from textserve.http.tei import TEI
-from textserve.http.ui import PAGE
+from textserve.http.ui import UI
 from textserve.ports import PortError
 from textserve.runner import Runner
 from textserve.settings import Settings
 from textserve.spec import STORED_FOLDER, SpecError
 from textserve.tracing import Tracing, is_configured
 
-PROTOCOLS = [NATIVE, EXPLAIN, PAGE, HUGGINGFACE, TEI, OIP_HEALTH, OIP]
+PROTOCOLS = [NATIVE, EXPLAIN, UI, HUGGINGFACE, TEI, OIP_HEALTH, OIP, OPERATIONS, BENTOML]
 ALL_PROTOCOLS = [*PROTOCOLS, documentation(PROTOCOLS)]
 
 

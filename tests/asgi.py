@@ -13,6 +13,7 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from textserve.application import Application
 from textserve.classifier import Classifier, Truncation
+from textserve.http.operations import BENTOML, OPERATIONS
 from textserve.http.router import HttpProtocol, HttpProtocols
 from textserve.metrics import RequestMetrics
 from textserve.runner import Classified, Prediction, Runner
@@ -91,7 +92,7 @@ class Client:
         self.runner = FakeRunner(outcome)
         self.application = fake_application(classifier, self.runner, settings)
         self.passed_on: list[Message] = []
-        self.app = HttpProtocols(self._wrapped, lambda: self.application, [protocol])
+        self.app = HttpProtocols(self._wrapped, lambda: self.application, [protocol, OPERATIONS, BENTOML])
 
     async def _wrapped(self, scope: Message, receive: Callable[..., Any], send: Callable[..., Any]) -> None:
         self.passed_on.append(scope)

@@ -79,6 +79,13 @@ class UnknownModel(TextserveError):
     status = 404
 
 
+class NotFound(TextserveError):
+    """The path does not exist."""
+
+    type = "not_found"
+    status = 404
+
+
 class MethodNotAllowed(TextserveError):
     """The path exists, and is not asked with this HTTP method; the header ``Allow`` names those it is asked with."""
 

@@ -284,8 +284,8 @@ def test_without_a_collector_nothing_of_the_sdk_is_loaded_and_no_request_is_look
 ) -> None:
     script = (
         "import sys, service\n"
-        "one = service.Sentiment.inner()\n"
-        "print([name for name, _ in service.Sentiment.middlewares if name.__name__ == 'TracedHttp'] != [],"
+        "one = service.TextClassifier.inner()\n"
+        "print([name for name, _ in service.TextClassifier.middlewares if name.__name__ == 'TracedHttp'] != [],"
         " type(one.application.runner).__name__, 'opentelemetry.sdk.trace' in sys.modules)\n"
     )
     done = subprocess.run(

@@ -17,6 +17,7 @@ from textserve.errors import (
     Internal,
     InvalidRequest,
     MethodNotAllowed,
+    NotFound,
     NotReady,
     Overloaded,
     ShuttingDown,
@@ -37,6 +38,7 @@ CODES: Mapping[type[TextserveError], grpc.StatusCode] = {
     InputTooLong: grpc.StatusCode.INVALID_ARGUMENT,
     BodyTooLarge: grpc.StatusCode.RESOURCE_EXHAUSTED,  # what gRPC itself says before anything of ours sees the message
     UnknownModel: grpc.StatusCode.NOT_FOUND,
+    NotFound: grpc.StatusCode.NOT_FOUND,
     MethodNotAllowed: grpc.StatusCode.UNIMPLEMENTED,
     Unauthorized: grpc.StatusCode.UNAUTHENTICATED,
     Overloaded: grpc.StatusCode.RESOURCE_EXHAUSTED,

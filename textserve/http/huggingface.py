@@ -1,8 +1,8 @@
 """Hugging Face's inference protocol for text classification: ``POST /``.
 
-What is read and answered is what ``huggingface_hub.InferenceClient(url).text_classification`` sends and expects, and
-what the ``text-classification`` task of the Inference API documents. The answer is a list for each text even if there
-is one, ``[[{"label", "score"}, …]]``: of a flat list that client would return the first label only.
+Requests and responses are those of ``huggingface_hub.InferenceClient(url).text_classification`` and of the Inference
+API's ``text-classification`` task. The response is a list of lists even for a single text,
+``[[{"label", "score"}, …]]``: of a flat list that client would return the first label only.
 """
 
 from __future__ import annotations
@@ -25,11 +25,10 @@ from pydantic import (
 from textserve.application import Application
 from textserve.classifier import Truncation
 from textserve.errors import InvalidRequest, TextserveError
-from textserve.http.native import SCORE_DIGITS, invalid
-from textserve.http.router import Description, HttpProtocol, Request, Response, dump
+from textserve.http.formats import LabelScore, classify_inputs, invalid, message, ranked
+from textserve.http.router import HttpProtocol, Request, Response, Route, dump
 from textserve.http.schemas import TEXT, TEXTS, answer_schema, operation, reference, schemas
-from textserve.runner import Classified, Prediction
-from textserve.spec import Meaning
+from textserve.runner import Prediction
 
 Transform = Literal["softmax", "sigmoid", "none"]
 
@@ -47,18 +46,18 @@ PROBLEMS = {
 
 
 def _inputs(value: Any) -> list[str] | str:
-    """A text, or a list of them; a place in a list is named, which a union's own errors would not do."""
+    """A text, or a list of them. Pydantic's errors for a union would not name the index."""
     if not isinstance(value, str | list):
         raise InvalidRequest("must be a string or a list of strings", where="inputs")
     if isinstance(value, list):
-        for place, text in enumerate(value):
+        for index, text in enumerate(value):
             if not isinstance(text, str):
-                raise InvalidRequest("must be a string", where=f"inputs[{place}]")
+                raise InvalidRequest("must be a string", where=f"inputs[{index}]")
     return value
 
 
 def _whole(value: Any) -> Any:
-    """A whole number however it is written: JSON does not tell 2.0 from 2."""
+    """A whole number in either notation: in JSON 2.0 is 2."""
     return int(value) if isinstance(value, float) and value.is_integer() else value
 
 
@@ -67,23 +66,23 @@ class _Strict(BaseModel):
 
 
 class Parameters(_Strict):
-    """How the answer is to be given; ``null`` is the default of each."""
+    """What the response contains; ``null`` is the default of each."""
 
     top_k: Annotated[int, Field(ge=1), BeforeValidator(_whole)] | None = Field(
-        None, description="How many labels, the best first; all of them."
+        None, description="Number of labels, the highest score first; all by default."
     )
     function_to_apply: Transform | None = Field(
         None,
-        description="From the model's outputs to the scores: softmax, the probabilities, which sum to 1; sigmoid of "
-        "each by itself; none, the outputs (logits) as they are.",
+        description="How scores are computed from logits: softmax, the probabilities, which sum to 1; sigmoid of each; "
+        "none, the logits themselves.",
     )
     truncation: bool | None = Field(
-        None, description="False refuses a text with more tokens than the model reads; otherwise its end is cut off."
+        None, description="False rejects a text with more tokens than the model reads; otherwise its end is cut off."
     )
 
 
 class Options(_Strict):
-    """What the Inference API knows of loading and caching models: accepted, and without effect here."""
+    """The Inference API's options for loading and caching models: accepted without effect."""
 
     use_cache: bool | None = None
     wait_for_model: bool | None = None
@@ -99,15 +98,8 @@ class InferenceRequest(_Strict):
     options: Options | None = None
 
 
-class LabelScore(BaseModel):
-    """A label and its score."""
-
-    label: Meaning
-    score: float
-
-
 class InferenceError(BaseModel):
-    """An error in the shape of the Inference API."""
+    """An error in the format of the Inference API."""
 
     error: str
 
@@ -115,35 +107,8 @@ class InferenceError(BaseModel):
 ANSWER: TypeAdapter[list[list[LabelScore]]] = TypeAdapter(list[list[LabelScore]])
 
 
-def ranked(prediction: Prediction, scores: Sequence[float]) -> list[dict[str, Any]]:
-    """Each label with its score, the highest first."""
-    return [{"label": label, "score": round(score, SCORE_DIGITS)} for label, score in prediction.ranked(scores)]
-
-
-async def classify_inputs(
-    application: Application, inputs: list[str] | str, truncation: Truncation | None
-) -> Classified:
-    """Classify what the caller knows as ``inputs``: a text, or several.
-
-    Raises:
-        TextserveError: as :meth:`Application.classify` does, naming ``inputs`` or ``inputs[3]``.
-    """
-    texts = [inputs] if isinstance(inputs, str) else inputs
-    try:
-        return await application.classify(texts, truncation=truncation)
-    except TextserveError as error:
-        if error.where is not None:
-            error.where = "inputs" if isinstance(inputs, str) else error.where.replace("texts", "inputs", 1)
-        raise
-
-
-def message(error: TextserveError) -> str:
-    """What is wrong in one line, and where, if that is known."""
-    return error.message if error.where is None else f"`{error.where}` {error.message}"
-
-
 def _sigmoid(logit: float) -> float:
-    # Of two equal forms the one whose power cannot overflow.
+    # Of two equal forms, the one whose power cannot overflow.
     return 1 / (1 + math.exp(-logit)) if logit >= 0 else math.exp(logit) / (1 + math.exp(logit))
 
 
@@ -155,10 +120,10 @@ SCORES: dict[Transform, Callable[[Prediction], Sequence[float]]] = {
 
 
 def parse(body: bytes) -> InferenceRequest:
-    """What is asked for.
+    """The request in a body.
 
     Raises:
-        InvalidRequest: naming the first part of the body that is not as documented.
+        InvalidRequest: naming the first part of the body that is wrong.
     """
     try:
         return InferenceRequest.model_validate_json(body)
@@ -167,28 +132,32 @@ def parse(body: bytes) -> InferenceRequest:
 
 
 async def _infer(application: Application, request: Request) -> Response:
-    asked = parse(request.body)
-    parameters = asked.parameters or Parameters()
+    wanted = parse(request.body)
+    parameters = wanted.parameters or Parameters()
     truncation: Truncation | None = None if parameters.truncation is False else "right"
-    classified = await classify_inputs(application, asked.inputs, truncation)
+    classified = await classify_inputs(application, wanted.inputs, truncation)
     scores = SCORES[parameters.function_to_apply or "softmax"]
-    answer = [ranked(one, scores(one))[: parameters.top_k] for one in classified.predictions]
-    return Response(dump(answer), classified=classified)
+    content = [ranked(prediction, scores(prediction))[: parameters.top_k] for prediction in classified.predictions]
+    return Response(dump(content), classified=classified)
 
 
-def _refuse(error: TextserveError) -> bytes:
+def _error_body(error: TextserveError) -> bytes:
     return dump({"error": message(error)})
 
 
-def _describe(application: Application) -> Description:
-    post = operation(
+def _operation(application: Application) -> dict[str, Any]:
+    return operation(
         application,
         "Classify a text, or several, as Hugging Face's Inference API does",
         request=reference(InferenceRequest),
         answer=answer_schema(ANSWER),
         error=InferenceError,
     )
-    return Description({"/": {"post": post}}, schemas(InferenceRequest, LabelScore, InferenceError))
 
 
-HUGGINGFACE = HttpProtocol("huggingface", {("POST", "/"): _infer}, _refuse, describe=_describe)
+HUGGINGFACE = HttpProtocol(
+    "huggingface",
+    [Route("POST", "/", _infer, _operation)],
+    _error_body,
+    schemas=lambda _: schemas(InferenceRequest, LabelScore, InferenceError),
+)

@@ -8,19 +8,24 @@ length in the header ``Inference-Header-Content-Length``, and after it the data 
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict
+from functools import partial
 from typing import Any
 
 from pydantic import BaseModel, StrictInt, ValidationError
 
 from textserve import __version__, oip
 from textserve.application import Application
-from textserve.errors import InvalidRequest, MethodNotAllowed, TextserveError, UnknownModel
+from textserve.errors import InvalidRequest, TextserveError
+from textserve.http import oip_openapi
 from textserve.http.compression import compress
-from textserve.http.native import invalid
-from textserve.http.oip_openapi import MODEL_PATHS, describe
-from textserve.http.router import JSON, HttpProtocol, Request, Response, dump
+from textserve.http.formats import invalid
+from textserve.http.oip_openapi import MODEL_PATHS
+from textserve.http.router import JSON, Handler, HttpProtocol, Request, Response, Route, dump
+
+# An operation of the OpenAPI document, for the path that it is keyword argument of.
+Describe = Callable[..., dict[str, Any]]
 
 PREFIX = "/v2"
 HEADER_LENGTH = b"inference-header-content-length"
@@ -229,51 +234,40 @@ async def _model_metadata(application: Application, request: Request) -> Respons
     return Response(dump(content), counted=False)
 
 
-Handler = Callable[[Application, Request], Awaitable[Response]]
-
-OF_A_MODEL: Mapping[tuple[str, ...], tuple[Sequence[str], Handler]] = {
-    (): (("GET", "HEAD"), _model_metadata),
-    ("ready",): (("GET", "HEAD"), _model_ready),
-    ("infer",): (("POST",), _infer),
-}
-TEMPLATES = ["/".join((prefix, *rest)) for prefix in MODEL_PATHS for rest in OF_A_MODEL]
-
-
-async def _of_a_model(application: Application, request: Request) -> Response:
-    """What is asked of a model: its name and version are parts of the path."""
-    methods, handler = _find(application, request.path)
-    if request.method in methods:
-        return await handler(application, request)
-    allowed = ", ".join(methods)
-    content = refuse(MethodNotAllowed(f"must be {allowed} here", where="method"))
-    return Response(content, status=MethodNotAllowed.status, headers=[(b"allow", allowed.encode())], counted=False)
-
-
-def _find(application: Application, path: str) -> tuple[Sequence[str], Handler]:
-    match path.removeprefix(f"{PREFIX}/").split("/"):
-        case ["models", name, "versions", version, *rest] if version:
-            pass
-        case ["models", name, *rest]:
-            version = ""
-        case _:
-            name, version, rest = "", "", ["nothing"]
-    found = OF_A_MODEL.get(tuple(rest))
-    if found is None:
-        raise UnknownModel("does not exist; see GET /v2/models/NAME", where="path")
-    oip.check_model(application, name, version)
-    return found
-
-
-def refuse(error: TextserveError) -> bytes:
+def error_body(error: TextserveError) -> bytes:
     """The body of an error, as the protocol writes it: one message."""
     return dump({"error": oip.message(error)})
 
 
-OIP = HttpProtocol("oip", {("GET", PREFIX): _server_metadata}, refuse, below=(PREFIX, _of_a_model), describe=describe)
-# Whoever runs the service asks for these, and has no key.
+def _model_route(method: str, suffix: str, handler: Handler, describe: Describe) -> list[Route]:
+    """A route of the model, without and with its version in the path."""
+
+    async def checked(application: Application, request: Request) -> Response:
+        oip.check_model(application, request.parameters["model"], request.parameters.get("version", ""))
+        return await handler(application, request)
+
+    return [Route(method, prefix + suffix, checked, partial(describe, path=prefix)) for prefix in MODEL_PATHS]
+
+
+OIP = HttpProtocol(
+    "oip",
+    [
+        Route("GET", PREFIX, _server_metadata, oip_openapi.server_metadata),
+        *_model_route("GET", "", _model_metadata, oip_openapi.model_metadata),
+        *_model_route("GET", "/ready", _model_ready, oip_openapi.model_ready),
+        *_model_route("POST", "/infer", _infer, oip_openapi.infer),
+    ],
+    error_body,
+    prefix=PREFIX,
+    schemas=oip_openapi.schemas,
+)
+# Operators request these without a key.
 OIP_HEALTH = HttpProtocol(
     "oip",
-    {("GET", f"{PREFIX}/health/live"): _live, ("GET", f"{PREFIX}/health/ready"): _ready},
-    refuse,
+    [
+        Route("GET", f"{PREFIX}/health/live", _live, partial(oip_openapi.health, "Whether the server is live")),
+        Route("GET", f"{PREFIX}/health/ready", _ready, partial(oip_openapi.health, "Whether the server is ready")),
+    ],
+    error_body,
     open=True,
 )

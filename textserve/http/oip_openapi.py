@@ -9,8 +9,8 @@ from pydantic import BaseModel
 from textserve import oip
 from textserve.application import Application
 from textserve.errors import UnknownModel
-from textserve.http.router import Description
-from textserve.http.schemas import REFERENCE, REFUSALS, TEXT, get, operation, refusal, resolved, schemas
+from textserve.http.schemas import REFERENCE, REFUSALS, TEXT, get, operation, refusal, resolved
+from textserve.http.schemas import schemas as model_schemas
 
 EXTENSION = (
     "Tensors may follow the JSON, in the request and in the answer, as Triton's binary tensor data extension says; the "
@@ -19,6 +19,7 @@ EXTENSION = (
 # The model with whatever version is served, and with the one that is named.
 MODEL_PATHS = ("/v2/models/{model}", "/v2/models/{model}/versions/{version}")
 OBJECT: dict[str, Any] = {"type": "object"}
+ANY_JSON = {"application/json": {"schema": OBJECT}}
 NUMBER: dict[str, Any] = {"type": "integer", "minimum": 1}
 
 
@@ -28,17 +29,50 @@ class OpenInferenceError(BaseModel):
     error: str
 
 
-def describe(application: Application) -> Description:
-    """Paths and schemas of the Open Inference Protocol."""
-    paths = {"/v2": _get(application, "What serves, and with which extensions", unknown=False)}
-    for name in ("live", "ready"):
-        paths[f"/v2/health/{name}"] = _health(f"Whether the server is {name}")
-    for prefix in MODEL_PATHS:
-        parameters = _parameters(application, prefix)
-        paths[prefix] = _get(application, "Tensors of the model") | parameters
-        paths[f"{prefix}/ready"] = _ready(application) | parameters
-        paths[f"{prefix}/infer"] = {"post": _infer(application)} | parameters
-    return Description(paths, {**schemas(OpenInferenceError), **_schemas(application)})
+def server_metadata(application: Application) -> dict[str, Any]:
+    """``GET /v2``."""
+    return get(application, "What serves, and with which extensions", ANY_JSON, OpenInferenceError)
+
+
+def model_metadata(application: Application, path: str) -> dict[str, Any]:
+    """``GET`` of a model."""
+    return _get(application, "Tensors of the model", path)
+
+
+def model_ready(application: Application, path: str) -> dict[str, Any]:
+    """Whether a model is ready."""
+    described = _get(application, "Whether the model is ready", path)
+    described["responses"]["503"] = {"description": "No.", "content": ANY_JSON}
+    return described
+
+
+def health(summary: str, application: Application) -> dict[str, Any]:
+    """Whether the server is live, or ready."""
+    responses = {
+        status: {"description": text, "content": ANY_JSON} for status, text in (("200", "Yes."), ("503", "No."))
+    }
+    return {"summary": summary, "security": [], "responses": responses}
+
+
+def infer(application: Application, path: str) -> dict[str, Any]:
+    """Inference by a model."""
+    described = operation(
+        application,
+        "Classify the texts of a tensor",
+        request={"$ref": REFERENCE.format(model="InferRequest")},
+        answer={"$ref": REFERENCE.format(model="InferResponse")},
+        error=OpenInferenceError,
+        refusals=[*REFUSALS, UnknownModel],
+    )
+    described["description"] = EXTENSION
+    described["responses"]["200"]["content"]["application/octet-stream"] = {}
+    return described | _parameters(application, path)
+
+
+def _get(application: Application, summary: str, path: str) -> dict[str, Any]:
+    described = get(application, summary, ANY_JSON, OpenInferenceError)
+    described["responses"]["404"] = refusal([UnknownModel], OpenInferenceError)
+    return described | _parameters(application, path)
 
 
 def _parameters(application: Application, path: str) -> dict[str, Any]:
@@ -52,40 +86,8 @@ def _parameters(application: Application, path: str) -> dict[str, Any]:
     }
 
 
-def _get(application: Application, summary: str, *, unknown: bool = True) -> dict[str, Any]:
-    described = get(application, summary, {"application/json": {"schema": OBJECT}}, OpenInferenceError)
-    if unknown:
-        described["responses"]["404"] = refusal([UnknownModel], OpenInferenceError)
-    return {"get": described}
-
-
-def _health(summary: str) -> dict[str, Any]:
-    answer = {"application/json": {"schema": OBJECT}}
-    responses = {"200": {"description": "Yes.", "content": answer}, "503": {"description": "No.", "content": answer}}
-    return {"get": {"summary": summary, "security": [], "responses": responses}}
-
-
-def _ready(application: Application) -> dict[str, Any]:
-    described = _get(application, "Whether the model is ready")
-    described["get"]["responses"]["503"] = {"description": "No.", "content": {"application/json": {"schema": OBJECT}}}
-    return described
-
-
-def _infer(application: Application) -> dict[str, Any]:
-    described = operation(
-        application,
-        "Classify the texts of a tensor",
-        request={"$ref": REFERENCE.format(model="InferRequest")},
-        answer={"$ref": REFERENCE.format(model="InferResponse")},
-        error=OpenInferenceError,
-        refusals=[*REFUSALS, UnknownModel],
-    )
-    described["description"] = EXTENSION
-    described["responses"]["200"]["content"]["application/octet-stream"] = {}
-    return described
-
-
-def _schemas(application: Application) -> dict[str, Any]:
+def schemas(application: Application) -> dict[str, Any]:
+    """The schemas of requests, responses and errors, by name."""
     texts = application.settings.max_texts
     count = {**NUMBER, "maximum": texts}
     columns = {"type": "array", "items": TEXT, "minItems": 1, "maxItems": 1}
@@ -162,4 +164,8 @@ def _schemas(application: Application) -> dict[str, Any]:
             },
         },
     }
-    return {"InferRequest": resolved(request), "InferResponse": resolved(answer)}
+    return {
+        **model_schemas(OpenInferenceError),
+        "InferRequest": resolved(request),
+        "InferResponse": resolved(answer),
+    }

@@ -1,7 +1,7 @@
-"""What the service says of itself: ``GET /docs.json``, an OpenAPI document of every protocol over HTTP, and ``GET /``.
+"""The API docs: ``GET /docs.json``, an OpenAPI document of every route, and ``GET /``, Swagger UI.
 
-BentoML generates a document of the one endpoint that ``service.py`` declares, with neither limits nor errors, and its
-page asks another site for a script. So both are answered here, before BentoML; the page's own files are BentoML's.
+BentoML's own document has the one endpoint that ``service.py`` declares, without limits and errors, and its page loads
+a script from another site. So both are served here; the files of Swagger UI are BentoML's.
 """
 
 from __future__ import annotations
@@ -11,12 +11,12 @@ from typing import Any
 
 from textserve import __version__
 from textserve.application import Application
-from textserve.http.native import RefusalResponse, refuse
-from textserve.http.router import HttpProtocol, Request, Response, dump
+from textserve.http.formats import ErrorResponse, error_body
+from textserve.http.router import HttpProtocol, Request, Response, Route, dump
 from textserve.http.schemas import get, limits
 
 HTML = b"text/html; charset=utf-8"
-# Nothing is loaded from another site; Swagger UI sets styles of its own and draws its icons from data.
+# Nothing from another site; Swagger UI sets inline styles and has icons in data URLs.
 POLICY = b"default-src 'self'; img-src 'self' data:; style-src 'self' 'unsafe-inline'; frame-ancestors 'none'"
 
 PAGE = b"""<!DOCTYPE html>
@@ -40,29 +40,41 @@ PAGE = b"""<!DOCTYPE html>
 
 
 def documentation(protocols: Sequence[HttpProtocol]) -> HttpProtocol:
-    """The description of ``protocols``, and of itself, as a protocol."""
+    """The API docs of ``protocols``, and of themselves, as a protocol."""
 
     async def document(application: Application, request: Request) -> Response:
-        return Response(dump(openapi(application, protocols)), counted=False)
+        return Response(dump(openapi(application, [*protocols, itself])), counted=False)
 
     async def page(application: Application, request: Request) -> Response:
         headers = [(b"content-security-policy", POLICY), (b"x-content-type-options", b"nosniff")]
         return Response(PAGE, content_type=HTML, headers=headers, counted=False)
 
-    return HttpProtocol("documentation", {("GET", "/docs.json"): document, ("GET", "/"): page}, refuse)
+    def describe(summary: str, content: dict[str, Any]) -> Any:
+        return lambda application: {**get(application, summary, content, ErrorResponse), "tags": ["operations"]}
+
+    document_type = {"application/json": {"schema": {"type": "object"}}}
+    page_type = {"text/html": {"schema": {"type": "string"}}}
+    itself = HttpProtocol(
+        "documentation",
+        [
+            Route("GET", "/docs.json", document, describe("This document", document_type)),
+            Route("GET", "/", page, describe("This document as a page", page_type)),
+        ],
+        error_body,
+    )
+    return itself
 
 
 def openapi(application: Application, protocols: Sequence[HttpProtocol]) -> dict[str, Any]:
-    """The OpenAPI 3.1 document of what ``application`` answers with its settings."""
-    paths: dict[str, dict[str, Any]] = _operations(application)
+    """The OpenAPI 3.1 document of ``protocols``, with the limits of ``application``."""
+    paths: dict[str, dict[str, Any]] = {}
     schemas = limits(application.settings)
     for protocol in protocols:
-        if protocol.describe is not None:
-            description = protocol.describe(application)
-            for path, item in description.paths.items():
-                paths.setdefault(path, {}).update(item)
-            schemas.update(description.schemas)
-            _tag(protocol.name, description.paths)
+        schemas.update(protocol.schemas(application))
+        for route in protocol.routes:
+            if route.describe is not None:
+                operation = {"tags": [protocol.name], **route.describe(application)}
+                paths.setdefault(route.path, {})[route.method.lower()] = operation
     components: dict[str, Any] = {"schemas": dict(sorted(schemas.items()))}
     document: dict[str, Any] = {
         "openapi": "3.1.0",
@@ -79,32 +91,3 @@ def openapi(application: Application, protocols: Sequence[HttpProtocol]) -> dict
         components["securitySchemes"] = {"key": {"type": "http", "scheme": "bearer"}}
         document["security"] = [{"key": []}]
     return document
-
-
-def _operations(application: Application) -> dict[str, dict[str, Any]]:
-    """What is asked by whatever runs the service, and the description itself."""
-    text = {"text/plain": {"schema": {"type": "string"}}}
-
-    def open_to_all(summary: str, responses: dict[str, Any]) -> dict[str, Any]:
-        return {"get": {"summary": summary, "tags": ["operations"], "security": [], "responses": responses}}
-
-    def closed(summary: str, content: dict[str, Any]) -> dict[str, Any]:
-        return {"get": {**get(application, summary, content, RefusalResponse), "tags": ["operations"]}}
-
-    ok = {"200": {"description": "Yes.", "content": text}}
-    no = {"503": {"description": "No: the model fails its golden texts, or the service is told to stop."}}
-    return {
-        "/livez": open_to_all("Whether the process is alive", ok),
-        "/healthz": open_to_all("Whether the process is alive", ok),
-        "/readyz": open_to_all("Whether requests may be sent here", {**ok, **no}),
-        "/metrics": open_to_all("Metrics for Prometheus", {"200": {"description": "All of them.", "content": text}}),
-        "/docs.json": closed("This document", {"application/json": {"schema": {"type": "object"}}}),
-        "/": closed("This document as a page", {"text/html": {"schema": {"type": "string"}}}),
-    }
-
-
-def _tag(name: str, paths: Any) -> None:
-    for item in paths.values():
-        for method, operation in item.items():
-            if method != "parameters":
-                operation.setdefault("tags", [name])

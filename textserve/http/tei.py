@@ -1,8 +1,8 @@
 """The protocol of Hugging Face's text-embeddings-inference for classifiers: ``POST /predict`` and ``GET /info``.
 
-From its OpenAPI document (docs/openapi.json of huggingface/text-embeddings-inference, version 1.9) and, where that is
-silent, its router: a text with too many tokens is a validation error, 422, and a batch with too many texts is one too,
-413. ``error_type`` has the capitals of the document's schema, which its examples lack.
+After its OpenAPI document (docs/openapi.json of huggingface/text-embeddings-inference, version 1.9) and, where that is
+silent, its router: too many tokens in a text and too many texts in a batch are validation errors, 422 and 413.
+``error_type`` is capitalized as in the document's schema; its examples differ.
 """
 
 from __future__ import annotations
@@ -20,6 +20,7 @@ from textserve.errors import (
     InputTooLong,
     InvalidRequest,
     MethodNotAllowed,
+    NotFound,
     NotReady,
     Overloaded,
     ShuttingDown,
@@ -29,15 +30,14 @@ from textserve.errors import (
     Unauthorized,
     UnknownModel,
 )
-from textserve.http.huggingface import LabelScore, classify_inputs, message, ranked
-from textserve.http.native import invalid
-from textserve.http.router import Description, HttpProtocol, Request, Response, dump
+from textserve.http.formats import LabelScore, classify_inputs, invalid, message, ranked
+from textserve.http.router import HttpProtocol, Request, Response, Route, dump
 from textserve.http.schemas import ELSEWHERE, TEXT, answer_schema, get, operation, reference, resolved, schemas
 from textserve.spec import Meaning
 
 ErrorType = Literal["Unhealthy", "Backend", "Overloaded", "Validation", "Tokenizer", "Empty"]
 
-# Status and error_type of what is not the model's own failure, which is 424, Backend.
+# Status and error_type; anything else is the model's own failure.
 ERRORS: dict[type[TextserveError], tuple[int, ErrorType]] = {
     InvalidRequest: (422, "Validation"),
     TextTooLong: (422, "Validation"),
@@ -50,6 +50,7 @@ ERRORS: dict[type[TextserveError], tuple[int, ErrorType]] = {
     ShuttingDown: (503, "Unhealthy"),
     Unauthorized: (401, "Validation"),
     UnknownModel: (404, "Validation"),
+    NotFound: (404, "Validation"),
     MethodNotAllowed: (405, "Validation"),
 }
 BACKEND: tuple[int, ErrorType] = (424, "Backend")
@@ -64,24 +65,21 @@ PROBLEMS = {
 }
 
 ONE_TEXT = {"type": "array", "items": TEXT, "minItems": 1, "maxItems": 1}
-PAIR = "is a pair, and this model reads one text at a time; send two texts as [[…], […]]"
+PAIR = "is a pair, and this model takes single texts; send two texts as [[…], […]]"
 
 
 def _inputs(value: Any) -> list[str] | str:
-    """A text, or the texts of a batch.
-
-    Like the original, a list of one string is taken for that string.
-    """
+    """A text, or the texts of a batch. As in the original, a list of one string is that string."""
     if isinstance(value, str):
         return value
     if not isinstance(value, list):
         raise InvalidRequest("must be a string, or a batch such as [[…], […]]", where="inputs")
     if value and isinstance(value[0], str):
-        return _one(value, "inputs")
-    return [_one(sequence, f"inputs[{place}]") for place, sequence in enumerate(value)]
+        return _only(value, "inputs")
+    return [_only(sequence, f"inputs[{index}]") for index, sequence in enumerate(value)]
 
 
-def _one(sequence: Any, where: str) -> str:
+def _only(sequence: Any, where: str) -> str:
     if not isinstance(sequence, list) or not all(isinstance(text, str) for text in sequence):
         raise InvalidRequest("must be a list with one string in it", where=where)
     if len(sequence) == 2:
@@ -93,7 +91,7 @@ def _one(sequence: Any, where: str) -> str:
 
 
 class PredictRequest(BaseModel):
-    """The body of ``POST /predict``. Keys that it does not know are passed over, as the original does."""
+    """The body of ``POST /predict``. Unknown keys are ignored, as in the original."""
 
     model_config = ConfigDict(strict=True)
 
@@ -101,14 +99,14 @@ class PredictRequest(BaseModel):
         list[str] | str,
         PlainValidator(_inputs),
         WithJsonSchema({"oneOf": [TEXT, ONE_TEXT, {ELSEWHERE: "Batch"}]}),
-    ] = Field(description="A text, or a batch of texts, each in a list of its own. A pair is refused.")
+    ] = Field(description="A text, or a batch of texts, each in its own list. A pair is rejected.")
     truncate: bool | None = Field(
-        False, description="Cut off what is beyond the tokens that the model reads; otherwise such a text is refused."
+        False, description="Cut off the tokens beyond the model's limit; otherwise such a text is rejected."
     )
     truncation_direction: Literal["Left", "Right", "left", "right"] = Field(
         "Right", description="The side that is cut off."
     )
-    raw_scores: bool = Field(False, description="The model's outputs (logits) as they are, not probabilities.")
+    raw_scores: bool = Field(False, description="Logits instead of probabilities.")
 
 
 class PredictError(BaseModel):
@@ -126,29 +124,29 @@ class Labels(BaseModel):
 
 
 class ModelType(BaseModel):
-    """What kind of model it is."""
+    """The kind of model."""
 
     classifier: Labels
 
 
 class Info(BaseModel):
-    """The answer of ``GET /info``."""
+    """The response of ``GET /info``."""
 
     model_config = ConfigDict(protected_namespaces=())
 
     model_id: str
-    model_sha: str = Field(description="Version of the model in the store.")
+    model_sha: str = Field(description="Version of the model in the model store.")
     model_dtype: Literal["int8", "float32"]
     served_model_name: str
     model_type: ModelType
-    max_concurrent_requests: int = Field(description="Requests are bounded by the tokens that may wait.")
-    max_input_length: int = Field(description="Tokens in a text that are read at most, special tokens included.")
+    max_concurrent_requests: int = Field(description="Tokens that may wait, which is what bounds requests.")
+    max_input_length: int = Field(description="Tokens of a text that the model reads at most, special tokens included.")
     max_batch_tokens: int
     max_batch_requests: int
-    max_client_batch_size: int = Field(description="Texts in a request at most.")
+    max_client_batch_size: int = Field(description="Texts per request at most.")
     auto_truncate: Literal[False]
     tokenization_workers: Literal[1]
-    version: str = Field(description="Of this service.")
+    version: str = Field(description="Version of this service.")
     sha: None
     docker_label: None
 
@@ -157,12 +155,12 @@ ANSWER: TypeAdapter[list[LabelScore] | list[list[LabelScore]]] = TypeAdapter(lis
 
 
 def info(application: Application) -> Info:
-    """What is served, and with which limits."""
+    """The served model and its limits."""
     spec, settings = application.classifier.spec, application.settings
     name, version = application.tag.split(":", 1)
     labels = Labels(
-        id2label={str(place): meaning for place, meaning in enumerate(spec.meanings)},
-        label2id={meaning: place for place, meaning in enumerate(spec.meanings)},
+        id2label={str(index): meaning for index, meaning in enumerate(spec.meanings)},
+        label2id={meaning: index for index, meaning in enumerate(spec.meanings)},
     )
     return Info(
         model_id=spec.name,
@@ -184,10 +182,10 @@ def info(application: Application) -> Info:
 
 
 def parse(body: bytes) -> PredictRequest:
-    """What is asked for.
+    """The request in a body.
 
     Raises:
-        InvalidRequest: naming the first part of the body that is not as documented.
+        InvalidRequest: naming the first part of the body that is wrong.
     """
     try:
         return PredictRequest.model_validate_json(body)
@@ -195,17 +193,20 @@ def parse(body: bytes) -> PredictRequest:
         raise invalid(error, PROBLEMS) from None
 
 
-def _side(asked: PredictRequest) -> Truncation | None:
-    if not asked.truncate:
+def _truncation(request: PredictRequest) -> Truncation | None:
+    if not request.truncate:
         return None
-    return "left" if asked.truncation_direction.lower() == "left" else "right"
+    return "left" if request.truncation_direction.lower() == "left" else "right"
 
 
 async def _predict(application: Application, request: Request) -> Response:
-    asked = parse(request.body)
-    classified = await classify_inputs(application, asked.inputs, _side(asked))
-    answers = [ranked(one, one.logits if asked.raw_scores else one.probabilities) for one in classified.predictions]
-    return Response(dump(answers[0] if isinstance(asked.inputs, str) else answers), classified=classified)
+    wanted = parse(request.body)
+    classified = await classify_inputs(application, wanted.inputs, _truncation(wanted))
+    rows = [
+        ranked(prediction, prediction.logits if wanted.raw_scores else prediction.probabilities)
+        for prediction in classified.predictions
+    ]
+    return Response(dump(rows[0] if isinstance(wanted.inputs, str) else rows), classified=classified)
 
 
 async def _info(application: Application, request: Request) -> Response:
@@ -216,12 +217,12 @@ def _status(error: TextserveError) -> int:
     return ERRORS.get(type(error), BACKEND)[0]
 
 
-def _refuse(error: TextserveError) -> bytes:
+def _error_body(error: TextserveError) -> bytes:
     return dump({"error": message(error), "error_type": ERRORS.get(type(error), BACKEND)[1]})
 
 
-def _describe(application: Application) -> Description:
-    post = operation(
+def _predict_operation(application: Application) -> dict[str, Any]:
+    return operation(
         application,
         "Classify a text, or a batch, as text-embeddings-inference does",
         request=reference(PredictRequest),
@@ -229,13 +230,24 @@ def _describe(application: Application) -> Description:
         error=PredictError,
         status=_status,
     )
+
+
+def _info_operation(application: Application) -> dict[str, Any]:
     content = {"application/json": {"schema": reference(Info)}}
-    summary = "What is served, and with which limits, as text-embeddings-inference says it"
-    paths = {"/predict": {"post": post}, "/info": {"get": get(application, summary, content, PredictError)}}
+    return get(
+        application, "The served model and its limits, as text-embeddings-inference has it", content, PredictError
+    )
+
+
+def _schemas(application: Application) -> dict[str, Any]:
     batch = {"type": "array", "items": resolved(ONE_TEXT), "minItems": 1, "maxItems": application.settings.max_texts}
-    return Description(paths, {**schemas(PredictRequest, LabelScore, PredictError, Info), "Batch": batch})
+    return {**schemas(PredictRequest, LabelScore, PredictError, Info), "Batch": batch}
 
 
 TEI = HttpProtocol(
-    "tei", {("POST", "/predict"): _predict, ("GET", "/info"): _info}, _refuse, status=_status, describe=_describe
+    "tei",
+    [Route("POST", "/predict", _predict, _predict_operation), Route("GET", "/info", _info, _info_operation)],
+    _error_body,
+    status=_status,
+    schemas=_schemas,
 )

@@ -1,31 +1,30 @@
-"""``GET /ui``: a page for people, that asks ``/classify`` and ``/explain`` from the browser.
+"""``GET /ui``: the UI, which calls ``/classify`` and ``/explain`` from the browser.
 
-Its files are in ``textserve/ui`` as they are served: no build step, and nothing is loaded from another site, which
-the Content-Security-Policy sees to. They are open where API keys are set; the page asks for a key once it needs one.
+Its files in ``textserve/ui`` are served as they are: there is no build step, and nothing is loaded from another site,
+which the Content-Security-Policy enforces. They need no API key; the UI prompts for one when the service requires it.
 """
 
 from __future__ import annotations
 
-import hashlib
-from dataclasses import dataclass
-from functools import cache
-from importlib.resources import files
+import mimetypes
+from pathlib import Path
 
+from starlette.exceptions import HTTPException
+from starlette.responses import FileResponse
+from starlette.staticfiles import StaticFiles
+
+import textserve
 from textserve.application import Application
-from textserve.errors import UnknownModel
-from textserve.http.native import refuse
-from textserve.http.router import HttpProtocol, Request, Response, dump
+from textserve.errors import NotFound
+from textserve.http.formats import error_body
+from textserve.http.router import HttpProtocol, Request, Response, Route, dump
 
 PATH = "/ui"
-HTML = "index.html"
-CONTENT_TYPES = {
-    HTML: b"text/html; charset=utf-8",
-    "style.css": b"text/css; charset=utf-8",
-    "icon.svg": b"image/svg+xml",
-    **dict.fromkeys(["app.js", "batch.js", "csv.js", "results.js", "service.js"], b"text/javascript; charset=utf-8"),
-}
+FILES = Path(textserve.__file__).with_name("ui")
+STATIC = StaticFiles(directory=FILES)
+mimetypes.add_type("text/javascript", ".js")  # the system may know it by an older name
 
-# Whoever gets a script into a text, a file name or an answer gets it neither run nor sent anywhere.
+# A script in a text, a file name or a response is neither run nor sent anywhere.
 POLICY = (
     "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; connect-src 'self'; "
     "base-uri 'none'; form-action 'none'; frame-ancestors 'none'; require-trusted-types-for 'script'"
@@ -34,44 +33,24 @@ HEADERS = [
     (b"content-security-policy", POLICY.encode()),
     (b"x-content-type-options", b"nosniff"),
     (b"referrer-policy", b"no-referrer"),
-    # The names of the files stay the same from version to version: a browser may keep them, and asks each time.
+    # File names do not change from version to version: a browser may keep them, but has to revalidate.
     (b"cache-control", b"no-cache"),
 ]
 
 
-@dataclass(frozen=True, slots=True)
-class Asset:
-    """A file of the page, and the entity tag that changes with it."""
-
-    content: bytes
-    content_type: bytes
-    tag: bytes
-
-
-@cache
-def asset(name: str) -> Asset:
-    """The file of that name in ``textserve/ui``."""
-    content = (files("textserve") / "ui" / name).read_bytes()
-    tag = f'"{hashlib.sha256(content).hexdigest()[:32]}"'
-    return Asset(content, CONTENT_TYPES[name], tag.encode())
-
-
 async def _file(application: Application, request: Request) -> Response:
-    found = asset(HTML if request.path == PATH else request.path.removeprefix(f"{PATH}/"))
-    headers = [*HEADERS, (b"etag", found.tag)]
-    if _has(found.tag, request.headers.get(b"if-none-match", b"")):
-        return Response(b"", 304, found.content_type, headers, counted=False)
-    return Response(found.content, 200, found.content_type, headers, counted=False)
-
-
-def _has(tag: bytes, known: bytes) -> bool:
-    """Whether ``If-None-Match`` names the tag (RFC 9110, 13.1.2: a list, compared weakly)."""
-    tags = [one.strip().removeprefix(b"W/") for one in known.split(b",")]
-    return tag in tags or b"*" in tags
+    scope = {"type": "http", "method": request.method, "headers": list(request.headers.items())}
+    try:
+        found = await STATIC.get_response(request.parameters.get("file", "index.html"), scope)
+    except HTTPException:
+        raise NotFound("is not a file of the UI", where="path") from None
+    content = Path(found.path).read_bytes() if isinstance(found, FileResponse) else b""
+    headers = [*HEADERS, (b"etag", found.headers["etag"].encode())]
+    return Response(content, found.status_code, found.headers.get("content-type", "").encode(), headers, counted=False)
 
 
 async def _limits(application: Application, request: Request) -> Response:
-    """What the page has to know to cut a file into requests that the service takes."""
+    """The limits by which the UI splits a file into requests."""
     settings = application.settings
     limits = {
         "max_texts": settings.max_texts,
@@ -82,16 +61,19 @@ async def _limits(application: Application, request: Request) -> Response:
     return Response(dump(limits), headers=HEADERS, counted=False)
 
 
-async def _below(application: Application, request: Request) -> Response:
-    if request.path == f"{PATH}/":
-        # Relative, so that it holds behind a proxy that serves all this below a path of its own.
-        return Response(b"", 308, headers=[(b"location", f"..{PATH}".encode())], counted=False)
-    raise UnknownModel("is not a file of the page", where=PATH)
+async def _redirect(application: Application, request: Request) -> Response:
+    # Relative, so that it works behind a proxy that adds a prefix.
+    return Response(b"", 308, headers=[(b"location", f"..{PATH}".encode())], counted=False)
 
 
-ROUTES = {
-    ("GET", PATH): _file,
-    ("GET", f"{PATH}/limits.json"): _limits,
-    **{("GET", f"{PATH}/{name}"): _file for name in CONTENT_TYPES if name != HTML},
-}
-PAGE = HttpProtocol("page", ROUTES, refuse, below=(PATH, _below), open=True)
+UI = HttpProtocol(
+    "ui",
+    [
+        Route("GET", PATH, _file),
+        Route("GET", f"{PATH}/", _redirect),
+        Route("GET", f"{PATH}/limits.json", _limits),
+        Route("GET", f"{PATH}/{{file:path}}", _file),
+    ],
+    error_body,
+    open=True,
+)

@@ -356,20 +356,30 @@ def test_an_overloaded_service_says_when_to_come_back(oip: Serve) -> None:
     [
         ("/v2/models/other/infer", f"model is not served here; {MODEL} is"),
         (f"/v2/models/{MODEL}/versions/2/infer", f"version of {MODEL} is not served here; 1 is"),
-        ("/v2/models", "path does not exist; see GET /v2/models/NAME"),
-        ("/v2/", "path does not exist; see GET /v2/models/NAME"),
-        ("/v2/health/dead", "path does not exist; see GET /v2/models/NAME"),
-        (f"/v2/models/{MODEL}/infer/more", "path does not exist; see GET /v2/models/NAME"),
-        (f"/v2/models/{MODEL}/versions/1/versions/1/infer", "path does not exist; see GET /v2/models/NAME"),
-        ("/v2/repository/index", "path does not exist; see GET /v2/models/NAME"),
-        (f"/v2/models/{MODEL}/versions", "path does not exist; see GET /v2/models/NAME"),
-        (f"/v2/models/{MODEL}/versions//infer", "path does not exist; see GET /v2/models/NAME"),
     ],
 )
-def test_what_is_not_there_is_a_404(oip: Serve, path: str, message: str) -> None:
+def test_another_model_is_a_404(oip: Serve, path: str, message: str) -> None:
+    answer = oip().post(path, body())
+    assert (answer.status_code, error_of(answer)) == (404, message)
+
+
+@pytest.mark.parametrize(
+    "path",
+    [
+        "/v2/models",
+        "/v2/",
+        "/v2/health/dead",
+        "/v2/repository/index",
+        f"/v2/models/{MODEL}/infer/more",
+        f"/v2/models/{MODEL}/versions",
+        f"/v2/models/{MODEL}/versions//infer",
+        f"/v2/models/{MODEL}/versions/1/versions/1/infer",
+    ],
+)
+def test_an_unknown_path_is_a_404_in_the_protocols_format(oip: Serve, path: str) -> None:
     for method in ("GET", "POST"):
         answer = oip().request(method, path)
-        assert (answer.status_code, error_of(answer)) == (404, message)
+        assert (answer.status_code, error_of(answer)) == (404, "path does not exist; see GET /docs.json for every path")
 
 
 @pytest.mark.parametrize(
@@ -414,7 +424,7 @@ def test_the_metrics_count_inferences_and_not_who_asks_for_the_health(oip: Serve
     client.request("GET", "/v2")
     client.request("GET", f"/v2/models/{MODEL}/ready")
     client.request("GET", INFER)
-    assert client.outcomes() == {"ok": 2, "invalid_request": 1}
+    assert client.outcomes() == {"ok": 2, "invalid_request": 1, "method_not_allowed": 1}
 
 
 # The real service.

@@ -26,10 +26,11 @@ from textserve.errors import Unauthorized
 from textserve.http.huggingface import HUGGINGFACE
 from textserve.http.native import NATIVE
 from textserve.http.openapi import documentation, openapi
+from textserve.http.operations import OPERATIONS as OPERATOR_PATHS
 from textserve.http.schemas import REFUSALS
 from textserve.http.tei import TEI
 
-PROTOCOLS = [NATIVE, HUGGINGFACE, TEI]
+PROTOCOLS = [NATIVE, HUGGINGFACE, TEI, OPERATOR_PATHS]
 CONFIGURATION = ROOT / "tests" / "schemathesis.toml"
 EXAMPLES = os.environ.get("SCHEMA_EXAMPLES", "20")
 CASES = re.compile(r"([\d,]+) generated")

@@ -125,20 +125,21 @@ def test_a_body_that_ends_early_is_not_computed(native: Serve) -> None:
     assert client.outcomes() == {"invalid_request": 1}
 
 
-@pytest.mark.parametrize(
-    ("method", "path"),
-    [
-        ("POST", "/classify/"),
-        ("POST", "/classify/more"),
-        ("GET", "/"),
-        ("GET", "/readyz"),
-    ],
-)
-def test_every_other_request_is_passed_on(native: Serve, method: str, path: str) -> None:
+@pytest.mark.parametrize("path", ["/livez", "/readyz", "/healthz", "/schema.json", "/static_content/swagger-ui.css"])
+def test_what_bentoml_serves_is_passed_on(native: Serve, path: str) -> None:
+    answer = native().request("GET", path)
+    assert (answer.status_code, answer.text) == (418, "wrapped")
+
+
+@pytest.mark.parametrize("method", ["GET", "POST", "OPTIONS"])
+@pytest.mark.parametrize("path", ["/nope", "//classify", "/classify/", "/classify/more", "/static_content"])
+def test_an_unknown_path_is_a_counted_404(native: Serve, method: str, path: str) -> None:
     client = native()
     answer = client.request(method, path)
-    assert (answer.status_code, answer.text) == (418, "wrapped")
-    assert client.runner.asked == []
+    assert answer.status_code == 404
+    assert error_of(answer)["type"] == "not_found"
+    assert client.passed_on == []
+    assert client.outcomes() == {"not_found": 1}
 
 
 @pytest.mark.parametrize("kind", ["lifespan", "websocket"])
@@ -171,7 +172,7 @@ def test_the_metrics_count_requests_by_outcome_with_a_fixed_set_of_labels(native
     for body in (ONE_TEXT, ONE_TEXT, b"{}", b'{"texts":["a"],"odd key":1}', b"nonsense", b'{"texts":["a","b"]}'):
         client.post("/classify", body)
     client.request("GET", "/some/other/path")
-    assert client.outcomes() == {"ok": 2, "invalid_request": 3, "too_many_texts": 1}
+    assert client.outcomes() == {"ok": 2, "invalid_request": 3, "too_many_texts": 1, "not_found": 1}
 
 
 def test_the_metrics_are_text_for_prometheus(native: Serve) -> None:
@@ -261,10 +262,12 @@ def test_another_method_is_refused_with_those_there_are(native: Serve, method: s
     assert client.outcomes() == {"method_not_allowed": 1}
 
 
-def test_the_metrics_are_only_got(native: Serve) -> None:
-    assert native().request("HEAD", "/metrics").status_code == 200
-    answer = native().request("POST", "/metrics")
+@pytest.mark.parametrize("path", ["/metrics", "/livez", "/static_content/swagger-ui.css"])
+def test_what_operators_request_is_read_only(native: Serve, path: str) -> None:
+    assert native().request("HEAD", path).status_code in (200, 418)
+    answer = native().request("POST", path)
     assert (answer.status_code, answer.headers["allow"]) == (405, "GET, HEAD")
+    assert error_of(answer)["type"] == "method_not_allowed"
 
 
 def test_a_request_with_one_of_the_keys_is_answered(native: Serve) -> None:

@@ -21,6 +21,7 @@ from textserve.errors import (
     Internal,
     InvalidRequest,
     MethodNotAllowed,
+    NotFound,
     NotReady,
     Overloaded,
     ShuttingDown,
@@ -48,6 +49,7 @@ ERRORS: dict[type[TextserveError], tuple[int, str]] = {
     ShuttingDown: (503, "Unhealthy"),
     Unauthorized: (401, "Validation"),
     UnknownModel: (404, "Validation"),
+    NotFound: (404, "Validation"),
     MethodNotAllowed: (405, "Validation"),
 }
 ONE = [

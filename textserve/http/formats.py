@@ -1,0 +1,103 @@
+"""Formats that several protocols share: a result, an error, ranked labels, and what is wrong with a body."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from pydantic import BaseModel, Field, ValidationError
+
+from textserve.application import Application
+from textserve.classifier import Truncation
+from textserve.errors import InvalidRequest, TextserveError
+from textserve.http.router import dump
+from textserve.runner import Classified, Prediction
+from textserve.spec import Meaning
+from textserve.validation import problems
+
+# Six digits: a hundred times finer than the 1e-4 within which results are the same, and short.
+SCORE_DIGITS = 6
+
+
+class Result(BaseModel):
+    """The result for one text."""
+
+    label: Meaning = Field(description="The label with the highest score.")
+    score: float = Field(description="Its probability.")
+    scores: dict[Meaning, float] = Field(description="The probability of every label.")
+    tokens: int = Field(description="Tokens that the model read, special tokens included.")
+    truncated: bool = Field(description="Whether the text was longer than the model reads.")
+
+
+class Error(BaseModel):
+    """What is wrong with a request, or with the service."""
+
+    type: str = Field(description="The name of the error, for programs.")
+    where: str | None = Field(None, description="The part of the request at fault, if it is one.")
+    message: str = Field(description="What is wrong, where, and what to do.")
+
+
+class ErrorResponse(BaseModel):
+    """The body of an error."""
+
+    error: Error
+
+
+class LabelScore(BaseModel):
+    """A label and its score."""
+
+    label: Meaning
+    score: float
+
+
+def result(prediction: Prediction) -> dict[str, Any]:
+    """The result for one text, as :class:`Result` describes it."""
+    pairs = zip(prediction.labels, prediction.probabilities, strict=True)
+    return {
+        "label": prediction.label,
+        "score": round(prediction.score, SCORE_DIGITS),
+        "scores": {label: round(score, SCORE_DIGITS) for label, score in pairs},
+        "tokens": prediction.tokens,
+        "truncated": prediction.truncated,
+    }
+
+
+def error_body(error: TextserveError) -> bytes:
+    """The body of an error, as :class:`ErrorResponse` describes it."""
+    content: dict[str, Any] = {"type": error.type, "message": error.message}
+    if error.where is not None:
+        content = {"type": error.type, "where": error.where, "message": f"{error.where} {error.message}"}
+    return dump({"error": content})
+
+
+def message(error: TextserveError) -> str:
+    """The error in one line, with the part of the request at fault."""
+    return error.message if error.where is None else f"`{error.where}` {error.message}"
+
+
+def ranked(prediction: Prediction, scores: Sequence[float]) -> list[dict[str, Any]]:
+    """Each label with its score, as :class:`LabelScore` describes it, the highest first."""
+    return [{"label": label, "score": round(score, SCORE_DIGITS)} for label, score in prediction.ranked(scores)]
+
+
+def invalid(error: ValidationError, messages: Mapping[str, str]) -> InvalidRequest:
+    """The first problem of a body, in the words of ``messages`` by pydantic's error types."""
+    first = problems(error, messages)[0]
+    return InvalidRequest(first.message, where=first.where or "body")
+
+
+async def classify_inputs(
+    application: Application, inputs: list[str] | str, truncation: Truncation | None
+) -> Classified:
+    """Classify what the client calls ``inputs``: a text, or several.
+
+    Raises:
+        TextserveError: as :meth:`Application.classify` does, naming ``inputs`` or ``inputs[3]``.
+    """
+    texts = [inputs] if isinstance(inputs, str) else inputs
+    try:
+        return await application.classify(texts, truncation=truncation)
+    except TextserveError as error:
+        if error.where is not None:
+            error.where = "inputs" if isinstance(inputs, str) else error.where.replace("texts", "inputs", 1)
+        raise
