@@ -556,7 +556,6 @@ def test_every_file_has_its_type_a_strict_policy_and_a_tag_to_ask_again_with(ser
 def test_what_is_no_file_of_the_page_is_not_found(server: Server) -> None:
     for path in (
         "/ui/nothing.js",
-        "/ui/index.html/",
         "/ui/../settings.py",
         "/ui/index.html/x",
         "/ui/%2e%2e/settings.py",
