@@ -21,7 +21,7 @@ def test_a_queue_within_the_time_allowed_takes_any_request(workers: int, ahead: 
 
 @pytest.mark.parametrize(("workers", "ahead"), [(1, 2010), (2, 4010)])
 def test_a_longer_queue_refuses_and_says_how_long_it_is(workers: int, ahead: int) -> None:
-    with pytest.raises(Overloaded, match=r"2\.0 s long, 2 s are allowed") as refusal:
+    with pytest.raises(Overloaded, match=r"2\.0 s long, the limit is 2 s") as refusal:
         admission(workers=workers).check(1, waiting=ahead, ahead=ahead)
     assert refusal.value.retry_after == pytest.approx(2.0, rel=0.01)
 
@@ -31,7 +31,7 @@ def test_tokens_that_wait_for_their_requests_next_turn_do_not_count_as_time() ->
 
 
 def test_what_would_not_fit_into_memory_is_refused_however_short_the_queue() -> None:
-    with pytest.raises(Overloaded, match="900 tokens are waiting, 1000 may") as refusal:
+    with pytest.raises(Overloaded, match="900 tokens are waiting, the limit is 1000") as refusal:
         admission(max_waiting_tokens=1000).check(101, waiting=900, ahead=0)
     assert refusal.value.retry_after == pytest.approx(0.9, rel=0.01)
     admission(max_waiting_tokens=1000).check(100, waiting=900, ahead=0)

@@ -33,7 +33,7 @@ def lengths_of(batch: Sequence[Text[Work]]) -> list[int]:
 
 
 def identity(text: Text[Work]) -> tuple[int, int]:
-    return id(text.work), text.place
+    return id(text.work), text.index
 
 
 def drained(queue: BatchQueue[Work]) -> list[list[Text[Work]]]:
@@ -183,7 +183,7 @@ def test_without_padding_only_texts_of_one_length_share_a_batch(requests: list[l
 def test_texts_of_one_length_keep_the_order_of_their_request(length: int, count: int, limits: BatchLimits) -> None:
     queue: BatchQueue[Work] = BatchQueue(limits)
     queue.add(request(*[length] * count))
-    assert [text.place for batch in drained(queue) for text in batch] == list(range(count))
+    assert [text.index for batch in drained(queue) for text in batch] == list(range(count))
 
 
 @settings(deadline=None)
@@ -299,7 +299,7 @@ def test_a_cancelled_request_gives_no_other_text_its_turn() -> None:
     queue.add(cancelled)
     queue.add(long)
     queue.cancel(cancelled)
-    assert [text.place for batch in drained(queue) for text in batch] == list(range(101))
+    assert [text.index for batch in drained(queue) for text in batch] == list(range(101))
 
 
 def test_a_full_batch_of_texts_of_about_one_length_is_taken_together() -> None:

@@ -180,7 +180,7 @@ def test_a_missing_file_is_named_with_what_writes_it(altered_model: AlteredModel
                 "labels": [{"name": name, "meaning": name} for name in ("negative", "positive")],
                 "golden": [{"text": "Awful.", "label": "negative"}, {"text": "Great.", "label": "positive"}],
             },
-            "has 3 outputs a text, the spec has 2 labels",
+            "has 3 outputs per text, the spec has 2 labels",
             id="another number of labels",
         ),
     ],

@@ -184,8 +184,11 @@ def test_more_classes_than_there_are_labels_are_all_labels(classifier: Classifie
 @pytest.mark.parametrize(
     ("outputs", "message"),
     [
-        ([RequestedOutput("label"), RequestedOutput("secret")], "outputs[1] is not an output of this model; there are"),
-        ([RequestedOutput("label"), RequestedOutput("label")], "outputs[1] is asked for twice"),
+        (
+            [RequestedOutput("label"), RequestedOutput("secret")],
+            "outputs[1] is not an output of this model; its outputs are",
+        ),
+        ([RequestedOutput("label"), RequestedOutput("label")], "outputs[1] is requested twice"),
         ([RequestedOutput("score", 2)], "outputs[0] has no classes"),
     ],
 )

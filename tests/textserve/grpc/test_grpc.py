@@ -247,7 +247,7 @@ OUTPUT = ModelInferRequest.InferRequestedOutputTensor
             "inputs[0].contents has int_contents; texts are bytes_contents",
         ),
         (typed(), "inputs[0].shape says 1 texts, the data has 0"),
-        (both(b"\x01\0\0\0a"), "inputs[0].contents must not be there beside raw_input_contents"),
+        (both(b"\x01\0\0\0a"), "inputs[0].contents cannot be combined with raw_input_contents"),
         (
             raw_request(b"", [1], raw_input_contents=[b"\x01\0\0\0a"] * 2),
             "raw_input_contents has 2 elements; send one for each input",
@@ -259,7 +259,7 @@ OUTPUT = ModelInferRequest.InferRequestedOutputTensor
         (shared(request(["a"])), "inputs[0].parameters is not supported; send the data with the request"),
         (
             request(["a"], outputs=[OUTPUT(name="logits")]),
-            "outputs[0] is not an output of this model; there are label, score, probabilities, tokens, truncated",
+            "outputs[0] is not an output of this model; its outputs are label, score, probabilities, tokens, truncated",
         ),
         (
             request(["a"], outputs=[OUTPUT(name="probabilities", parameters={"classification": InferParameter()})]),
