@@ -11,11 +11,10 @@ from textserve.spec import SpecError
 
 def test_a_model_loaded_early_is_used_once(monkeypatch: pytest.MonkeyPatch) -> None:
     loading.load_early(DEFAULT_MODEL)
-    classifier = loading.Classifier
-    monkeypatch.setattr(loading, "Classifier", None)
-    early = loading.load(DEFAULT_MODEL)
+    with monkeypatch.context() as patched:
+        patched.setattr(loading, "Classifier", None)
+        early = loading.load(DEFAULT_MODEL)
     assert early.spec.name == "sentiment-pl-en"
-    monkeypatch.setattr(loading, "Classifier", classifier)
     assert loading.load(DEFAULT_MODEL) is not early
 
 
