@@ -1,10 +1,9 @@
-"""A collector of OpenTelemetry spans on this machine: takes them over OTLP/HTTP, and remembers them."""
+"""A local OpenTelemetry collector that stores the spans it receives over OTLP/HTTP."""
 
 from __future__ import annotations
 
 import contextlib
 import threading
-import time
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
@@ -14,57 +13,56 @@ from opentelemetry.proto.trace.v1.trace_pb2 import Span
 
 
 class Collector:
-    """What has been received: the bodies of the requests, and the spans in them."""
+    """The received requests and their spans."""
 
     def __init__(self) -> None:
         self.bodies: list[bytes] = []
         self.paths: set[str] = set()
-        self._lock = threading.Lock()
+        self._received = threading.Condition()
 
     def add(self, path: str, body: bytes) -> None:
-        """Remember a request."""
-        with self._lock:
+        """Store a request."""
+        with self._received:
             self.paths.add(path)
             self.bodies.append(body)
+            self._received.notify_all()
 
     def resources(self) -> list[dict[str, Any]]:
-        """The attributes of those who have sent."""
-        with self._lock:
-            requests = [ExportTraceServiceRequest.FromString(body) for body in self.bodies]
-        return [attributes(one.resource) for request in requests for one in request.resource_spans]
+        """The attributes of every resource that sent spans."""
+        return [attributes(sent.resource) for sent in self._resource_spans()]
 
     def spans(self) -> list[Span]:
-        """All spans so far."""
-        with self._lock:
-            requests = [ExportTraceServiceRequest.FromString(body) for body in self.bodies]
-        return [
-            span
-            for request in requests
-            for resource in request.resource_spans
-            for scope in resource.scope_spans
-            for span in scope.spans
-        ]
+        """All received spans."""
+        return [span for sent in self._resource_spans() for scope in sent.scope_spans for span in scope.spans]
 
-    def wait(self, trace_id: str, count: int, seconds: float = 10.0) -> list[Span]:
-        """The spans of a trace, in the order of their starts, once there are ``count`` of them."""
-        deadline = time.monotonic() + seconds
-        while True:
-            found = [span for span in self.spans() if span.trace_id.hex() == trace_id]
-            if len(found) >= count:
-                return sorted(found, key=lambda span: (span.start_time_unix_nano, -span.end_time_unix_nano))
-            if time.monotonic() > deadline:
-                raise AssertionError(f"{len(found)} spans of {count} after {seconds} s: {[one.name for one in found]}")
-            time.sleep(0.05)
+    def _resource_spans(self) -> list[Any]:
+        requests = [ExportTraceServiceRequest.FromString(body) for body in list(self.bodies)]
+        return [sent for request in requests for sent in request.resource_spans]
+
+    def wait(self, trace_id: str, count: int, seconds: float = 100.0) -> list[Span]:
+        """The spans of a trace in order of their starts, after at least ``count`` of them were received."""
+        found: list[Span] = []
+
+        def complete() -> bool:
+            found[:] = [span for span in self.spans() if span.trace_id.hex() == trace_id]
+            return len(found) >= count
+
+        with self._received:
+            if not self._received.wait_for(complete, seconds):
+                raise AssertionError(
+                    f"{len(found)} of {count} spans after {seconds} s: {[span.name for span in found]}"
+                )
+        return sorted(found, key=lambda span: (span.start_time_unix_nano, -span.end_time_unix_nano))
 
 
 def attributes(holder: Any) -> dict[str, Any]:
-    """The attributes of a span or a resource, as plain values."""
-    return {one.key: getattr(one.value, str(one.value.WhichOneof("value"))) for one in holder.attributes}
+    """The attributes of a span or a resource."""
+    return {item.key: getattr(item.value, str(item.value.WhichOneof("value"))) for item in holder.attributes}
 
 
 @contextlib.contextmanager
 def collect() -> Iterator[tuple[Collector, str]]:
-    """A collector, and the endpoint to configure, until the block ends."""
+    """A running collector and its endpoint."""
     collector = Collector()
 
     class Handler(BaseHTTPRequestHandler):

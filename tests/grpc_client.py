@@ -1,4 +1,4 @@
-"""Asks a gRPC server in this process, in front of an application with a fake runner."""
+"""A gRPC server in this process, for an application with a fake runner, and a client of it."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ SERVICE = "/inference.GRPCInferenceService/"
 
 
 class Served:
-    """A gRPC server that runs, and a channel to it."""
+    """A running gRPC server, and a channel to it."""
 
     def __init__(self, application: Application, runner: FakeRunner, server: GrpcServer, channel: Any) -> None:
         self.application = application
@@ -31,11 +31,11 @@ class Served:
         self.channel = channel
 
     def call(self, method: str, body: bytes, **options: Any) -> Any:
-        """A call of ``method`` with the bytes of its message; awaited, it gives those of the answer."""
+        """Call ``method`` with the bytes of a message; awaited, it returns the bytes of the response."""
         return self.channel.unary_unary(SERVICE + method)(body, **options)
 
     async def infer(self, message: ModelInferRequest, **options: Any) -> ModelInferResponse:
-        """The answer to an inference."""
+        """The response to an inference."""
         answer: ModelInferResponse = ModelInferResponse.FromString(
             await self.call("ModelInfer", message.SerializeToString(), **options)
         )
@@ -48,7 +48,7 @@ def with_server(
     outcome: Outcome | None = ANSWER,
     **settings: Any,
 ) -> Answer:
-    """What ``use`` makes of a server."""
+    """Run ``use`` with a server, and return its result."""
 
     async def run() -> Answer:
         runner = FakeRunner(outcome)
@@ -67,7 +67,7 @@ def with_server(
 
 
 def request(texts: list[str] | list[bytes], shape: list[int] | None = None, **more: Any) -> ModelInferRequest:
-    """A request with its texts in the contents of its input."""
+    """A request with its texts in the input's contents."""
     elements = [text.encode() if isinstance(text, str) else text for text in texts]
     tensor = ModelInferRequest.InferInputTensor(
         name="text",
@@ -79,6 +79,6 @@ def request(texts: list[str] | list[bytes], shape: list[int] | None = None, **mo
 
 
 def raw_request(raw: bytes, shape: list[int], **more: Any) -> ModelInferRequest:
-    """A request with its data raw."""
+    """A request with raw data."""
     tensor = ModelInferRequest.InferInputTensor(name="text", datatype="BYTES", shape=shape)
     return ModelInferRequest(**{"model_name": MODEL, "inputs": [tensor], "raw_input_contents": [raw], **more})

@@ -1,4 +1,4 @@
-"""One gRPC call as no client would make it: the frame's bytes and its headers are the caller's."""
+"""A gRPC call with raw frames and headers, as no client library would send it."""
 
 from __future__ import annotations
 
@@ -9,20 +9,23 @@ import struct
 PREFACE = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"
 DATA, HEADERS, SETTINGS = 0, 1, 4
 END_STREAM, END_HEADERS, ACK = 1, 4, 1
-# gRPC's server writes header names and values as they are, without Huffman's code.
+# gRPC's server sends headers without Huffman coding.
 STATUS = re.compile(rb"grpc-status.(\d{1,2})", re.DOTALL)
 LONGEST = 126
 
 
-def call(port: int, path: str, message: bytes, *, encoding: str, compressed: bool) -> int:
-    """The status code of a call whose message, up to 60,000 bytes, is said to be compressed.
+def call(
+    port: int, path: str, message: bytes, *, encoding: str = "identity", compressed: bool = False, timeout: str = "1H"
+) -> int:
+    """The status code of a call with a message of up to 60,000 bytes.
 
     Args:
-        port: of the server, on this machine.
-        path: of the method, ``/package.Service/Method``.
-        message: what stands behind the message's length.
+        port: the server's port on the loopback address.
+        path: the method's path, ``/package.Service/Method``.
+        message: the bytes after the message's length.
         encoding: the header ``grpc-encoding``.
-        compressed: the message's flag.
+        compressed: the message's compressed flag.
+        timeout: the header ``grpc-timeout``, which only the server enforces.
     """
     headers = {
         ":method": "POST",
@@ -32,11 +35,12 @@ def call(port: int, path: str, message: bytes, *, encoding: str, compressed: boo
         "te": "trailers",
         "content-type": "application/grpc",
         "grpc-encoding": encoding,
+        "grpc-timeout": timeout,
     }
     body = struct.pack(">BI", compressed, len(message)) + message
-    with socket.create_connection(("127.0.0.1", port), timeout=10) as connection:
+    with socket.create_connection(("127.0.0.1", port), timeout=100) as connection:
         connection.sendall(PREFACE + _frame(SETTINGS, 0, 0, b"") + _frame(SETTINGS, ACK, 0, b""))
-        connection.sendall(_frame(HEADERS, END_HEADERS, 1, b"".join(_literal(*one) for one in headers.items())))
+        connection.sendall(_frame(HEADERS, END_HEADERS, 1, b"".join(_literal(*header) for header in headers.items())))
         for start in range(0, len(body), 16_000):
             last = start + 16_000 >= len(body)
             connection.sendall(_frame(DATA, END_STREAM if last else 0, 1, body[start : start + 16_000]))
@@ -54,7 +58,7 @@ def _frame(kind: int, flags: int, stream: int, payload: bytes) -> bytes:
 
 
 def _literal(name: str, value: str) -> bytes:
-    """A header that is not indexed (RFC 7541, section 6.2.2)."""
+    """A header without indexing (RFC 7541, section 6.2.2)."""
     assert len(name) <= LONGEST
     assert len(value) <= LONGEST
     return b"\0" + bytes([len(name)]) + name.encode() + bytes([len(value)]) + value.encode()

@@ -1,9 +1,9 @@
-"""What Triton's own gRPC client is answered, in a process of its own, as JSON on the standard output.
+"""Calls a server with Triton's gRPC client and prints the responses as JSON.
 
     python -m tests.triton_grpc 127.0.0.1:3002
 
-``tritonclient.grpc`` and :mod:`textserve.grpc` both bring the messages of the package ``inference``, and
-protobuf takes them only once into a process: no test imports this module.
+A separate process, since ``tritonclient.grpc`` and :mod:`textserve.grpc` both register the messages of the package
+``inference``, which protobuf allows only once per process. No test may import this module.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ OUTPUTS = ["label", "score", "probabilities", "tokens", "truncated"]
 
 
 def texts_input(texts: list[str], *, column: bool = False) -> Any:
-    """The one input, its data raw as this client always sends it."""
+    """The input; this client always sends its data raw."""
     array: Any = np.array([text.encode() for text in texts], dtype=np.object_)
     array = array.reshape(-1, 1) if column else array
     tensor = triton.InferInput("text", list(array.shape), "BYTES")
@@ -34,47 +34,47 @@ def texts_input(texts: list[str], *, column: bool = False) -> Any:
 
 
 def plain(array: Any) -> Any:
-    """An array as JSON can say it, with its shape and type."""
-    data = [one.decode() if isinstance(one, bytes) else one for one in array.flatten().tolist()]
+    """An array as JSON, with its shape and type."""
+    data = [value.decode() if isinstance(value, bytes) else value for value in array.flatten().tolist()]
     return {"shape": list(array.shape), "dtype": str(array.dtype), "data": data}
 
 
 def answer(result: Any, names: list[str] = OUTPUTS) -> Any:
-    """The outputs of an answer by their names."""
+    """The outputs of a response by name."""
     return {name: plain(result.as_numpy(name)) for name in names}
 
 
-def refusal(call: Any) -> Any:
-    """The status and message with which a call is refused."""
+def error_of(failing: Any) -> Any:
+    """The status and message of a failed call."""
     try:
-        call()
+        failing()
     except InferenceServerException as error:
         return [error.status(), error.message()]
     return None
 
 
-def ask(url: str) -> dict[str, Any]:
-    """What the client is answered, by what it asks."""
-    asked: dict[str, Any] = {}
+def call(url: str) -> dict[str, Any]:
+    """The responses by name."""
+    responses: dict[str, Any] = {}
     with triton.InferenceServerClient(url) as client:
         (version,) = client.get_model_metadata(MODEL).versions
-        asked["live"] = [client.is_server_live(), client.is_server_ready()]
-        asked["ready"] = [client.is_model_ready(MODEL), client.is_model_ready(MODEL, version)]
-        asked["server"] = client.get_server_metadata(as_json=True)
-        asked["model"] = client.get_model_metadata(MODEL, version, as_json=True)
-        asked["row"] = answer(client.infer(MODEL, [texts_input(TEXTS)]))
-        asked["column"] = answer(client.infer(MODEL, [texts_input(TEXTS, column=True)]))
-        asked["version"] = answer(client.infer(MODEL, [texts_input(TEXTS)], model_version=version))
+        responses["live"] = [client.is_server_live(), client.is_server_ready()]
+        responses["ready"] = [client.is_model_ready(MODEL), client.is_model_ready(MODEL, version)]
+        responses["server"] = client.get_server_metadata(as_json=True)
+        responses["model"] = client.get_model_metadata(MODEL, version, as_json=True)
+        responses["row"] = answer(client.infer(MODEL, [texts_input(TEXTS)]))
+        responses["column"] = answer(client.infer(MODEL, [texts_input(TEXTS, column=True)]))
+        responses["version"] = answer(client.infer(MODEL, [texts_input(TEXTS)], model_version=version))
         outputs = [triton.InferRequestedOutput("score"), triton.InferRequestedOutput("label")]
         result = client.infer(MODEL, [texts_input(TEXTS)], outputs=outputs, request_id="seven")
-        asked["two outputs"] = answer(result, ["score", "label"])
-        asked["names"] = [one.name for one in result.get_response().outputs]
-        asked["id"] = result.get_response().id
+        responses["two outputs"] = answer(result, ["score", "label"])
+        responses["names"] = [output.name for output in result.get_response().outputs]
+        responses["id"] = result.get_response().id
         classes = [triton.InferRequestedOutput("probabilities", class_count=2)]
-        asked["classes"] = answer(client.infer(MODEL, [texts_input(TEXTS)], outputs=classes), ["probabilities"])
+        responses["classes"] = answer(client.infer(MODEL, [texts_input(TEXTS)], outputs=classes), ["probabilities"])
         for algorithm in ("gzip", "deflate"):
             result = client.infer(MODEL, [texts_input(TEXTS * 50)], compression_algorithm=algorithm)
-            asked[algorithm] = answer(result, ["label"])
+            responses[algorithm] = answer(result, ["label"])
         done = threading.Event()
         later: dict[str, Any] = {}
 
@@ -83,31 +83,31 @@ def ask(url: str) -> dict[str, Any]:
             done.set()
 
         client.async_infer(MODEL, [texts_input(TEXTS)], receive)
-        done.wait(30)
-        asked |= later
-        asked["refusals"] = {
-            "model": refusal(lambda: client.infer("other", [texts_input(TEXTS)])),
-            "version": refusal(lambda: client.infer(MODEL, [texts_input(TEXTS)], model_version="0")),
-            "empty": refusal(lambda: client.infer(MODEL, [texts_input(["ok", " "])])),
-            "truncate": refusal(
+        done.wait(300)
+        responses |= later
+        responses["errors"] = {
+            "model": error_of(lambda: client.infer("other", [texts_input(TEXTS)])),
+            "version": error_of(lambda: client.infer(MODEL, [texts_input(TEXTS)], model_version="0")),
+            "empty": error_of(lambda: client.infer(MODEL, [texts_input(["ok", " "])])),
+            "truncate": error_of(
                 lambda: client.infer(MODEL, [texts_input(["dobry film " * 400])], parameters={"truncate": False})
             ),
-            "timeout": refusal(lambda: client.infer(MODEL, [texts_input(["długi tekst " * 300] * 20)], timeout=1000)),
-            "client timeout": refusal(
+            "timeout": error_of(lambda: client.infer(MODEL, [texts_input(["długi tekst " * 300] * 20)], timeout=1000)),
+            "client timeout": error_of(
                 lambda: client.infer(MODEL, [texts_input(["długi tekst " * 300] * 100)], client_timeout=0.05)
             ),
         }
-        asked["truncated"] = answer(client.infer(MODEL, [texts_input(["dobry film " * 400])]))
-    asked["asynchronous"] = asyncio.run(ask_asynchronously(url))
-    return asked
+        responses["truncated"] = answer(client.infer(MODEL, [texts_input(["dobry film " * 400])]))
+    responses["asynchronous"] = asyncio.run(call_asynchronously(url))
+    return responses
 
 
-async def ask_asynchronously(url: str) -> Any:
-    """What the asynchronous client is answered."""
+async def call_asynchronously(url: str) -> Any:
+    """The labels that the asynchronous client receives."""
     async with triton_aio.InferenceServerClient(url) as client:
         results = await asyncio.gather(*(client.infer(MODEL, [texts_input([text])]) for text in TEXTS))
         return [answer(result)["label"]["data"] for result in results]
 
 
 if __name__ == "__main__":
-    json.dump(ask(sys.argv[1]), sys.stdout)
+    json.dump(call(sys.argv[1]), sys.stdout)

@@ -1,4 +1,4 @@
-"""What every protocol talks to: one model, one runner, one set of limits, one readiness."""
+"""The interface of every protocol to the model: one model, one runner, one set of limits, one readiness."""
 
 from __future__ import annotations
 
@@ -22,14 +22,13 @@ from textserve.spec import Meaning
 
 logger = logging.getLogger(__name__)
 
-# Objects that are allocated and not freed before the garbage collector looks for cycles among them; Python's own
-# default is 700, which one request reaches.
+# Allocations, less deallocations, that start a garbage collection. Python's default, 700, is reached by one request.
 GC_ALLOCATIONS = 50_000
 
 
 @dataclass(frozen=True, slots=True)
 class Application:
-    """One model being served. Build it with :meth:`load`, then :meth:`start`, and :meth:`close` at the end."""
+    """A served model: :meth:`load`, :meth:`start`, :meth:`close`."""
 
     tag: str
     settings: Settings
@@ -49,11 +48,11 @@ class Application:
         settings: Settings,
         make_runner: Callable[[Classifier, Settings, RunnerMetrics], Runner] = Runner,
     ) -> Application:
-        """Load the model in ``folder`` and have it answer its golden texts; ``tag`` is its name and version.
+        """Load the model in ``folder`` and check its golden texts; ``tag`` is its name and version.
 
         Raises:
-            SpecError, ModelFilesError: if the folder holds no usable model.
-            OSError: if the file of the API keys cannot be read.
+            SpecError, ModelFilesError: if the folder has no usable model.
+            OSError: if the API keys file cannot be read.
         """
         keys = settings.keys()
         registry = CollectorRegistry()
@@ -61,7 +60,7 @@ class Application:
         try:
             classifier.check_golden()
         except GoldenMismatch as error:
-            logger.error("not ready, and will not be: %s", error)
+            logger.error("the model fails its golden texts and stays unready: %s", error)
             ready = False
         else:
             ready = True
@@ -70,11 +69,11 @@ class Application:
 
     @property
     def available(self) -> bool:
-        """Whether requests should be sent here: the model answers rightly, and the service is not about to stop."""
+        """Whether to route requests here: the model passes its golden texts and the service is not stopping."""
         return self.ready and not self._leaving.is_set()
 
     def leave(self) -> None:
-        """Be no longer :attr:`available`, and go on answering."""
+        """Stop being :attr:`available`, but keep answering."""
         self._leaving.set()
 
     async def left(self) -> None:
@@ -83,14 +82,14 @@ class Application:
 
     @property
     def meanings(self) -> list[Meaning]:
-        """What each of a prediction's probabilities means, by index."""
+        """The labels of the model, by index."""
         return self.classifier.spec.meanings
 
     def start(self) -> None:
-        """Start computing, with the garbage collector kept out of the way.
+        """Start the runner, and make garbage collection rare.
 
-        A full collection stops every request while it looks at each object there is, most of them loaded code that is
-        there for good. So what exists now is set aside, and the rest, little and short-lived, is looked at seldom.
+        A full collection pauses every request while it visits all objects, most of them loaded code that is never
+        freed. So the existing objects are frozen, and the rest, few and short-lived, are collected rarely.
         """
         gc.collect()
         gc.freeze()
@@ -100,28 +99,30 @@ class Application:
         logger.info("serving %s on %d threads", self.tag, self.settings.threads)
 
     async def close(self) -> None:
-        """Answer what was accepted, within ``settings.drain_seconds``, and stop."""
-        if not await self.runner.close(self.settings.drain_seconds):
-            logger.error("stopped after %g s with requests unanswered", self.settings.drain_seconds)
+        """Answer accepted requests within ``settings.drain_seconds``, and stop."""
+        await self._close(self.settings.drain_seconds)
 
     async def abandon(self) -> None:
-        """Refuse what is not answered yet, and stop."""
-        if not await self.runner.close(0):
+        """Fail every unanswered request, and stop."""
+        await self._close(0)
+
+    async def _close(self, seconds: float) -> None:
+        if not await self.runner.close(seconds):
             logger.error("stopped after %g s with requests unanswered", self.settings.drain_seconds)
 
     async def classify(
         self, texts: Sequence[str], *, seconds: float | None = None, truncation: Truncation | None = "right"
     ) -> Classified:
-        """Classify ``texts`` after checking them against the limits.
+        """Check ``texts`` against the limits, and classify them.
 
         Args:
-            texts: what to classify.
-            seconds: how long the caller waits for the answer, if that is less than ``settings.request_seconds``.
-            truncation: the side on which texts longer than the model reads are cut off; ``None`` refuses them.
+            texts: the texts to classify.
+            seconds: the client's time limit, if less than ``settings.request_seconds``.
+            truncation: the side on which texts longer than the model's input are cut; ``None`` rejects them.
 
         Raises:
-            EmptyInput, TooManyTexts, TextTooLong, InputTooLong: naming the text by its place.
-            NotReady: if the model did not answer its golden texts rightly.
+            EmptyInput, TooManyTexts, TextTooLong, InputTooLong: with the index of the text.
+            NotReady: if the model failed its golden texts.
             Overloaded, DeadlineExceeded, ShuttingDown, Internal: see :meth:`textserve.runner.Runner.classify`.
         """
         self._check(texts)
@@ -130,15 +131,15 @@ class Application:
     async def classify_parts(
         self, parts: Sequence[str], *, seconds: float | None = None, truncation: Truncation | None = "right"
     ) -> Classified:
-        """Classify what was made from texts that :meth:`check_text` has passed; a part may be empty.
+        """Classify parts of texts that :meth:`check_text` accepted; a part may be empty.
 
         Raises:
-            NotReady, Overloaded, DeadlineExceeded, ShuttingDown, Internal: as :meth:`classify` does.
+            NotReady, Overloaded, DeadlineExceeded, ShuttingDown, Internal: see :meth:`classify`.
         """
         if not self.ready:
-            raise NotReady("the model does not answer its golden texts as its spec says; the server's log names them")
-        allowed = self.settings.request_seconds
-        return await self.runner.classify(parts, allowed if seconds is None else min(seconds, allowed), truncation)
+            raise NotReady("the model fails its golden texts; the server's log lists them")
+        limit = self.settings.request_seconds
+        return await self.runner.classify(parts, limit if seconds is None else min(seconds, limit), truncation)
 
     def _check(self, texts: Sequence[str]) -> None:
         if not texts:
@@ -147,21 +148,21 @@ class Application:
             raise TooManyTexts(
                 f"has {len(texts)} texts; send at most {self.settings.max_texts} in one request", where="texts"
             )
-        for place, text in enumerate(texts):
-            self.check_text(text, place)
+        for index, text in enumerate(texts):
+            self.check_text(text, index)
 
-    def check_text(self, text: str, place: int | None = None) -> None:
-        """Check one text against the limits; ``place`` is where it stands among several.
+    def check_text(self, text: str, index: int | None = None) -> None:
+        """Check one text against the limits.
 
         Raises:
-            EmptyInput, TextTooLong: naming the text by its place, or as ``text``.
+            EmptyInput, TextTooLong: at ``texts[index]``, or at ``text`` without an index.
         """
         if len(text) > self.settings.max_characters:
             message = f"has {len(text)} characters; send at most {self.settings.max_characters}"
-            raise TextTooLong(message, where=_where(place))
+            raise TextTooLong(message, where=_where(index))
         if not text or text.isspace():
-            raise EmptyInput("is empty or only white space", where=_where(place))
+            raise EmptyInput("is empty or only white space", where=_where(index))
 
 
-def _where(place: int | None) -> str:
-    return "text" if place is None else f"texts[{place}]"
+def _where(index: int | None) -> str:
+    return "text" if index is None else f"texts[{index}]"

@@ -1,18 +1,17 @@
-"""Which texts are computed next, and together: fair between requests, of near-equal length within a batch.
+"""Which texts are computed next and together: fair between requests, of near-equal length within a batch.
 
-Padding is what batching costs on a CPU: texts of mixed length padded to the longest are slower than no batch at all.
-So the queue keeps waiting texts by length, and a batch is the text whose turn it is with others of about its length.
+Padding is the cost of batching on a CPU: texts of mixed length padded to the longest are slower than no batch at all.
+So the queue keeps waiting texts by length, and a batch is the next scheduled text with others of similar length.
 
-Whose turn it is follows self-clocked fair queueing (Golestani, INFOCOM 1994). Every request has a virtual time at which
-its next text would be finished if all waiting requests shared the machine. The earliest is next, and if it is large it
-moves on by the tokens computed for it. A request that arrives starts a little after the one being served. So a request
-of one text beside a request of a thousand is next, not last; small requests are served in the order they came; and a
-request of a thousand beside an endless stream of them still gets its share. Texts that fill up another's batch are not
-charged: they take no one's turn.
+Scheduling is self-clocked fair queueing (Golestani, INFOCOM 1994). Every request has a virtual time at which its next
+text would finish if all waiting requests shared the machine. The earliest is next; a large request then advances by the
+tokens computed for it. A new request starts slightly after the current virtual time. So one text next to a request of a
+thousand is computed next, not last; small requests are first come, first served; and the request of a thousand still
+gets its share next to an endless stream of small ones. Texts that fill up another request's batch are not charged.
 
-A batch, once begun, cannot be interrupted: while small requests come and go, large ones get little of it at a time.
+A running batch cannot be interrupted, so while small requests arrive, large ones get only a small part of each batch.
 
-Nothing here knows of threads, models or the time of day; :mod:`textserve.runner` does.
+No threads, models or clocks here: they belong to :mod:`textserve.runner`.
 """
 
 from __future__ import annotations
@@ -28,14 +27,14 @@ from textserve.classifier import Encoding
 
 W = TypeVar("W", bound="Work")
 
-# Tokens that every request is charged as it arrives, about those of one text: none, and a stream of new requests would
-# keep an older one waiting for ever; its real length, and shorter ones would overtake it.
+# Tokens charged to every request on arrival, about one text. With none, a stream of new requests would starve an older
+# one; with the real length, shorter requests would overtake it.
 QUANTUM = 32
-# A request of more tokens is large: it gives way to others after each batch, where a smaller one keeps its turn until
-# it is done. Requests of about one size that all gave way would all be done late.
+# A request of more tokens is large: it yields after each batch, while a smaller one keeps its turn until it is done.
+# If requests of similar size all yielded, all would finish late.
 LARGE = 512
-# Beside small requests, large ones get this much of a batch that starts with one of theirs, and nothing of another:
-# some 10 ms on one core, for which a small request may have to wait.
+# While small requests arrive, large ones get this many tokens of a batch that starts with their own text, and none of
+# other batches: a small request waits some 10 ms on one core at most.
 LARGE_SHARE = 96
 # Seconds after the last small request for which that holds.
 SMALL_SECONDS = 0.5
@@ -43,12 +42,12 @@ SMALL_SECONDS = 0.5
 
 @dataclass(frozen=True, slots=True)
 class BatchLimits:
-    """How large a batch may be, and how different its texts.
+    """How large a batch may be, and how different in length its texts.
 
-    ``texts`` and ``tokens`` (padding included) bound a batch; a text longer than ``tokens`` is a batch of its own.
-    A text joins a batch if that makes for at most ``padding`` tokens more of padding, its own or that of the others:
-    a run costs some time however short its texts are, and padding that costs less than a run more is worth it.
-    A padding of 0 keeps to texts of equal length, as a graph without an attention mask needs.
+    ``texts`` and ``tokens`` (padding included) bound a batch; a text longer than ``tokens`` is computed alone.
+    A text joins a batch if it adds at most ``padding`` tokens of padding, its own or the others': every run has a fixed
+    cost, and padding that costs less is worth it. A padding of 0 allows only texts of equal length, as a graph without
+    an attention mask requires.
     """
 
     texts: int
@@ -56,16 +55,16 @@ class BatchLimits:
     padding: int
 
     def admit(self, length: int, texts: int, longest: int) -> bool:
-        """Whether a text of ``length`` may join a batch of ``texts``, the longest of which has ``longest`` tokens."""
+        """Whether a text of ``length`` tokens may join ``texts`` others, the longest of ``longest`` tokens."""
         padding = longest - length if length <= longest else (length - longest) * texts
         return texts < self.texts and (texts + 1) * max(longest, length) <= self.tokens and padding <= self.padding
 
 
 @dataclass(slots=True, eq=False)
 class Work:
-    """The texts of one request: ``deadline`` is the time from which on none of them is to be computed any more.
+    """The texts of one request. From ``deadline`` on, none of them is computed.
 
-    ``waiting_tokens`` are those of the texts still in the queue, 0 before and after.
+    ``waiting_tokens`` counts the tokens still in the queue, 0 before and after.
     """
 
     encodings: Sequence[Encoding]
@@ -78,30 +77,30 @@ class Work:
 
     @property
     def waiting_texts(self) -> int:
-        """How many of its texts are still in the queue."""
+        """The number of its texts in the queue."""
         return len(self._waiting)
 
 
 @dataclass(frozen=True, slots=True)
 class Text(Generic[W]):
-    """One text of a request: whose it is, and its place there."""
+    """One text of a request, by its index."""
 
     work: W
-    place: int
+    index: int
 
     @property
     def encoding(self) -> Encoding:
         """The token ids of this text."""
-        return self.work.encodings[self.place]
+        return self.work.encodings[self.index]
 
 
 class BatchQueue(Generic[W]):
-    """Waiting texts. :meth:`add` the texts of a request, :meth:`take` the next batch, :meth:`cancel` a request.
+    """Waiting texts: :meth:`add` a request, :meth:`take` the next batch, :meth:`cancel` a request.
 
     Attributes:
         tokens: tokens of all waiting texts.
-        tokens_ahead: how many of them are likely computed before a request that arrives now gets its first turn:
-            of each request at most one batch, since then it is another's turn.
+        tokens_ahead: estimate of the tokens computed before a request that arrives now gets its first turn: at most
+            one batch of each request, since after it another request is next.
     """
 
     def __init__(self, limits: BatchLimits) -> None:
@@ -119,15 +118,15 @@ class BatchQueue(Generic[W]):
         return bool(self._by_length)
 
     def add(self, work: W) -> None:
-        """Put every text of ``work`` into the queue."""
+        """Queue every text of ``work``."""
         if not work.encodings:
             return
         tokens = sum(len(encoding.ids) for encoding in work.encodings)
         work._large = tokens > LARGE and len(work.encodings) > 1
         self._small_arrived = self._small_arrived or not work._large
-        for place, encoding in enumerate(work.encodings):
-            self._by_length.setdefault((len(encoding.ids), work._large), OrderedDict())[Text(work, place)] = None
-            work._waiting[place] = None
+        for index, encoding in enumerate(work.encodings):
+            self._by_length.setdefault((len(encoding.ids), work._large), OrderedDict())[Text(work, index)] = None
+            work._waiting[index] = None
         self._count(work, tokens)
         work._turn = self._virtual_time + QUANTUM
         work._arrival = self._arrivals
@@ -135,18 +134,18 @@ class BatchQueue(Generic[W]):
         self._push(work)
 
     def cancel(self, work: W) -> None:
-        """Remove the texts of ``work`` that are still waiting, if there are any."""
-        for place in list(work._waiting):
-            self._remove(Text(work, place))
+        """Remove the texts of ``work`` that are still waiting."""
+        for index in list(work._waiting):
+            self._remove(Text(work, index))
         if not self:
             self._turns.clear()
 
     def take(self, now: float) -> list[Text[W]]:
-        """Remove and return the next batch, the text whose turn it is first; empty if nothing waits.
+        """Remove and return the next batch, the scheduled text first; empty if nothing waits.
 
-        Texts of work whose deadline is not after ``now`` are removed on the way and not returned.
+        Work whose deadline has passed at ``now`` is dropped on the way.
         """
-        work = self._whose_turn(now)
+        work = self._next_work(now)
         if work is None:
             return []
         first = Text(work, next(iter(work._waiting)))
@@ -170,7 +169,7 @@ class BatchQueue(Generic[W]):
             self._push(work)
         return batch
 
-    def _whose_turn(self, now: float) -> W | None:
+    def _next_work(self, now: float) -> W | None:
         while self._turns:
             _, _, work = heapq.heappop(self._turns)
             if work.deadline <= now:
@@ -180,7 +179,7 @@ class BatchQueue(Generic[W]):
         return None
 
     def _room_for_large(self, work: W, now: float) -> float:
-        """Tokens that large requests may have of a batch that starts with a text of ``work``."""
+        """Tokens that large requests may take of a batch that starts with a text of ``work``."""
         if self._small_arrived:
             self._small_arrived = False
             self._small_until = now + SMALL_SECONDS
@@ -189,16 +188,16 @@ class BatchQueue(Generic[W]):
         return LARGE_SHARE if work._large else 0
 
     def _push(self, work: W) -> None:
-        # Between equal turns it is the oldest request's.
+        # The oldest request wins a tie.
         heapq.heappush(self._turns, (work._turn, work._arrival, work))
 
     def _near(self, length: int) -> list[tuple[int, bool]]:
-        """Waiting lengths that may share a batch with ``length``, of small and of large requests, nearest first."""
+        """Waiting lengths that may share a batch with ``length``, of small and large requests, nearest first."""
         near = [key for key in self._by_length if abs(key[0] - length) <= self._limits.padding]
         return sorted(near, key=lambda key: (abs(key[0] - length), key[1]))
 
     def _oldest(self, key: tuple[int, bool], now: float) -> Text[W] | None:
-        """The text of this length and kind of request that has waited for longest and may still be computed."""
+        """The longest waiting text of this length and kind of request whose deadline has not passed."""
         while (texts := self._by_length.get(key)) is not None:
             text = next(iter(texts))
             if text.work.deadline > now:
@@ -209,7 +208,7 @@ class BatchQueue(Generic[W]):
     def _remove(self, text: Text[W]) -> None:
         length = len(text.encoding.ids)
         key = length, text.work._large
-        del text.work._waiting[text.place]
+        del text.work._waiting[text.index]
         texts = self._by_length[key]
         del texts[text]
         if not texts:

@@ -1,4 +1,4 @@
-"""From texts to probabilities: the tokenizer and the ONNX graph of one model, and nothing of queues or protocols."""
+"""From texts to probabilities: the tokenizer and ONNX graph of one model. No queues and no protocols here."""
 
 from __future__ import annotations
 
@@ -19,10 +19,10 @@ from textserve.spec import ModelSpec
 
 MODEL_FILE = "model.onnx"
 TOKENIZER_FILE = "tokenizer.json"
-# Texts that are computed together where nobody waits for a single one.
+# Batch size where throughput matters and latency does not.
 BATCH_TEXTS = 32
 
-# Encoding a list of texts must not start a thread pool of its own beside the runner's.
+# The tokenizer must not start a thread pool beside the runner's.
 os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
 ort.disable_telemetry_events()
 
@@ -30,26 +30,26 @@ Truncation = Literal["right", "left"]
 
 
 class ModelFilesError(ValueError):
-    """The model's folder lacks a file, or the graph and the spec do not fit each other."""
+    """A model file is missing or damaged, or the graph does not match the spec."""
 
 
 class GoldenMismatch(ValueError):
-    """The model does not answer its own golden texts with the labels of its spec."""
+    """The model's predictions for its golden texts differ from the labels in its spec."""
 
 
 @dataclass(frozen=True, slots=True)
 class Encoding:
-    """A tokenized text: its token ids, special tokens included, and whether some were cut off."""
+    """A tokenized text: its token ids, special tokens included, and whether it was truncated."""
 
     ids: list[int]
     truncated: bool
 
 
 class Classifier:
-    """One model: :meth:`encode` texts, then :meth:`predict` batches of encodings. Safe to use from many threads.
+    """One model: :meth:`encode` texts, then :meth:`predict` batches of encodings. Thread-safe.
 
-    Each call of :meth:`predict` runs on the thread that makes it and on no other, so that side by side calls share
-    nothing; threads of one call would cost more in waiting for each other than they gain on short texts.
+    Each :meth:`predict` runs only on the calling thread, so concurrent calls share nothing. On short texts,
+    synchronizing several threads within one call would cost more than they gain.
     """
 
     def __init__(self, folder: Path) -> None:
@@ -57,8 +57,7 @@ class Classifier:
 
         Raises:
             SpecError: if ``model.yaml`` is not a valid spec.
-            ModelFilesError: if a file is missing or damaged, or the graph does not have the inputs and outputs of the
-                spec.
+            ModelFilesError: if a file is missing or damaged, or the graph's inputs and outputs do not match the spec.
         """
         self.spec = ModelSpec.load(folder)
         for name in (MODEL_FILE, TOKENIZER_FILE):
@@ -71,15 +70,15 @@ class Classifier:
 
     @property
     def pads(self) -> bool:
-        """Whether texts of different length may share a batch: the graph has an attention mask to hide padding."""
+        """Whether texts of different lengths may share a batch, which takes an attention mask."""
         return self.spec.graph.attention_mask is not None
 
     def encode(self, texts: Sequence[str], truncation: Truncation = "right") -> list[Encoding]:
         """Tokenize ``texts``; each encoding has at most ``spec.tokenization.max_tokens`` ids.
 
         Args:
-            texts: what to tokenize.
-            truncation: the side of a longer text that is cut off; the special tokens stay.
+            texts: the texts to tokenize.
+            truncation: the side on which longer texts are cut; special tokens stay.
         """
         encodings = self._tokenizer.encode_batch_fast(list(texts))
         if truncation == "left":
@@ -87,10 +86,10 @@ class Classifier:
         return [Encoding(encoding.ids, bool(encoding.overflowing)) for encoding in encodings]
 
     def _end(self, encoding: TokenizerEncoding) -> list[int]:
-        """The ids of a text that is cut off on the right, as if it were on the left.
+        """The ids of a text truncated on the left, from its encoding truncated on the right.
 
-        The tokenizer hands over what it cuts off, in pieces with special tokens of their own. Its own direction is a
-        setting of the whole tokenizer, which threads share.
+        The tokenizer returns the overflow in pieces, each with special tokens of its own. Its truncation direction is
+        a setting of the tokenizer, which threads share, so it cannot change per call.
         """
         pieces = [encoding.ids, *(piece.ids for piece in encoding.overflowing)]
         content = [token for piece in pieces for token in piece[self._leading : len(piece) - self._trailing]]
@@ -106,9 +105,9 @@ class Classifier:
         return softmax(self.logits(encodings))
 
     def predict_many(self, texts: Sequence[str], batch_texts: int = BATCH_TEXTS) -> npt.NDArray[np.float32]:
-        """Probabilities of any number of texts, float32 ``[len(texts), len(spec.labels)]``, in the order given.
+        """Probabilities of any number of texts, float32 ``[len(texts), len(spec.labels)]``, in input order.
 
-        Texts are computed in batches of near-equal length; results do not depend on the batch.
+        Computes in batches of near-equal length (equal, for a graph without an attention mask).
         """
         encodings = self.encode(texts)
         rows = np.empty((len(texts), len(self.spec.labels)), dtype=np.float32)
@@ -118,7 +117,7 @@ class Classifier:
         return rows
 
     def logits(self, encodings: Sequence[Encoding]) -> npt.NDArray[np.float32]:
-        """What the graph answers before :func:`softmax`, float32 of shape ``[len(encodings), len(spec.labels)]``.
+        """Graph outputs before :func:`softmax`, float32 of shape ``[len(encodings), len(spec.labels)]``.
 
         Raises:
             ValueError: if the lengths differ and the graph has no attention mask.
@@ -128,18 +127,17 @@ class Classifier:
         return logits
 
     def check_golden(self) -> None:
-        """Answer the spec's golden texts, one by one.
+        """Predict the spec's golden texts.
 
         Raises:
-            GoldenMismatch: naming each golden text, by its place in the spec, whose label is not the expected one.
+            GoldenMismatch: listing each golden text, by index, whose predicted label is not the expected one.
         """
         golden, meanings = self.spec.golden, self.spec.meanings
-        encodings = self.encode([text.text for text in golden])
-        found = [meanings[int(self.predict([encoding]).argmax())] for encoding in encodings]
+        winners = self.predict_many([text.text for text in golden], batch_texts=1).argmax(axis=1)
         wrong = [
-            f"golden[{place}] is {label}, expected {text.label}"
-            for place, (text, label) in enumerate(zip(golden, found, strict=True))
-            if label != text.label
+            f"golden[{index}] is {meanings[winner]}, expected {text.label}"
+            for index, (text, winner) in enumerate(zip(golden, winners, strict=True))
+            if meanings[winner] != text.label
         ]
         if wrong:
             raise GoldenMismatch(f"{self.spec.name}: {'; '.join(wrong)}")
@@ -158,17 +156,17 @@ class Classifier:
         width = outputs[graph.logits][-1]
         if isinstance(width, int) and width != len(self.spec.labels):
             raise ModelFilesError(
-                f"{MODEL_FILE} has {width} outputs a text, the spec has {len(self.spec.labels)} labels"
+                f"{MODEL_FILE} has {width} outputs per text, the spec has {len(self.spec.labels)} labels"
             )
 
 
 def length_batches(lengths: Sequence[int], batch_texts: int, *, equal: bool = False) -> Iterator[list[int]]:
-    """Indices of ``lengths`` in batches of at most ``batch_texts``, shortest first: padding is what batching costs.
+    """Indices of ``lengths`` in batches of at most ``batch_texts``, shortest first, which keeps padding low.
 
     Args:
-        lengths: of each text, in tokens or characters.
-        batch_texts: texts in a batch at most.
-        equal: whether the lengths in a batch must be equal, as for a graph without an attention mask.
+        lengths: text lengths, in tokens or characters.
+        batch_texts: maximum texts in a batch.
+        equal: whether all lengths in a batch must be equal, as for a graph without an attention mask.
     """
     batch: list[int] = []
     for index in sorted(range(len(lengths)), key=lengths.__getitem__):
@@ -181,7 +179,7 @@ def length_batches(lengths: Sequence[int], batch_texts: int, *, equal: bool = Fa
 
 
 def load_tokenizer(spec: ModelSpec, file: Path) -> Tokenizer:
-    """The tokenizer of ``file``, cutting at the longest input of the model and without padding."""
+    """The tokenizer in ``file``, truncating at the model's maximum input and without padding."""
     tokenizer = Tokenizer.from_file(str(file))
     tokenizer.no_padding()
     tokenizer.enable_truncation(spec.tokenization.max_tokens)
@@ -189,16 +187,16 @@ def load_tokenizer(spec: ModelSpec, file: Path) -> Tokenizer:
 
 
 def batch_feeds(spec: ModelSpec, ids: Sequence[Sequence[int]]) -> dict[str, npt.NDArray[np.int64]]:
-    """What the graph is fed with for texts of these token ids: int64 arrays of shape ``[len(ids), longest]``.
+    """Graph inputs for the token ids of a batch: int64 arrays of shape ``[len(ids), longest]``.
 
     Raises:
         ValueError: if the lengths differ and the graph has no attention mask.
     """
-    graph, lengths = spec.graph, [len(one) for one in ids]
+    graph, lengths = spec.graph, [len(row) for row in ids]
     longest = max(lengths)
     padded = np.full((len(ids), longest), spec.tokenization.pad_id, dtype=np.int64)
-    for row, one in enumerate(ids):
-        padded[row, : lengths[row]] = one
+    for index, row in enumerate(ids):
+        padded[index, : lengths[index]] = row
     feeds = {graph.input_ids: padded}
     if graph.attention_mask:
         feeds[graph.attention_mask] = (np.arange(longest) < np.array(lengths)[:, None]).astype(np.int64)
@@ -219,22 +217,22 @@ def softmax(logits: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
 def _loaded(file: Path, load: Callable[[Path], Any]) -> Any:
     try:
         return load(file)
-    except Exception as error:  # each library has classes of its own, or none
+    except Exception as error:  # the libraries share no exception class
         raise ModelFilesError(f"{file} cannot be loaded: {error}") from error
 
 
 def _special_tokens(tokenizer: Tokenizer) -> tuple[int, int]:
-    """How many special tokens the tokenizer puts before a text, and how many after it."""
+    """The number of special tokens before a text, and after it."""
     mask = tokenizer.encode("a").special_tokens_mask
     return mask.index(0), mask[::-1].index(0)
 
 
 def open_session(file: Path) -> ort.InferenceSession:
-    """A session of the graph in ``file`` that computes on the thread which calls it."""
+    """An ONNX Runtime session that computes only on the calling thread."""
     options = ort.SessionOptions()
     options.intra_op_num_threads = 1
     options.inter_op_num_threads = 1
-    # With one thread a run there is nothing to spin for; it would burn the core that another run needs.
+    # A single thread waits for nobody; spinning would only take the core that another run needs.
     options.add_session_config_entry("session.intra_op.allow_spinning", "0")
     options.log_severity_level = 3
     return ort.InferenceSession(str(file), options, providers=["CPUExecutionProvider"])

@@ -1,4 +1,4 @@
-"""How many cores this process may really use, which in a container is not how many the machine has."""
+"""The number of cores available to this process, which in a container may be fewer than the machine has."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ from pathlib import Path
 def available_cpus(cgroup: Path = Path("/sys/fs/cgroup")) -> int:
     """The smaller of the affinity mask and the cgroup's CPU quota, at least 1.
 
-    Thread pools sized from the machine's cores under a quota are throttled to a crawl (onnxruntime#29510).
-    A fraction of a core counts as one: ``cpus=1.5`` gives 2 threads, which together use what is allowed.
+    Under a quota, thread pools sized by the machine's cores are throttled heavily (onnxruntime#29510).
+    Quotas round up: ``cpus=1.5`` gives 2 threads, which together use the whole quota.
 
     Args:
-        cgroup: where the cgroup of this process is mounted; version 2 (``cpu.max``) and version 1 are read.
+        cgroup: mount point of the process's cgroup, version 2 (``cpu.max``) or 1.
     """
     cores = len(os.sched_getaffinity(0))
     quota = _quota_v2(cgroup / "cpu.max") or _quota_v1(cgroup / "cpu")

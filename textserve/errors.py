@@ -1,6 +1,7 @@
-"""One exception is one meaning. A protocol turns it into its own status and body; nothing here knows of HTTP bodies.
+"""The errors of a request. Each protocol maps them to its own status and body.
 
-No message carries a user's text: messages go to logs, and texts do not.
+The documentation's table of errors is generated from these classes and :data:`textserve.grpc.statuses.CODES`. No
+message quotes a text: messages are logged, texts are not.
 """
 
 from __future__ import annotations
@@ -9,13 +10,13 @@ from typing import ClassVar
 
 
 class TextserveError(Exception):
-    """A request that is not answered with results.
+    """A request that fails.
 
     Attributes:
-        type: the name of the meaning, for programs.
-        status: the HTTP status that stands for it.
-        where: the part of the request that is meant, such as ``texts[3]``; ``None`` if all of it.
-        retry_after: seconds after which the same request may succeed; ``None`` if it never will, or nobody knows.
+        type: the error's name, for programs.
+        status: the HTTP status.
+        where: the part of the request at fault, such as ``texts[3]``; ``None`` for all of it.
+        retry_after: seconds after which the same request may succeed; ``None`` if never, or unknown.
     """
 
     type: ClassVar[str] = "internal"
@@ -29,21 +30,21 @@ class TextserveError(Exception):
 
 
 class InvalidRequest(TextserveError):
-    """The body is not JSON, not UTF-8, or not of the documented shape: a key is missing, a text is not a string."""
+    """The body is not JSON, not UTF-8, or not in the documented format: a key is missing, a text is not a string."""
 
     type = "invalid_request"
     status = 400
 
 
 class EmptyInput(TextserveError):
-    """There is no text, or a text has nothing in it but white space."""
+    """The request has no texts, or a text is empty or only white space."""
 
     type = "empty_input"
     status = 400
 
 
 class TooManyTexts(TextserveError):
-    """One request asks for more texts than ``TEXTSERVE_MAX_TEXTS``."""
+    """The request has more texts than ``TEXTSERVE_MAX_TEXTS``."""
 
     type = "too_many_texts"
     status = 413
@@ -59,7 +60,7 @@ class TextTooLong(TextserveError):
 
 
 class InputTooLong(TextserveError):
-    """A text has more tokens than the model reads, and the caller asked for it not to be truncated."""
+    """A text has more tokens than the model's input, and the request disables truncation."""
 
     type = "input_too_long"
     status = 413
@@ -73,7 +74,7 @@ class BodyTooLarge(TextserveError):
 
 
 class UnknownModel(TextserveError):
-    """Another model, or another version of it, is asked for than the one that is served; or no such path exists."""
+    """The request names a model or version other than the served one, or a path that does not exist."""
 
     type = "unknown_model"
     status = 404
@@ -87,22 +88,22 @@ class NotFound(TextserveError):
 
 
 class MethodNotAllowed(TextserveError):
-    """The path exists, and is not asked with this HTTP method; the header ``Allow`` names those it is asked with."""
+    """The path does not support this HTTP method; the header ``Allow`` lists the methods it supports."""
 
     type = "method_not_allowed"
     status = 405
 
 
 class Unauthorized(TextserveError):
-    """API keys are set, and the request carries none of them."""
+    """API keys are configured, and the request has none of them."""
 
     type = "unauthorized"
     status = 401
 
 
 class Overloaded(TextserveError):
-    """The queue is longer than ``TEXTSERVE_MAX_QUEUE_SECONDS``, or more tokens wait than
-    ``TEXTSERVE_MAX_WAITING_TOKENS``; ``retry_after`` says when to come back.
+    """The queue is longer than ``TEXTSERVE_MAX_QUEUE_SECONDS`` or ``TEXTSERVE_MAX_WAITING_TOKENS``. Retry after the
+    given seconds.
     """
 
     type = "overloaded"
@@ -110,28 +111,28 @@ class Overloaded(TextserveError):
 
 
 class DeadlineExceeded(TextserveError):
-    """The request was not answered within ``TEXTSERVE_REQUEST_SECONDS``; what of it was still waiting is dropped."""
+    """The request was not answered within ``TEXTSERVE_REQUEST_SECONDS`` or the client's own limit."""
 
     type = "deadline_exceeded"
     status = 504
 
 
 class NotReady(TextserveError):
-    """The service has not passed its golden texts, so it does not answer."""
+    """The model failed its golden texts when it was loaded."""
 
     type = "not_ready"
     status = 503
 
 
 class ShuttingDown(TextserveError):
-    """The service has been told to stop and takes no new work."""
+    """The service is stopping and rejects new requests. Retry on another replica."""
 
     type = "shutting_down"
     status = 503
 
 
 class Internal(TextserveError):
-    """Inference failed for a reason that is not the caller's; the log has it."""
+    """Inference failed for a reason that is not the client's; the server's log has it."""
 
     type = "internal"
     status = 500

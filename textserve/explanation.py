@@ -1,50 +1,38 @@
-"""Which words carry a prediction: each is left out in turn, and the winning label's probability is asked for again.
+"""Which words drive a prediction: remove each word in turn and read the score of the predicted label again.
 
 This is leave-one-out, or occlusion, for words: Li, Monroe and Jurafsky, "Understanding Neural Networks through
 Representation Erasure", 2016, arXiv:1612.08220. They measure the fall in log-likelihood; here it is the fall in
-probability, in the unit of the score that the caller sees.
+probability, the unit of the score in the response.
 """
 
 from __future__ import annotations
 
-import re
-import unicodedata
 from dataclasses import dataclass
-from functools import lru_cache
+
+import regex  # type: ignore[import-untyped]  # it has no types
 
 from textserve.application import Application
 from textserve.errors import TextTooLong
 from textserve.runner import Classified, Prediction
 
-# Words are found by the kind of each character, a letter a kind: Python's `re` knows no Unicode properties, and its \w
-# leaves out the combining marks that "ó" may be written with.
-LETTER, DIGIT, MARK, JOINER, POINT = "a", "0", "m", "'", "."
-SYMBOL, FLAG_HALF, SELECTOR, ZERO_WIDTH_JOINER, MODIFIER, EMOTICON = "s", "f", "v", "j", "t", "e"
-OTHER, SPACE = "o", " "
-
-KINDS = {
-    **dict.fromkeys("'’ʼ-\u2010\u2011_\u00ad\u200c", JOINER),
-    **dict.fromkeys(".,:", POINT),
-    "\ufe0f": SELECTOR,
-    "\u20e3": SELECTOR,  # the frame of a keycap
-    "\u200d": ZERO_WIDTH_JOINER,
-    **dict.fromkeys(map(chr, range(0x1F1E6, 0x1F200)), FLAG_HALF),
-    **dict.fromkeys(map(chr, range(0x1F3FB, 0x1F400)), MODIFIER),  # skin tones
-    **dict.fromkeys(map(chr, range(0xE0020, 0xE0080)), MODIFIER),  # tags of flags such as Scotland's
-}
-
-# Letters and digits with their marks, joined by apostrophes, hyphens and the like, digits by points too: near to the
-# word boundaries of Unicode Standard Annex #29, but a compound with a hyphen is one word.
-PLAIN = "[a0][a0m]*(?:(?:'|(?<=0)\\.(?=0)|j)[a0][a0m]*)*"
-# Emoji sequences as Unicode Technical Standard #51 has them; a symbol that is no emoji, such as ★, counts as one.
-EMOJI = "(?:ff|[^ v]v+|s)[tv]*(?:j(?:[^ v]v+|s)[tv]*)*"
-WORD = re.compile(f"{EMOTICON}+|{EMOJI}|{PLAIN}")
-EMOTICONS = re.compile(r"(?:[:;]['^-]?(?:[()]+|[DPp*/\\|](?![\w/\\]))|<3)(?!\w)")
+# Close to the word boundaries of Unicode Standard Annex #29, but a hyphenated compound is one word, and emoji, symbols
+# and emoticons count as words.
+WORD = regex.compile(
+    r"""
+    (?:(?:[:;]['^-]?(?:[()]+|[DPp*/\\|](?![\w/\\]))|<3)(?!\w))+   # emoticons
+    | (?=\p{So}|[^\s\p{C}\p{M}][\uFE0F\u20E3])\X                  # emoji or symbol: one grapheme cluster
+    | (?!\p{M})[\p{L}\p{N}\p{M}]+                                # letters and digits with their marks,
+      (?:(?:['’\-\u2010\u2011_\u00AD\u200C\u200D]                # joined by apostrophes, hyphens and the like,
+        |(?<=\p{N})[.,:](?=\p{N}))                               # or by points within a number
+        (?!\p{M})[\p{L}\p{N}\p{M}]+)*
+    """,
+    regex.VERBOSE,
+)
 
 
 @dataclass(frozen=True, slots=True)
 class Word:
-    """A word's place in the text, ``text[start:end]``, counted in code points."""
+    """The position of a word, ``text[start:end]``, in code points."""
 
     start: int
     end: int
@@ -52,7 +40,7 @@ class Word:
 
 @dataclass(frozen=True, slots=True)
 class ExplainedWord:
-    """A word, and the score of the winning label when the text is read without it."""
+    """A word, and the score of the predicted label for the text without it."""
 
     word: Word
     score_without: float
@@ -60,10 +48,7 @@ class ExplainedWord:
 
 @dataclass(frozen=True, slots=True)
 class Explanation:
-    """The answer for a whole text, and each of its words in their order.
-
-    ``classified`` is of the one request that everything was computed in.
-    """
+    """The prediction for a whole text, its words in order, and the one runner request that computed both."""
 
     prediction: Prediction
     words: list[ExplainedWord]
@@ -71,51 +56,35 @@ class Explanation:
 
 
 def find_words(text: str) -> list[Word]:
-    """The words of ``text`` in their order: letters and digits that belong together, emoji and emoticons."""
-    kinds = [_kind(character) for character in text]
-    for found in EMOTICONS.finditer(text):
-        start, end = found.span()
-        kinds[start:end] = EMOTICON * (end - start)
-    return [Word(*found.span()) for found in WORD.finditer("".join(kinds))]
+    """The words of ``text`` in order: runs of letters and digits, emoji and emoticons."""
+    return [Word(*match.span()) for match in WORD.finditer(text)]
 
 
 def without(text: str, word: Word) -> str:
-    """``text`` with ``word`` left out and everything else as it was, the white space around it too."""
+    """``text`` with ``word`` removed and everything else unchanged, white space included."""
     return text[: word.start] + text[word.end :]
 
 
 async def explain(application: Application, text: str) -> Explanation:
-    """Classify ``text`` and what is left of it without each of its words, as one request to the runner.
+    """Classify ``text`` and its variants, each without one word, as one request to the runner.
 
-    What is left may have nothing in it to read, as when a text is one word: then the score is the model's for no text,
-    its special tokens alone. A text without words, such as "?!", has an explanation without words.
+    A variant may be empty: its score is then that of the special tokens alone. A text without words, such as "?!", gets
+    an explanation without words.
 
     Raises:
         EmptyInput: if the text is empty or white space.
         TextTooLong: if it has too many characters, or more words than ``TEXTSERVE_MAX_EXPLAINED_WORDS``.
-        NotReady, Overloaded, DeadlineExceeded, ShuttingDown, Internal: as :meth:`Application.classify` does.
+        NotReady, Overloaded, DeadlineExceeded, ShuttingDown, Internal: see :meth:`Application.classify`.
     """
     application.check_text(text)
     words = find_words(text)
-    most = application.settings.max_explained_words
-    if len(words) > most:
-        raise TextTooLong(f"has {len(words)} words; send at most {most} to have each explained", where="text")
+    limit = application.settings.max_explained_words
+    if len(words) > limit:
+        raise TextTooLong(f"has {len(words)} words; send at most {limit} to have each explained", where="text")
     classified = await application.classify_parts([text, *(without(text, word) for word in words)])
-    whole, *rest = classified.predictions
-    winner = whole.labels.index(whole.label)
+    whole, *variants = classified.predictions
+    predicted = whole.labels.index(whole.label)
     explained = [
-        ExplainedWord(word, prediction.probabilities[winner]) for word, prediction in zip(words, rest, strict=True)
+        ExplainedWord(word, variant.probabilities[predicted]) for word, variant in zip(words, variants, strict=True)
     ]
     return Explanation(whole, explained, classified)
-
-
-@lru_cache(maxsize=4096)
-def _kind(character: str) -> str:
-    if known := KINDS.get(character):
-        return known
-    if character.isspace():
-        return SPACE
-    category = unicodedata.category(character)
-    if category == "So":
-        return SYMBOL
-    return {"L": LETTER, "N": DIGIT, "M": MARK}.get(category[0], OTHER)

@@ -1,4 +1,4 @@
-"""API keys: who may ask, on every protocol. With no key set, everybody may."""
+"""API keys, the same on every protocol. Without any, no key is required."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ SCHEME = "bearer "
 
 
 class ApiKeys:
-    """The keys that are accepted, kept as digests: nothing that prints or dumps this object shows one."""
+    """The accepted keys, stored as digests, so that printing or dumping this object shows none."""
 
     def __init__(self, keys: Iterable[str]) -> None:
         self._digests = [_digest(key) for key in keys]
@@ -21,12 +21,12 @@ class ApiKeys:
         return bool(self._digests)
 
     def check(self, authorization: str | None) -> None:
-        """Accept ``authorization``, the value of the header or of the gRPC metadata of that name.
+        """Check ``authorization``, the value of the HTTP header or gRPC metadata.
 
-        Every key is compared, each in constant time, so that how long it takes tells nothing about any of them.
+        Every key is compared, each in constant time, so timing leaks nothing.
 
         Raises:
-            Unauthorized: if it is not ``Bearer`` and one of the keys.
+            Unauthorized: if it is not ``Bearer KEY`` with one of the keys.
         """
         if not self._digests:
             return

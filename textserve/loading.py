@@ -1,7 +1,7 @@
-"""Loads the model while the service around it is still being loaded.
+"""Loads the model in parallel with the imports of the service.
 
-Half of the time that each of the two takes is spent where Python is not needed, so they go on at the same time. Who
-starts the process calls :func:`load_early`, and the application, which knows nothing of that, calls :func:`load`.
+Each spends about half of its time without the GIL. The process's entry point calls :func:`load_early`, and the
+application, which does not depend on it, calls :func:`load`.
 """
 
 from __future__ import annotations
@@ -15,17 +15,17 @@ _early: dict[Path, Future[Classifier]] = {}
 
 
 def load_early(folder: Path) -> None:
-    """Begin to load the model in ``folder``; what is wrong with it is said by :func:`load`."""
+    """Start loading the model in ``folder``; :func:`load` raises its errors."""
     pool = ThreadPoolExecutor(1, thread_name_prefix="load")
     _early[folder.resolve()] = pool.submit(Classifier, folder)
     pool.shutdown(wait=False)
 
 
 def load(folder: Path) -> Classifier:
-    """The model in ``folder``, which may have been begun to be loaded.
+    """The model in ``folder``, from :func:`load_early` if it was called.
 
     Raises:
-        SpecError, ModelFilesError: if the folder holds no usable model.
+        SpecError, ModelFilesError: if the folder has no usable model.
     """
-    begun = _early.pop(folder.resolve(), None)
-    return begun.result() if begun else Classifier(folder)
+    early = _early.pop(folder.resolve(), None)
+    return early.result() if early else Classifier(folder)

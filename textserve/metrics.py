@@ -1,6 +1,6 @@
-"""The service's own Prometheus metrics. Every label has a fixed set of values, so their number is bounded.
+"""The service's own Prometheus metrics. Every label has a fixed set of values, so the number of series is bounded.
 
-BentoML's built-in metrics are switched off in ``service.py``: they label by raw path, 404s included, without bound.
+BentoML's built-in metrics are disabled in ``service.py``: they label by raw path, 404s included, without bound.
 """
 
 from __future__ import annotations
@@ -17,38 +17,40 @@ BATCH_TEXTS = (1, 2, 4, 8, 16, 32, 64)
 
 
 class RunnerMetrics:
-    """What the runner counts: texts, tokens, padding, batch sizes and where the time goes."""
+    """The runner's metrics: texts, tokens, padding, batch sizes and durations."""
 
-    def __init__(self, registry: CollectorRegistry) -> None:
+    def __init__(self, metrics_registry: CollectorRegistry) -> None:
         self.waiting_tokens = Gauge(
-            "textserve_waiting_tokens", "Tokens in the queue.", registry=registry, multiprocess_mode="livesum"
+            "textserve_waiting_tokens", "Tokens in the queue.", registry=metrics_registry, multiprocess_mode="livesum"
         )
-        self._texts = Counter("textserve_texts_total", "Texts computed.", registry=registry)
-        self._tokens = Counter("textserve_tokens_total", "Tokens computed, without padding.", registry=registry)
+        self._texts = Counter("textserve_texts_total", "Texts computed.", registry=metrics_registry)
+        self._tokens = Counter("textserve_tokens_total", "Tokens computed, without padding.", registry=metrics_registry)
         self._dropped = Counter(
             "textserve_dropped_texts_total",
-            "Texts accepted and not computed: the client had gone (cancelled), or their time was up (deadline).",
+            "Texts accepted but not computed: the client disconnected (cancelled) or timed out (deadline).",
             ["reason"],
-            registry=registry,
+            registry=metrics_registry,
         )
-        self._padding = Counter("textserve_padding_tokens_total", "Padding tokens computed.", registry=registry)
-        self._batch_texts = Histogram("textserve_batch_texts", "Texts a batch.", registry=registry, buckets=BATCH_TEXTS)
+        self._padding = Counter("textserve_padding_tokens_total", "Padding tokens computed.", registry=metrics_registry)
+        self._batch_texts = Histogram(
+            "textserve_batch_texts", "Texts per batch.", registry=metrics_registry, buckets=BATCH_TEXTS
+        )
         self._queue_seconds = Histogram(
             "textserve_queue_seconds",
-            "From acceptance of a text to the start of its batch.",
-            registry=registry,
+            "Time from acceptance of a text to the start of its batch.",
+            registry=metrics_registry,
             buckets=SECONDS,
         )
         self._inference_seconds = Histogram(
-            "textserve_inference_seconds", "Computation of a batch.", registry=registry, buckets=SECONDS
+            "textserve_inference_seconds", "Computation time of a batch.", registry=metrics_registry, buckets=SECONDS
         )
 
     def dropped(self, reason: Literal["cancelled", "deadline"], texts: int) -> None:
-        """Count texts that were accepted and will not be computed."""
+        """Count accepted texts that will not be computed."""
         self._dropped.labels(reason).inc(texts)
 
     def observe_batch(self, lengths: Sequence[int], seconds: float, waited: Sequence[float]) -> None:
-        """Count one batch: tokens of each text, seconds of computation, seconds each text waited for it."""
+        """Count a batch: tokens of each text, seconds of computation, seconds that each text waited."""
         tokens = sum(lengths)
         self._texts.inc(len(lengths))
         self._tokens.inc(tokens)
@@ -60,32 +62,32 @@ class RunnerMetrics:
 
 
 class RequestMetrics:
-    """What every protocol counts: requests by protocol and outcome, and how long they took."""
+    """The protocols' metrics: requests by protocol and outcome, and their duration."""
 
-    def __init__(self, registry: CollectorRegistry) -> None:
+    def __init__(self, metrics_registry: CollectorRegistry) -> None:
         self._requests = Counter(
             "textserve_requests_total",
             "Requests by protocol and outcome (ok, or the error's type).",
             ["protocol", "outcome"],
-            registry=registry,
+            registry=metrics_registry,
         )
         self._seconds = Histogram(
             "textserve_request_seconds",
-            "From the body's arrival to the answer.",
+            "Time from receiving the body to the response.",
             ["protocol"],
-            registry=registry,
+            registry=metrics_registry,
             buckets=SECONDS,
         )
 
     def observe(self, protocol: str, outcome: str, seconds: float) -> None:
-        """Count one request; ``outcome`` is ``ok`` or the ``type`` of a :class:`textserve.errors.TextserveError`."""
+        """Count a request; ``outcome`` is ``ok`` or the ``type`` of a :class:`textserve.errors.TextserveError`."""
         self._requests.labels(protocol, outcome).inc()
         self._seconds.labels(protocol).observe(seconds)
 
 
-def exposition(registry: CollectorRegistry) -> bytes:
-    """The metrics in Prometheus' text format; under ``bentoml serve`` those of all its worker processes together."""
+def exposition(metrics_registry: CollectorRegistry) -> bytes:
+    """The metrics in Prometheus' text format, summed over worker processes under ``bentoml serve``."""
     if "PROMETHEUS_MULTIPROC_DIR" in os.environ:
-        registry = CollectorRegistry()
-        MultiProcessCollector(registry)  # type: ignore[no-untyped-call]  # the library's gap
-    return generate_latest(registry)
+        metrics_registry = CollectorRegistry()
+        MultiProcessCollector(metrics_registry)  # type: ignore[no-untyped-call]  # the library lacks types here
+    return generate_latest(metrics_registry)

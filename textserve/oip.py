@@ -1,9 +1,8 @@
-"""The Open Inference Protocol (KServe's V2, Triton's own), as far as REST and gRPC share it.
+"""The part of the Open Inference Protocol (KServe V2) that REST and gRPC share: the model's tensors and their contents.
 
-https://github.com/kserve/open-inference-protocol describes it; the classification extension and the request parameter
-``timeout`` are Triton's, https://github.com/triton-inference-server/server/tree/main/docs/protocol. Here is what the
-model's tensors are called and what they hold; how they travel is in :mod:`textserve.http.oip` and in
-:mod:`textserve.grpc`.
+Specified in https://github.com/kserve/open-inference-protocol; the classification extension and the request parameter
+``timeout`` are Triton's, https://github.com/triton-inference-server/server/tree/main/docs/protocol. The encodings are
+in :mod:`textserve.http.oip` and :mod:`textserve.grpc`.
 """
 
 from __future__ import annotations
@@ -11,7 +10,7 @@ from __future__ import annotations
 import struct
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Literal
 
 from textserve.application import Application
 from textserve.errors import InvalidRequest, TextserveError, TooManyTexts, UnknownModel
@@ -20,16 +19,17 @@ from textserve.spec import Meaning
 
 SERVER_NAME = "textserve"
 EXTENSIONS = ["binary_tensor_data", "classification"]
-# What the specification calls an ONNX file that ONNX Runtime computes.
+# The specification's name for an ONNX model on ONNX Runtime.
 PLATFORM = "onnx_onnxv1"
 INPUT = "text"
-# The parameters that Triton's clients set when a tensor is to be found in memory of the same machine.
+# The parameter by which Triton's clients pass a tensor in shared memory.
 SHARED_MEMORY = "shared_memory_region"
 LENGTH = struct.Struct("<I")
 MAX_TIMEOUT_MICROSECONDS = 2**63 - 1
 
 Datatype = Literal["BYTES", "FP32", "INT32", "BOOL"]
 CODES: Mapping[Datatype, str] = {"FP32": "f", "INT32": "i", "BOOL": "?"}
+# Each is an attribute of :class:`textserve.runner.Prediction`.
 OUTPUTS: Mapping[str, Datatype] = {
     "label": "BYTES",
     "score": "FP32",
@@ -41,7 +41,7 @@ OUTPUTS: Mapping[str, Datatype] = {
 
 @dataclass(frozen=True, slots=True)
 class TensorMetadata:
-    """A tensor of the model; -1 in ``shape`` stands for any number, of texts."""
+    """A tensor of the model; -1 in ``shape`` is the variable number of texts."""
 
     name: str
     datatype: Datatype
@@ -50,7 +50,7 @@ class TensorMetadata:
 
 @dataclass(frozen=True, slots=True)
 class Tensor:
-    """An output; ``data`` is flat, row-major: ``str`` for BYTES, ``float``, ``int`` or ``bool`` for the others."""
+    """An output tensor; ``data`` is flat, row-major: ``str`` for BYTES, else ``float``, ``int`` or ``bool``."""
 
     name: str
     datatype: Datatype
@@ -60,7 +60,7 @@ class Tensor:
 
 @dataclass(frozen=True, slots=True)
 class RequestedOutput:
-    """An output that is asked for; ``classes`` is the classification extension's parameter, if it is given."""
+    """A requested output; ``classes`` is the classification extension's parameter."""
 
     name: str
     classes: int | None = None
@@ -71,14 +71,14 @@ EVERYTHING = [RequestedOutput(name) for name in OUTPUTS]
 
 @dataclass(frozen=True, slots=True)
 class InferRequest:
-    """What is asked of the model, however it came.
+    """An inference request, decoded from REST or gRPC.
 
     Attributes:
-        texts: the elements of the one input.
-        column: whether the input's shape was ``[N, 1]``; the outputs then have that shape too.
-        outputs: what is asked for; nothing stands for all there is.
-        seconds: how long the client waits for the answer, if it said so.
-        truncate: whether a text longer than the model reads is truncated, or else refused.
+        texts: the elements of the input.
+        column: whether the input's shape is ``[N, 1]``; outputs then have that shape too.
+        outputs: the requested outputs; empty for all of them.
+        seconds: the request's time limit.
+        truncate: whether texts longer than the model's input are truncated, else rejected.
     """
 
     texts: list[str]
@@ -89,44 +89,44 @@ class InferRequest:
 
 
 def message(error: TextserveError) -> str:
-    """What the protocol says of an error: one sentence, with the part of the request that is meant."""
+    """The protocol's error message: one sentence, with the part of the request at fault."""
     return error.message if error.where is None else f"{error.where} {error.message}"
 
 
 def version(application: Application) -> str:
-    """The version of the model that is served, as the model store has it."""
+    """The version of the served model in the model store."""
     return application.tag.partition(":")[2]
 
 
-def check_model(application: Application, name: str, asked_version: str = "") -> None:
-    """Accept the name of the model that is served, with its version or with none.
+def check_model(application: Application, name: str, requested_version: str = "") -> None:
+    """Check the name and, if given, the version of the requested model.
 
     Raises:
-        UnknownModel: if it is another.
+        UnknownModel: if it is not the served model.
     """
     spec, served = application.classifier.spec, version(application)
     if name != spec.name:
         raise UnknownModel(f"is not served here; {spec.name} is", where="model")
-    if asked_version not in ("", served):
+    if requested_version not in ("", served):
         raise UnknownModel(f"of {name} is not served here; {served} is", where="version")
 
 
 def model_inputs() -> list[TensorMetadata]:
-    """The model's one input."""
+    """The model's only input."""
     return [TensorMetadata(INPUT, "BYTES", [-1])]
 
 
 def model_outputs(application: Application) -> list[TensorMetadata]:
-    """The model's outputs: of each text the label, its probability, all probabilities, and what was read."""
+    """The model's outputs for each text: label, score, all probabilities, tokens, and whether it was truncated."""
     shapes = {"probabilities": [-1, len(application.meanings)]}
     return [TensorMetadata(name, datatype, shapes.get(name, [-1])) for name, datatype in OUTPUTS.items()]
 
 
 def check_input(name: str, datatype: str, parameters: Mapping[str, object]) -> None:
-    """Accept the input by its name and datatype.
+    """Check the input's name, datatype and parameters.
 
     Raises:
-        InvalidRequest: if it is not the model's.
+        InvalidRequest: if they are not those of the model's input.
     """
     if name != INPUT:
         raise InvalidRequest(f"must be {INPUT!r}, the model's only input", where="inputs[0].name")
@@ -137,7 +137,7 @@ def check_input(name: str, datatype: str, parameters: Mapping[str, object]) -> N
 
 
 def check_input_count(count: int) -> None:
-    """Accept one input, and no other number of them.
+    """Check that there is exactly one input.
 
     Raises:
         InvalidRequest: otherwise.
@@ -147,14 +147,10 @@ def check_input_count(count: int) -> None:
 
 
 def text_count(shape: Sequence[int], most: int) -> int:
-    """N of the shape ``[N]`` or ``[N, 1]``, known before the data is looked at.
-
-    Args:
-        shape: of the input.
-        most: how many texts a request may have.
+    """N of the input's shape ``[N]`` or ``[N, 1]``, known before the data is decoded.
 
     Raises:
-        InvalidRequest: if it has another form.
+        InvalidRequest: if the shape has another form.
         TooManyTexts: if N is more than ``most``.
     """
     if len(shape) not in (1, 2) or (len(shape) == 2 and shape[1] != 1) or shape[0] < 0:
@@ -165,7 +161,7 @@ def text_count(shape: Sequence[int], most: int) -> int:
 
 
 def check_data(texts: int, elements: int) -> None:
-    """Accept data with as many elements as the shape says.
+    """Check that the data has as many elements as the shape has texts.
 
     Raises:
         InvalidRequest: otherwise.
@@ -175,53 +171,51 @@ def check_data(texts: int, elements: int) -> None:
 
 
 def split(raw: bytes, count: int) -> list[bytes]:
-    """The elements of a BYTES tensor, each with its length before it, 4 bytes, little-endian.
+    """The elements of a BYTES tensor, each prefixed with its length, 4 bytes, little-endian.
 
-    Args:
-        raw: the data of the tensor.
-        count: how many elements it should have; where there are more, they are not looked for.
+    Decoding stops after ``count`` elements.
 
     Raises:
-        InvalidRequest: if there are more or fewer, or the last one ends too late.
+        InvalidRequest: if there are not exactly ``count`` elements, or the data ends within one.
     """
     elements: list[bytes] = []
-    place = 0
-    while place < len(raw):
+    offset = 0
+    while offset < len(raw):
         if len(elements) == count:
             raise InvalidRequest(f"says {count} texts, the data has more", where="inputs[0].shape")
-        start = place + LENGTH.size
-        place = start + LENGTH.unpack_from(raw, place)[0] if start <= len(raw) else len(raw) + 1
-        if place > len(raw):
+        start = offset + LENGTH.size
+        offset = start + LENGTH.unpack_from(raw, offset)[0] if start <= len(raw) else len(raw) + 1
+        if offset > len(raw):
             raise InvalidRequest(
                 f"ends within element {len(elements)}; each has its length before it, 4 bytes, little-endian",
                 where="inputs[0]",
             )
-        elements.append(raw[start:place])
+        elements.append(raw[start:offset])
     check_data(count, len(elements))
     return elements
 
 
 def decode(elements: Sequence[bytes]) -> list[str]:
-    """The texts that ``elements`` are.
+    """The elements as texts.
 
     Raises:
-        InvalidRequest: naming the first that is not UTF-8.
+        InvalidRequest: with the index of the first that is not UTF-8.
     """
     texts = []
-    for place, element in enumerate(elements):
+    for index, element in enumerate(elements):
         try:
             texts.append(element.decode())
         except UnicodeDecodeError:
-            # Its message would quote what is not UTF-8.
-            raise InvalidRequest("is not UTF-8", where=f"texts[{place}]") from None
+            # Its message would quote the text.
+            raise InvalidRequest("is not UTF-8", where=f"texts[{index}]") from None
     return texts
 
 
 def timeout(parameters: Mapping[str, object]) -> float | None:
-    """Seconds of the request's parameter ``timeout``, which has microseconds; ``None`` if it has none, or 0.
+    """The request's parameter ``timeout``, in microseconds, as seconds; ``None`` if it is missing or 0.
 
     Raises:
-        InvalidRequest: if it is no whole number, or below 0.
+        InvalidRequest: if it is not a whole number, or negative.
     """
     value = parameters.get("timeout", 0)
     if type(value) is not int or not 0 <= value <= MAX_TIMEOUT_MICROSECONDS:
@@ -230,10 +224,10 @@ def timeout(parameters: Mapping[str, object]) -> float | None:
 
 
 def flag(parameters: Mapping[str, object], name: str, *, default: bool, where: str = "parameters") -> bool:
-    """A parameter that is true or false.
+    """A boolean parameter.
 
     Raises:
-        InvalidRequest: if it is neither.
+        InvalidRequest: if it is not a boolean.
     """
     value = parameters.get(name, default)
     if not isinstance(value, bool):
@@ -241,15 +235,15 @@ def flag(parameters: Mapping[str, object], name: str, *, default: bool, where: s
     return value
 
 
-def requested_output(name: str, parameters: Mapping[str, object], place: int) -> RequestedOutput:
-    """An output that is asked for, with its parameters; ``place`` is where it stands among them.
+def requested_output(name: str, parameters: Mapping[str, object], index: int) -> RequestedOutput:
+    """The requested output at ``index``, with its parameters.
 
     Raises:
-        InvalidRequest: if a parameter is not as documented.
+        InvalidRequest: if a parameter is invalid.
     """
-    where = f"outputs[{place}].parameters"
+    where = f"outputs[{index}].parameters"
     if SHARED_MEMORY in parameters:
-        raise InvalidRequest("is not supported; the data comes with the answer", where=f"{where}.{SHARED_MEMORY}")
+        raise InvalidRequest("is not supported; the response contains the data", where=f"{where}.{SHARED_MEMORY}")
     classes = parameters.get("classification")
     if classes is None:
         return RequestedOutput(name)
@@ -261,15 +255,15 @@ def requested_output(name: str, parameters: Mapping[str, object], place: int) ->
 async def infer(
     application: Application, request: InferRequest, *, seconds: float | None = None
 ) -> tuple[list[Tensor], Classified]:
-    """Classify the texts; the outputs that are asked for, in the order asked, and what it took.
+    """Classify the texts of ``request``, and return the requested outputs in order.
 
     Args:
-        application: which model, and its limits.
-        request: what is asked.
-        seconds: how long the client waits by what the request itself does not say, if there is such a limit.
+        application: the served model and its limits.
+        request: the request.
+        seconds: the transport's time limit; the shorter of it and the request's applies.
 
     Raises:
-        InvalidRequest: if an output is unknown, asked for twice, or has no classes.
+        InvalidRequest: if an output is unknown, requested twice, or has no classes.
         TextserveError: see :meth:`textserve.application.Application.classify`.
     """
     _check_outputs(request.outputs)
@@ -277,29 +271,29 @@ async def infer(
     limits = [limit for limit in (request.seconds, seconds) if limit is not None]
     classified = await application.classify(request.texts, seconds=min(limits, default=None), truncation=truncation)
     meanings = application.meanings
-    wanted = request.outputs or EVERYTHING
-    tensors = [_tensor(one, classified.predictions, meanings, column=request.column) for one in wanted]
+    outputs = request.outputs or EVERYTHING
+    tensors = [_tensor(output, classified.predictions, meanings, column=request.column) for output in outputs]
     return tensors, classified
 
 
 def raw(tensor: Tensor) -> bytes:
-    """The data of ``tensor``, row-major and little-endian; each element of BYTES has its length before it."""
+    """The data of ``tensor``, row-major and little-endian; each BYTES element is prefixed with its length."""
     if tensor.datatype == "BYTES":
         elements = [str(element).encode() for element in tensor.data]
         return b"".join(LENGTH.pack(len(element)) + element for element in elements)
     return struct.pack(f"<{len(tensor.data)}{CODES[tensor.datatype]}", *tensor.data)
 
 
-def _check_outputs(wanted: Sequence[RequestedOutput]) -> None:
+def _check_outputs(outputs: Sequence[RequestedOutput]) -> None:
     seen: set[str] = set()
-    for place, output in enumerate(wanted):
-        where = f"outputs[{place}]"
+    for index, output in enumerate(outputs):
+        where = f"outputs[{index}]"
         if output.name not in OUTPUTS:
-            raise InvalidRequest(f"is not an output of this model; there are {', '.join(OUTPUTS)}", where=where)
+            raise InvalidRequest(f"is not an output of this model; its outputs are {', '.join(OUTPUTS)}", where=where)
         if output.name in seen:
-            raise InvalidRequest("is asked for twice", where=where)
+            raise InvalidRequest("is requested twice", where=where)
         if output.classes is not None and output.name != "probabilities":
-            raise InvalidRequest("has no classes; ask for the classification of probabilities", where=where)
+            raise InvalidRequest("has no classes; request the classification of probabilities", where=where)
         seen.add(output.name)
 
 
@@ -309,24 +303,15 @@ def _tensor(
     texts, name = len(predictions), output.name
     if output.classes is not None:
         classes = min(output.classes, len(meanings))
-        named = [text for one in predictions for text in _classes(one, classes)]
-        return Tensor(name, "BYTES", [texts, classes], named)
+        ranked = [text for prediction in predictions for text in _classes(prediction, classes)]
+        return Tensor(name, "BYTES", [texts, classes], ranked)
+    if name == "probabilities":
+        data = [value for prediction in predictions for value in prediction.probabilities]
+        return Tensor(name, OUTPUTS[name], [texts, len(meanings)], data)
     shape = [texts, 1] if column else [texts]
-    data: Sequence[Any]
-    if name == "label":
-        data = [one.label for one in predictions]
-    elif name == "score":
-        data = [one.score for one in predictions]
-    elif name == "tokens":
-        data = [one.tokens for one in predictions]
-    elif name == "truncated":
-        data = [one.truncated for one in predictions]
-    else:
-        shape = [texts, len(meanings)]
-        data = [value for one in predictions for value in one.probabilities]
-    return Tensor(name, OUTPUTS[name], shape, data)
+    return Tensor(name, OUTPUTS[name], shape, [getattr(prediction, name) for prediction in predictions])
 
 
 def _classes(prediction: Prediction, count: int) -> list[str]:
-    """``value:index:label`` of the most probable, downwards, with six digits, as Triton writes them."""
+    """``score:index:label`` of the ``count`` highest scores, with six digits, as in Triton's responses."""
     return [f"{value:f}:{prediction.labels.index(label)}:{label}" for label, value in prediction.ranked()[:count]]

@@ -1,4 +1,4 @@
-"""Whether this process can listen on a port. Only the standard library, since the health check imports it."""
+"""Listening on a port. Standard library only: a container's start and health check import it."""
 
 from __future__ import annotations
 
@@ -7,26 +7,26 @@ import socket
 
 
 class PortError(OSError):
-    """A port is not a port, is in use, or is not permitted. The message names it and says what to do."""
+    """A port is in use or not permitted. The message names it and the setting to change."""
 
 
 def listen(host: str, port: int, *, name: str, advice: str, backlog: int = 1) -> socket.socket:
     """A socket that listens on ``host`` and ``port``.
 
     Args:
-        host: an address, IPv4 or IPv6.
-        port: from 1 to 65535.
-        name: what listens, such as ``gRPC``.
-        advice: what the user can do if it cannot.
-        backlog: connections that may wait to be accepted.
+        host: an IPv4 or IPv6 address.
+        port: 1 to 65535, or 0 for any free port.
+        name: the protocol, such as ``gRPC``, for the message of the error.
+        advice: what the user can do, for the message of the error.
+        backlog: maximum number of connections waiting to be accepted.
 
     Raises:
-        PortError: if the port cannot be had.
+        PortError: if the port is in use or not permitted.
     """
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     try:
         return socket.create_server((host, port), family=family, backlog=backlog)
     except OSError as error:
-        # Its own text repeats the address.
+        # The error's own text repeats the address.
         reason = os.strerror(error.errno) if error.errno else str(error)
         raise PortError(f"{name} cannot listen on port {port} of {host}: {reason}; {advice}") from None

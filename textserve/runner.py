@@ -1,8 +1,8 @@
-"""The batched CPU runner: one queue in a process, worker threads that take batches from it, exact answers.
+"""The batched CPU runner: one queue per process, and worker threads that take batches from it.
 
-It knows texts and probabilities and nothing of protocols. Work runs beside the event loop: every batch is computed on
-one worker thread, ONNX Runtime releases the interpreter's lock while it computes, and a worker that becomes free takes
-the next batch itself, without a round trip through the event loop.
+It handles texts and probabilities, no protocols. Every batch is computed on one worker thread, outside the event loop:
+ONNX Runtime releases the GIL while it computes, and a free worker takes the next batch directly, without a round trip
+through the event loop.
 """
 
 from __future__ import annotations
@@ -29,21 +29,21 @@ from textserve.spec import Meaning
 
 logger = logging.getLogger(__name__)
 
-# Texts tokenized at once on the event loop; a longer request gives way to others in between.
+# Texts tokenized at once on the event loop; longer requests yield to others in between.
 ENCODE_TEXTS = 32
 ENCODE_CHARACTERS = 10_000
 
 
 @dataclass(frozen=True, slots=True)
 class Prediction:
-    """The answer for one text.
+    """The result for one text.
 
     Attributes:
-        labels: what the model's outputs mean, by index; shared by all predictions.
-        probabilities: of each label, summing to 1.
-        logits: what the probabilities were computed from.
-        tokens: how many the model read, special tokens included.
-        truncated: whether the text had more.
+        labels: the model's labels, by index; shared by all predictions.
+        probabilities: one per label, summing to 1.
+        tokens: tokens read by the model, special tokens included.
+        truncated: whether the text had more tokens.
+        logits: the model's outputs before softmax.
     """
 
     labels: Sequence[Meaning]
@@ -59,20 +59,20 @@ class Prediction:
 
     @property
     def label(self) -> Meaning:
-        """The label with the highest probability; of equal ones the first."""
+        """The label with the highest probability; the first one in a tie."""
         return self.labels[self.probabilities.index(self.score)]
 
     def ranked(self, scores: Sequence[float] | None = None) -> list[tuple[Meaning, float]]:
-        """Labels with their ``scores`` (default: the probabilities), the highest first."""
+        """Labels with their ``scores`` (default: the probabilities), highest first."""
         pairs = zip(self.labels, self.probabilities if scores is None else scores, strict=True)
         return sorted(pairs, key=lambda pair: -pair[1])
 
 
 @dataclass(frozen=True, slots=True)
 class Classified:
-    """The answers to a request, in the order asked, and the seconds it took.
+    """Predictions of a request, in input order, and the seconds it took.
 
-    The queue ends, and inference begins, when the first of its texts is computed.
+    Queueing ends and inference begins when the first text is computed.
     """
 
     predictions: list[Prediction]
@@ -88,7 +88,7 @@ class Classified:
 
 @dataclass(slots=True, eq=False)
 class _Request(Work):
-    """Work whose results somebody on ``loop`` waits for; a row is the probabilities of a text and its logits."""
+    """Work awaited on ``loop``; a row has the probabilities and the logits of a text."""
 
     loop: asyncio.AbstractEventLoop = field(kw_only=True)
     done: asyncio.Future[None] = field(kw_only=True)
@@ -99,7 +99,7 @@ class _Request(Work):
 
 
 class Runner:
-    """Classifies texts for everything in this process that asks. :meth:`start` it, :meth:`classify`, :meth:`close`."""
+    """Classifies texts for every protocol in this process: :meth:`start`, :meth:`classify`, :meth:`close`."""
 
     def __init__(self, classifier: Classifier, settings: Settings, metrics: RunnerMetrics) -> None:
         self._classifier = classifier
@@ -126,32 +126,32 @@ class Runner:
     async def classify(
         self, texts: Sequence[str], seconds: float, truncation: Truncation | None = "right"
     ) -> Classified:
-        """Probabilities for each text, in the order given; the same for a text whatever else is computed.
+        """Classify texts, in input order; a prediction does not depend on what else is computed.
 
-        Cancelling the call drops the texts that are not yet being computed.
+        Cancelling the call drops texts that are still in the queue.
 
         Args:
-            texts: what to classify.
-            seconds: how long the answer is waited for; what is not yet being computed then never is.
-            truncation: the side on which texts longer than the model reads are cut off; ``None`` refuses them.
+            texts: the texts to classify.
+            seconds: time limit; texts still in the queue after it are dropped.
+            truncation: the side on which texts longer than the model's input are cut; ``None`` rejects them.
 
         Raises:
-            InputTooLong: if there is one, and ``truncation`` is ``None``.
-            Overloaded: if the queue is too long; nothing of the request is computed then.
-            DeadlineExceeded: if there is no answer after ``seconds``.
-            ShuttingDown: once :meth:`close` was called.
-            Internal: if the model failed; the log has why.
+            InputTooLong: if a text is too long and ``truncation`` is ``None``.
+            Overloaded: if the queue is too long; nothing of the request is computed.
+            DeadlineExceeded: if the request takes longer than ``seconds``.
+            ShuttingDown: after :meth:`close` was called.
+            Internal: if the model failed; the log has the cause.
         """
         if not texts:
             return Classified([], 0.0, 0.0, 0.0)
-        asked = time.perf_counter()
-        # Tokens cost time too, and what a refusal costs is taken from those that are answered.
+        received = time.perf_counter()
+        # Tokenizing costs time too, which a rejected request would take from the accepted ones.
         self.refuse_when_full()
         encodings = await self._encode(texts, truncation or "right")
         if truncation is None:
-            self._refuse_truncated(encodings)
+            _reject_truncated(encodings)
         request = self._admit(encodings, time.monotonic() + seconds)
-        late = DeadlineExceeded(f"there was no answer within {seconds:g} s; the service is busy")
+        late = DeadlineExceeded(f"not answered within {seconds:g} s; the service is busy")
         timer = request.loop.call_later(seconds, _finish, request, late)
         try:
             await request.done
@@ -173,19 +173,19 @@ class Runner:
         ]
         return Classified(
             predictions,
-            tokenization_seconds=request.arrived - asked,
+            tokenization_seconds=request.arrived - received,
             queue_seconds=request.started - request.arrived,
             inference_seconds=time.perf_counter() - request.started,
         )
 
     async def close(self, seconds: float) -> bool:
-        """Take no new work, answer what was accepted, and end the workers.
+        """Reject new work, answer accepted requests, and stop the workers.
 
         Args:
-            seconds: how long to wait; what is not answered by then fails with :class:`ShuttingDown`.
+            seconds: time limit; requests not answered within it fail with :class:`ShuttingDown`.
 
         Returns:
-            Whether everything accepted was answered.
+            Whether every accepted request was answered.
         """
         deadline = time.monotonic() + seconds
         with self._changed:
@@ -203,16 +203,8 @@ class Runner:
     def _join(self, deadline: float) -> None:
         for worker in self._workers:
             if worker.is_alive():
-                # A worker that is late computes its last batch; it is a daemon and ends with the process.
+                # A worker that misses the deadline finishes its batch; as a daemon it ends with the process.
                 worker.join(max(0.0, deadline - time.monotonic()) + 0.1)
-
-    def _refuse_truncated(self, encodings: Sequence[Encoding]) -> None:
-        for place, encoding in enumerate(encodings):
-            if encoding.truncated:
-                raise InputTooLong(
-                    f"has more than {len(encoding.ids)} tokens; send a shorter text, or let it be truncated",
-                    where=f"texts[{place}]",
-                )
 
     async def _encode(self, texts: Sequence[str], truncation: Truncation) -> list[Encoding]:
         encodings: list[Encoding] = []
@@ -228,7 +220,7 @@ class Runner:
         return encodings + self._classifier.encode(chunk, truncation)
 
     def refuse_when_full(self, tokens: int = 0) -> None:
-        """Raise what :meth:`classify` would for a request of so many tokens, and do nothing else.
+        """Raise the error that :meth:`classify` would raise now for a request of ``tokens`` tokens.
 
         Raises:
             Overloaded, ShuttingDown: see :meth:`classify`.
@@ -271,7 +263,7 @@ class Runner:
             self._compute(batch)
 
     def _wait_for_company(self) -> None:
-        """Wait for a full batch, ``TEXTSERVE_BATCH_WAIT_SECONDS`` at most; a lone request has nobody to wait for."""
+        """Wait ``TEXTSERVE_BATCH_WAIT_SECONDS`` at most for a full batch, unless there is only one request."""
         if self._batch_wait_seconds and len(self._unanswered) > 1:
             self._changed.wait_for(
                 lambda: self._stopping or self._queue.tokens >= self._limits.tokens, self._batch_wait_seconds
@@ -298,15 +290,22 @@ class Runner:
         self._metrics.observe_batch(lengths, seconds, [started - text.work.arrived for text in batch])
 
     def _deliver(self, batch: list[Text[_Request]], rows: npt.NDArray[np.float32] | None) -> None:
-        """Hand the rows to their requests, on the thread of each request's event loop."""
+        """Pass the rows to their requests, on the thread of each request's event loop."""
         by_loop: dict[asyncio.AbstractEventLoop, list[tuple[Text[_Request], npt.NDArray[np.float32] | None]]] = {}
-        for place, text in enumerate(batch):
-            row = None if rows is None else rows[place]
+        for index, text in enumerate(batch):
+            row = None if rows is None else rows[index]
             by_loop.setdefault(text.work.loop, []).append((text, row))
         for loop, results in by_loop.items():
-            # Nobody waits any more where the event loop has ended.
+            # A closed event loop has no waiting requests.
             with contextlib.suppress(RuntimeError):
                 loop.call_soon_threadsafe(_receive, results)
+
+
+def _reject_truncated(encodings: Sequence[Encoding]) -> None:
+    for index, encoding in enumerate(encodings):
+        if encoding.truncated:
+            message = f"has more than {len(encoding.ids)} tokens; send a shorter text, or let it be truncated"
+            raise InputTooLong(message, where=f"texts[{index}]")
 
 
 def _receive(results: list[tuple[Text[_Request], npt.NDArray[np.float32] | None]]) -> None:
@@ -315,7 +314,7 @@ def _receive(results: list[tuple[Text[_Request], npt.NDArray[np.float32] | None]
         if row is None:
             _finish(request, Internal("the model failed on this request; the server's log says why"))
             continue
-        request.rows[text.place] = row
+        request.rows[text.index] = row
         request.missing -= 1
         if request.missing == 0:
             _finish(request, None)

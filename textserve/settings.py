@@ -1,4 +1,7 @@
-"""Every setting of the service, read from ``TEXTSERVE_*`` environment variables, in one class."""
+"""Every setting of the service, read from ``TEXTSERVE_*`` environment variables.
+
+The documentation's table of settings is generated from this class.
+"""
 
 from __future__ import annotations
 
@@ -15,9 +18,9 @@ PREFIX = "TEXTSERVE_"
 
 
 class Settings(BaseSettings):
-    """Settings with their defaults; ``TEXTSERVE_THREADS=4`` in the environment sets ``threads``, and so on."""
+    """Settings with their defaults; the variable ``TEXTSERVE_THREADS`` sets ``threads``, and so on."""
 
-    # What a wrong setting is set to is not in its error: it might be a key.
+    # An invalid value may be a key: errors do not show it.
     model_config = SettingsConfigDict(env_prefix=PREFIX, extra="forbid", hide_input_in_errors=True)
 
     @model_validator(mode="after")
@@ -25,7 +28,7 @@ class Settings(BaseSettings):
         known = {f"{PREFIX}{name}".upper() for name in type(self).model_fields}
         unknown = sorted(name for name in os.environ if name.startswith(PREFIX) and name not in known)
         if unknown:
-            raise ValueError(f"{', '.join(unknown)}: no such setting; there are {', '.join(sorted(known))}")
+            raise ValueError(f"{', '.join(unknown)}: no such setting; the settings are {', '.join(sorted(known))}")
         return self
 
     @model_validator(mode="after")
@@ -39,75 +42,71 @@ class Settings(BaseSettings):
             if not content.strip():
                 raise ValueError(f"{PREFIX}{name.upper()}: {path} is empty")
         if (self.tls_certificate is None) != (self.tls_key is None):
-            raise ValueError(f"{PREFIX}TLS_CERTIFICATE and {PREFIX}TLS_KEY: set both, or none of them")
+            raise ValueError(f"{PREFIX}TLS_CERTIFICATE and {PREFIX}TLS_KEY: set both or neither")
         return self
 
-    model: str = Field("sentiment-pl-en", description="Name of the model in the BentoML model store.")
+    model: str = Field("sentiment-pl-en", description="Name of the model in BentoML's model store.")
     threads: int = Field(
         default_factory=available_cpus,
         ge=1,
-        description="Batches computed at the same time, one core each; by default every core this process may use.",
+        description="Batches computed in parallel, one core each. Default: every core available to the process.",
     )
-    max_batch_texts: int = Field(32, ge=1, description="Texts in one batch at most.")
+    max_batch_texts: int = Field(32, ge=1, description="Maximum texts per batch.")
     max_batch_tokens: int = Field(
-        512, ge=1, description="Tokens in one batch at most, padding included; one longer text is a batch of its own."
+        512, ge=1, description="Maximum tokens per batch, padding included; a longer text is computed alone."
     )
     max_padding_tokens: int = Field(
-        6,
-        ge=0,
-        description="Tokens of padding that a text may add to a batch by joining it, about what one run more costs.",
+        6, ge=0, description="Maximum padding tokens that a text may add to a batch, about the cost of another run."
     )
     batch_wait_seconds: float = Field(
         0.0,
         ge=0,
-        description="Seconds for which a free core waits at most for a batch to fill while several requests are open.",
+        description="Maximum seconds that a free core waits for a batch to fill while several requests are open.",
     )
     max_queue_seconds: float = Field(
         2.0,
         gt=0,
-        description="Seconds for which a request may have to wait before its first text is computed, as expected from "
-        "the speed achieved; beyond that requests are refused with 429. A request's later texts wait for others.",
+        description="Maximum seconds that a request waits for its first text to be computed, estimated from the "
+        "measured speed; beyond it, requests are rejected with 429.",
     )
     max_waiting_tokens: int = Field(
-        200_000, ge=1, description="Tokens that may wait in all, which bounds memory; beyond that requests get 429."
+        200_000, ge=1, description="Maximum tokens in the queue, which bounds memory; beyond it, requests get 429."
     )
     request_seconds: float = Field(
-        30.0, gt=0, description="Seconds after which a request that is not answered is dropped, and answered with 504."
+        30.0, gt=0, description="Seconds after which an unanswered request is dropped and answered with 504."
     )
     api_keys: SecretStr = Field(
-        SecretStr(""), description="Keys that may ask, separated by commas; with none, everybody may."
+        SecretStr(""), description="API keys, separated by commas. Without any, no key is required."
     )
     api_keys_file: Path | None = Field(
-        None, description="A file with a key on each line, beside those of TEXTSERVE_API_KEYS."
+        None, description="File with more API keys, one per line, in addition to TEXTSERVE_API_KEYS."
     )
     tls_certificate: Path | None = Field(
-        None, description="A PEM file with the certificate, and those above it, for HTTP and gRPC over TLS."
+        None, description="PEM file with the certificate chain for HTTP and gRPC over TLS."
     )
-    tls_key: Path | None = Field(None, description="A PEM file with the private key of the certificate.")
-    max_body_bytes: int = Field(4_194_304, ge=1, description="Bytes in a request's body at most.")
-    max_texts: int = Field(1000, ge=1, description="Texts in a request at most.")
+    tls_key: Path | None = Field(None, description="PEM file with the certificate's private key.")
+    max_body_bytes: int = Field(4_194_304, ge=1, description="Maximum bytes per request body.")
+    max_texts: int = Field(1000, ge=1, description="Maximum texts per request.")
     max_characters: int = Field(
-        20_000, ge=1, description="Characters in a text at most; fewer, but more than the model reads, are truncated."
+        20_000, ge=1, description="Maximum characters per text; text beyond the model's input is truncated."
     )
     max_explained_words: int = Field(
-        200,
-        ge=1,
-        description="Words in a text at most where each is explained; every word is one more text for the runner.",
+        200, ge=1, description="Maximum words per text to explain; each costs the runner one more text."
     )
-    grpc_host: str = Field("0.0.0.0", description="Address on which gRPC listens.")  # noqa: S104  # as HTTP does
-    grpc_port: int = Field(3002, ge=0, le=65535, description="Port on which gRPC listens; with 0 there is no gRPC.")
+    grpc_host: str = Field("0.0.0.0", description="Address of the gRPC server.")  # noqa: S104  # as for HTTP
+    grpc_port: int = Field(3002, ge=0, le=65535, description="Port of the gRPC server; 0 disables gRPC.")
     drain_seconds: float = Field(
-        20.0, gt=0, description="Seconds for which accepted work is still answered after the service is told to stop."
+        20.0, gt=0, description="Seconds for accepted requests to be answered after the service is told to stop."
     )
     stop_delay_seconds: float = Field(
         1.0,
         ge=0,
-        description="Seconds for which the service goes on accepting after it is told to stop, no longer ready: "
-        "time for whoever sends requests here to see it.",
+        description="Seconds for which a stopping service is unready but still accepts requests, so that load "
+        "balancers notice.",
     )
 
     def keys(self) -> ApiKeys:
-        """The API keys of both settings.
+        """The API keys from both settings.
 
         Raises:
             OSError: if the file cannot be read.

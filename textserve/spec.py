@@ -1,7 +1,7 @@
-"""What serving needs to know of a model, from its ``model.yaml``: labels, tokenization, graph and golden texts.
+"""The part of a model's ``model.yaml`` that serving reads: labels, tokenization, graph and golden texts.
 
-The file says more: where the model comes from, how it was made and what was asked of it. :mod:`modeling.spec` describes
-all of it, and validated it before the model got into the store; here the rest is ignored.
+The rest of the file (sources, training, gates) is ignored here. :mod:`modeling.spec` describes all of it, and validates
+it before the model is stored.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ class SpecError(ValueError):
 
 
 class Section(BaseModel):
-    """A part of the file, in which every key is known."""
+    """A section of the file; unknown keys are errors."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
@@ -42,14 +42,14 @@ class Label(Section):
 
 
 class Tokenization(Section):
-    """What the tokenizer file does not say by itself."""
+    """What ``tokenizer.json`` does not contain."""
 
     pad_id: int = Field(ge=0, description="Token id that pads the shorter texts of a batch.")
     max_tokens: int = Field(ge=4, le=8192, description="Longest input of the model, special tokens included.")
 
 
 class Graph(Section):
-    """Names in the ONNX graph. ``attention_mask: null`` means that padding would be read as text."""
+    """Input and output names of the ONNX graph. ``attention_mask: null``: the graph cannot tell padding from text."""
 
     input_ids: str = "input_ids"
     attention_mask: str | None = "attention_mask"
@@ -58,7 +58,7 @@ class Graph(Section):
 
 
 class Quantization(Section):
-    """How the float32 graph became the served one."""
+    """How the served graph was made from the float32 graph."""
 
     model_config = ConfigDict(extra="ignore", frozen=True)
 
@@ -66,14 +66,14 @@ class Quantization(Section):
 
 
 class GoldenText(Section):
-    """A text whose label is beyond doubt. The service is not ready until the model answers each of them correctly."""
+    """A text with an undisputed label. The service is ready only if the model predicts all of them correctly."""
 
     text: str = Field(min_length=1)
     label: Meaning
 
 
 class ModelSpec(BaseModel):
-    """What serving needs to know of a model."""
+    """The part of a model's spec that serving reads."""
 
     model_config = ConfigDict(extra="ignore", frozen=True)
 
@@ -87,16 +87,16 @@ class ModelSpec(BaseModel):
 
     @property
     def meanings(self) -> list[Meaning]:
-        """What each output of the model means, by index."""
+        """The meaning of each model output, by index."""
         return [label.meaning for label in self.labels]
 
     @model_validator(mode="after")
     def _consistent(self) -> Self:
         names = [label.name for label in self.labels]
         for kind, values in (("name", names), ("meaning", [str(meaning) for meaning in self.meanings])):
-            doubled = sorted({value for value in values if values.count(value) > 1})
-            if doubled:
-                raise ValueError(f"labels: the {kind} {doubled[0]!r} is used more than once; each label needs its own")
+            duplicates = sorted({value for value in values if values.count(value) > 1})
+            if duplicates:
+                raise ValueError(f"labels: the {kind} {duplicates[0]!r} is used more than once; each must be unique")
         golden = {text.label for text in self.golden}
         for meaning in self.meanings:
             if meaning not in golden:

@@ -1,4 +1,4 @@
-"""What every protocol tells of a request in the same way: its id, where its time went, and what was not foreseen."""
+"""What every protocol reports about a request: its id, its timing, and unexpected errors."""
 
 from __future__ import annotations
 
@@ -10,19 +10,19 @@ from textserve.runner import Classified
 
 logger = logging.getLogger(__name__)
 
-# A request id is given back and may be logged: no more than this of it, and printable ASCII only.
+# A request id is returned and may be logged: at most this long, and printable ASCII only.
 REQUEST_ID_BYTES = 128
 
 
-def request_id(given: bytes) -> bytes:
-    """The request's own id, if it can be used, or a new one."""
-    if 0 < len(given) <= REQUEST_ID_BYTES and all(32 < byte < 127 for byte in given):
-        return given
+def request_id(requested: bytes) -> bytes:
+    """The client's id if it is valid, else a new one."""
+    if 0 < len(requested) <= REQUEST_ID_BYTES and all(32 < byte < 127 for byte in requested):
+        return requested
     return uuid.uuid4().hex.encode()
 
 
 def server_timing(classified: Classified) -> str:
-    """Where the time went, in milliseconds (W3C Server Timing)."""
+    """The duration of each stage in milliseconds (W3C Server Timing)."""
     return (
         f"tokenization;dur={classified.tokenization_seconds * 1000:.2f}, "
         f"queue;dur={classified.queue_seconds * 1000:.2f}, "
@@ -31,11 +31,11 @@ def server_timing(classified: Classified) -> str:
 
 
 def unexpected(error: Exception, path: str) -> Internal:
-    """What a caller is told of an error that nobody foresaw; the log says where it happened."""
-    # The message may quote the request; where it happened does not.
+    """Log where an unexpected error was raised, and return the error for the client."""
+    # The message may quote the request; the position does not.
     frame = error.__traceback__
     while frame is not None and frame.tb_next is not None:
         frame = frame.tb_next
     line = f"{frame.tb_frame.f_code.co_filename}:{frame.tb_lineno}" if frame else "unknown"
     logger.error("unexpected %s at %s while answering %s", type(error).__name__, line, path)
-    return Internal("something went wrong in the service; its log says where")
+    return Internal("unexpected error; the server's log has the details")

@@ -1,8 +1,8 @@
-"""OpenTelemetry spans, where a collector for them is configured: who sends them, and what a span says of computing.
+"""OpenTelemetry spans, if a collector is configured: the exporter, and spans of the runner.
 
-The environment variables are OpenTelemetry's own, https://opentelemetry.io/docs/languages/sdk-configuration/. Without
-an endpoint nothing of the SDK is imported, and a request meets nothing of this module. Spans of the protocols are made
-in :mod:`textserve.http.spans`. No attribute holds anything that a caller wrote.
+Configured by OpenTelemetry's own variables, https://opentelemetry.io/docs/languages/sdk-configuration/. Without an
+endpoint the SDK is not imported and requests run no code of this module. The protocols' spans are in
+:mod:`textserve.http.spans` and :mod:`textserve.grpc.spans`. No attribute contains client input.
 """
 
 from __future__ import annotations
@@ -29,13 +29,13 @@ logger = logging.getLogger(__name__)
 
 ENDPOINTS = ("OTEL_EXPORTER_OTLP_TRACES_ENDPOINT", "OTEL_EXPORTER_OTLP_ENDPOINT")
 SERVICE_NAME = "textserve"
-# What the end waits for the last spans to be sent; whoever collects them may be away.
+# Time limit for sending the last spans; the collector may be down.
 LAST_SECONDS = 2.0
 NANOSECONDS = 1_000_000_000
 
 
 def is_configured() -> bool:
-    """Whether the environment names a collector, and does not switch spans off."""
+    """Whether the environment names a collector and does not disable spans."""
     return (
         any(os.environ.get(name) for name in ENDPOINTS)
         and os.environ.get("OTEL_SDK_DISABLED", "").strip().lower() != "true"
@@ -44,15 +44,15 @@ def is_configured() -> bool:
 
 
 class Tracing:
-    """Sends spans over OTLP/HTTP, from a thread of its own. :meth:`close` it, so that the last are sent.
+    """Exports spans over OTLP/HTTP, from its own thread; :meth:`close` sends the last ones.
 
     Attributes:
-        tracer: makes the spans.
+        tracer: creates spans.
     """
 
     def __init__(self, tag: str) -> None:
-        """Start sending; ``tag`` is the name and version of the model that is served."""
-        # Here and not above: a service without a collector does without them.
+        """Start the exporter; ``tag`` is the name and version of the served model."""
+        # Imported only with a collector: they slow the start.
         from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter
         from opentelemetry.sdk.resources import OTELResourceDetector, Resource
         from opentelemetry.sdk.trace import TracerProvider
@@ -60,18 +60,18 @@ class Tracing:
 
         own = {"service.name": SERVICE_NAME, "service.version": __version__, "textserve.model": tag}
         resource = Resource.create({**own, **OTELResourceDetector().detect().attributes})
-        # Not the process's global provider, which is BentoML's, and not ended at exit, which may take half a minute.
+        # Not the global provider, which is BentoML's; not shut down at exit, which may take half a minute.
         self._provider = TracerProvider(resource=resource, shutdown_on_exit=False)
         self._provider.add_span_processor(BatchSpanProcessor(OTLPSpanExporter()))
         self.tracer: trace.Tracer = self._provider.get_tracer(SERVICE_NAME, __version__)
 
     def runner(self, classifier: Classifier, settings: Settings, metrics: RunnerMetrics) -> Runner:
-        """A runner that adds spans to those of the requests."""
+        """A runner that adds child spans to the requests' spans."""
         return TracedRunner(classifier, settings, metrics, self.tracer)
 
     async def close(self, seconds: float = LAST_SECONDS) -> None:
-        """Send what is left; what could not be sent after ``seconds`` is given up."""
-        # A daemon, unlike the threads of asyncio: the process does not wait for it.
+        """Send the remaining spans, and drop those not sent within ``seconds``."""
+        # A daemon thread, unlike asyncio's: the process does not wait for it.
         last = threading.Thread(target=self._provider.shutdown, name="last-spans", daemon=True)
         last.start()
         await asyncio.to_thread(partial(last.join, seconds))
@@ -80,7 +80,7 @@ class Tracing:
 
 
 class TracedRunner(Runner):
-    """Says in spans below the request's where its time went, and in that one what was read."""
+    """Adds a child span for each stage to the request's span, and the numbers of texts and tokens to that span."""
 
     def __init__(
         self, classifier: Classifier, settings: Settings, metrics: RunnerMetrics, tracer: trace.Tracer
@@ -91,7 +91,7 @@ class TracedRunner(Runner):
     async def classify(
         self, texts: Sequence[str], seconds: float, truncation: Truncation | None = "right"
     ) -> Classified:
-        """As :meth:`Runner.classify`."""
+        """See :meth:`Runner.classify`."""
         request, began = trace.get_current_span(), time.time_ns()
         classified = await super().classify(texts, seconds, truncation)
         if request.is_recording():
@@ -112,11 +112,11 @@ class TracedRunner(Runner):
 
 
 def server_span(
-    tracing: Tracing, name: str, given: Iterable[tuple[str | bytes, str | bytes]], attributes: dict[str, str]
+    tracing: Tracing, name: str, headers: Iterable[tuple[str | bytes, str | bytes]], attributes: dict[str, str]
 ) -> Any:
-    """A context manager: the span of a request; ``given`` are its headers or metadata."""
-    carrier = {_text(key): _text(value) for key, value in given}
-    # An exception's message may quote a text: none is recorded.
+    """A context manager for the span of a request with these HTTP headers or gRPC metadata."""
+    carrier = {_text(key): _text(value) for key, value in headers}
+    # Exceptions are not recorded: a message may quote a text.
     return tracing.tracer.start_as_current_span(
         name,
         propagate.extract(carrier),

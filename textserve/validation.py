@@ -1,4 +1,4 @@
-"""What pydantic found wrong, in the project's own words."""
+"""Pydantic's validation errors as short messages without input values."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from pydantic import ValidationError
 
 @dataclass(frozen=True, slots=True)
 class Problem:
-    """One problem: ``where`` is the path to it, such as ``labels[0].meaning``, empty for the whole input."""
+    """One validation error; ``where`` is a path such as ``labels[0].meaning``, empty for the whole input."""
 
     where: str
     message: str
@@ -23,9 +23,8 @@ def problems(error: ValidationError, messages: Mapping[str, str]) -> list[Proble
     """Every problem, in the order of the input.
 
     Args:
-        error: what pydantic raised.
-        messages: our own message for a pydantic error type; other types keep pydantic's. The input's value is never
-            part of a message.
+        error: pydantic's error.
+        messages: messages by pydantic error type; other types keep pydantic's. No message contains the input's value.
     """
     return [
         Problem(location(found["loc"]), messages.get(found["type"], found["msg"].removeprefix("Value error, ")))

@@ -1,4 +1,4 @@
-"""What tests of the serving code share: folders with the default model and an altered spec."""
+"""Fixtures of the serving code's tests: folders with the default model and an altered spec."""
 
 from __future__ import annotations
 
@@ -9,12 +9,12 @@ from typing import Any
 import pytest
 import yaml
 
-DEFAULT_MODEL = Path(__file__).resolve().parents[2] / "models" / "sentiment-pl-en"
+from tests.conftest import DEFAULT_MODEL
 
 
 @pytest.fixture
 def altered_model(tmp_path: Path) -> Callable[[dict[str, Any]], Path]:
-    """Copy the default model, by links, with the given keys of its ``model.yaml`` replaced."""
+    """Link the default model into a folder, with the given keys of its ``model.yaml`` replaced."""
 
     def alter(changes: dict[str, Any]) -> Path:
         for name in ("model.onnx", "tokenizer.json"):

@@ -33,7 +33,7 @@ def lengths_of(batch: Sequence[Text[Work]]) -> list[int]:
 
 
 def identity(text: Text[Work]) -> tuple[int, int]:
-    return id(text.work), text.place
+    return id(text.work), text.index
 
 
 def drained(queue: BatchQueue[Work]) -> list[list[Text[Work]]]:
@@ -44,9 +44,9 @@ def drained(queue: BatchQueue[Work]) -> list[list[Text[Work]]]:
 
 
 class AnyOrderOfEvents(RuleBasedStateMachine):
-    """Requests that arrive, are refused, are cancelled, run out of time and are taken in any order.
+    """Requests arrive, are rejected, are cancelled, time out and are taken in any order.
 
-    The clock is a number, and the model answers a text with its ids, so that every answer can be told from others.
+    The clock is a number, and a text's result is its ids, so every result is distinct.
     """
 
     works = Bundle("works")
@@ -69,10 +69,10 @@ class AnyOrderOfEvents(RuleBasedStateMachine):
         self.admission = Admission(max_queue_seconds, max_waiting_tokens, workers=1)
 
     @rule(target=works, lengths=st.lists(LENGTHS, min_size=1, max_size=12), seconds=st.sampled_from((0.5, 3.0, inf)))
-    def ask(self, lengths: list[int], seconds: float) -> Work:
+    def arrive(self, lengths: list[int], seconds: float) -> Work:
         number = len(self.accepted)
         work = Work(
-            [Encoding([number, place, *[0] * (length - 2)][:length], False) for place, length in enumerate(lengths)],
+            [Encoding([number, index, *[0] * (length - 2)][:length], False) for index, length in enumerate(lengths)],
             deadline=self.now + seconds,
         )
         try:
@@ -82,7 +82,7 @@ class AnyOrderOfEvents(RuleBasedStateMachine):
             self.over.add(id(work))
         else:
             self.queue.add(work)
-        self.accepted.append(work)  # also a refused one, so that no id is used twice
+        self.accepted.append(work)  # rejected ones too, so that no id is reused
         return work
 
     @rule(work=works)
@@ -114,10 +114,10 @@ class AnyOrderOfEvents(RuleBasedStateMachine):
 
     def due(self) -> set[tuple[int, int]]:
         return {
-            (id(work), place)
+            (id(work), index)
             for work in self.accepted
             if id(work) not in self.over and work.deadline > self.now
-            for place in range(len(work.encodings))
+            for index in range(len(work.encodings))
         } - self.answers.keys()
 
     @invariant()
@@ -140,32 +140,13 @@ class AnyOrderOfEvents(RuleBasedStateMachine):
         for work in self.accepted:
             if id(work) in self.over or work.deadline <= self.now:
                 continue
-            assert [self.answers[id(work), place] for place in range(len(work.encodings))] == [
+            assert [self.answers[id(work), index] for index in range(len(work.encodings))] == [
                 encoding.ids for encoding in work.encodings
             ]
 
 
 TestAnyOrderOfEvents = AnyOrderOfEvents.TestCase
 TestAnyOrderOfEvents.settings = settings(deadline=None, max_examples=80, stateful_step_count=30)
-
-
-@settings(deadline=None)
-@given(requests=REQUESTS, limits=LIMITS)
-def test_every_text_is_taken_once_and_counted_until_then(requests: list[list[int]], limits: BatchLimits) -> None:
-    queue: BatchQueue[Work] = BatchQueue(limits)
-    works = [request(*lengths) for lengths in requests]
-    for work in works:
-        queue.add(work)
-    waiting = sum(map(sum, requests))
-    taken: list[tuple[int, int]] = []
-    assert queue.tokens == waiting
-    while batch := queue.take(0.0):
-        waiting -= sum(lengths_of(batch))
-        assert queue.tokens == waiting
-        taken += map(identity, batch)
-    assert waiting == 0
-    assert not queue
-    assert sorted(taken) == sorted((id(work), place) for work in works for place in range(len(work.encodings)))
 
 
 @settings(deadline=None)
@@ -183,7 +164,7 @@ def test_without_padding_only_texts_of_one_length_share_a_batch(requests: list[l
 def test_texts_of_one_length_keep_the_order_of_their_request(length: int, count: int, limits: BatchLimits) -> None:
     queue: BatchQueue[Work] = BatchQueue(limits)
     queue.add(request(*[length] * count))
-    assert [text.place for batch in drained(queue) for text in batch] == list(range(count))
+    assert [text.index for batch in drained(queue) for text in batch] == list(range(count))
 
 
 @settings(deadline=None)
@@ -192,7 +173,7 @@ def test_texts_of_one_length_keep_the_order_of_their_request(length: int, count:
     length=LENGTHS,
     taken=st.integers(min_value=1, max_value=50),
 )
-def test_one_text_beside_large_requests_waits_for_a_share_of_a_batch_of_each(
+def test_one_text_waits_for_a_small_part_of_a_batch_of_each_large_request(
     chance: random.Random, length: int, taken: int
 ) -> None:
     queue: BatchQueue[Work] = BatchQueue(BatchLimits(texts=8, tokens=512, padding=4))
@@ -208,13 +189,13 @@ def test_one_text_beside_large_requests_waits_for_a_share_of_a_batch_of_each(
     while single.waiting_texts:
         batch = queue.take(0.0)
         before += sum(lengths_of(batch))
-    # A turn is charged the owner's texts alone: half of a batch, if the other's fill it up.
+    # A turn is charged only for its own request's texts: half of a batch, if the other request fills it up.
     assert before - sum(lengths_of(batch)) <= len(large) * len(large) * (LARGE_SHARE + 60)
-    # Nothing of the large ones is in the way when it is computed, unless it was theirs to begin with.
+    # A batch that starts with it has no texts of the large requests.
     assert batch[0].work is not single or [text.work for text in batch] == [single]
 
 
-def test_large_requests_have_whole_batches_while_there_are_no_small_ones() -> None:
+def test_large_requests_get_whole_batches_without_small_ones() -> None:
     queue: BatchQueue[Work] = BatchQueue(BatchLimits(texts=32, tokens=512, padding=4))
     queue.add(request(*[20] * 1000))
     assert len(queue.take(0.0)) == 25
@@ -232,10 +213,10 @@ def test_a_small_request_keeps_its_turn_until_it_is_done() -> None:
     assert [text.work for batch in drained(queue) for text in batch] == [first] * 4 + [second] * 2
 
 
-def test_a_request_of_a_thousand_beside_endless_single_texts_gets_its_share() -> None:
+def test_a_large_request_gets_its_share_next_to_endless_small_ones() -> None:
     chance = random.Random(1)
     queue: BatchQueue[Work] = BatchQueue(BatchLimits(texts=8, tokens=256, padding=0))
-    # Lengths that no single text has, so that it gets nothing but its own turns.
+    # Longer than any single text, so that it is computed only in its own turns.
     bulk = request(*[70] * 1000)
     queue.add(bulk)
     singles = 10
@@ -252,7 +233,7 @@ def test_a_request_of_a_thousand_beside_endless_single_texts_gets_its_share() ->
     assert tokens[True] <= 2.0 * sum(tokens.values()) / (singles + 1)
 
 
-def test_what_waits_ahead_of_a_new_request_is_one_batch_of_each_other() -> None:
+def test_one_batch_of_each_request_is_ahead_of_a_new_one() -> None:
     queue: BatchQueue[Work] = BatchQueue(BatchLimits(texts=8, tokens=100, padding=4))
     queue.add(request(*[10] * 1000))
     queue.add(request(30))
@@ -261,7 +242,7 @@ def test_what_waits_ahead_of_a_new_request_is_one_batch_of_each_other() -> None:
 
 
 @pytest.mark.parametrize("deadline", [1.0, 2.0])
-def test_a_request_whose_time_is_up_is_not_taken_and_takes_nobody_elses_turn(deadline: float) -> None:
+def test_a_request_beyond_its_deadline_is_dropped_without_taking_a_turn(deadline: float) -> None:
     queue: BatchQueue[Work] = BatchQueue(BatchLimits(texts=8, tokens=100, padding=0))
     late, other = request(5, 5, deadline=deadline), request(5, 6)
     queue.add(late)
@@ -274,7 +255,7 @@ def test_a_request_whose_time_is_up_is_not_taken_and_takes_nobody_elses_turn(dea
 
 @settings(deadline=None)
 @given(lengths=st.lists(LENGTHS, min_size=1, max_size=30))
-def test_requests_of_one_text_are_served_in_the_order_they_came(lengths: list[int]) -> None:
+def test_requests_of_one_text_are_first_come_first_served(lengths: list[int]) -> None:
     queue: BatchQueue[Work] = BatchQueue(BatchLimits(texts=1, tokens=1000, padding=4))
     works = [request(length) for length in lengths]
     for work in works:
@@ -282,27 +263,27 @@ def test_requests_of_one_text_are_served_in_the_order_they_came(lengths: list[in
     assert [text.work for batch in drained(queue) for text in batch] == works
 
 
-def test_two_large_requests_are_served_side_by_side() -> None:
+def test_two_large_requests_alternate() -> None:
     queue: BatchQueue[Work] = BatchQueue(BatchLimits(texts=4, tokens=1000, padding=4))
     first, second = request(*[6] * 100), request(*[6] * 100)
     queue.add(first)
     queue.add(second)
     half = [text.work for _ in range(25) for text in queue.take(0.0)]
-    # Batches are filled up with who has waited for longest, so the first is ahead, and the second not left behind.
+    # Batches are filled up with the oldest texts, so the first request is ahead, but the second is not starved.
     assert half.count(second) >= len(half) / 5
     assert half.count(first) >= half.count(second)
 
 
-def test_a_cancelled_request_gives_no_other_text_its_turn() -> None:
+def test_a_cancelled_request_leaves_its_turn_to_no_other() -> None:
     queue: BatchQueue[Work] = BatchQueue(BatchLimits(texts=1, tokens=1000, padding=0))
     cancelled, long = request(5), request(*[7] * 100, 5)
     queue.add(cancelled)
     queue.add(long)
     queue.cancel(cancelled)
-    assert [text.place for batch in drained(queue) for text in batch] == list(range(101))
+    assert [text.index for batch in drained(queue) for text in batch] == list(range(101))
 
 
-def test_a_full_batch_of_texts_of_about_one_length_is_taken_together() -> None:
+def test_texts_of_similar_length_share_a_batch() -> None:
     queue: BatchQueue[Work] = BatchQueue(BatchLimits(texts=8, tokens=84, padding=4))
     queue.add(request(20, 50, 21, 22, 23, 19, 18, 17))
     assert sorted(lengths_of(queue.take(0.0))) == [18, 19, 20, 21]  # with 22, four texts would be 88 tokens
@@ -310,24 +291,20 @@ def test_a_full_batch_of_texts_of_about_one_length_is_taken_together() -> None:
 
 
 @pytest.mark.parametrize(("length", "joins"), [(14, True), (13, False), (22, True), (23, False)])
-def test_a_text_joins_if_the_padding_that_it_makes_is_worth_it(length: int, joins: bool) -> None:
+def test_a_text_joins_a_batch_if_it_adds_little_padding(length: int, joins: bool) -> None:
     limits = BatchLimits(texts=8, tokens=1000, padding=6)
-    # Of three texts of 20 tokens, a longer one pads each; a shorter one is itself padded.
+    # A longer text pads each of the three, a shorter one is padded itself.
     assert limits.admit(length, texts=3, longest=20) is joins
 
 
-def test_a_text_longer_than_a_batch_may_be_is_a_batch_of_its_own() -> None:
+def test_a_text_longer_than_a_batch_is_computed_alone() -> None:
     queue: BatchQueue[Work] = BatchQueue(BatchLimits(texts=8, tokens=10, padding=100))
     queue.add(request(30, 30, 4))
     assert [lengths_of(batch) for batch in drained(queue)] == [[30], [30], [4]]
 
 
-def test_an_empty_queue_has_no_batch() -> None:
-    assert BatchQueue[Work](BatchLimits(texts=8, tokens=100, padding=4)).take(0.0) == []
-
-
-@pytest.mark.parametrize("count", [1, 3])
-def test_a_queue_of_cancelled_requests_only_has_no_batch_and_becomes_empty(count: int) -> None:
+@pytest.mark.parametrize("count", [0, 1, 3])
+def test_a_queue_without_requests_but_cancelled_ones_is_empty(count: int) -> None:
     queue: BatchQueue[Work] = BatchQueue(BatchLimits(texts=8, tokens=100, padding=4))
     for _ in range(count):
         work = request(3, 4, 5)

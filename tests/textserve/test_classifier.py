@@ -52,7 +52,7 @@ def texts_of_varied_length(count: int) -> list[str]:
 
 
 class Session:
-    """In place of ONNX Runtime's: two equal logits a text, and a record of what it was fed."""
+    """A fake ONNX Runtime session: equal logits for every text, and a record of its inputs."""
 
     def __init__(self, *inputs: str) -> None:
         self.inputs = inputs
@@ -69,33 +69,15 @@ class Session:
         return [np.zeros((len(feeds["input_ids"]), 3), dtype=np.float32)]
 
 
-@pytest.fixture
-def session_without_mask(monkeypatch: pytest.MonkeyPatch) -> Session:
-    session = Session("input_ids")
-    monkeypatch.setattr("textserve.classifier.open_session", lambda file: session)
-    return session
-
-
-@pytest.fixture
-def session_with_mask(monkeypatch: pytest.MonkeyPatch) -> Session:
-    session = Session("input_ids", "attention_mask", "token_type_ids")
-    monkeypatch.setattr("textserve.classifier.open_session", lambda file: session)
-    return session
-
-
-def test_there_is_a_row_for_each_text_and_a_column_for_each_label(classifier: Classifier) -> None:
+def test_probabilities_have_a_row_per_text_that_sums_to_one(classifier: Classifier) -> None:
     probabilities = classifier.predict(classifier.encode(PHRASES))
     assert probabilities.shape == (len(PHRASES), len(classifier.spec.labels))
     assert probabilities.dtype == np.float32
-
-
-def test_probabilities_sum_to_one(classifier: Classifier) -> None:
-    probabilities = classifier.predict(classifier.encode(PHRASES))
     assert (probabilities >= 0).all()
     np.testing.assert_allclose(probabilities.sum(axis=1), 1, atol=1e-5)
 
 
-def test_padding_does_not_change_an_answer(classifier: Classifier) -> None:
+def test_padding_does_not_change_a_prediction(classifier: Classifier) -> None:
     encodings = classifier.encode(texts_of_varied_length(32))
     lengths = [len(encoding.ids) for encoding in encodings]
     assert max(lengths) > 10 * min(lengths)
@@ -104,24 +86,15 @@ def test_padding_does_not_change_an_answer(classifier: Classifier) -> None:
     np.testing.assert_allclose(together, alone, atol=1e-4, rtol=0)
 
 
-def test_a_text_that_is_too_long_is_cut_and_flagged(classifier: Classifier) -> None:
+def test_texts_beyond_the_limit_are_cut_and_flagged_and_no_others(classifier: Classifier) -> None:
     limit = classifier.spec.tokenization.max_tokens
-    (encoding,) = classifier.encode(["dobrze " * limit])
-    assert encoding.truncated
-    assert len(encoding.ids) == limit
-
-
-def test_only_texts_beyond_the_limit_are_flagged(classifier: Classifier) -> None:
-    limit = classifier.spec.tokenization.max_tokens
-    around = [encoding for n in range(limit - 8, limit + 2) for encoding in classifier.encode(["a " * n])]
-    complete = [encoding for encoding in around if not encoding.truncated]
-    cut = [encoding for encoding in around if encoding.truncated]
-    assert max(len(encoding.ids) for encoding in complete) == limit
-    assert {len(encoding.ids) for encoding in cut} == {limit}
+    encodings = classifier.encode(["a " * n for n in (*range(limit - 8, limit + 2), 2 * limit)])
+    assert max(len(encoding.ids) for encoding in encodings if not encoding.truncated) == limit
+    assert {len(encoding.ids) for encoding in encodings if encoding.truncated} == {limit}
 
 
 @pytest.mark.parametrize("text", ["", "a", "</s> <s> </s>", *(" ".join(PHRASES * n) for n in (1, 7, 9, 20, 60))])
-def test_a_text_cut_on_the_left_is_what_the_tokenizer_itself_would_leave(classifier: Classifier, text: str) -> None:
+def test_left_truncation_equals_the_tokenizers_own(classifier: Classifier, text: str) -> None:
     limit = classifier.spec.tokenization.max_tokens
     reference = Tokenizer.from_file(str(DEFAULT_MODEL / "tokenizer.json"))
     reference.no_padding()
@@ -135,20 +108,14 @@ def test_a_text_cut_on_the_left_is_what_the_tokenizer_itself_would_leave(classif
         assert encoding.truncated == (len(reference.encode(longer).ids) > limit)
 
 
-def test_the_side_on_which_a_text_is_cut_changes_the_answer(classifier: Classifier) -> None:
+def test_a_truncated_text_is_classified_by_what_is_left_of_it(classifier: Classifier) -> None:
     text = "It was great. " * 200 + "It was awful. " * 200
     beginning, end = (classifier.predict(classifier.encode([text], side)) for side in SIDES)
     assert [classifier.spec.meanings[int(row.argmax())] for row in (beginning, end)] == ["positive", "negative"]
 
 
-def test_a_cut_text_is_answered_like_any_other(classifier: Classifier) -> None:
-    probabilities = classifier.predict(classifier.encode(["It was great. " * 400, "It was awful. " * 400]))
-    meanings = [classifier.spec.meanings[place] for place in probabilities.argmax(axis=1)]
-    assert meanings == ["positive", "negative"]
-
-
 @pytest.mark.parametrize("name", ["model.onnx", "tokenizer.json"])
-def test_a_missing_file_is_named_with_what_writes_it(altered_model: AlteredModel, name: str) -> None:
+def test_a_missing_file_is_an_error_with_the_command_that_writes_it(altered_model: AlteredModel, name: str) -> None:
     folder = altered_model({})
     (folder / name).unlink()
     with pytest.raises(ModelFilesError) as error:
@@ -180,19 +147,19 @@ def test_a_missing_file_is_named_with_what_writes_it(altered_model: AlteredModel
                 "labels": [{"name": name, "meaning": name} for name in ("negative", "positive")],
                 "golden": [{"text": "Awful.", "label": "negative"}, {"text": "Great.", "label": "positive"}],
             },
-            "has 3 outputs a text, the spec has 2 labels",
+            "has 3 outputs per text, the spec has 2 labels",
             id="another number of labels",
         ),
     ],
 )
-def test_a_graph_that_does_not_fit_its_spec_is_refused(
+def test_a_graph_that_does_not_match_its_spec_is_an_error(
     altered_model: AlteredModel, changes: dict[str, Any], problem: str
 ) -> None:
     with pytest.raises(ModelFilesError, match=problem):
         Classifier(altered_model(changes))
 
 
-def test_golden_texts_answered_otherwise_are_named_by_place_and_not_by_text(altered_model: AlteredModel) -> None:
+def test_failed_golden_texts_are_listed_by_index(altered_model: AlteredModel) -> None:
     golden = [
         {"text": "I love this phone, it works perfectly.", "label": "positive"},
         {"text": "What a wonderful evening, thank you all!", "label": "negative"},
@@ -206,35 +173,40 @@ def test_golden_texts_answered_otherwise_are_named_by_place_and_not_by_text(alte
     )
 
 
-def test_shorter_texts_are_filled_with_the_pad_id_behind_the_mask(
-    altered_model: AlteredModel, session_with_mask: Session
-) -> None:
+def test_shorter_texts_are_padded_and_masked(altered_model: AlteredModel, monkeypatch: pytest.MonkeyPatch) -> None:
+    session = Session("input_ids", "attention_mask", "token_type_ids")
+    monkeypatch.setattr("textserve.classifier.open_session", lambda file: session)
     classifier = Classifier(altered_model({"tokenization": {"pad_id": 9, "max_tokens": 16}}))
     assert classifier.pads
     classifier.predict([Encoding([5, 6, 7], truncated=False), Encoding([5], truncated=False)])
-    assert session_with_mask.feeds["input_ids"].tolist() == [[5, 6, 7], [5, 9, 9]]
-    assert session_with_mask.feeds["attention_mask"].tolist() == [[1, 1, 1], [1, 0, 0]]
-    assert session_with_mask.feeds["token_type_ids"].tolist() == [[0, 0, 0], [0, 0, 0]]
+    assert {name: feed.tolist() for name, feed in session.feeds.items()} == {
+        "input_ids": [[5, 6, 7], [5, 9, 9]],
+        "attention_mask": [[1, 1, 1], [1, 0, 0]],
+        "token_type_ids": [[0, 0, 0], [0, 0, 0]],
+    }
 
 
-def test_a_graph_without_a_mask_takes_texts_of_one_length_and_refuses_others(
-    altered_model: AlteredModel, session_without_mask: Session
+def test_a_graph_without_a_mask_computes_only_texts_of_equal_length_together(
+    altered_model: AlteredModel, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    session = Session("input_ids")
+    monkeypatch.setattr("textserve.classifier.open_session", lambda file: session)
     classifier = Classifier(altered_model({"graph": GRAPH | {"attention_mask": None, "token_type_ids": None}}))
     assert not classifier.pads
     classifier.predict([Encoding([5, 6], truncated=False), Encoding([7, 8], truncated=False)])
-    assert {name: ids.tolist() for name, ids in session_without_mask.feeds.items()} == {"input_ids": [[5, 6], [7, 8]]}
+    assert {name: ids.tolist() for name, ids in session.feeds.items()} == {"input_ids": [[5, 6], [7, 8]]}
     with pytest.raises(ValueError, match="no attention mask"):
         classifier.predict([Encoding([5, 6, 7], truncated=False), Encoding([5], truncated=False)])
+    assert classifier.predict_many(texts_of_varied_length(20)).shape == (20, 3)
 
 
-def test_logits_too_large_for_an_exponential_still_become_probabilities() -> None:
+def test_softmax_does_not_overflow() -> None:
     probabilities = softmax(np.array([[1000.0, 0.0, -1000.0], [-500.0, -500.0, -1e9]], dtype=np.float32))
     np.testing.assert_allclose(probabilities, np.array([[1, 0, 0], [0.5, 0.5, 0]]), atol=1e-6)
 
 
 @given(st.lists(st.integers(1, 40)), st.integers(1, 8), st.booleans())
-def test_length_batches_hold_every_index_once_shortest_first(lengths: list[int], size: int, equal: bool) -> None:
+def test_length_batches_have_every_index_once_shortest_first(lengths: list[int], size: int, equal: bool) -> None:
     batches = list(length_batches(lengths, size, equal=equal))
     indices = [index for batch in batches for index in batch]
     assert sorted(indices) == list(range(len(lengths)))
@@ -243,7 +215,7 @@ def test_length_batches_hold_every_index_once_shortest_first(lengths: list[int],
     assert not equal or all(len({lengths[index] for index in batch}) == 1 for batch in batches)
 
 
-def test_many_texts_are_answered_in_their_order_as_each_alone(classifier: Classifier) -> None:
+def test_many_texts_are_predicted_in_order_as_each_alone(classifier: Classifier) -> None:
     texts = ["Świetny film!", "a lot " * 40, "Bad.", "The food was good, but the waiter was rude.", "Bad."]
     alone = np.concatenate([classifier.predict(classifier.encode([text])) for text in texts])
     np.testing.assert_array_equal(classifier.predict_many(texts, batch_texts=2), alone)

@@ -4,30 +4,22 @@ from pathlib import Path
 
 import pytest
 
-from tests.server import ROOT
+from tests.conftest import DEFAULT_MODEL
 from textserve import loading
 from textserve.spec import SpecError
 
-DEFAULT = ROOT / "models" / "sentiment-pl-en"
 
-
-def test_what_was_begun_early_is_what_is_loaded(monkeypatch: pytest.MonkeyPatch) -> None:
-    loading.load_early(DEFAULT)
-    monkeypatch.setattr(loading, "Classifier", None)
-    assert loading.load(DEFAULT).spec.name == "sentiment-pl-en"
-
-
-def test_each_load_gives_a_classifier_of_its_own() -> None:
-    loading.load_early(DEFAULT)
-    assert loading.load(DEFAULT) is not loading.load(DEFAULT)
-
-
-def test_what_was_not_begun_is_loaded_all_the_same() -> None:
-    assert loading.load(DEFAULT).spec.name == "sentiment-pl-en"
+def test_a_model_loaded_early_is_used_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    loading.load_early(DEFAULT_MODEL)
+    with monkeypatch.context() as patched:
+        patched.setattr(loading, "Classifier", None)
+        early = loading.load(DEFAULT_MODEL)
+    assert early.spec.name == "sentiment-pl-en"
+    assert loading.load(DEFAULT_MODEL) is not early
 
 
 @pytest.mark.parametrize("early", [True, False])
-def test_a_folder_without_a_model_is_refused(tmp_path: Path, early: bool) -> None:
+def test_loading_a_folder_without_a_model_fails(tmp_path: Path, early: bool) -> None:
     if early:
         loading.load_early(tmp_path)
     with pytest.raises(SpecError, match=r"model\.yaml"):

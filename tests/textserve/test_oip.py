@@ -19,6 +19,7 @@ from textserve.errors import InvalidRequest, TextserveError, TooManyTexts, Unkno
 from textserve.oip import InferRequest, RequestedOutput, Tensor
 from textserve.runner import Prediction
 
+ALL_CLASSES = ["0.625000:2:positive", "0.250000:1:neutral", "0.125000:0:negative"]
 TWO = [
     Prediction(MEANINGS, [0.125, 0.25, 0.625], tokens=3, truncated=False),
     Prediction(MEANINGS, [0.5, 0.375, 0.125], tokens=512, truncated=True),
@@ -29,7 +30,7 @@ def application(classifier: Classifier, outcome: Outcome = ANSWER, **settings: A
     return fake_application(classifier, FakeRunner(outcome), settings)
 
 
-def asked(texts: list[str], outputs: list[RequestedOutput] | None = None, **options: Any) -> InferRequest:
+def requested(texts: list[str], outputs: list[RequestedOutput] | None = None, **options: Any) -> InferRequest:
     return InferRequest(
         texts, **{"column": False, "outputs": outputs or [], "seconds": None, "truncate": True, **options}
     )
@@ -40,10 +41,10 @@ def infer(classifier: Classifier, request: InferRequest, outcome: Outcome = ANSW
     return {tensor.name: tensor for tensor in tensors}
 
 
-def refused(call: Any, *arguments: Any, **options: Any) -> str:
-    with pytest.raises(TextserveError) as caught:
+def error_of(call: Any, *arguments: Any, **options: Any) -> str:
+    with pytest.raises(TextserveError) as error:
         call(*arguments, **options)
-    return oip.message(caught.value)
+    return oip.message(error.value)
 
 
 @given(elements=st.lists(st.binary(max_size=300)))
@@ -71,7 +72,7 @@ def test_numbers_are_little_endian(tensor: Tensor, dtype: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("raw", "place"),
+    ("raw", "index"),
     [
         (b"\x01", 0),
         (b"\x01\x00\x00\x00", 0),
@@ -80,38 +81,38 @@ def test_numbers_are_little_endian(tensor: Tensor, dtype: str) -> None:
         (b"\xff\xff\xff\xffabc", 0),
     ],
 )
-def test_data_that_ends_within_an_element_is_refused_with_its_place(raw: bytes, place: int) -> None:
-    assert refused(oip.split, raw, 2).startswith(f"inputs[0] ends within element {place};")
+def test_data_that_ends_within_an_element_is_rejected_with_its_index(raw: bytes, index: int) -> None:
+    assert error_of(oip.split, raw, 2).startswith(f"inputs[0] ends within element {index};")
 
 
 @pytest.mark.parametrize(("count", "found"), [(0, "more"), (1, "more"), (3, "2"), (10**6, "2")])
-def test_data_with_another_number_of_elements_than_the_shape_says_is_refused(count: int, found: str) -> None:
+def test_data_with_more_or_fewer_elements_than_the_shape_is_rejected(count: int, found: str) -> None:
     raw = oip.raw(Tensor("label", "BYTES", [2], ["a", "b"]))
-    assert refused(oip.split, raw, count) == f"inputs[0].shape says {count} texts, the data has {found}"
+    assert error_of(oip.split, raw, count) == f"inputs[0].shape says {count} texts, the data has {found}"
 
 
-def test_data_beyond_what_the_shape_says_is_not_looked_at() -> None:
-    # Were it looked at, it would be found to end within an element.
+def test_decoding_stops_after_the_number_of_elements_in_the_shape() -> None:
+    # Decoded further, the data would end within an element.
     raw = oip.raw(Tensor("label", "BYTES", [1], ["a"])) + b"\x01"
-    assert refused(oip.split, raw, 1) == "inputs[0].shape says 1 texts, the data has more"
+    assert error_of(oip.split, raw, 1) == "inputs[0].shape says 1 texts, the data has more"
 
 
-def test_an_element_that_is_not_utf_8_is_refused_by_its_place_and_not_quoted() -> None:
-    assert refused(oip.decode, [b"ok", b"tajemnica \xff"]) == "texts[1] is not UTF-8"
+def test_an_element_that_is_not_utf_8_is_rejected_by_its_index_without_quoting_it() -> None:
+    assert error_of(oip.decode, [b"ok", b"tajemnica \xff"]) == "texts[1] is not UTF-8"
 
 
 @pytest.mark.parametrize(("shape", "count"), [([0], 0), ([2], 2), ([2, 1], 2), ([10], 10)])
-def test_a_row_and_a_column_say_how_many_texts_they_are(shape: list[int], count: int) -> None:
+def test_a_row_or_column_has_a_number_of_texts(shape: list[int], count: int) -> None:
     assert oip.text_count(shape, 10) == count
 
 
 @pytest.mark.parametrize("shape", [[], [1, 2], [2, 1, 1], [2, 0], [2, -1], [-2], [-(2**63)], [-1, 1]])
-def test_a_shape_of_another_form_is_refused(shape: list[int]) -> None:
-    assert refused(oip.text_count, shape, 10) == "inputs[0].shape must be [N] or [N, 1], for N texts"
+def test_a_shape_of_another_form_is_rejected(shape: list[int]) -> None:
+    assert error_of(oip.text_count, shape, 10) == "inputs[0].shape must be [N] or [N, 1], for N texts"
 
 
 @pytest.mark.parametrize("count", [11, 2**63 - 1, 2**64, 10**400])
-def test_a_shape_of_too_many_texts_is_refused_before_there_is_any_data(count: int) -> None:
+def test_a_shape_of_too_many_texts_is_rejected_without_data(count: int) -> None:
     with pytest.raises(TooManyTexts, match=f"^has {count} texts; send at most 10 in one request$"):
         oip.text_count([count, 1], 10)
 
@@ -124,42 +125,34 @@ def test_a_shape_of_too_many_texts_is_refused_before_there_is_any_data(count: in
         ("text", "BYTES", {"shared_memory_region": "mine"}, "inputs[0].parameters"),
     ],
 )
-def test_another_input_is_refused(name: str, datatype: str, parameters: dict[str, object], where: str) -> None:
-    assert refused(oip.check_input, name, datatype, parameters).startswith(f"{where} ")
+def test_an_input_other_than_the_models_is_rejected(
+    name: str, datatype: str, parameters: dict[str, object], where: str
+) -> None:
+    assert error_of(oip.check_input, name, datatype, parameters).startswith(f"{where} ")
 
 
-def test_each_output_has_its_shape_type_and_data(classifier: Classifier) -> None:
-    assert infer(classifier, asked(["a", "b"]), TWO) == {
-        "label": Tensor("label", "BYTES", [2], ["positive", "negative"]),
-        "score": Tensor("score", "FP32", [2], [0.625, 0.5]),
+@pytest.mark.parametrize(("column", "shape"), [(False, [2]), (True, [2, 1])])
+def test_each_output_has_its_shape_type_and_data_as_in_the_metadata(
+    classifier: Classifier, column: bool, shape: list[int]
+) -> None:
+    tensors = infer(classifier, requested(["a", "b"], column=column), TWO)
+    assert tensors == {
+        "label": Tensor("label", "BYTES", shape, ["positive", "negative"]),
+        "score": Tensor("score", "FP32", shape, [0.625, 0.5]),
         "probabilities": Tensor("probabilities", "FP32", [2, 3], [0.125, 0.25, 0.625, 0.5, 0.375, 0.125]),
-        "tokens": Tensor("tokens", "INT32", [2], [3, 512]),
-        "truncated": Tensor("truncated", "BOOL", [2], [False, True]),
+        "tokens": Tensor("tokens", "INT32", shape, [3, 512]),
+        "truncated": Tensor("truncated", "BOOL", shape, [False, True]),
     }
-
-
-def test_the_metadata_tells_the_outputs_as_they_are_answered(classifier: Classifier) -> None:
-    tensors = infer(classifier, asked(["a", "b"]), TWO)
     described = oip.model_outputs(application(classifier))
-    assert [(one.name, one.datatype) for one in described] == [(one.name, one.datatype) for one in tensors.values()]
-    for one in described:
-        assert [2 if size == -1 else size for size in one.shape] == tensors[one.name].shape
+    assert [(tensor.name, tensor.datatype) for tensor in described] == [
+        (tensor.name, tensor.datatype) for tensor in tensors.values()
+    ]
+    assert [tensor.shape for tensor in described] == [[-1], [-1], [-1, 3], [-1], [-1]]
 
 
-def test_a_column_of_texts_is_answered_with_columns(classifier: Classifier) -> None:
-    tensors = infer(classifier, asked(["a", "b"], column=True), TWO)
-    assert {name: tensor.shape for name, tensor in tensors.items()} == {
-        "label": [2, 1],
-        "score": [2, 1],
-        "probabilities": [2, 3],
-        "tokens": [2, 1],
-        "truncated": [2, 1],
-    }
-
-
-def test_only_what_is_asked_for_is_answered_in_the_order_asked(classifier: Classifier) -> None:
+def test_only_requested_outputs_are_returned_in_their_order(classifier: Classifier) -> None:
     outputs = [RequestedOutput("tokens"), RequestedOutput("label")]
-    assert list(infer(classifier, asked(["a"], outputs))) == ["tokens", "label"]
+    assert list(infer(classifier, requested(["a"], outputs))) == ["tokens", "label"]
 
 
 @pytest.mark.parametrize(
@@ -167,36 +160,35 @@ def test_only_what_is_asked_for_is_answered_in_the_order_asked(classifier: Class
     [
         (1, [2, 1], ["0.625000:2:positive", "0.500000:0:negative"]),
         (2, [2, 2], ["0.625000:2:positive", "0.250000:1:neutral", "0.500000:0:negative", "0.375000:1:neutral"]),
+        (2**40, [2, 3], [*ALL_CLASSES, "0.500000:0:negative", "0.375000:1:neutral", "0.125000:2:positive"]),
     ],
 )
-def test_a_classification_names_the_most_probable_labels_downwards(
+def test_a_classification_has_the_labels_of_the_highest_scores(
     classifier: Classifier, classes: int, shape: list[int], data: list[str]
 ) -> None:
-    request = asked(["a", "b"], [RequestedOutput("probabilities", classes)])
+    request = requested(["a", "b"], [RequestedOutput("probabilities", classes)])
     assert infer(classifier, request, TWO) == {"probabilities": Tensor("probabilities", "BYTES", shape, data)}
-
-
-def test_more_classes_than_there_are_labels_are_all_labels(classifier: Classifier) -> None:
-    tensors = infer(classifier, asked(["a"], [RequestedOutput("probabilities", 2**40)]))
-    assert tensors["probabilities"].shape == [1, 3]
 
 
 @pytest.mark.parametrize(
     ("outputs", "message"),
     [
-        ([RequestedOutput("label"), RequestedOutput("secret")], "outputs[1] is not an output of this model; there are"),
-        ([RequestedOutput("label"), RequestedOutput("label")], "outputs[1] is asked for twice"),
+        (
+            [RequestedOutput("label"), RequestedOutput("secret")],
+            "outputs[1] is not an output of this model; its outputs are",
+        ),
+        ([RequestedOutput("label"), RequestedOutput("label")], "outputs[1] is requested twice"),
         ([RequestedOutput("score", 2)], "outputs[0] has no classes"),
     ],
 )
-def test_an_output_that_cannot_be_had_is_refused_before_anything_is_computed(
+def test_an_invalid_output_is_rejected_without_computing(
     classifier: Classifier, outputs: list[RequestedOutput], message: str
 ) -> None:
     runner = FakeRunner(ANSWER)
-    with pytest.raises(InvalidRequest) as caught:
-        asyncio.run(oip.infer(fake_application(classifier, runner, {}), asked(["a"], outputs)))
-    assert oip.message(caught.value).startswith(message)
-    assert "secret" not in oip.message(caught.value)
+    with pytest.raises(InvalidRequest) as error:
+        asyncio.run(oip.infer(fake_application(classifier, runner, {}), requested(["a"], outputs)))
+    assert oip.message(error.value).startswith(message)
+    assert "secret" not in oip.message(error.value)
     assert runner.asked == []
 
 
@@ -204,21 +196,21 @@ def test_an_output_that_cannot_be_had_is_refused_before_anything_is_computed(
     ("own", "transport", "used"),
     [(None, None, 30.0), (2.0, None, 2.0), (None, 3.0, 3.0), (2.0, 1.0, 1.0), (90.0, None, 30.0)],
 )
-def test_the_shortest_of_all_limits_is_the_deadline(
+def test_the_shortest_time_limit_is_the_deadline(
     classifier: Classifier, own: float | None, transport: float | None, used: float
 ) -> None:
     runner = FakeRunner(ANSWER)
-    request = asked(["a"], seconds=own)
+    request = requested(["a"], seconds=own)
     asyncio.run(oip.infer(fake_application(classifier, runner, {"request_seconds": 30}), request, seconds=transport))
     assert runner.seconds == [used]
 
 
 @pytest.mark.parametrize(("truncate", "truncation"), [(True, "right"), (False, None)])
-def test_long_texts_are_truncated_or_refused_as_the_caller_says(
+def test_long_texts_are_truncated_or_rejected_as_requested(
     classifier: Classifier, truncate: bool, truncation: str | None
 ) -> None:
     runner = FakeRunner(ANSWER)
-    asyncio.run(oip.infer(fake_application(classifier, runner, {}), asked(["a"], truncate=truncate)))
+    asyncio.run(oip.infer(fake_application(classifier, runner, {}), requested(["a"], truncate=truncate)))
     assert runner.truncations == [truncation]
 
 
@@ -228,22 +220,23 @@ def test_a_timeout_is_in_microseconds(value: int, seconds: float | None) -> None
 
 
 @pytest.mark.parametrize("value", [-1, 2**63, 10**400, 1.5, "5", None, True, [1]])
-def test_a_timeout_that_is_none_is_refused(value: object) -> None:
-    assert refused(oip.timeout, {"timeout": value}).startswith("parameters.timeout must be ")
+def test_an_invalid_timeout_is_rejected(value: object) -> None:
+    assert error_of(oip.timeout, {"timeout": value}).startswith("parameters.timeout must be ")
 
 
-@pytest.mark.parametrize("value", [0, -1, 1.0, "2", True])
-def test_a_number_of_classes_that_is_none_is_refused(value: object) -> None:
-    where = "outputs[3].parameters.classification"
-    assert refused(oip.requested_output, "probabilities", {"classification": value}, 3).startswith(f"{where} must be ")
+@pytest.mark.parametrize(
+    ("parameters", "message"),
+    [
+        *(({"classification": value}, "classification must be ") for value in (0, -1, 1.0, "2", True)),
+        ({"shared_memory_region": "mine"}, "shared_memory_region is not supported"),
+    ],
+)
+def test_an_invalid_parameter_of_an_output_is_rejected(parameters: dict[str, object], message: str) -> None:
+    error = error_of(oip.requested_output, "probabilities", parameters, 3)
+    assert error.startswith(f"outputs[3].parameters.{message}")
 
 
-def test_memory_of_the_callers_machine_is_refused() -> None:
-    message = refused(oip.requested_output, "label", {"shared_memory_region": "mine"}, 0)
-    assert message.startswith("outputs[0].parameters.shared_memory_region is not supported")
-
-
-def test_a_model_is_known_by_its_name_and_by_its_version_or_none(classifier: Classifier) -> None:
+def test_the_model_is_addressed_by_name_and_optionally_version(classifier: Classifier) -> None:
     served = application(classifier)
     oip.check_model(served, "sentiment-pl-en")
     oip.check_model(served, "sentiment-pl-en", "1")
@@ -252,6 +245,6 @@ def test_a_model_is_known_by_its_name_and_by_its_version_or_none(classifier: Cla
             oip.check_model(served, name, version)
 
 
-def test_the_servers_version_is_the_projects() -> None:
+def test_the_server_has_the_projects_name_and_version() -> None:
     project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
     assert (project["name"], project["version"]) == (oip.SERVER_NAME, __version__)

@@ -3,6 +3,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import threading
+import time
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from types import SimpleNamespace
@@ -19,13 +20,14 @@ from textserve.metrics import RunnerMetrics
 from textserve.runner import Prediction, Runner
 from textserve.settings import Settings
 
-PATIENCE = 20.0  # seconds after which a test that waits for something fails
+SIDES: tuple[Truncation, ...] = ("right", "left")
+PATIENCE = 60.0  # seconds after which a test that waits for an event fails
 
 
 class FakeClassifier:
-    """Reads a text such as ``17 xxx`` as one token a character, and answers with its number: here ``[17, -17]``.
+    """Reads a text such as ``17 xxx`` as one token per character, with its number as logits: here ``[17, -17]``.
 
-    While ``gate`` is not set, predictions wait for it. A batch with the text ``broken`` in it fails.
+    Predictions wait while ``gate`` is not set. A batch with the number ``broken`` fails.
     """
 
     spec = SimpleNamespace(labels=["same", "negated"], meanings=["same", "negated"])
@@ -42,7 +44,7 @@ class FakeClassifier:
 
     @property
     def seen(self) -> list[int]:
-        """The numbers of all texts that a prediction was asked for."""
+        """The numbers of all computed texts."""
         return [number for batch in self.batches for number in batch]
 
     def encode(self, texts: Sequence[str], truncation: Truncation = "right") -> list[Encoding]:
@@ -63,7 +65,7 @@ class FakeClassifier:
 
 
 class Service:
-    """A started runner on a fake classifier, with what a test may look at."""
+    """A started runner with a fake classifier, and its metrics."""
 
     def __init__(self, classifier: FakeClassifier, settings: Settings) -> None:
         self.classifier = classifier
@@ -80,20 +82,20 @@ class Service:
     async def classify(self, texts: Sequence[str]) -> list[Prediction]:
         return (await self.runner.classify(texts, PATIENCE)).predictions
 
-    def ask(self, *texts: str) -> asyncio.Task[list[Prediction]]:
+    def send(self, *texts: str) -> asyncio.Task[list[Prediction]]:
         return asyncio.create_task(self.classify(texts))
 
-    async def ask_and_have_waiting(self, *texts: str) -> asyncio.Task[list[Prediction]]:
-        """Ask while no worker is free, and return once the texts are in the queue."""
+    async def enqueue(self, *texts: str) -> asyncio.Task[list[Prediction]]:
+        """Send a request while no worker is free, and return when its texts are in the queue."""
         tokens = (self.waiting_tokens() or 0) + sum(map(len, texts))
-        task = self.ask(*texts)
+        task = self.send(*texts)
         await until(lambda: self.waiting_tokens() == tokens)
         return task
 
     async def occupy(self) -> asyncio.Task[list[Prediction]]:
-        """Have the only worker compute a text until the gate is opened."""
+        """Keep the only worker busy until the gate is opened."""
         self.classifier.gate.clear()
-        task = self.ask("0")
+        task = self.send("0")
         await until(lambda: self.classifier.seen[-1:] == [0])
         return task
 
@@ -115,7 +117,7 @@ async def served(classifier: FakeClassifier, **settings: float) -> AsyncIterator
 
 
 def probabilities(number: int) -> list[float]:
-    """What the fake classifier's logits for a text of that number are after softmax."""
+    """The probabilities of the text with this number."""
     row: list[float] = softmax(np.array([number, -number], dtype=np.float32)).tolist()
     return row
 
@@ -124,62 +126,65 @@ def numbers(predictions: Sequence[Prediction]) -> list[float]:
     return [prediction.logits[0] for prediction in predictions]
 
 
-@pytest.mark.parametrize("truncation", ["right", "left"])
-def test_a_long_text_is_cut_off_on_the_side_asked(truncation: Truncation) -> None:
+def test_a_long_text_is_truncated_on_the_requested_side_or_rejected_by_its_index() -> None:
     async def run() -> None:
         async with served(FakeClassifier()) as service:
-            await service.runner.classify(["1", "2 long…"], PATIENCE, truncation)
-            assert service.classifier.truncations == [truncation]
-
-    asyncio.run(run())
-
-
-def test_a_long_text_is_refused_by_its_place_where_none_may_be_cut_off() -> None:
-    async def run() -> None:
-        async with served(FakeClassifier()) as service:
-            with pytest.raises(InputTooLong) as refusal:
+            for truncation in SIDES:
+                await service.runner.classify(["1", "2 long…"], PATIENCE, truncation)
+            assert service.classifier.truncations == [*SIDES]
+            service.classifier.batches.clear()
+            with pytest.raises(InputTooLong) as error:
                 await service.runner.classify(["1", "2 long…"], PATIENCE, None)
-            assert refusal.value.where == "texts[1]"
+            assert error.value.where == "texts[1]"
             assert service.classifier.seen == []
             assert len((await service.runner.classify(["1", "2"], PATIENCE, None)).predictions) == 2
 
     asyncio.run(run())
 
 
-def test_every_caller_gets_the_answers_to_his_texts_in_his_order() -> None:
+def test_concurrent_requests_get_their_own_results_in_order() -> None:
     async def run() -> None:
         async with served(FakeClassifier(), threads=3, max_batch_texts=4) as service:
-            callers = [range(100 * caller, 100 * caller + 50) for caller in range(8)]
-            answers = await asyncio.gather(
-                *(service.classify([f"{number} {'x' * (number % 13)}" for number in some]) for some in callers)
+            requests = [range(first, first + 50) for first in range(0, 800, 100)]
+            results = await asyncio.gather(
+                *(service.classify([f"{number} {'x' * (number % 13)}" for number in request]) for request in requests)
             )
-            assert [numbers(answer) for answer in answers] == [list(some) for some in callers]
+            assert [numbers(result) for result in results] == [list(request) for request in requests]
 
     asyncio.run(run())
 
 
-def test_an_answer_has_a_probability_a_label_and_says_what_was_read() -> None:
+def test_a_prediction_has_labels_probabilities_logits_tokens_and_truncation() -> None:
+    labels = FakeClassifier.spec.meanings
+
     async def run() -> None:
         async with served(FakeClassifier()) as service:
             assert await service.classify(["3 xx", "4 long…"]) == [
-                Prediction(
-                    FakeClassifier.spec.meanings, probabilities(3), tokens=4, truncated=False, logits=[3.0, -3.0]
-                ),
-                Prediction(
-                    FakeClassifier.spec.meanings, probabilities(4), tokens=7, truncated=True, logits=[4.0, -4.0]
-                ),
+                Prediction(labels, probabilities(3), tokens=4, truncated=False, logits=[3.0, -3.0]),
+                Prediction(labels, probabilities(4), tokens=7, truncated=True, logits=[4.0, -4.0]),
             ]
 
     asyncio.run(run())
 
 
-def test_texts_of_different_callers_share_a_batch() -> None:
+def test_a_prediction_has_the_label_of_the_highest_score_and_of_a_tie_the_first() -> None:
+    for row, label, ranked in [
+        ([0.2, 0.5, 0.3], "neutral", ["neutral", "positive", "negative"]),
+        ([0.4, 0.2, 0.4], "negative", ["negative", "positive", "neutral"]),
+    ]:
+        prediction = Prediction(["negative", "neutral", "positive"], row, tokens=3, truncated=False)
+        assert (prediction.label, prediction.score) == (label, max(row))
+        assert [name for name, _ in prediction.ranked()] == ranked
+        assert prediction.ranked([1.0, 2.0, 3.0])[0] == ("positive", 3.0)
+
+
+def test_texts_of_different_requests_share_a_batch() -> None:
     async def run() -> None:
         async with served(FakeClassifier()) as service:
             await service.occupy()
-            callers = [await service.ask_and_have_waiting(f"{number} xx") for number in (1, 2, 3, 4)]
+            requests = [await service.enqueue(f"{number} xx") for number in (1, 2, 3, 4)]
             service.classifier.gate.set()
-            assert [numbers(await caller) for caller in callers] == [[1], [2], [3], [4]]
+            assert [numbers(await request) for request in requests] == [[1], [2], [3], [4]]
             assert service.classifier.batches == [[0], [1, 2, 3, 4]]
 
     asyncio.run(run())
@@ -206,29 +211,28 @@ def test_texts_of_unequal_length_share_a_batch_only_if_the_graph_can_hide_paddin
     asyncio.run(run())
 
 
-def test_a_long_request_gives_way_to_others_while_it_is_encoded() -> None:
+def test_tokenizing_a_long_request_yields_to_others() -> None:
     async def run() -> None:
         async with served(FakeClassifier()) as service:
-            long = service.ask(*[str(number) for number in range(1, 1001)])
-            single = service.ask("1001")
+            long = service.send(*[str(number) for number in range(1, 1001)])
+            single = service.send("1001")
             assert numbers(await single) == [1001]
             assert numbers(await long) == list(range(1, 1001))
-            place = service.classifier.encoded.index(["1001"])
-            assert place < len(service.classifier.encoded) - 1
+            assert service.classifier.encoded.index(["1001"]) < len(service.classifier.encoded) - 1
 
     asyncio.run(run())
 
 
-def test_beyond_the_waiting_limit_a_request_is_refused_whole_and_told_when_to_come_back() -> None:
+def test_a_request_beyond_the_waiting_limit_is_rejected_whole_with_when_to_retry() -> None:
     async def run() -> None:
         async with served(FakeClassifier(), max_waiting_tokens=10) as service:
             first = await service.occupy()
-            fits = await service.ask_and_have_waiting("1 xxxxxx")
-            with pytest.raises(Overloaded) as refusal:
+            fits = await service.enqueue("1 xxxxxx")
+            with pytest.raises(Overloaded) as error:
                 await service.classify(["2", "3 x"])
-            assert refusal.value.retry_after is not None
-            assert refusal.value.retry_after > 0
-            also_fits = await service.ask_and_have_waiting("4 ")
+            assert error.value.retry_after is not None
+            assert error.value.retry_after > 0
+            also_fits = await service.enqueue("4 ")
             service.classifier.gate.set()
             assert [numbers(await task) for task in (first, fits, also_fits)] == [[0], [1], [4]]
             assert sorted(service.classifier.seen) == [0, 1, 4]
@@ -236,15 +240,15 @@ def test_beyond_the_waiting_limit_a_request_is_refused_whole_and_told_when_to_co
     asyncio.run(run())
 
 
-def test_a_queue_longer_than_the_time_allowed_refuses_before_any_text_is_tokenized() -> None:
+def test_a_queue_beyond_the_time_limit_rejects_before_tokenizing() -> None:
     async def run() -> None:
         async with served(FakeClassifier(), max_queue_seconds=0.01) as service:
             first = await service.occupy()
-            fits = await service.ask_and_have_waiting("1".ljust(60))
+            fits = await service.enqueue("1".ljust(60))
             encoded = len(service.classifier.encoded)
-            with pytest.raises(Overloaded) as refusal:
+            with pytest.raises(Overloaded) as error:
                 await service.classify(["3"])
-            assert refusal.value.retry_after == pytest.approx(60 / 5000)
+            assert error.value.retry_after == pytest.approx(60 / 5000)
             assert len(service.classifier.encoded) == encoded
             service.classifier.gate.set()
             assert [numbers(await task) for task in (first, fits)] == [[0], [1]]
@@ -252,12 +256,12 @@ def test_a_queue_longer_than_the_time_allowed_refuses_before_any_text_is_tokeniz
     asyncio.run(run())
 
 
-def test_a_large_request_that_waits_leaves_room_for_small_ones() -> None:
+def test_a_waiting_large_request_leaves_room_for_small_ones() -> None:
     async def run() -> None:
         async with served(FakeClassifier(), max_queue_seconds=0.3, max_batch_tokens=100) as service:
             await service.occupy()
-            large = await service.ask_and_have_waiting(*[f"{number}".ljust(40) for number in range(1, 201)])
-            small = await service.ask_and_have_waiting("201")
+            large = await service.enqueue(*[f"{number}".ljust(40) for number in range(1, 201)])
+            small = await service.enqueue("201")
             service.classifier.gate.set()
             assert numbers(await small) == [201]
             assert numbers(await large) == list(range(1, 201))
@@ -266,7 +270,7 @@ def test_a_large_request_that_waits_leaves_room_for_small_ones() -> None:
     asyncio.run(run())
 
 
-def test_a_request_whose_time_is_up_is_told_so_and_not_computed() -> None:
+def test_a_request_beyond_its_deadline_fails_and_is_not_computed() -> None:
     async def run() -> None:
         async with served(FakeClassifier()) as service:
             first = await service.occupy()
@@ -295,8 +299,8 @@ def test_a_cancelled_call_is_not_computed() -> None:
     async def run() -> None:
         async with served(FakeClassifier()) as service:
             await service.occupy()
-            cancelled = await service.ask_and_have_waiting("1", "2", "3")
-            other = await service.ask_and_have_waiting("4")
+            cancelled = await service.enqueue("1", "2", "3")
+            other = await service.enqueue("4")
             cancelled.cancel()
             with pytest.raises(asyncio.CancelledError):
                 await cancelled
@@ -309,11 +313,11 @@ def test_a_cancelled_call_is_not_computed() -> None:
     asyncio.run(run())
 
 
-def test_cancelling_a_call_while_it_is_computed_harms_nobody_else() -> None:
+def test_cancelling_a_call_while_it_is_computed_does_not_affect_others() -> None:
     async def run() -> None:
         async with served(FakeClassifier()) as service:
             computed = await service.occupy()
-            other = await service.ask_and_have_waiting("1")
+            other = await service.enqueue("1")
             computed.cancel()
             with pytest.raises(asyncio.CancelledError):
                 await computed
@@ -323,14 +327,14 @@ def test_cancelling_a_call_while_it_is_computed_harms_nobody_else() -> None:
     asyncio.run(run())
 
 
-def test_a_failed_batch_fails_for_its_callers_only() -> None:
+def test_a_failed_batch_fails_only_its_requests() -> None:
     async def run() -> None:
         async with served(FakeClassifier()) as service:
             service.classifier.broken = 1
             await service.occupy()
-            broken = await service.ask_and_have_waiting("1 x", "5 xxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxx")
-            beside = await service.ask_and_have_waiting("2 x")
-            apart = await service.ask_and_have_waiting("3 xxxxxxxxxxxxxxx")
+            broken = await service.enqueue("1 x", "5 xxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxx")
+            beside = await service.enqueue("2 x")
+            apart = await service.enqueue("3 xxxxxxxxxxxxxxx")
             service.classifier.gate.set()
             for task in (broken, beside):
                 with pytest.raises(Internal):
@@ -341,11 +345,11 @@ def test_a_failed_batch_fails_for_its_callers_only() -> None:
     asyncio.run(run())
 
 
-def test_closing_answers_what_was_accepted_and_refuses_what_comes_after() -> None:
+def test_closing_answers_accepted_requests_and_rejects_later_ones() -> None:
     async def run() -> None:
         async with served(FakeClassifier()) as service:
             computed = await service.occupy()
-            waiting = await service.ask_and_have_waiting("1", "2 xxxxxxxxxxxxx")
+            waiting = await service.enqueue("1", "2 xxxxxxxxxxxxx")
             closing = asyncio.create_task(service.runner.close(PATIENCE))
             await asyncio.sleep(0)  # the first step of closing
             with pytest.raises(ShuttingDown):
@@ -361,7 +365,7 @@ def test_closing_answers_what_was_accepted_and_refuses_what_comes_after() -> Non
     asyncio.run(run())
 
 
-def test_closing_an_idle_runner_ends_its_threads() -> None:
+def test_closing_an_idle_runner_stops_its_threads() -> None:
     before = set(threading.enumerate())
 
     async def run() -> None:
@@ -373,13 +377,13 @@ def test_closing_an_idle_runner_ends_its_threads() -> None:
     asyncio.run(run())
 
 
-def test_closing_with_too_little_time_fails_what_is_unanswered() -> None:
+def test_closing_at_the_time_limit_fails_unanswered_requests() -> None:
     before = set(threading.enumerate())
 
     async def run() -> None:
         async with served(FakeClassifier()) as service:
             computed = await service.occupy()
-            waiting = await service.ask_and_have_waiting("1", "2")
+            waiting = await service.enqueue("1", "2")
             assert not await service.runner.close(0.01)
             for task in (computed, waiting):
                 with pytest.raises(ShuttingDown):
@@ -410,29 +414,31 @@ def test_a_failure_is_logged_without_the_texts(caplog: pytest.LogCaptureFixture)
     assert "tajemnica" not in caplog.text
 
 
-def test_an_answer_says_where_its_time_went() -> None:
+def test_the_time_in_the_queue_is_measured_until_the_batch_starts() -> None:
     async def run() -> None:
         async with served(FakeClassifier()) as service:
             await service.occupy()
             waiting = asyncio.create_task(service.runner.classify(["1 xx", "2"], PATIENCE))
             await until(lambda: service.waiting_tokens() == 5)
-            await asyncio.sleep(0.02)
+            queued = time.perf_counter()
+            while time.perf_counter() - queued < 0.02:
+                await asyncio.sleep(0)
             service.classifier.gate.set()
             classified = await waiting
             assert classified.tokens == 5
-            assert 0 <= classified.tokenization_seconds < 0.02
-            assert 0.02 <= classified.queue_seconds < PATIENCE
-            assert 0 < classified.inference_seconds < PATIENCE
+            assert classified.tokenization_seconds >= 0
+            assert classified.queue_seconds >= 0.02
+            assert classified.inference_seconds > 0
 
     asyncio.run(run())
 
 
-def test_what_was_computed_and_what_waits_is_counted() -> None:
+def test_computed_and_waiting_texts_are_counted() -> None:
     async def run() -> None:
         async with served(FakeClassifier()) as service:
             await service.occupy()
-            await service.ask_and_have_waiting("1".ljust(40), "2".ljust(41))
-            last = await service.ask_and_have_waiting("3 xxx")
+            await service.enqueue("1".ljust(40), "2".ljust(41))
+            last = await service.enqueue("3 xxx")
             service.classifier.gate.set()
             await last
             value = service.registry.get_sample_value

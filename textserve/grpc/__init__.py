@@ -1,1 +1,1 @@
-"""The Open Inference Protocol over gRPC, in the same process and event loop as what is served over HTTP."""
+"""The Open Inference Protocol over gRPC, in the same process and event loop as HTTP."""

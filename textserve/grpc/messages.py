@@ -1,7 +1,7 @@
-"""What the protocol's messages say: bytes → what is asked of the model, its tensors → bytes.
+"""Decodes request messages and encodes responses.
 
-The wire format is :file:`inference.proto`. The data of the tensors is in each tensor's ``contents``, or all of it in
-``raw_input_contents``, as in Triton's clients; an answer has it where the request had it.
+The wire format is :file:`inference.proto`. Tensor data is in each tensor's ``contents`` or, as from Triton's clients,
+in ``raw_input_contents``; the response uses the same form as the request.
 """
 
 from __future__ import annotations
@@ -27,14 +27,14 @@ CONTENTS: Mapping[oip.Datatype, str] = {"FP32": "fp32_contents", "INT32": "int_c
 
 
 def parse(kind: type[Message], body: bytes) -> Message:
-    """A message of the class ``kind``.
+    """Parse ``body`` as a message of class ``kind``.
 
     Raises:
-        InvalidRequest: if ``body`` is none, or has a string that is not UTF-8.
+        InvalidRequest: if it is not one, or has a string that is not UTF-8.
     """
     message = kind()
     try:
-        message.ParseFromString(body)  # type: ignore[attr-defined]  # of every message's class
+        message.ParseFromString(body)  # type: ignore[attr-defined]  # every message class has it
     except DecodeError:
         name = kind.DESCRIPTOR.full_name  # type: ignore[attr-defined]  # likewise
         raise InvalidRequest(f"is not an {name} as inference.proto has it", where="message") from None
@@ -42,15 +42,11 @@ def parse(kind: type[Message], body: bytes) -> Message:
 
 
 def read(message: ModelInferRequest, most: int) -> oip.InferRequest:
-    """What a request asks of the model.
-
-    Args:
-        message: the request.
-        most: how many texts it may have.
+    """Decode an inference request of at most ``most`` texts.
 
     Raises:
-        InvalidRequest: naming the first part that is not as documented.
-        TooManyTexts: if it has more than ``most``.
+        InvalidRequest: naming the first invalid part.
+        TooManyTexts: if it has more texts.
     """
     oip.check_input_count(len(message.inputs))
     tensor = message.inputs[0]
@@ -61,7 +57,8 @@ def read(message: ModelInferRequest, most: int) -> oip.InferRequest:
         texts=texts,
         column=len(tensor.shape) == 2,
         outputs=[
-            oip.requested_output(one.name, _values(one.parameters), place) for place, one in enumerate(message.outputs)
+            oip.requested_output(output.name, _values(output.parameters), index)
+            for index, output in enumerate(message.outputs)
         ],
         seconds=oip.timeout(parameters),
         truncate=oip.flag(parameters, "truncate", default=True),
@@ -69,9 +66,9 @@ def read(message: ModelInferRequest, most: int) -> oip.InferRequest:
 
 
 def write(application: Application, request: ModelInferRequest, tensors: Sequence[oip.Tensor]) -> bytes:
-    """The answer to ``request``."""
+    """The response to ``request``, encoded."""
     is_raw = len(request.raw_input_contents) > 0
-    answer = ModelInferResponse(
+    response = ModelInferResponse(
         model_name=application.classifier.spec.name,
         model_version=oip.version(application),
         id=request.id,
@@ -86,7 +83,7 @@ def write(application: Application, request: ModelInferRequest, tensors: Sequenc
         ],
         raw_output_contents=[oip.raw(tensor) for tensor in tensors] if is_raw else None,
     )
-    return answer.SerializeToString()  # type: ignore[no-any-return]  # protobuf's base class has no types
+    return response.SerializeToString()  # type: ignore[no-any-return]  # protobuf's base class has no types
 
 
 def model_metadata(application: Application) -> ModelMetadataResponse:
@@ -95,13 +92,13 @@ def model_metadata(application: Application) -> ModelMetadataResponse:
         name=application.classifier.spec.name,
         versions=[oip.version(application)],
         platform=oip.PLATFORM,
-        inputs=[_metadata(one) for one in oip.model_inputs()],
-        outputs=[_metadata(one) for one in oip.model_outputs(application)],
+        inputs=[_metadata(tensor) for tensor in oip.model_inputs()],
+        outputs=[_metadata(tensor) for tensor in oip.model_outputs(application)],
     )
 
 
 def _elements(message: ModelInferRequest, count: int) -> list[bytes]:
-    """The elements of the one input, as many as its shape says."""
+    """The ``count`` elements of the input."""
     contents = message.inputs[0].contents
     if not message.raw_input_contents:
         if others := [field.name for field, _ in contents.ListFields() if field.name != "bytes_contents"]:
@@ -113,7 +110,7 @@ def _elements(message: ModelInferRequest, count: int) -> list[bytes]:
             f"has {len(message.raw_input_contents)} elements; send one for each input", where="raw_input_contents"
         )
     if message.inputs[0].HasField("contents"):
-        raise InvalidRequest("must not be there beside raw_input_contents", where="inputs[0].contents")
+        raise InvalidRequest("cannot be combined with raw_input_contents", where="inputs[0].contents")
     return oip.split(message.raw_input_contents[0], count)
 
 

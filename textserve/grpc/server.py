@@ -1,7 +1,7 @@
-"""The gRPC server: its port, its health, its end.
+"""The gRPC server: port, health and graceful shutdown.
 
-It lives in the event loop of the HTTP server, so that both share the application. BentoML knows nothing of it: it is
-started and stopped by ``service.py``.
+It runs in the HTTP server's event loop, so both share the application. BentoML does not manage it: ``service.py``
+starts and stops it.
 """
 
 from __future__ import annotations
@@ -23,17 +23,17 @@ from textserve.settings import Settings
 
 logger = logging.getLogger(__name__)
 
-# How often it is looked whether every inference is answered, and then how long for the last answers to be sent.
+# Interval for checking that every inference is answered, and then the time limit for sending the last responses.
 LAST_SECONDS = 0.5
 
-ADVICE = "set TEXTSERVE_GRPC_PORT to another one, or to 0 for no gRPC"
+ADVICE = "set TEXTSERVE_GRPC_PORT to another port, or to 0 to disable gRPC"
 
 SERVING = health_pb2.HealthCheckResponse.SERVING
 NOT_SERVING = health_pb2.HealthCheckResponse.NOT_SERVING
 
 
 class GrpcServer:
-    """Serves ``application`` over gRPC. :meth:`start` it, and :meth:`stop` it; it stops by itself when that leaves."""
+    """Serves ``application`` over gRPC: :meth:`start` and :meth:`stop`. It also stops when the application leaves."""
 
     def __init__(self, application: Application, interceptors: Sequence[grpc.aio.ServerInterceptor] = ()) -> None:
         self._application = application
@@ -46,7 +46,7 @@ class GrpcServer:
         """Listen on ``settings.grpc_port``; with port 0, do nothing.
 
         Raises:
-            PortError: if the port is taken, or may not be had.
+            PortError: if the port is in use or not permitted.
             OSError: if the certificate or its key cannot be read.
         """
         settings = self._settings
@@ -57,7 +57,7 @@ class GrpcServer:
         server = grpc.aio.server(
             interceptors=self._interceptors or None,
             options=[
-                ("grpc.so_reuseport", 0),  # or a second server on the port would silently take part of the requests
+                ("grpc.so_reuseport", 0),  # else a second server on the port silently receives some of the requests
                 ("grpc.max_receive_message_length", settings.max_body_bytes),
             ],
         )
@@ -72,9 +72,9 @@ class GrpcServer:
         logger.info("gRPC on port %d", settings.grpc_port)
 
     async def stop(self) -> None:
-        """Say that it serves no more, accept nothing new, and answer what was accepted within the drain limit.
+        """Report not serving, reject new requests, and answer accepted ones within ``settings.drain_seconds``.
 
-        This is asked once HTTP has ended: what is left of the delay before is not waited for.
+        Called after HTTP has stopped, so it skips the rest of the stop delay.
         """
         if self._stopped is not None:
             self._application.leave()
@@ -86,28 +86,28 @@ class GrpcServer:
         await self._health.enter_graceful_shutdown()
         with contextlib.suppress(TimeoutError):
             await asyncio.wait_for(self._at_once.wait(), self._settings.stop_delay_seconds)
-        # Longer than the application's own limit, after which it refuses what it has not answered.
+        # Longer than the application's own limit, after which it fails the unanswered requests.
         closing = asyncio.create_task(server.stop(self._settings.drain_seconds + LAST_SECONDS))
         while not closing.done():
             await asyncio.wait((closing,), timeout=LAST_SECONDS)
             if not self._service.open:
-                # What is open besides has no end of its own: somebody watches the health.
+                # The calls still open, such as health watches, never end on their own.
                 await server.stop(LAST_SECONDS)
         await closing
 
 
 def check_port(settings: Settings) -> None:
-    """Listen on the port for a moment, so that a start that cannot succeed fails before anything is loaded.
+    """Listen on the port briefly, so that a start that cannot succeed fails before the model is loaded.
 
     Raises:
-        PortError: if the port cannot be had.
+        PortError: if the port is in use or not permitted.
     """
     if settings.grpc_port:
         ports.listen(settings.grpc_host, settings.grpc_port, name="gRPC", advice=ADVICE).close()
 
 
 def _listen(server: grpc.aio.Server, settings: Settings) -> None:
-    check_port(settings)  # gRPC would not say why it failed
+    check_port(settings)  # gRPC's own error lacks the reason
     host = f"[{settings.grpc_host}]" if ":" in settings.grpc_host else settings.grpc_host
     address = f"{host}:{settings.grpc_port}"
     try:
@@ -117,4 +117,4 @@ def _listen(server: grpc.aio.Server, settings: Settings) -> None:
         else:
             server.add_insecure_port(address)
     except RuntimeError:
-        raise PortError(f"gRPC cannot listen on {address}; see its own message above; {ADVICE}") from None
+        raise PortError(f"gRPC cannot listen on {address}; its log above has the reason; {ADVICE}") from None

@@ -1,7 +1,7 @@
 """The methods of ``inference.GRPCInferenceService``.
 
-Each takes and returns a message's bytes. gRPC's own decoding would answer a message that is none with UNKNOWN, and
-write a traceback with a part of it into the log.
+Each takes and returns the bytes of a message. gRPC's own decoding would answer an invalid message with UNKNOWN, and log
+a traceback that quotes it.
 """
 
 from __future__ import annotations
@@ -39,14 +39,14 @@ Method = Callable[[bytes, Context], Awaitable[bytes]]
 
 
 class InferenceService:
-    """Answers the methods for ``application``; :meth:`handlers` is what a gRPC server is given."""
+    """Implements the methods for ``application``; register :meth:`handlers` with a gRPC server."""
 
     def __init__(self, application: Application) -> None:
         self._application = application
         self._open = 0
 
     def handlers(self) -> dict[str, grpc.RpcMethodHandler]:
-        """The methods by their names."""
+        """Handlers by method name."""
         methods: dict[str, Method] = {
             "ServerLive": _method(self._server_live),
             "ServerReady": _method(self._server_ready),
@@ -59,52 +59,52 @@ class InferenceService:
 
     @property
     def open(self) -> int:
-        """How many inferences are not answered yet."""
+        """The number of unanswered inferences."""
         return self._open
 
-    # As over HTTP, whoever asks whether the service is alive and ready needs no key.
+    # As over HTTP, liveness and readiness require no key.
 
-    def _server_live(self, body: bytes, given: Metadata) -> bytes:
+    def _server_live(self, body: bytes, sent: Metadata) -> bytes:
         return bytes(ServerLiveResponse(live=True).SerializeToString())
 
-    def _server_ready(self, body: bytes, given: Metadata) -> bytes:
+    def _server_ready(self, body: bytes, sent: Metadata) -> bytes:
         return bytes(ServerReadyResponse(ready=self._application.available).SerializeToString())
 
-    def _model_ready(self, body: bytes, given: Metadata) -> bytes:
-        self._check_key(given)
-        asked = parse(ModelReadyRequest, body)
-        oip.check_model(self._application, asked.name, asked.version)
+    def _model_ready(self, body: bytes, sent: Metadata) -> bytes:
+        self._check_key(sent)
+        request = parse(ModelReadyRequest, body)
+        oip.check_model(self._application, request.name, request.version)
         return bytes(ModelReadyResponse(ready=self._application.available).SerializeToString())
 
-    def _server_metadata(self, body: bytes, given: Metadata) -> bytes:
-        self._check_key(given)
-        answer = ServerMetadataResponse(name=oip.SERVER_NAME, version=__version__, extensions=oip.EXTENSIONS)
-        return bytes(answer.SerializeToString())
+    def _server_metadata(self, body: bytes, sent: Metadata) -> bytes:
+        self._check_key(sent)
+        response = ServerMetadataResponse(name=oip.SERVER_NAME, version=__version__, extensions=oip.EXTENSIONS)
+        return bytes(response.SerializeToString())
 
-    def _model_metadata(self, body: bytes, given: Metadata) -> bytes:
-        self._check_key(given)
-        asked = parse(ModelMetadataRequest, body)
-        oip.check_model(self._application, asked.name, asked.version)
+    def _model_metadata(self, body: bytes, sent: Metadata) -> bytes:
+        self._check_key(sent)
+        request = parse(ModelMetadataRequest, body)
+        oip.check_model(self._application, request.name, request.version)
         return bytes(model_metadata(self._application).SerializeToString())
 
     async def _model_infer(self, body: bytes, context: Context) -> bytes:
         started, outcome = time.perf_counter(), "ok"
-        given: Metadata = context.invocation_metadata()
-        identity = ("x-request-id", request_id(_value(given, "x-request-id")).decode())
+        sent: Metadata = context.invocation_metadata()
+        identity = ("x-request-id", request_id(_value(sent, "x-request-id")).decode())
         self._open += 1
         try:
-            self._check_key(given)
-            answer, classified = await self._infer(body, context.time_remaining())
-            context.set_trailing_metadata((identity, *self._measured(classified)))
-            return answer
+            self._check_key(sent)
+            response, classified = await self._infer(body, context.time_remaining())
+            context.set_trailing_metadata((identity, *self._trailing(classified)))
+            return response
         except asyncio.CancelledError:
-            # By the client, or by gRPC once the client's deadline is over.
+            # By the client, or by gRPC after the client's deadline.
             outcome = "deadline_exceeded" if context.time_remaining() == 0 else "cancelled"
             raise
         except Exception as error:
-            refusal = _refusal(error, "ModelInfer")
-            outcome = refusal.type
-            return await _refuse(context, refusal, (identity,))
+            expected = _expected(error, "ModelInfer")
+            outcome = expected.type
+            return await _abort(context, expected, (identity,))
         finally:
             self._application.requests.observe(PROTOCOL, outcome, time.perf_counter() - started)
             self._open -= 1
@@ -112,15 +112,15 @@ class InferenceService:
     async def _infer(self, body: bytes, remaining: float | None) -> tuple[bytes, Classified]:
         message = parse(ModelInferRequest, body)
         oip.check_model(self._application, message.model_name, message.model_version)
-        asked = read(message, self._application.settings.max_texts)
-        tensors, classified = await oip.infer(self._application, asked, seconds=remaining)
+        request = read(message, self._application.settings.max_texts)
+        tensors, classified = await oip.infer(self._application, request, seconds=remaining)
         return write(self._application, message, tensors), classified
 
-    def _check_key(self, given: Metadata) -> None:
-        self._application.keys.check(_value(given, "authorization").decode() or None)
+    def _check_key(self, sent: Metadata) -> None:
+        self._application.keys.check(_value(sent, "authorization").decode() or None)
 
-    def _measured(self, classified: Classified) -> Metadata:
-        """Where the time went, what was read, and by which model: as HTTP's headers have it."""
+    def _trailing(self, classified: Classified) -> Metadata:
+        """Timing, tokens and model version, as in HTTP's response headers."""
         return (
             ("server-timing", server_timing(classified)),
             ("x-compute-tokens", str(classified.tokens)),
@@ -128,28 +128,28 @@ class InferenceService:
         )
 
 
-def _method(answer: Callable[[bytes, Metadata], bytes]) -> Method:
+def _method(call: Callable[[bytes, Metadata], bytes]) -> Method:
     async def method(body: bytes, context: Context) -> bytes:
         try:
-            return answer(body, context.invocation_metadata())
+            return call(body, context.invocation_metadata())
         except Exception as error:
-            return await _refuse(context, _refusal(error, answer.__name__), ())
+            return await _abort(context, _expected(error, call.__name__), ())
 
     return method
 
 
-def _value(given: Metadata, name: str) -> bytes:
-    """The first value of ``name`` in a request's metadata, empty if there is none."""
-    for key, value in given:
+def _value(sent: Metadata, name: str) -> bytes:
+    """The first value of ``name`` in the metadata, or empty."""
+    for key, value in sent:
         if key == name:
             return value if isinstance(value, bytes) else value.encode()
     return b""
 
 
-def _refusal(error: Exception, method: str) -> TextserveError:
+def _expected(error: Exception, method: str) -> TextserveError:
     return error if isinstance(error, TextserveError) else unexpected(error, method)
 
 
-async def _refuse(context: Context, refusal: TextserveError, trailing: Metadata) -> bytes:
-    await context.abort(code(refusal), oip.message(refusal), (*trailing, *metadata(refusal)))
+async def _abort(context: Context, error: TextserveError, trailing: Metadata) -> bytes:
+    await context.abort(code(error), oip.message(error), (*trailing, *metadata(error)))
     raise AssertionError("abort raises")

@@ -1,4 +1,4 @@
-"""A span for each gRPC call, a child of the client's own where ``traceparent`` names it.
+"""A span for each gRPC call, a child of the client's span if ``traceparent`` names one.
 
 Names and attributes follow OpenTelemetry's semantic conventions, https://opentelemetry.io/docs/specs/semconv/rpc/grpc.
 """
@@ -15,7 +15,7 @@ from opentelemetry.trace import StatusCode
 from textserve.grpc.service import NAME, Context
 from textserve.tracing import Tracing, server_span
 
-# Of the codes of gRPC those that are the server's fault, by the conventions.
+# The status codes that are server errors by the conventions.
 FAULTS = (
     grpc.StatusCode.UNKNOWN,
     grpc.StatusCode.DEADLINE_EXCEEDED,
@@ -27,13 +27,13 @@ FAULTS = (
 
 
 class TracedGrpc(grpc.aio.ServerInterceptor):  # type: ignore[misc]  # grpc has no types
-    """A span for each call of ``inference.GRPCInferenceService``, and none for health and reflection."""
+    """A span for each call of ``inference.GRPCInferenceService``, but not of health and reflection."""
 
     def __init__(self, tracing: Tracing) -> None:
         self._tracing = tracing
 
     async def intercept_service(self, continuation: Callable[[Any], Awaitable[Any]], details: Any) -> Any:
-        """As gRPC calls it: the handler of a call, here around its own."""
+        """Wrap the handler of a call in a span."""
         handler = await continuation(details)
         _, service, method = details.method.split("/")
         if handler is None or service != NAME:
@@ -46,8 +46,8 @@ class TracedGrpc(grpc.aio.ServerInterceptor):  # type: ignore[misc]  # grpc has 
         attributes = {"rpc.system": "grpc", "rpc.service": NAME, "rpc.method": method}
 
         async def traced(body: bytes, context: Context) -> bytes:
-            given = context.invocation_metadata()
-            with server_span(self._tracing, f"{NAME}/{method}", given, attributes) as span:
+            sent = context.invocation_metadata()
+            with server_span(self._tracing, f"{NAME}/{method}", sent, attributes) as span:
                 code = grpc.StatusCode.OK
                 try:
                     return await answer(body, context)

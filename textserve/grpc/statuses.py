@@ -1,4 +1,4 @@
-"""What each error is called in gRPC, and what its caller is told beside its message."""
+"""The gRPC status code and trailing metadata of each error."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ CODES: Mapping[type[TextserveError], grpc.StatusCode] = {
     TooManyTexts: grpc.StatusCode.INVALID_ARGUMENT,
     TextTooLong: grpc.StatusCode.INVALID_ARGUMENT,
     InputTooLong: grpc.StatusCode.INVALID_ARGUMENT,
-    BodyTooLarge: grpc.StatusCode.RESOURCE_EXHAUSTED,  # what gRPC itself says before anything of ours sees the message
+    BodyTooLarge: grpc.StatusCode.RESOURCE_EXHAUSTED,  # gRPC itself rejects the message with it
     UnknownModel: grpc.StatusCode.NOT_FOUND,
     NotFound: grpc.StatusCode.NOT_FOUND,
     MethodNotAllowed: grpc.StatusCode.UNIMPLEMENTED,
@@ -59,9 +59,9 @@ def code(error: TextserveError) -> grpc.StatusCode:
 
 
 def metadata(error: TextserveError) -> Metadata:
-    """The trailing metadata of an error: its type, and when to come back, if that is known.
+    """The trailing metadata of an error: its type and, if known, when to retry.
 
-    The latter is a ``google.rpc.RetryInfo``, where clients look for it: https://google.aip.dev/193.
+    The latter is a ``google.rpc.RetryInfo``, as clients expect it: https://google.aip.dev/193.
     """
     kind: Metadata = (("x-error-type", error.type),)
     if error.retry_after is None:

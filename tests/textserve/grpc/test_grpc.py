@@ -1,7 +1,6 @@
-"""The Open Inference Protocol over gRPC: in this process, and the real service asked by Triton's own client.
+"""The Open Inference Protocol over gRPC: a server in this process, then the real service with Triton's client.
 
-The latter is a process of its own, tests/triton_grpc.py: its messages and ours have the same names, and protobuf takes
-them only once into a process.
+Triton's client runs in a separate process, tests/triton_grpc.py, since its messages have the same names as ours.
 """
 
 from __future__ import annotations
@@ -11,11 +10,10 @@ import contextlib
 import json
 import logging
 import os
-import shutil
 import socket
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Awaitable, Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -31,6 +29,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from prometheus_client import generate_latest
 
+from tests import http2
 from tests.asgi import ANSWER, FakeRunner, fake_application
 from tests.grpc_client import MODEL, SERVICE, Served, raw_request, request, with_server
 from tests.server import ROOT, Server, environment, free_port, self_signed, serve
@@ -56,8 +55,8 @@ from textserve.settings import Settings
 NAME = "inference.GRPCInferenceService"
 TEXTS = ["Bardzo polecam ten hotel!", "The worst film I have seen.", "Zebranie jest w czwartek."]
 LABELS = ["positive", "negative", "neutral"]
-ANYWHERE = "0.0.0.0"  # noqa: S104  # where a server listens by default
-# The issue asks for 10,000: MALFORMED_MESSAGES=10000 .venv/bin/pytest tests/textserve/http/test_grpc.py
+ALL_ADDRESSES = "0.0.0.0"  # noqa: S104  # the default
+# A thorough run: MALFORMED_MESSAGES=10000 .venv/bin/pytest tests/textserve/grpc
 MALFORMED_MESSAGES = int(os.environ.get("MALFORMED_MESSAGES", "300"))
 
 
@@ -69,19 +68,19 @@ def server(store: Path) -> Iterator[Server]:
 
 @pytest.fixture(scope="module")
 def channel(server: Server) -> Iterator[Any]:
-    with grpc.insecure_channel(f"127.0.0.1:{server.grpc_port}") as one:
-        yield one
+    with grpc.insecure_channel(f"127.0.0.1:{server.grpc_port}") as connected:
+        yield connected
 
 
 @pytest.fixture(scope="module")
 def triton(server: Server) -> Any:
-    """What Triton's client was answered; see tests/triton_grpc.py."""
+    """The responses that Triton's client received; see tests/triton_grpc.py."""
     done = subprocess.run(
         [sys.executable, "-m", "tests.triton_grpc", f"127.0.0.1:{server.grpc_port}"],
         cwd=ROOT,
         capture_output=True,
         text=True,
-        timeout=120,
+        timeout=600,
     )
     assert done.returncode == 0, done.stderr
     return json.loads(done.stdout)
@@ -94,13 +93,13 @@ def infer(classifier: Classifier, message: ModelInferRequest, **options: Any) ->
     return with_server(classifier, use, **options)
 
 
-def refused(classifier: Classifier, method: str, body: bytes, metadata: Any = None, **options: Any) -> grpc.RpcError:
-    """The error that a call ends with."""
+def failed(classifier: Classifier, method: str, body: bytes, metadata: Any = None, **options: Any) -> grpc.RpcError:
+    """The error of a call."""
 
     async def use(served: Served) -> grpc.RpcError:
-        with pytest.raises(grpc.RpcError) as caught:
+        with pytest.raises(grpc.RpcError) as error:
             await served.call(method, body, metadata=metadata)
-        return caught.value
+        return error.value
 
     return with_server(classifier, use, **options)
 
@@ -121,20 +120,20 @@ def retry_seconds(error: grpc.RpcError) -> float:
     return float(delay.seconds + delay.nanos / 1e9)
 
 
-# In this process.
+# A server in this process.
 
 
-def test_an_answer_is_in_the_contents_where_the_request_was(classifier: Classifier) -> None:
+def test_a_request_with_contents_is_answered_with_contents(classifier: Classifier) -> None:
     answer = infer(classifier, request(["a"], id="seven"))
     assert (answer.model_name, answer.model_version, answer.id) == (MODEL, "1", "seven")
-    assert [(one.name, one.datatype, list(one.shape)) for one in answer.outputs] == [
+    assert [(output.name, output.datatype, list(output.shape)) for output in answer.outputs] == [
         ("label", "BYTES", [1]),
         ("score", "FP32", [1]),
         ("probabilities", "FP32", [1, 3]),
         ("tokens", "INT32", [1]),
         ("truncated", "BOOL", [1]),
     ]
-    label, score, probabilities, tokens, truncated = (one.contents for one in answer.outputs)
+    label, score, probabilities, tokens, truncated = (output.contents for output in answer.outputs)
     assert list(label.bytes_contents) == [b"positive"]
     assert list(score.fp32_contents) == pytest.approx([0.7])
     assert list(probabilities.fp32_contents) == pytest.approx([0.1, 0.2, 0.7])
@@ -143,46 +142,37 @@ def test_an_answer_is_in_the_contents_where_the_request_was(classifier: Classifi
     assert list(answer.raw_output_contents) == []
 
 
-def test_an_answer_is_raw_where_the_request_was(classifier: Classifier) -> None:
+def test_a_raw_request_is_answered_raw(classifier: Classifier) -> None:
     answer = infer(classifier, raw_request(b"\x01\0\0\0a\x02\0\0\0\xc5\xbc", [2, 1]))
-    assert [list(one.shape) for one in answer.outputs] == [[2, 1], [2, 1], [2, 3], [2, 1], [2, 1]]
-    assert not any(one.HasField("contents") for one in answer.outputs)
+    assert [list(output.shape) for output in answer.outputs] == [[2, 1], [2, 1], [2, 3], [2, 1], [2, 1]]
+    assert not any(output.HasField("contents") for output in answer.outputs)
     assert answer.raw_output_contents[0] == b"\x08\0\0\0positive" * 2
     assert answer.raw_output_contents[3] == b"\x03\0\0\0" * 2
     assert answer.raw_output_contents[4] == b"\0\0"
 
 
-def test_an_answer_says_what_it_took_and_which_model_gave_it(classifier: Classifier) -> None:
-    async def use(served: Served) -> dict[str, str]:
-        call = served.call(
-            "ModelInfer", request(["a", "b"]).SerializeToString(), metadata=[("x-request-id", "order-7")]
-        )
-        await call
-        return dict(await call.trailing_metadata())
+def test_trailing_metadata_has_the_request_id_timing_tokens_and_model(classifier: Classifier) -> None:
+    async def use(served: Served) -> list[dict[str, str]]:
+        trailing = []
+        for metadata in ([("x-request-id", "order-7")], [], []):
+            call = served.call("ModelInfer", request(["a", "b"]).SerializeToString(), metadata=metadata)
+            await call
+            trailing.append(dict(await call.trailing_metadata()))
+        return trailing
 
-    assert with_server(classifier, use) == {
+    first, second, third = with_server(classifier, use)
+    assert first == {
         "x-request-id": "order-7",
         "server-timing": "tokenization;dur=1.00, queue;dur=2.00, inference;dur=3.00",
         "x-compute-tokens": "6",
         "x-model-version": "tiny:1",
     }
-
-
-def test_a_request_without_an_id_of_its_own_gets_one(classifier: Classifier) -> None:
-    async def use(served: Served) -> set[str]:
-        ids = set()
-        for _ in range(3):
-            call = served.call("ModelInfer", request(["a"]).SerializeToString())
-            await call
-            ids.add(dict(await call.trailing_metadata())["x-request-id"])
-        return ids
-
-    assert len(with_server(classifier, use)) == 3
+    assert len({"order-7", second["x-request-id"], third["x-request-id"]}) == 3
 
 
 @pytest.mark.parametrize("kind", TextserveError.__subclasses__())
-def test_an_error_has_its_own_code_and_one_message(classifier: Classifier, kind: type[TextserveError]) -> None:
-    error = refused(
+def test_an_error_has_its_code_message_and_type(classifier: Classifier, kind: type[TextserveError]) -> None:
+    error = failed(
         classifier, "ModelInfer", request(["a"]).SerializeToString(), outcome=kind("cannot be done", where="texts[3]")
     )
     assert (error.code(), error.details()) == (CODES[kind], "texts[3] cannot be done")
@@ -193,9 +183,9 @@ def test_an_error_has_its_own_code_and_one_message(classifier: Classifier, kind:
 
 
 @pytest.mark.parametrize("seconds", [0.25, 3.0, 61.5])
-def test_an_overloaded_service_says_when_to_come_back(classifier: Classifier, seconds: float) -> None:
-    outcome = Overloaded("come back later", retry_after=seconds)
-    error = refused(classifier, "ModelInfer", request(["a"]).SerializeToString(), outcome=outcome)
+def test_an_overloaded_service_returns_when_to_retry(classifier: Classifier, seconds: float) -> None:
+    outcome = Overloaded("retry later", retry_after=seconds)
+    error = failed(classifier, "ModelInfer", request(["a"]).SerializeToString(), outcome=outcome)
     assert error.code() == grpc.StatusCode.RESOURCE_EXHAUSTED
     assert retry_seconds(error) == pytest.approx(seconds)
 
@@ -247,7 +237,7 @@ OUTPUT = ModelInferRequest.InferRequestedOutputTensor
             "inputs[0].contents has int_contents; texts are bytes_contents",
         ),
         (typed(), "inputs[0].shape says 1 texts, the data has 0"),
-        (both(b"\x01\0\0\0a"), "inputs[0].contents must not be there beside raw_input_contents"),
+        (both(b"\x01\0\0\0a"), "inputs[0].contents cannot be combined with raw_input_contents"),
         (
             raw_request(b"", [1], raw_input_contents=[b"\x01\0\0\0a"] * 2),
             "raw_input_contents has 2 elements; send one for each input",
@@ -259,11 +249,7 @@ OUTPUT = ModelInferRequest.InferRequestedOutputTensor
         (shared(request(["a"])), "inputs[0].parameters is not supported; send the data with the request"),
         (
             request(["a"], outputs=[OUTPUT(name="logits")]),
-            "outputs[0] is not an output of this model; there are label, score, probabilities, tokens, truncated",
-        ),
-        (
-            request(["a"], outputs=[OUTPUT(name="probabilities", parameters={"classification": InferParameter()})]),
-            None,
+            "outputs[0] is not an output of this model; its outputs are label, score, probabilities, tokens, truncated",
         ),
         (
             request(
@@ -282,42 +268,42 @@ OUTPUT = ModelInferRequest.InferRequestedOutputTensor
         ),
     ],
 )
-def test_a_request_that_is_not_as_documented_is_refused_with_what_is_wrong(
-    classifier: Classifier, message: ModelInferRequest, details: str | None
+def test_an_invalid_request_is_rejected_with_the_reason_and_not_computed(
+    classifier: Classifier, message: ModelInferRequest, details: str
 ) -> None:
-    async def use(served: Served) -> tuple[Any, list[list[str]]]:
-        try:
+    async def use(served: Served) -> grpc.RpcError:
+        with pytest.raises(grpc.RpcError) as error:
             await served.infer(message)
-        except grpc.RpcError as error:
-            return (error.code(), error.details()), served.runner.asked
-        return None, served.runner.asked
+        assert served.runner.asked == []
+        return error.value
 
-    answer, asked = with_server(classifier, use)
-    if details is None:
-        assert answer is None
-    else:
-        assert answer == (grpc.StatusCode.INVALID_ARGUMENT, details)
-        assert asked == []
+    error = with_server(classifier, use)
+    assert (error.code(), error.details()) == (grpc.StatusCode.INVALID_ARGUMENT, details)
+
+
+def test_a_parameter_without_a_value_is_ignored(classifier: Classifier) -> None:
+    output = OUTPUT(name="probabilities", parameters={"classification": InferParameter()})
+    assert infer(classifier, request(["a"], outputs=[output])).outputs[0].datatype == "FP32"
 
 
 @pytest.mark.parametrize("method", ["ModelReady", "ModelMetadata", "ModelInfer"])
 @pytest.mark.parametrize("body", [b"\xff\xff", b"\x0a\x02\xff\xfe", b"\x0a\x7f"])
-def test_bytes_that_are_no_message_are_refused_and_not_logged(
+def test_an_invalid_message_is_rejected_and_not_logged(
     classifier: Classifier, caplog: pytest.LogCaptureFixture, method: str, body: bytes
 ) -> None:
     caplog.set_level(logging.DEBUG)
-    error = refused(classifier, method, body)
+    error = failed(classifier, method, body)
     assert error.code() == grpc.StatusCode.INVALID_ARGUMENT
     assert error.details() == f"message is not an inference.{method}Request as inference.proto has it"
     assert not [record for record in caplog.records if record.levelno >= logging.WARNING]
 
 
-def test_an_unexpected_error_is_answered_and_logged_without_the_text(
+def test_an_unexpected_error_is_returned_and_logged_without_the_text(
     classifier: Classifier, caplog: pytest.LogCaptureFixture
 ) -> None:
     caplog.set_level(logging.DEBUG)
     outcome = RuntimeError("cannot read 'tajemnica'")
-    error = refused(classifier, "ModelInfer", request(["tajemnica"]).SerializeToString(), outcome=outcome)
+    error = failed(classifier, "ModelInfer", request(["tajemnica"]).SerializeToString(), outcome=outcome)
     assert error.code() == grpc.StatusCode.INTERNAL
     assert "tajemnica" not in error.details() + caplog.text
     assert "unexpected RuntimeError" in caplog.text
@@ -333,24 +319,22 @@ def test_an_unexpected_error_is_answered_and_logged_without_the_text(
     ],
 )
 def test_another_model_is_not_found(classifier: Classifier, method: str, message: Any) -> None:
-    error = refused(classifier, method, message.SerializeToString())
+    error = failed(classifier, method, message.SerializeToString())
     assert error.code() == grpc.StatusCode.NOT_FOUND
     assert "is not served here" in error.details()
 
 
 def test_a_method_that_does_not_exist_is_unimplemented(classifier: Classifier) -> None:
-    assert refused(classifier, "ModelTrain", b"").code() == grpc.StatusCode.UNIMPLEMENTED
+    assert failed(classifier, "ModelTrain", b"").code() == grpc.StatusCode.UNIMPLEMENTED
 
 
-@pytest.mark.parametrize("metadata", [[], [("authorization", "Bearer wrong")], [("authorization", "secret")]])
-def test_a_key_is_asked_for_where_one_is_set(classifier: Classifier, metadata: list[tuple[str, str]]) -> None:
-    for method in ("ModelInfer", "ModelMetadata", "ServerMetadata", "ModelReady"):
-        error = refused(classifier, method, b"", metadata, api_keys="secret,other")
-        assert error.code() == grpc.StatusCode.UNAUTHENTICATED
-
-
-def test_each_key_is_accepted_and_health_needs_none(classifier: Classifier) -> None:
+def test_a_key_is_required_if_configured_but_not_for_health(classifier: Classifier) -> None:
     async def use(served: Served) -> Any:
+        for method in ("ModelInfer", "ModelMetadata", "ServerMetadata", "ModelReady"):
+            for metadata in ([], [("authorization", "Bearer wrong")], [("authorization", "secret")]):
+                with pytest.raises(grpc.RpcError) as error:
+                    await served.call(method, b"", metadata=metadata)
+                assert error.value.code() == grpc.StatusCode.UNAUTHENTICATED
         for key in ("secret", "other"):
             await served.infer(request(["a"]), metadata=[("authorization", f"Bearer {key}")])
         await served.call("ServerLive", b"")
@@ -360,74 +344,81 @@ def test_each_key_is_accepted_and_health_needs_none(classifier: Classifier) -> N
     assert with_server(classifier, use, api_keys="secret,other").status == health_pb2.HealthCheckResponse.SERVING
 
 
-def test_a_message_of_the_largest_size_is_read_and_one_byte_more_is_not(classifier: Classifier) -> None:
+def test_a_message_of_the_maximum_size_is_accepted_and_a_larger_one_is_not(classifier: Classifier) -> None:
     size = len(request(["a" * 1000]).SerializeToString())
 
     async def use(served: Served) -> grpc.StatusCode:
         await served.infer(request(["a" * 1000]))
-        with pytest.raises(grpc.RpcError) as caught:
+        with pytest.raises(grpc.RpcError) as error:
             await served.infer(request(["a" * 1001]))
         assert served.runner.asked == [["a" * 1000]]
-        return caught.value.code()
+        return error.value.code()
 
     assert with_server(classifier, use, max_body_bytes=size) == grpc.StatusCode.RESOURCE_EXHAUSTED
 
 
 @pytest.mark.parametrize("compression", [grpc.Compression.Gzip, grpc.Compression.Deflate])
-def test_a_compressed_message_is_read_and_what_it_becomes_is_limited(classifier: Classifier, compression: Any) -> None:
+def test_a_compressed_message_is_limited_by_its_decompressed_size(classifier: Classifier, compression: Any) -> None:
     async def use(served: Served) -> grpc.StatusCode:
         await served.infer(request(["a"] * 100), compression=compression)
-        with pytest.raises(grpc.RpcError) as caught:
+        with pytest.raises(grpc.RpcError) as error:
             await served.infer(request(["a" * 100_000]), compression=compression)
         assert served.runner.asked == [["a"] * 100]
-        return caught.value.code()
+        return error.value.code()
 
     assert with_server(classifier, use, max_body_bytes=10_000) == grpc.StatusCode.RESOURCE_EXHAUSTED
 
 
 def test_the_clients_deadline_is_the_requests(classifier: Classifier) -> None:
     async def use(served: Served) -> list[float]:
-        await served.infer(request(["a"]), timeout=5.0)
+        await served.infer(request(["a"]), timeout=300.0)
         await served.infer(request(["a"]))
-        await served.infer(request(["a"], parameters={"timeout": InferParameter(int64_param=1_000_000)}), timeout=5.0)
+        await served.infer(request(["a"], parameters={"timeout": InferParameter(int64_param=1_000_000)}), timeout=300.0)
         return served.runner.seconds
 
-    with_deadline, without, with_both = with_server(classifier, use, request_seconds=30)
-    assert 4 < with_deadline <= 5.1  # gRPC keeps the deadline by a clock of its own
-    assert (without, with_both) == (30, 1)
+    with_deadline, without, with_both = with_server(classifier, use, request_seconds=600)
+    assert 200 < with_deadline <= 301  # gRPC measures the deadline by its own clock
+    assert (without, with_both) == (600, 1)
 
 
-async def _until(condition: Callable[[], object], seconds: float = 10.0) -> None:
-    async with asyncio.timeout(seconds):
+async def until(condition: Callable[[], object]) -> None:
+    async with asyncio.timeout(100):
         while not condition():
             await asyncio.sleep(0.005)
 
 
-def test_a_client_that_has_gone_has_its_request_dropped(classifier: Classifier) -> None:
+async def cancel(served: Served) -> int:
+    call = served.call("ModelInfer", request(["a"]).SerializeToString())
+    await until(lambda: served.runner.asked)
+    call.cancel()
+    return int((await call.code()).value[0])
+
+
+async def exceed_the_deadline(served: Served) -> int:
+    # A client library would cancel at the deadline too, and which is first depends on the machine.
+    port, message = served.application.settings.grpc_port, request(["a"]).SerializeToString()
+    return await asyncio.to_thread(http2.call, port, SERVICE + "ModelInfer", message, timeout="2S")
+
+
+@pytest.mark.parametrize(
+    ("end", "code", "outcome"),
+    [
+        (cancel, grpc.StatusCode.CANCELLED, "cancelled"),
+        (exceed_the_deadline, grpc.StatusCode.DEADLINE_EXCEEDED, "deadline_exceeded"),
+    ],
+)
+def test_a_request_cancelled_by_its_client_or_its_deadline_is_dropped(
+    classifier: Classifier, end: Callable[[Served], Awaitable[int]], code: grpc.StatusCode, outcome: str
+) -> None:
     async def use(served: Served) -> list[str]:
-        call = served.call("ModelInfer", request(["a"]).SerializeToString())
-        await _until(lambda: served.runner.asked)
-        call.cancel()
-        await _until(lambda: served.runner.cancelled)
-        await _until(lambda: outcomes(served))
+        assert await end(served) == code.value[0]
+        await until(lambda: served.runner.cancelled and outcomes(served))
         return outcomes(served)
 
-    assert with_server(classifier, use, outcome=None) == ['{outcome="cancelled",protocol="grpc"} 1.0']
+    assert with_server(classifier, use, outcome=None) == [f'{{outcome="{outcome}",protocol="grpc"}} 1.0']
 
 
-def test_a_request_whose_time_is_up_is_dropped(classifier: Classifier) -> None:
-    async def use(served: Served) -> list[str]:
-        with pytest.raises(grpc.RpcError) as caught:
-            await served.infer(request(["a"]), timeout=0.2)
-        assert caught.value.code() == grpc.StatusCode.DEADLINE_EXCEEDED
-        await _until(lambda: served.runner.cancelled)
-        await _until(lambda: outcomes(served))
-        return outcomes(served)
-
-    assert with_server(classifier, use, outcome=None) == ['{outcome="deadline_exceeded",protocol="grpc"} 1.0']
-
-
-def test_the_metrics_count_inferences_and_nothing_else(classifier: Classifier) -> None:
+def test_the_metrics_count_only_inferences(classifier: Classifier) -> None:
     async def use(served: Served) -> list[str]:
         await served.infer(request(["a"]))
         await served.infer(request(["a"]))
@@ -442,69 +433,57 @@ def test_the_metrics_count_inferences_and_nothing_else(classifier: Classifier) -
     ]
 
 
-def health_of(served: Served, name: str) -> Any:
-    return health_pb2_grpc.HealthStub(served.channel).Check(health_pb2.HealthCheckRequest(service=name))
-
-
-def test_its_health_is_known_by_its_name_and_by_none(classifier: Classifier) -> None:
-    async def use(served: Served) -> list[int]:
-        return [(await health_of(served, name)).status for name in ("", NAME)]
-
-    assert with_server(classifier, use) == [health_pb2.HealthCheckResponse.SERVING] * 2
-
-
-def test_told_to_stop_it_is_not_healthy_then_accepts_nothing_and_answers_what_it_has(classifier: Classifier) -> None:
+def test_stopping_it_is_unhealthy_then_rejects_new_requests_and_answers_accepted_ones(classifier: Classifier) -> None:
     async def use(served: Served) -> None:
         watch = health_pb2_grpc.HealthStub(served.channel).Watch(health_pb2.HealthCheckRequest(service=NAME))
         assert (await watch.read()).status == health_pb2.HealthCheckResponse.SERVING
         pending = asyncio.ensure_future(served.infer(request(["a"])))
-        await _until(lambda: served.runner.asked)
+        await until(lambda: served.runner.asked)
         served.application.leave()
         assert (await watch.read()).status == health_pb2.HealthCheckResponse.NOT_SERVING
         ready = ServerReadyResponse.FromString(await served.call("ServerReady", b""))
         model = ModelReadyRequest(name=MODEL).SerializeToString()
         model_ready = ModelReadyResponse.FromString(await served.call("ModelReady", model))
         assert (ready.ready, model_ready.ready) == (False, False)
-        await asyncio.sleep(0.6)
-        with pytest.raises(grpc.RpcError) as caught:
-            await served.infer(request(["b"]))
-        assert caught.value.code() == grpc.StatusCode.UNAVAILABLE
-        assert not pending.done()
-        served.runner.finished.set()
-        assert (await pending).model_name == MODEL
-        async with asyncio.timeout(5):  # and not the 30 seconds for which it would wait for the watch
-            await served.server.stop()
+        # stop() skips the rest of the delay and, once the inference is answered, does not wait for the health watch.
+        stopping = asyncio.ensure_future(served.server.stop())
+        async with asyncio.timeout(100):
+            code = None
+            while code != grpc.StatusCode.UNAVAILABLE:  # a call that the closing of the port interrupts is CANCELLED
+                code = await served.call("ServerLive", b"").code()
+            assert not pending.done()
+            served.runner.finished.set()
+            assert (await pending).model_name == MODEL
+            await stopping
 
-    with_server(classifier, use, outcome=None, stop_delay_seconds=0.4, drain_seconds=30)
+    with_server(classifier, use, outcome=None, stop_delay_seconds=600, drain_seconds=600)
 
 
-def test_what_is_not_answered_within_the_limit_is_given_up(classifier: Classifier) -> None:
+def test_an_inference_beyond_the_drain_limit_is_cancelled(classifier: Classifier) -> None:
     async def use(served: Served) -> grpc.StatusCode:
         pending = asyncio.ensure_future(served.infer(request(["a"])))
-        await _until(lambda: served.runner.asked)
+        await until(lambda: served.runner.asked)
         await served.server.stop()
-        with pytest.raises(grpc.RpcError) as caught:
+        with pytest.raises(grpc.RpcError) as error:
             await pending
         assert served.runner.cancelled == 1
-        return caught.value.code()
+        return error.value.code()
 
     code = with_server(classifier, use, outcome=None, drain_seconds=0.2)
     assert code in (grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.CANCELLED)
 
 
 @pytest.mark.parametrize("reuse", [False, True])
-@pytest.mark.parametrize("taken_on", ["127.0.0.1", ANYWHERE])
-def test_a_taken_port_is_an_error_that_names_it(classifier: Classifier, reuse: bool, taken_on: str) -> None:
-    with socket.socket() as taken:
+@pytest.mark.parametrize("address", ["127.0.0.1", ALL_ADDRESSES])
+def test_a_port_in_use_is_an_error_that_names_it_and_the_setting(reuse: bool, address: str) -> None:
+    with socket.socket() as used:
         if reuse:
-            taken.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
-        taken.bind((taken_on, 0))
-        taken.listen()
-        port = taken.getsockname()[1]
-        for host in ("127.0.0.1", ANYWHERE):
-            with pytest.raises(
-                PortError, match=f"port {port} of {host}: Address already in use; set TEXTSERVE_GRPC_PO"
-            ):
+            used.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
+        used.bind((address, 0))
+        used.listen()
+        port = used.getsockname()[1]
+        for host in ("127.0.0.1", ALL_ADDRESSES):
+            with pytest.raises(PortError, match=f"port {port} of {host}: Address already .* TEXTSERVE_GRPC_PORT"):
                 check_port(Settings(grpc_host=host, grpc_port=port))
 
 
@@ -517,7 +496,7 @@ def test_two_servers_do_not_share_a_port(classifier: Classifier) -> None:
     with_server(classifier, use)
 
 
-def test_with_port_0_there_is_no_grpc(classifier: Classifier) -> None:
+def test_port_0_disables_grpc(classifier: Classifier) -> None:
     before = len(psutil.Process().net_connections("inet"))
 
     async def use() -> int:
@@ -531,19 +510,19 @@ def test_with_port_0_there_is_no_grpc(classifier: Classifier) -> None:
     check_port(Settings(grpc_port=0))
 
 
-def test_with_a_certificate_it_talks_tls_and_nothing_else(
+def test_with_a_certificate_only_tls_is_served(
     classifier: Classifier, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     certificate, key = self_signed(tmp_path)
 
     async def use(served: Served) -> str:
-        with pytest.raises(grpc.RpcError) as caught:
-            await served.call("ServerMetadata", b"", timeout=5)
-        assert caught.value.code() == grpc.StatusCode.UNAVAILABLE
+        with pytest.raises(grpc.RpcError) as error:
+            await served.call("ServerMetadata", b"", timeout=60)
+        assert error.value.code() == grpc.StatusCode.UNAVAILABLE
         credentials = grpc.ssl_channel_credentials(certificate.read_bytes())
         address = f"127.0.0.1:{served.application.settings.grpc_port}"
         async with grpc.aio.secure_channel(address, credentials) as secure:
-            answer: Any = await secure.unary_unary(SERVICE + "ServerMetadata")(b"", timeout=5)
+            answer: Any = await secure.unary_unary(SERVICE + "ServerMetadata")(b"", timeout=60)
         return str(ServerMetadataResponse.FromString(answer).name)
 
     assert with_server(classifier, use, tls_certificate=certificate, tls_key=key) == "textserve"
@@ -552,9 +531,9 @@ def test_with_a_certificate_it_talks_tls_and_nothing_else(
 # The real service.
 
 
-def test_tritons_client_is_answered(triton: Any) -> None:
-    for asked, shape in [("row", [3]), ("column", [3, 1]), ("version", [3])]:
-        answer = triton[asked]
+def test_tritons_client_receives_predictions(triton: Any) -> None:
+    for name, shape in [("row", [3]), ("column", [3, 1]), ("version", [3])]:
+        answer = triton[name]
         assert answer["label"] == {"shape": shape, "dtype": "object", "data": LABELS}
         assert (answer["probabilities"]["shape"], answer["probabilities"]["dtype"]) == ([3, 3], "float32")
         assert (answer["tokens"]["shape"], answer["tokens"]["dtype"]) == (shape, "int32")
@@ -565,50 +544,44 @@ def test_tritons_client_is_answered(triton: Any) -> None:
     assert triton["id"] == "seven"
     assert triton["later"]["label"]["data"] == LABELS
     assert triton["asynchronous"] == [[label] for label in LABELS]
+    classes = triton["classes"]["probabilities"]
+    assert (classes["shape"], classes["dtype"]) == ([3, 2], "object")
+    assert [element.split(":")[2] for element in classes["data"][::2]] == LABELS
+    for algorithm in ("gzip", "deflate"):
+        assert triton[algorithm]["label"]["data"] == LABELS * 50
 
 
-def test_its_answers_are_those_of_classify(server: Server, triton: Any) -> None:
-    native = httpx.post(f"{server.url}/classify", json={"texts": TEXTS}, timeout=30).json()["results"]
+def test_its_predictions_are_those_of_classify(server: Server, triton: Any) -> None:
+    native = httpx.post(f"{server.url}/classify", json={"texts": TEXTS}, timeout=300).json()["results"]
     expected = [score for result in native for score in result["scores"].values()]
     assert triton["row"]["probabilities"]["data"] == pytest.approx(expected, abs=1e-4)
 
 
-def test_tritons_client_asks_for_classes(triton: Any) -> None:
-    classes = triton["classes"]["probabilities"]
-    assert (classes["shape"], classes["dtype"]) == ([3, 2], "object")
-    assert [element.split(":")[2] for element in classes["data"][::2]] == LABELS
-
-
-@pytest.mark.parametrize("algorithm", ["gzip", "deflate"])
-def test_tritons_client_may_compress(triton: Any, algorithm: str) -> None:
-    assert triton[algorithm]["label"]["data"] == LABELS * 50
-
-
-def test_tritons_client_asks_about_the_server_and_the_model(triton: Any) -> None:
+def test_tritons_client_receives_server_and_model_metadata(triton: Any) -> None:
     assert (triton["live"], triton["ready"]) == ([True, True], [True, True])
     assert triton["server"]["extensions"] == ["binary_tensor_data", "classification"]
     assert triton["model"]["inputs"] == [{"name": "text", "datatype": "BYTES", "shape": ["-1"]}]
     assert triton["model"]["outputs"][2] == {"name": "probabilities", "datatype": "FP32", "shape": ["-1", "3"]}
 
 
-def test_tritons_client_reads_the_code_and_message_of_an_error(triton: Any) -> None:
-    refusals = triton["refusals"]
-    assert refusals["model"] == ["StatusCode.NOT_FOUND", f"model is not served here; {MODEL} is"]
-    assert refusals["version"][0] == "StatusCode.NOT_FOUND"
-    assert refusals["empty"] == ["StatusCode.INVALID_ARGUMENT", "texts[1] is empty or only white space"]
-    assert refusals["truncate"][0] == "StatusCode.INVALID_ARGUMENT"
-    assert refusals["truncate"][1].startswith("texts[0] has more than 512 tokens")
-    assert refusals["timeout"][0] == refusals["client timeout"][0] == "StatusCode.DEADLINE_EXCEEDED"
+def test_tritons_client_receives_the_code_and_message_of_an_error(triton: Any) -> None:
+    errors = triton["errors"]
+    assert errors["model"] == ["StatusCode.NOT_FOUND", f"model is not served here; {MODEL} is"]
+    assert errors["version"][0] == "StatusCode.NOT_FOUND"
+    assert errors["empty"] == ["StatusCode.INVALID_ARGUMENT", "texts[1] is empty or only white space"]
+    assert errors["truncate"][0] == "StatusCode.INVALID_ARGUMENT"
+    assert errors["truncate"][1].startswith("texts[0] has more than 512 tokens")
+    assert errors["timeout"][0] == errors["client timeout"][0] == "StatusCode.DEADLINE_EXCEEDED"
     assert (triton["truncated"]["truncated"]["data"], triton["truncated"]["tokens"]["data"]) == ([True], [512])
 
 
-def test_it_is_healthy_and_described(channel: Any) -> None:
+def test_health_and_reflection_are_served(channel: Any) -> None:
     check = health_pb2_grpc.HealthStub(channel).Check
     for name in ("", NAME):
         assert check(health_pb2.HealthCheckRequest(service=name)).status == health_pb2.HealthCheckResponse.SERVING
-    with pytest.raises(grpc.RpcError) as caught:
+    with pytest.raises(grpc.RpcError) as error:
         check(health_pb2.HealthCheckRequest(service="other"))
-    assert caught.value.code() == grpc.StatusCode.NOT_FOUND
+    assert error.value.code() == grpc.StatusCode.NOT_FOUND
     database = ProtoReflectionDescriptorDatabase(channel)
     assert sorted(database.get_services()) == [
         "grpc.health.v1.Health",
@@ -619,35 +592,31 @@ def test_it_is_healthy_and_described(channel: Any) -> None:
     assert [method.name for method in described.service[0].method][-1] == "ModelInfer"
 
 
-def test_work_in_flight_is_answered_when_it_is_told_to_stop(tmp_path: Path, server: Server) -> None:
-    shutil.copytree(server.home / "models", tmp_path / "models")
+def test_accepted_requests_are_answered_when_the_service_stops(home: Path) -> None:
     message = request(["dość długi tekst o niczym " * 20] * 5).SerializeToString()
+    patient = {"TEXTSERVE_REQUEST_SECONDS": "600", "TEXTSERVE_DRAIN_SECONDS": "600"}
     with (
-        serve(tmp_path, TEXTSERVE_MAX_QUEUE_SECONDS="60") as stopping,
+        serve(home, ready=True, TEXTSERVE_MAX_QUEUE_SECONDS="600", **patient) as stopping,
         grpc.insecure_channel(f"127.0.0.1:{stopping.grpc_port}") as stopping_channel,
         ThreadPoolExecutor(64) as pool,
     ):
         call = stopping_channel.unary_unary(SERVICE + "ModelInfer")
-        pending = [pool.submit(call, message, timeout=60) for _ in range(64)]
-        while "textserve_waiting_tokens 0.0" in httpx.get(f"{stopping.url}/metrics").text:
+        pending = [pool.submit(call, message, timeout=600) for _ in range(64)]
+        while "textserve_waiting_tokens 0.0" in httpx.get(f"{stopping.url}/metrics", timeout=60).text:
             pass
-        processes = stopping.processes()
-        assert stopping.stop() == 0
-        answers = [ModelInferResponse.FromString(one.result()) for one in pending]
+        assert stopping.stop(seconds=600) == 0
+        answers = [ModelInferResponse.FromString(response.result()) for response in pending]
         assert [list(answer.outputs[0].shape) for answer in answers] == [[5]] * 64
-        _, alive = psutil.wait_procs(processes, timeout=10)
-        assert alive == []
 
 
-def test_a_taken_port_ends_the_start(tmp_path: Path, server: Server) -> None:
-    shutil.copytree(server.home / "models", tmp_path / "models")
+def test_the_service_does_not_start_if_the_port_is_in_use(home: Path, server: Server) -> None:
     done = subprocess.run(
         [Path(sys.executable).with_name("bentoml"), "serve", "service:TextClassifier", "--port", str(free_port())],
         cwd=ROOT,
-        env=environment(tmp_path, TEXTSERVE_GRPC_PORT=str(server.grpc_port)),
+        env=environment(home, TEXTSERVE_GRPC_PORT=str(server.grpc_port)),
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=600,
     )
     assert done.returncode != 0
     assert f"gRPC cannot listen on port {server.grpc_port}" in done.stderr + done.stdout
@@ -692,8 +661,8 @@ EXPECTED = (
 
 
 @st.composite
-def spoiled(draw: st.DrawFn) -> bytes:
-    """A message as it is, cut off, or with some of its bytes changed."""
+def corrupted(draw: st.DrawFn) -> bytes:
+    """A message, complete or truncated, with some bytes changed."""
     body = bytearray(draw(MESSAGES).SerializeToString())
     for _ in range(draw(st.integers(0, 3)) if body else 0):
         body[draw(st.integers(0, len(body) - 1))] = draw(st.integers(0, 255))
@@ -702,20 +671,20 @@ def spoiled(draw: st.DrawFn) -> bytes:
 
 @settings(max_examples=MALFORMED_MESSAGES, deadline=None, suppress_health_check=list(HealthCheck))
 @given(
-    body=spoiled() | st.binary(max_size=60),
+    body=corrupted() | st.binary(max_size=60),
     method=st.sampled_from(["ModelInfer"] * 4 + ["ModelReady", "ModelMetadata"]),
 )
 @pytest.mark.timeout(1800)
-def test_any_message_is_answered_or_refused(channel: Any, body: bytes, method: str) -> None:
+def test_any_message_is_answered_or_rejected(channel: Any, body: bytes, method: str) -> None:
     try:
-        channel.unary_unary(SERVICE + method)(body, timeout=30)
+        channel.unary_unary(SERVICE + method)(body, timeout=300)
     except grpc.RpcError as error:
-        assert error.code() in EXPECTED  # noqa: PT017  # any other error must be seen as it is
+        assert error.code() in EXPECTED  # noqa: PT017  # other errors must be seen
         assert error.details()  # noqa: PT017
 
 
-def test_after_all_that_it_answers_rightly_and_nothing_unexpected_is_in_the_log(server: Server, channel: Any) -> None:
-    body = channel.unary_unary(SERVICE + "ModelInfer")(request(TEXTS).SerializeToString(), timeout=30)
+def test_after_malformed_messages_the_service_answers_and_logs_nothing_unexpected(server: Server, channel: Any) -> None:
+    body = channel.unary_unary(SERVICE + "ModelInfer")(request(TEXTS).SerializeToString(), timeout=300)
     answer: Any = ModelInferResponse.FromString(body)
     assert [label.decode() for label in answer.outputs[0].contents.bytes_contents] == LABELS
     metrics = httpx.get(f"{server.url}/metrics").text
