@@ -34,6 +34,7 @@ from modeling.files import ROOT, ModelFiles
 from modeling.registry import served
 from modeling.registry.versions import URI_VARIABLE, Registry
 from modeling.tasks.sentiment import dataset
+from modeling.tasks.sentiment.texts import labelled_texts
 from scripts.command import parser
 from textserve.classifier import Classifier, ModelFilesError
 from textserve.spec import SpecError
@@ -70,7 +71,7 @@ def evaluate(files: ModelFiles, in_use: InUse | None) -> dict[str, dict[str, Any
     digests = files.digests()
     classifier = Classifier(files.folder)
     spec = files.spec()
-    sets = quality.labelled_texts(files, spec.meanings)
+    sets = [one.with_labels(spec.meanings) for one in labelled_texts(files, files.build.with_name("data"))]
     found = [quality.predict(classifier, one.texts) for one in sets]
 
     def predict(texts: Sequence[str]) -> quality.Probabilities:

@@ -39,7 +39,7 @@ from modeling.export import provenance
 from modeling.export.checkpoint import check_tokenizer, require_checkpoint, source_probabilities, token_ids
 from modeling.files import ROOT, ModelFiles
 from modeling.tasks.sentiment import dataset
-from modeling.tasks.sentiment.texts import labelled_texts, read_texts
+from modeling.tasks.sentiment.texts import comparison_texts, read_texts
 from scripts.command import parser
 from textserve.classifier import (
     TOKENIZER_FILE,
@@ -170,7 +170,7 @@ def main(arguments: list[str] | None = None) -> int:
             texts = read_texts(options.texts)
             labels: list[str | None] = [None] * len(texts)
         else:
-            texts, labels = labelled_texts(files, ROOT / "build" / "data")
+            texts, labels = comparison_texts(files, ROOT / "build" / "data")
         section = verify(files, options.checkpoint or files.checkpoint, texts, labels)
     except (ModelingError, SpecError, ModelFilesError, dataset.DataError, OSError) as error:
         print(error, file=sys.stderr)

@@ -13,9 +13,10 @@ import numpy as np
 
 from modeling.environment import cpu_name
 from modeling.evaluation import quality
-from modeling.evaluation.quality import LabelledTexts, Probabilities
+from modeling.evaluation.quality import Probabilities
 from modeling.files import ModelFiles, sha256
 from modeling.spec import ModelSpec
+from modeling.tasks.sentiment.texts import LabelledTexts
 from textserve.classifier import MODEL_FILE, TOKENIZER_FILE, Classifier
 
 SEED = 0
@@ -95,7 +96,9 @@ def _against(
     for one, probabilities in zip(sets, found, strict=True):
         if one.language in ModelSpec.load(in_use.folder).languages:
             answers = quality.predict(other, one.texts).argmax(axis=1).tolist()
-            languages[one.language] = quality.loss(one.truth, probabilities.argmax(axis=1).tolist(), answers)
+            languages[one.language] = quality.loss(
+                quality.indices(one.labels), probabilities.argmax(axis=1).tolist(), answers
+            )
     return {
         "name": in_use.name,
         "version": in_use.version,

@@ -8,8 +8,6 @@ neutral, is measured on the texts of its labels only.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -17,12 +15,9 @@ import numpy.typing as npt
 from tqdm import tqdm
 from vaderSentiment.vaderSentiment import SentimentIntensityAnalyzer
 
-from modeling.files import ModelFiles
-from modeling.tasks.sentiment import dataset
 from modeling.tasks.sentiment.dataset import MEANINGS
-from modeling.tasks.sentiment.texts import SENTENCES_FILE, SENTENCES_MODEL
+from modeling.tasks.sentiment.texts import LabelledTexts
 from textserve.classifier import Classifier
-from textserve.spec import Meaning
 
 BINS = 15
 RESAMPLES = 2000
@@ -35,63 +30,6 @@ Counts = npt.NDArray[np.int64]
 Floats = npt.NDArray[np.float64]
 
 
-@dataclass(frozen=True)
-class LabelledTexts:
-    """Labelled texts of one language; ``domains`` has the domain of each, or nothing."""
-
-    language: str
-    name: str
-    texts: list[str]
-    truth: list[int]
-    domains: list[str]
-
-
-def labelled_texts(files: ModelFiles, meanings: Sequence[Meaning]) -> list[LabelledTexts]:
-    """The labelled texts of the model's languages, as far as there are any, without those of labels it does not have.
-
-    ``test-LANGUAGE.jsonl`` in the model's folder, for any language, with an object a line as in ``polish-dev.jsonl``;
-    or else, for English, the test part of the rated texts, and for Polish the sentences of the model's own
-    ``polish-dev.jsonl`` or of the default model's.
-
-    Raises:
-        DataError: if the data cannot be fetched or read.
-    """
-    found = []
-    for language in files.spec().languages:
-        own = files.folder / f"test-{language}.jsonl"
-        polish = [folder / SENTENCES_FILE for folder in (files.folder, files.folder.with_name(SENTENCES_MODEL))]
-        if own.exists():
-            found.append(_sentences(language, own.name, own))
-        elif language == "en":
-            rows = dataset.select(dataset.english(dataset.fetch(files.build.with_name("data"))), "test")
-            truth = [MEANINGS.index(row.label) for row in rows]
-            found.append(
-                LabelledTexts(
-                    "en", "English, test part", [row.text for row in rows], truth, [row.domain for row in rows]
-                )
-            )
-        elif language == "pl":
-            found += [_sentences("pl", "Polish sentences", file) for file in polish if file.exists()][:1]
-    known = [MEANINGS.index(meaning) for meaning in meanings]
-    return [_of_labels(one, known) for one in found]
-
-
-def _sentences(language: str, name: str, file: Path) -> LabelledTexts:
-    rows = dataset.polish_sentences(file)
-    return LabelledTexts(language, name, [text for text, _ in rows], [MEANINGS.index(label) for _, label in rows], [])
-
-
-def _of_labels(one: LabelledTexts, known: Sequence[int]) -> LabelledTexts:
-    places = [place for place, label in enumerate(one.truth) if label in known]
-    return LabelledTexts(
-        one.language,
-        one.name,
-        [one.texts[place] for place in places],
-        [one.truth[place] for place in places],
-        [one.domains[place] for place in places] if one.domains else [],
-    )
-
-
 def predict(classifier: Classifier, texts: Sequence[str]) -> Probabilities:
     """Probabilities in the order of MEANINGS, one text at a time; a label that the model lacks has probability 0."""
     rows = [classifier.predict([one])[0] for one in tqdm(classifier.encode(texts), desc="classify", unit="text")]
@@ -101,6 +39,11 @@ def predict(classifier: Classifier, texts: Sequence[str]) -> Probabilities:
         if meaning in columns:
             found[:, index] = np.stack(rows)[:, columns[meaning]]
     return found
+
+
+def indices(labels: Sequence[str]) -> list[int]:
+    """Each label as an index into MEANINGS."""
+    return [MEANINGS.index(label) for label in labels]
 
 
 def vader(texts: Sequence[str]) -> list[int]:
@@ -201,8 +144,9 @@ def section(sets: Sequence[LabelledTexts], found: Sequence[Probabilities]) -> di
     for one, probabilities in zip(sets, found, strict=True):
         answers = probabilities.argmax(axis=1).tolist()
         lexicon = vader(one.texts) if one.language == "en" else None
-        measured = {**_beside(one.truth, answers, lexicon), "name": one.name}
-        measured["confusion"] = confusion(one.truth, answers).tolist()
+        truth = indices(one.labels)
+        measured = {**_beside(truth, answers, lexicon), "name": one.name}
+        measured["confusion"] = confusion(truth, answers).tolist()
         domains = list(dict.fromkeys(one.domains))
         if domains:
             measured["domains"] = {
@@ -213,14 +157,17 @@ def section(sets: Sequence[LabelledTexts], found: Sequence[Probabilities]) -> di
         return {"languages": {}}
     largest = max(range(len(sets)), key=lambda place: len(sets[place].texts))
     calibrated = {"language": sets[largest].language, "name": sets[largest].name, "texts": len(sets[largest].texts)}
-    return {"languages": languages, "calibration": calibrated | calibration(found[largest], sets[largest].truth)}
+    return {
+        "languages": languages,
+        "calibration": calibrated | calibration(found[largest], indices(sets[largest].labels)),
+    }
 
 
 def _of_domain(
     one: LabelledTexts, domain: str, answers: list[int], lexicon: list[int] | None
 ) -> tuple[list[int], list[int], list[int] | None]:
     places = [place for place, name in enumerate(one.domains) if name == domain]
-    chosen = [[values[place] for place in places] for values in (one.truth, answers, lexicon or answers)]
+    chosen = [[values[place] for place in places] for values in (indices(one.labels), answers, lexicon or answers)]
     return chosen[0], chosen[1], chosen[2] if lexicon else None
 
 

@@ -25,6 +25,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
+from modeling.errors import ModelingError
 from textserve.spec import Meaning
 
 Part = Literal["train", "validation", "test"]
@@ -48,7 +49,7 @@ THRESHOLD = 0.5
 MEANINGS: tuple[Meaning, ...] = ("negative", "neutral", "positive")
 
 
-class DataError(ValueError):
+class DataError(ModelingError):
     """The data could not be fetched, is not the file it should be, or does not have the expected form."""
 
 

@@ -1,8 +1,5 @@
 from __future__ import annotations
 
-from collections.abc import Callable
-from pathlib import Path
-
 import numpy as np
 import pytest
 from hypothesis import given
@@ -11,9 +8,8 @@ from hypothesis.extra import numpy as arrays
 from sklearn.metrics import accuracy_score, f1_score
 
 from modeling.evaluation import quality
-from modeling.evaluation.quality import LabelledTexts, calibration, confusion, figures, loss, predict, vader
-from modeling.files import ModelFiles
-from modeling.tasks.sentiment.dataset import MEANINGS
+from modeling.evaluation.quality import calibration, confusion, figures, loss, predict, vader
+from modeling.tasks.sentiment.texts import LabelledTexts
 from textserve.classifier import Classifier
 
 pytestmark = pytest.mark.export
@@ -97,8 +93,14 @@ def one_hot(labels: list[int]) -> quality.Probabilities:
 
 
 def test_quality_is_measured_by_language_and_domain() -> None:
-    english = LabelledTexts("en", "English", ["I love this!", "I hate this!", "A table."], [2, 0, 1], ["a", "b", "b"])
-    polish = LabelledTexts("pl", "Polish", ["Świetnie!", "Źle."], [2, 0], [])
+    english = LabelledTexts(
+        "en",
+        "English",
+        ["I love this!", "I hate this!", "A table."],
+        ["positive", "negative", "neutral"],
+        ["a", "b", "b"],
+    )
+    polish = LabelledTexts("pl", "Polish", ["Świetnie!", "Źle."], ["positive", "negative"], [])
     measured = quality.section([english, polish], [one_hot([2, 0, 0]), one_hot([2, 2])])
     assert {name: one["accuracy"] for name, one in measured["languages"].items()} == {
         "en": pytest.approx(2 / 3),
@@ -112,42 +114,6 @@ def test_quality_is_measured_by_language_and_domain() -> None:
     # On the largest set: three texts answered with certainty, one of them wrong.
     calibrated = measured["calibration"]
     assert (calibrated["language"], calibrated["texts"], calibrated["ece"]) == ("en", 3, pytest.approx(1 / 3))
-
-
-def labelled(folder: Path, name: str, *lines: str) -> None:
-    folder.mkdir(parents=True, exist_ok=True)
-    (folder / name).write_text("\n".join(lines), encoding="utf-8")
-
-
-def test_labelled_texts_are_the_models_own_or_else_the_common_ones(
-    tmp_path: Path, write_model: Callable[..., ModelFiles], write_data: Callable[..., Path]
-) -> None:
-    rating = "1\t2.5\tThe meeting was a joy, number {}."
-    lines = "\n".join(rating.format(number) for number in range(60)).encode()
-    write_data(tmp_path / "build" / "data", {"tweets": lines})
-    files = write_model(tmp_path, languages=["en", "pl", "de", "fr"])
-    labelled(tmp_path / "models" / "sentiment-pl-en", "polish-dev.jsonl", '{"text": "Źle.", "label": "negative"}')
-    labelled(files.folder, "test-de.jsonl", '{"text": "Schön!", "label": "positive"}')
-    english, polish, german = quality.labelled_texts(files, MEANINGS)
-    assert (english.language, set(english.domains), set(english.truth)) == ("en", {"tweets"}, {2})
-    assert 0 < len(english.texts) < 30  # a tenth of them is the test part
-    assert (polish.texts, polish.truth) == (["Źle."], [0])
-    assert (german.language, german.texts) == ("de", ["Schön!"])
-
-    labelled(files.folder, "polish-dev.jsonl", '{"text": "Dobrze.", "label": "positive"}')
-    labelled(files.folder, "test-en.jsonl", '{"text": "Own.", "label": "neutral"}')
-    english, polish, _ = quality.labelled_texts(files, MEANINGS)
-    assert (english.texts, polish.texts) == (["Own."], ["Dobrze."])
-
-
-def test_texts_of_a_label_that_the_model_does_not_have_are_left_out(
-    tmp_path: Path, write_model: Callable[..., ModelFiles]
-) -> None:
-    files = write_model(tmp_path, languages=["de"])
-    rows = [f'{{"text": "{label}", "label": "{label}"}}' for label in MEANINGS]
-    labelled(files.folder, "test-de.jsonl", *rows)
-    (german,) = quality.labelled_texts(files, ["positive", "negative"])
-    assert (german.texts, german.truth) == (["negative", "positive"], [0, 2])
 
 
 def test_without_labelled_texts_there_is_nothing_to_show() -> None:
