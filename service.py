@@ -22,7 +22,7 @@ from textserve.application import Application
 from textserve.bento.image import BASE_IMAGE, image
 from textserve.bento.stopping import Stopping
 from textserve.classifier import Classifier, ModelFilesError
-from textserve.grpc.server import GrpcServer, PortError, check_port
+from textserve.grpc.server import GrpcServer, check_port
 from textserve.grpc.spans import TracedGrpc
 from textserve.http.explain import EXPLAIN
 from textserve.http.huggingface import HUGGINGFACE
@@ -33,6 +33,7 @@ from textserve.http.router import HttpProtocols
 from textserve.http.spans import TracedHttp
 from textserve.http.tei import TEI
 from textserve.http.ui import PAGE
+from textserve.ports import PortError
 from textserve.runner import Runner
 from textserve.settings import Settings
 from textserve.spec import STORED_FOLDER, SpecError

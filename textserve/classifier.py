@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -19,6 +19,8 @@ from textserve.spec import ModelSpec
 
 MODEL_FILE = "model.onnx"
 TOKENIZER_FILE = "tokenizer.json"
+# Texts that are computed together where nobody waits for a single one.
+BATCH_TEXTS = 32
 
 # Encoding a list of texts must not start a thread pool of its own beside the runner's.
 os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
@@ -103,6 +105,18 @@ class Classifier:
         """
         return softmax(self.logits(encodings))
 
+    def predict_many(self, texts: Sequence[str], batch_texts: int = BATCH_TEXTS) -> npt.NDArray[np.float32]:
+        """Probabilities of any number of texts, float32 ``[len(texts), len(spec.labels)]``, in the order given.
+
+        Texts are computed in batches of near-equal length; results do not depend on the batch.
+        """
+        encodings = self.encode(texts)
+        rows = np.empty((len(texts), len(self.spec.labels)), dtype=np.float32)
+        lengths = [len(encoding.ids) for encoding in encodings]
+        for indices in length_batches(lengths, batch_texts, equal=not self.pads):
+            rows[indices] = self.predict([encodings[index] for index in indices])
+        return rows
+
     def logits(self, encodings: Sequence[Encoding]) -> npt.NDArray[np.float32]:
         """What the graph answers before :func:`softmax`, float32 of shape ``[len(encodings), len(spec.labels)]``.
 
@@ -146,6 +160,24 @@ class Classifier:
             raise ModelFilesError(
                 f"{MODEL_FILE} has {width} outputs a text, the spec has {len(self.spec.labels)} labels"
             )
+
+
+def length_batches(lengths: Sequence[int], batch_texts: int, *, equal: bool = False) -> Iterator[list[int]]:
+    """Indices of ``lengths`` in batches of at most ``batch_texts``, shortest first: padding is what batching costs.
+
+    Args:
+        lengths: of each text, in tokens or characters.
+        batch_texts: texts in a batch at most.
+        equal: whether the lengths in a batch must be equal, as for a graph without an attention mask.
+    """
+    batch: list[int] = []
+    for index in sorted(range(len(lengths)), key=lengths.__getitem__):
+        if len(batch) == batch_texts or (equal and batch and lengths[batch[0]] != lengths[index]):
+            yield batch
+            batch = []
+        batch.append(index)
+    if batch:
+        yield batch
 
 
 def load_tokenizer(spec: ModelSpec, file: Path) -> Tokenizer:

@@ -9,10 +9,20 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from tokenizers import Tokenizer
 
 from tests.conftest import DEFAULT_MODEL
-from textserve.classifier import Classifier, Encoding, GoldenMismatch, ModelFilesError, Truncation, softmax
+from textserve.classifier import (
+    Classifier,
+    Encoding,
+    GoldenMismatch,
+    ModelFilesError,
+    Truncation,
+    length_batches,
+    softmax,
+)
 
 AlteredModel = Callable[[dict[str, Any]], Path]
 
@@ -221,3 +231,20 @@ def test_a_graph_without_a_mask_takes_texts_of_one_length_and_refuses_others(
 def test_logits_too_large_for_an_exponential_still_become_probabilities() -> None:
     probabilities = softmax(np.array([[1000.0, 0.0, -1000.0], [-500.0, -500.0, -1e9]], dtype=np.float32))
     np.testing.assert_allclose(probabilities, np.array([[1, 0, 0], [0.5, 0.5, 0]]), atol=1e-6)
+
+
+@given(st.lists(st.integers(1, 40)), st.integers(1, 8), st.booleans())
+def test_length_batches_hold_every_index_once_shortest_first(lengths: list[int], size: int, equal: bool) -> None:
+    batches = list(length_batches(lengths, size, equal=equal))
+    indices = [index for batch in batches for index in batch]
+    assert sorted(indices) == list(range(len(lengths)))
+    assert [lengths[index] for index in indices] == sorted(lengths)
+    assert all(1 <= len(batch) <= size for batch in batches)
+    assert not equal or all(len({lengths[index] for index in batch}) == 1 for batch in batches)
+
+
+def test_many_texts_are_answered_in_their_order_as_each_alone(classifier: Classifier) -> None:
+    texts = ["Świetny film!", "a lot " * 40, "Bad.", "The food was good, but the waiter was rude.", "Bad."]
+    alone = np.concatenate([classifier.predict(classifier.encode([text])) for text in texts])
+    np.testing.assert_array_equal(classifier.predict_many(texts, batch_texts=2), alone)
+    assert classifier.predict_many([]).shape == (0, len(classifier.spec.labels))

@@ -16,19 +16,15 @@ import sys
 SECONDS = 2.0
 
 
-class PortError(ValueError):
-    """``PORT`` is not the number of a port, or HTTP cannot listen on it. The message says what to do."""
-
-
 def http_port() -> int:
     """The port of HTTP in a container: ``PORT``, or 3000 where it is not set.
 
     Raises:
-        PortError: if it is no port.
+        ValueError: if it is not a port; the message says what to do.
     """
     value = os.environ.get("PORT") or "3000"
     if not value.isascii() or not value.isdigit() or not 0 < int(value) < 65536:
-        raise PortError(f"PORT: {value!r} is not a port; set it to a number from 1 to 65535")
+        raise ValueError(f"PORT: {value!r} is not a port; set it to a number from 1 to 65535")
     return int(value)
 
 
@@ -53,6 +49,6 @@ def ready(port: int, *, tls: bool) -> bool:
 if __name__ == "__main__":
     try:
         healthy = ready(http_port(), tls=bool(os.environ.get("TEXTSERVE_TLS_CERTIFICATE")))
-    except PortError as error:
+    except ValueError as error:
         sys.exit(str(error))
     sys.exit(0 if healthy else 1)

@@ -18,28 +18,14 @@ from __future__ import annotations
 import gc
 import os
 import signal
-import socket
 import sys
 from pathlib import Path
 from types import FrameType
 
-from textserve.bento.health import PortError, http_port
+from textserve import ports
+from textserve.bento.health import http_port
 
 BACKLOG = 2048  # connections that wait to be accepted; as many as BentoML has by default
-
-
-def open_socket(port: int) -> socket.socket:
-    """A socket that listens on ``port``, on every address of this machine.
-
-    Raises:
-        PortError: if another process has it, or this one may not.
-    """
-    try:
-        return socket.create_server(("0.0.0.0", port), backlog=BACKLOG)  # noqa: S104  # a container is asked from outside
-    except OSError as error:
-        # Its text has the address once more.
-        reason = os.strerror(error.errno or 0)
-        raise PortError(f"HTTP cannot listen on port {port}: {reason}; set PORT to another one") from None
 
 
 def models(bento: str) -> list[Path]:
@@ -66,8 +52,10 @@ def main() -> None:
 
     try:
         settings = Settings()
-        options = ["--fd", str(open_socket(http_port()).detach()), "--backlog", str(BACKLOG), "--worker-id", "1"]
-    except ValueError as error:
+        # On every address: a container's port is reached from outside.
+        listening = ports.listen("0.0.0.0", http_port(), name="HTTP", advice="set PORT to another one", backlog=BACKLOG)  # noqa: S104
+        options = ["--fd", str(listening.detach()), "--backlog", str(BACKLOG), "--worker-id", "1"]
+    except (ValueError, ports.PortError) as error:
         sys.exit(str(error))
     if settings.tls_certificate:
         options += ["--ssl-certfile", str(settings.tls_certificate), "--ssl-keyfile", str(settings.tls_key)]

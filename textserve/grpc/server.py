@@ -9,15 +9,16 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
-import socket
 from collections.abc import Sequence
 
 import grpc
 from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection
 
+from textserve import ports
 from textserve.application import Application
 from textserve.grpc.service import NAME, InferenceService
+from textserve.ports import PortError
 from textserve.settings import Settings
 
 logger = logging.getLogger(__name__)
@@ -25,12 +26,10 @@ logger = logging.getLogger(__name__)
 # How often it is looked whether every inference is answered, and then how long for the last answers to be sent.
 LAST_SECONDS = 0.5
 
+ADVICE = "set TEXTSERVE_GRPC_PORT to another one, or to 0 for no gRPC"
+
 SERVING = health_pb2.HealthCheckResponse.SERVING
 NOT_SERVING = health_pb2.HealthCheckResponse.NOT_SERVING
-
-
-class PortError(OSError):
-    """gRPC cannot listen where the settings say. The message names the port and what to do."""
 
 
 class GrpcServer:
@@ -98,23 +97,13 @@ class GrpcServer:
 
 
 def check_port(settings: Settings) -> None:
-    """Look whether the port can be had, before anything is loaded.
+    """Listen on the port for a moment, so that a start that cannot succeed fails before anything is loaded.
 
     Raises:
-        PortError: if it cannot.
+        PortError: if the port cannot be had.
     """
-    if not settings.grpc_port:
-        return
-    address, family = (settings.grpc_host, settings.grpc_port), socket.AF_INET
-    if ":" in settings.grpc_host:
-        family = socket.AF_INET6
-    try:
-        with socket.socket(family) as one:
-            one.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            one.bind(address)
-            one.listen()
-    except OSError as error:
-        raise _port_error(settings, error.strerror or str(error)) from None
+    if settings.grpc_port:
+        ports.listen(settings.grpc_host, settings.grpc_port, name="gRPC", advice=ADVICE).close()
 
 
 def _listen(server: grpc.aio.Server, settings: Settings) -> None:
@@ -128,11 +117,4 @@ def _listen(server: grpc.aio.Server, settings: Settings) -> None:
         else:
             server.add_insecure_port(address)
     except RuntimeError:
-        raise _port_error(settings, "gRPC's own message is above") from None
-
-
-def _port_error(settings: Settings, reason: str) -> PortError:
-    return PortError(
-        f"gRPC cannot listen on port {settings.grpc_port} of {settings.grpc_host}: {reason}; "
-        "set TEXTSERVE_GRPC_PORT to another one, or to 0 for no gRPC"
-    )
+        raise PortError(f"gRPC cannot listen on {address}; see its own message above; {ADVICE}") from None

@@ -47,9 +47,10 @@ from textserve.grpc.inference_pb2 import (
     ServerMetadataResponse,
     ServerReadyResponse,
 )
-from textserve.grpc.server import GrpcServer, PortError, check_port
+from textserve.grpc.server import GrpcServer, check_port
 from textserve.grpc.status_pb2 import RetryInfo, Status
 from textserve.grpc.statuses import CODES
+from textserve.ports import PortError
 from textserve.settings import Settings
 
 NAME = "inference.GRPCInferenceService"
