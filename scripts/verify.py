@@ -23,6 +23,7 @@ Next: python -m scripts.save NAME
 from __future__ import annotations
 
 import sys
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -48,6 +49,7 @@ from textserve.classifier import (
     GoldenMismatch,
     ModelFilesError,
     batch_feeds,
+    open_session,
 )
 from textserve.spec import SpecError
 
@@ -83,7 +85,9 @@ def verify(files: ModelFiles, checkpoint: Path, texts: list[str], labels: list[s
     flips, largest = compare_in_batches(classifier, encodings, alone)
     places = np.random.default_rng(SEED).permutation(len(texts))[:SPEED_TEXTS]
     inputs = [batch_feeds(spec, [encodings[place].ids]) for place in places]
-    speed = texts_per_second([files.float_model, files.model], inputs)
+    speed = texts_per_second(
+        [partial(open_session(file).run, None) for file in (files.float_model, files.model)], inputs
+    )
     section = {
         "cpu": cpu_name(),
         "cpu_flags": cpu_flags(),

@@ -1,4 +1,4 @@
-"""The pictures of a model's card and of its report."""
+"""The plots of a model's card and of its report page."""
 
 from __future__ import annotations
 
@@ -15,30 +15,30 @@ from modeling.tasks.sentiment.dataset import MEANINGS
 Report = dict[str, Any]
 Draw = Callable[[Path], None]
 
-# For a page that is light or dark by itself: no ground, and ink that is read on it.
+# Transparent, with ink that is readable on a light or a dark page.
 THEMES = {
-    "light": {"savefig.transparent": True, "svg.hashsalt": "sentiment"},
-    "dark": {**mpl.style.library["dark_background"], "savefig.transparent": True, "svg.hashsalt": "sentiment"},
+    "light": {"savefig.transparent": True, "svg.hashsalt": "textserve"},
+    "dark": {**mpl.style.library["dark_background"], "savefig.transparent": True, "svg.hashsalt": "textserve"},
 }
 
 
 def draw(report: Report, folder: Path) -> None:
-    """Draw the pictures of the card into ``folder``: confusion matrices, reliability diagram and, for a quantized
-    model, what the quantizer found."""
+    """Draw the plots of the card into ``folder``: confusion matrices, reliability diagram and, for a quantized model,
+    its outlier channels."""
     mpl.use("agg")
     folder.mkdir(exist_ok=True)
-    for name, one in of_report(report).items():
-        one(folder / f"{name}.png")
+    for name, draw_into in of_report(report).items():
+        draw_into(folder / f"{name}.png")
     if "quantization" in report.get("export", {}):
         outliers(report, folder / "quantization.png")
 
 
 def of_report(report: Report) -> dict[str, Draw]:
-    """The pictures of the section ``quality``, each drawn by a call with the file to write."""
+    """The plots of the section ``quality``, as functions that draw into a file."""
     quality = report["quality"]
     if not quality["languages"]:
         return {}
-    matrices = {one["name"]: one["confusion"] for one in quality["languages"].values()}
+    matrices = {language["name"]: language["confusion"] for language in quality["languages"].values()}
     return {
         "confusion": lambda file: confusion(matrices, file),
         "reliability": lambda file: reliability(quality["calibration"], quality["calibration"]["name"], file),
@@ -46,7 +46,7 @@ def of_report(report: Report) -> dict[str, Draw]:
 
 
 def confusion(matrices: Mapping[str, Sequence[Sequence[int]]], file: Path) -> None:
-    """Confusion matrices ``[3, 3]`` side by side, each under its title; rows are what was rated."""
+    """Confusion matrices ``[3, 3]`` side by side, each under its title; rows are the rated labels."""
     figure, axes = plt.subplots(
         1, len(matrices), figsize=(4.6 * len(matrices), 4.2), squeeze=False, layout="constrained"
     )
@@ -67,20 +67,21 @@ def confusion(matrices: Mapping[str, Sequence[Sequence[int]]], file: Path) -> No
 
 
 def reliability(calibration: Mapping[str, Any], texts: str, file: Path) -> None:
-    """How often the answer is right against the score it was given, and how many texts each bar stands on.
+    """Share of correct answers by score, and the number of texts of each bin.
 
     Args:
-        calibration: as :func:`modeling.evaluation.quality.calibration` returns it.
-        texts: what it was measured on, for the title.
-        file: where to draw it.
+        calibration: the result of :func:`modeling.evaluation.quality.calibration`.
+        texts: name of the texts, for the title.
+        file: to draw into.
     """
-    scores, accuracies, counts = ([one[key] for one in calibration["bins"]] for key in ("score", "accuracy", "texts"))
+    bins = calibration["bins"]
+    scores, accuracies, counts = ([filled[key] for filled in bins] for key in ("score", "accuracy", "texts"))
     figure, (upper, lower) = plt.subplots(
         2, 1, figsize=(5, 5.4), sharex=True, height_ratios=[3, 1], layout="constrained"
     )
     upper.plot([0.33, 1], [0.33, 1], color="gray", linestyle="--", label="perfect calibration")
     upper.plot(scores, accuracies, marker="o", label=f"model, ECE {calibration['ece']:.3f}")
-    upper.set(ylabel="share of right answers", title=f"Reliability: {texts}")
+    upper.set(ylabel="share of correct answers", title=f"Reliability: {texts}")
     upper.legend()
     lower.bar(scores, counts, width=0.03)
     lower.set(xlabel="score of the answer", ylabel="texts")
@@ -88,17 +89,17 @@ def reliability(calibration: Mapping[str, Any], texts: str, file: Path) -> None:
 
 
 def outliers(report: Report, file: Path) -> None:
-    """For each linear layer: the largest input value, before and after the outlier channels are split off."""
+    """The largest input value of each linear layer, before and after splitting off the outlier channels."""
     linears = report["export"]["quantization"]["linears"]
-    places = np.arange(len(linears))
+    positions = np.arange(len(linears))
     figure, (upper, lower) = plt.subplots(
         2, 1, figsize=(9, 5.4), sharex=True, height_ratios=[2, 1], layout="constrained"
     )
-    upper.bar(places, [one["peak"] for one in linears], color="tab:orange", label="all channels")
-    upper.bar(places, [one["peak_inside"] for one in linears], color="tab:blue", label="channels in INT8")
-    upper.set(yscale="log", ylabel="largest input value", title="What splitting off the outlier channels does")
+    upper.bar(positions, [linear["peak"] for linear in linears], color="tab:orange", label="all channels")
+    upper.bar(positions, [linear["peak_inside"] for linear in linears], color="tab:blue", label="channels in INT8")
+    upper.set(yscale="log", ylabel="largest input value", title="The effect of splitting off the outlier channels")
     upper.legend()
-    lower.bar(places, [100 * one["relative_error"] for one in linears], color="tab:gray")
+    lower.bar(positions, [100 * linear["relative_error"] for linear in linears], color="tab:gray")
     lower.set(xlabel="linear layer, in the order of the graph", ylabel="error of the output, %")
     _save(figure, file)
 

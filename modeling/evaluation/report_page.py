@@ -1,7 +1,4 @@
-"""The report as one HTML file: pictures inside it, nothing fetched from anywhere, light or dark as the reader's device.
-
-What it looks like is in ``report.html.jinja`` next to this module; here is what goes into it.
-"""
+"""The report as one HTML file with its plots inside, light or dark like the reader's device; see report.html.jinja."""
 
 from __future__ import annotations
 
@@ -25,12 +22,12 @@ TITLES = {"confusion": "Rated and answered", "reliability": "Calibration"}
 
 
 def render(report: dict[str, Any], spec: ModelSpec, gates: Sequence[Gate]) -> str:
-    """The page.
+    """The HTML of the report page.
 
     Args:
-        report: with the sections of evaluate.py; those of the other scripts are shown if they are there.
+        report: with the sections of evaluate.py; a section ``verification`` is shown if present.
         spec: of the model.
-        gates: as :func:`modeling.evaluation.gates.check` returns them.
+        gates: the result of :func:`modeling.evaluation.gates.check`.
     """
     environment = jinja2.Environment(
         loader=jinja2.FileSystemLoader(Path(__file__).parent),
@@ -46,7 +43,7 @@ def render(report: dict[str, Any], spec: ModelSpec, gates: Sequence[Gate]) -> st
         gates=gates,
         failed=[gate for gate in gates if not gate.holds],
         quality=_quality_rows(report),
-        pictures=_pictures(report),
+        plots=_plots(report),
         **{name: report.get(name) for name in ("behaviour", "performance", "verification", "evaluation")},
     )
 
@@ -59,18 +56,17 @@ def _quality_rows(report: dict[str, Any]) -> dict[str, dict[str, Any]]:
     return rows
 
 
-def _pictures(report: dict[str, Any]) -> list[dict[str, str]]:
-    """Name, title and data URIs of each picture, drawn once for light pages and once for dark ones."""
+def _plots(report: dict[str, Any]) -> list[dict[str, str]]:
+    """Name, title, and data URIs for light and for dark pages, of each plot."""
     mpl.use("agg")
-    drawn = plots.of_report(report)
+    found = []
     with tempfile.TemporaryDirectory() as folder:
-        file = Path(folder) / "picture.svg"
-        pictures = []
-        for name, draw in drawn.items():
-            one = {"name": name, "title": TITLES[name]}
+        file = Path(folder) / "plot.svg"
+        for name, draw in plots.of_report(report).items():
+            plot = {"name": name, "title": TITLES[name]}
             for theme, settings in plots.THEMES.items():
                 with mpl.rc_context(settings):
                     draw(file)
-                one[theme] = f"data:image/svg+xml;base64,{base64.b64encode(file.read_bytes()).decode()}"
-            pictures.append(one)
-    return pictures
+                plot[theme] = f"data:image/svg+xml;base64,{base64.b64encode(file.read_bytes()).decode()}"
+            found.append(plot)
+    return found

@@ -1,4 +1,4 @@
-"""What a trained model answers on the validation part, as the figures and pictures by which runs are compared."""
+"""A trained model's answers on the validation part, as the metrics and plots by which runs are compared."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ BINS = 10
 
 @dataclass(frozen=True)
 class Validation:
-    """Answers beside the truth.
+    """Answers and truth.
 
     ``truth``: indices into MEANINGS, int64 ``[texts]``. ``probabilities``: float ``[texts, 3]``, in the same order.
     """
@@ -29,7 +29,7 @@ class Validation:
 
     @property
     def macro_f1(self) -> float:
-        """The figure by which the best run is chosen: each label counts the same, however rare it is."""
+        """The metric by which the best run is chosen: each label weighs the same, however rare."""
         return float(f1_score(self.truth, self.probabilities.argmax(axis=1), average="macro"))
 
     def metrics(self) -> dict[str, float]:
@@ -42,7 +42,7 @@ class Validation:
 
     def figures(self) -> dict[str, Any]:
         """A confusion matrix and a reliability diagram, matplotlib figures by file name."""
-        # Figures of pyplot would stay in memory until each is closed.
+        # Not pyplot's figures, which stay in memory until they are closed.
         confusion = Figure(figsize=(4.6, 4.2), layout="constrained")
         ConfusionMatrixDisplay.from_predictions(
             self.truth,
@@ -54,11 +54,11 @@ class Validation:
             ax=confusion.subplots(),
         )
         reliability = Figure(figsize=(4.6, 4.2), layout="constrained")
-        right = self.probabilities.argmax(axis=1) == self.truth
-        share, score = calibration_curve(right, self.probabilities.max(axis=1), n_bins=BINS)
+        correct = self.probabilities.argmax(axis=1) == self.truth
+        share, score = calibration_curve(correct, self.probabilities.max(axis=1), n_bins=BINS)
         axis = reliability.subplots()
         axis.plot([0, 1], [0, 1], color="gray", linestyle="--", label="perfect calibration")
         axis.plot(score, share, marker="o", label="model")
-        axis.set(xlabel="score of the answer", ylabel="share of right answers", title="Reliability, validation part")
+        axis.set(xlabel="score of the answer", ylabel="share of correct answers", title="Reliability, validation part")
         axis.legend()
         return {"confusion.png": confusion, "reliability.png": reliability}

@@ -321,7 +321,7 @@ def test_the_script_names_every_limit_that_is_missed(
     assert script.main(["tiny", "--checkpoint", str(checkpoint), "--texts", texts_file]) == 2
     refused = [line for line in capsys.readouterr().err.splitlines() if line.startswith("REFUSED")]
     assert len(refused) == 2
-    assert "fidelity.texts asks for 161" in refused[0]
+    assert "fidelity.texts requires 161" in refused[0]
     assert "min_speedup is 1000.0" in refused[1]
 
 

@@ -94,6 +94,11 @@ def fetch(folder: Path) -> Path:
     return download(folder, PACKAGES)
 
 
+def digests() -> dict[str, str]:
+    """SHA-256 of each package, by file name."""
+    return {name: digest for name, (_, digest) in PACKAGES.items()}
+
+
 def download(folder: Path, packages: Mapping[str, tuple[str, str]]) -> Path:
     """Download those of ``packages`` that are not yet in ``folder``, check every SHA-256, and return ``folder``.
 

@@ -37,7 +37,7 @@ def test_a_model_exactly_at_every_limit_is_accepted(spec: ModelSpec) -> None:
 @pytest.mark.parametrize(
     ("outside", "named"),
     [
-        ({"texts": 49}, "fidelity.texts asks for 50"),
+        ({"texts": 49}, "fidelity.texts requires 50"),
         ({"agreement": 0.9899}, "agreement is 0.9899, min_agreement is 0.99"),
         ({"f1_loss": 0.0051}, "macro-F1 lost is 0.0051, max_f1_loss is 0.005"),
         ({"speedup": 2.49}, "speed-up is 2.49, min_speedup is 2.5"),

@@ -74,46 +74,46 @@ def test_a_model_exactly_at_every_limit_passes(spec: ModelSpec) -> None:
 @pytest.mark.parametrize(
     ("path", "value", "name", "verdict"),
     [
-        ("quality/languages/pl/macro_f1", 0.58, "macro-F1, pl", "0.58, at least 0.6 is asked, short by 0.02"),
+        ("quality/languages/pl/macro_f1", 0.58, "macro-F1, pl", "0.58, must be at least 0.6, short by 0.02"),
         (
             "quality/languages/en/macro_f1_interval",
             [0.4, 0.8],
             "macro-F1, en, lower end",
-            "0.4, at least 0.5 is asked, short by 0.1",
+            "0.4, must be at least 0.5, short by 0.1",
         ),
-        ("quality/calibration/ece", 0.07, "calibration error", "0.07, at most 0.05 is asked, over by 0.02"),
+        ("quality/calibration/ece", 0.07, "calibration error", "0.07, must be at most 0.05, over by 0.02"),
         (
             "behaviour/failure_rates/pl/invariance",
             0.2,
             "invariance, pl, failures",
-            "0.2, at most 0.15 is asked, over by 0.05",
+            "0.2, must be at most 0.15, over by 0.05",
         ),
         (
             "behaviour/failure_rates/en/minimum functionality",
             0.3,
             "minimum functionality, en, failures",
-            "0.3, at most 0.25 is asked, over by 0.05",
+            "0.3, must be at most 0.25, over by 0.05",
         ),
         (
             "behaviour/failure_rates/en/direction",
             0.16,
             "direction, en, failures",
-            "0.16, at most 0.15 is asked, over by 0.01",
+            "0.16, must be at most 0.15, over by 0.01",
         ),
         (
             "verification/agreement",
             0.9,
-            "limits of fidelity that do not hold",
-            "1, at most 0 is asked, over by 1 (agreement is 0.9000, min_agreement is 0.95)",
+            "failed fidelity limits",
+            "1, must be at most 0, over by 1 (agreement is 0.9000, min_agreement is 0.95)",
         ),
-        ("performance/bytes/model.onnx", 600_000_000, "megabytes", "610, at most 600 is asked, over by 10"),
+        ("performance/bytes/model.onnx", 600_000_000, "megabytes", "610, must be at most 600, over by 10"),
         (
             "performance/against/languages/pl/f1_loss",
             0.05,
             "macro-F1 lost, pl",
-            "0.05, at most 0.02 is asked, over by 0.03",
+            "0.05, must be at most 0.02, over by 0.03",
         ),
-        ("performance/against/relative_speed", 0.5, "relative speed", "0.5, at least 0.8 is asked, short by 0.3"),
+        ("performance/against/relative_speed", 0.5, "relative speed", "0.5, must be at least 0.8, short by 0.3"),
     ],
 )
 def test_a_gate_that_does_not_hold_is_named_and_says_by_how_much(
@@ -133,7 +133,7 @@ def test_the_limits_are_those_of_the_spec(tmp_path: Path, write_model: Callable[
         "min_relative_speed": 0.9,
     }
     found = gates.check(AT_THE_LIMITS, write_model(tmp_path, gates=strict).spec())
-    assert [gate.name for gate in found if gate.holds] == ["limits of fidelity that do not hold"]
+    assert [gate.name for gate in found if gate.holds] == ["failed fidelity limits"]
 
 
 def test_a_language_without_labelled_texts_is_not_passed(spec: ModelSpec) -> None:
@@ -141,7 +141,7 @@ def test_a_language_without_labelled_texts_is_not_passed(spec: ModelSpec) -> Non
     del report["quality"]["languages"]["pl"]
     found = failed(report, spec)
     assert set(found) == {"macro-F1, pl", "macro-F1, pl, lower end"}
-    assert found["macro-F1, pl"].startswith("not measured, at least 0.6 is asked: there are no labelled texts")
+    assert found["macro-F1, pl"].startswith("not measured, must be at least 0.6: no labelled texts")
     assert "models/tiny/test-pl.jsonl" in found["macro-F1, pl"]
 
 
@@ -149,13 +149,13 @@ def test_the_calibration_of_few_texts_is_not_asked(spec: ModelSpec) -> None:
     few = changed("quality/calibration", {"texts": 499, "ece": 0.2})
     assert failed(few, spec) == {}
     (gate,) = [gate for gate in gates.check(few, spec) if gate.name == "calibration error"]
-    assert gate.verdict == "not asked: it takes 500 labelled texts of a language"
+    assert gate.verdict == "skipped: requires 500 labelled texts of a language"
 
 
 def test_a_language_without_behavioural_tests_is_not_asked_for_them(spec: ModelSpec) -> None:
     report = changed("behaviour", {"failure_rates": {"en": {"invariance": 0.0}}, "not_tested": ["pl"]})
     found = {gate.name: gate for gate in gates.check(report, spec)}
-    assert found["direction, pl, failures"].verdict.startswith("not asked: behaviour.yaml has no tests")
+    assert found["direction, pl, failures"].verdict.startswith("skipped: behaviour.yaml has no tests")
     assert found["invariance, en, failures"].holds
     # But a kind that a tested language has no tests of was not measured.
     assert not found["direction, en, failures"].holds
@@ -171,14 +171,12 @@ def test_without_a_model_in_use_nothing_is_compared(spec: ModelSpec) -> None:
 def test_what_was_not_verified_is_not_passed(spec: ModelSpec) -> None:
     report = copy.deepcopy(AT_THE_LIMITS)
     del report["verification"]
-    assert list(failed(report, spec).values()) == [
-        "not measured, at most 0 is asked: run python -m scripts.verify tiny"
-    ]
+    assert list(failed(report, spec).values()) == ["not measured, must be at most 0: run python -m scripts.verify tiny"]
 
 
 def test_a_verification_of_other_files_is_not_passed(spec: ModelSpec) -> None:
     found = failed(changed("verification/identity", {"sha256": {"model.onnx": "b"}}), spec)
-    assert "other files were verified than evaluated" in found["limits of fidelity that do not hold"]
+    assert "the verified files are not the evaluated ones" in found["failed fidelity limits"]
 
 
 def test_the_default_model_passes_its_gates_with_its_committed_report() -> None:

@@ -74,7 +74,7 @@ def test_every_gate_test_and_figure_is_on_the_page(chromium: Browser, content: s
     page, _ = opened(chromium, tmp_path / "report.html", content)
     text = page.inner_text("body")
     found = gates.check(REPORT, SPEC)
-    assert f"All {len(found)} gates hold" in text
+    assert f"All {len(found)} gates pass" in text
     for gate in found:
         assert gate.name in text
     for test in REPORT["behaviour"]["tests"]:
@@ -89,7 +89,7 @@ def test_gates_that_do_not_hold_come_first(chromium: Browser, tmp_path: Path) ->
     report["quality"]["calibration"]["ece"] = 0.5
     page, _ = opened(chromium, tmp_path / "report.html", report_page.render(report, SPEC, gates.check(report, SPEC)))
     assert page.inner_text(".verdict").splitlines()[0].startswith("1 of ")
-    assert "calibration error: 0.5, at most 0.05 is asked, over by 0.45" in page.inner_text(".verdict")
+    assert "calibration error: 0.5, must be at most 0.05, over by 0.45" in page.inner_text(".verdict")
 
 
 def test_what_a_model_or_its_tests_say_cannot_become_markup() -> None:

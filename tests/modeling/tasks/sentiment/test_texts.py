@@ -7,6 +7,7 @@ import pytest
 
 from modeling.files import ModelFiles
 from modeling.tasks.sentiment.texts import LabelledTexts, labelled_texts
+from modeling.tasks.sentiment.vader import vader
 
 pytestmark = pytest.mark.export
 
@@ -41,3 +42,7 @@ def test_texts_of_unknown_labels_can_be_left_out() -> None:
     every = LabelledTexts("de", "German", ["a", "b", "c"], ["negative", "neutral", "positive"], ["x", "y", "z"])
     expected = LabelledTexts("de", "German", ["a", "c"], ["negative", "positive"], ["x", "z"])
     assert every.with_labels(["positive", "negative"]) == expected
+
+
+def test_vader_labels_plain_texts() -> None:
+    assert vader(["I love this!", "I hate this!", "This is a table."]).tolist() == [2, 0, 1]
