@@ -55,6 +55,7 @@ def calibration(report: Report) -> str:
 def fidelity(report: Report) -> str:
     """The comparison with PyTorch, and the processor it ran on."""
     found = report["verification"]
+    speed, batches = found["texts_per_second"], found["batches"]
     rows = [
         ["texts compared", str(found["texts"])],
         ["same label as PyTorch", f"{found['agreement']:.2%}"],
@@ -62,15 +63,9 @@ def fidelity(report: Report) -> str:
         ["mean difference", f"{found['mean_difference']:.4f}"],
         ["macro-F1, PyTorch → served", f"{found['torch_macro_f1']:.4f} → {found['served_macro_f1']:.4f}"],
         ["speed, one text on one core, against float32 ONNX", f"{found['speedup']:.2f} times"],
-        [
-            "texts a second, float32 → served",
-            f"{found['texts_per_second']['float32']:.0f} → {found['texts_per_second']['served']:.0f}",
-        ],
-        [
-            f"labels changed in {found['batches']['groupings']} random groupings into batches",
-            str(found["batches"]["labels_changed"]),
-        ],
-        ["largest difference between alone and in a batch", f"{found['batches']['largest_difference']:.1e}"],
+        ["texts a second, float32 → served", f"{speed['float32']:.0f} → {speed['served']:.0f}"],
+        [f"labels changed in {batches['groupings']} random groupings into batches", str(batches["labels_changed"])],
+        ["largest difference between alone and in a batch", f"{batches['largest_difference']:.1e}"],
     ]
     environment = f"Measured on one core of {found['cpu']} with ONNX Runtime {found['versions']['onnxruntime']}."
     return f"{_table(['', ''], rows)}\n\n{environment}"

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -40,17 +41,12 @@ def section(
 ) -> dict[str, Any]:
     """The section ``performance`` of the report; its ``against`` is null without a model in use.
 
-    Args:
-        files: of the model.
-        classifier: the model.
-        sets: labelled texts.
-        probabilities: the model's for each set, in the order of MEANINGS.
-        in_use: the model to compare with.
+    ``probabilities`` are those of ``classifier`` for each of ``sets``, in the order of MEANINGS.
     """
     pool = [text for labelled in sets for text in labelled.texts] or [golden.text for golden in classifier.spec.golden]
     texts = [pool[index] for index in np.random.default_rng(SEED).permutation(len(pool))[:SPEED_TEXTS]]
     other = Classifier(in_use.folder) if in_use else None
-    speeds = texts_per_second([_answer(model) for model in (classifier, other) if model], texts)
+    speeds = texts_per_second([partial(_answer, model) for model in (classifier, other) if model], texts)
     return {
         "cpu": cpu_name(),
         "texts": len(texts),
@@ -60,8 +56,8 @@ def section(
     }
 
 
-def _answer(classifier: Classifier) -> Callable[[str], object]:
-    return lambda text: classifier.predict(classifier.encode([text]))
+def _answer(classifier: Classifier, text: str) -> Probabilities:
+    return classifier.predict(classifier.encode([text]))
 
 
 def _bytes(folder: Path) -> dict[str, int]:

@@ -60,7 +60,7 @@ def accuracy(truth: Labels, answers: Labels, axis: int = -1) -> Any:
 
 
 def macro_f1(truth: Labels, answers: Labels, axis: int = -1) -> Any:
-    """Mean F1 of the labels that occur, along ``axis``: scikit-learn's, which takes one resample at a time."""
+    """Mean F1 of the labels that occur, along ``axis``: scikit-learn's ``f1_score``, vectorized for the resamples."""
     masks = [(truth == index, answers == index) for index in range(len(MEANINGS))]
     both = np.array([(rated & answered).sum(axis=axis) for rated, answered in masks])
     sizes = np.array([rated.sum(axis=axis) + answered.sum(axis=axis) for rated, answered in masks])
@@ -77,14 +77,13 @@ def interval(statistic: Callable[..., Any], *samples: Labels) -> list[float]:
 
 def figures(truth: Labels, answers: Labels, lexicon: Labels | None = None) -> dict[str, Any]:
     """Number of texts, accuracy and macro-F1 with intervals, and the macro-F1 of a lexicon's answers, if any."""
-    beside = {} if lexicon is None else {"vader_macro_f1": float(macro_f1(truth, lexicon))}
     return {
         "texts": len(truth),
         "accuracy": float(accuracy(truth, answers)),
         "accuracy_interval": interval(accuracy, truth, answers),
         "macro_f1": float(macro_f1(truth, answers)),
         "macro_f1_interval": interval(macro_f1, truth, answers),
-        **beside,
+        **({} if lexicon is None else {"vader_macro_f1": float(macro_f1(truth, lexicon))}),
     }
 
 
@@ -104,11 +103,8 @@ def loss(truth: Labels, answers: Labels, other: Labels) -> dict[str, Any]:
 def section(sets: Sequence[LabelledTexts], probabilities: Sequence[Probabilities]) -> dict[str, Any]:
     """The section ``quality`` of the report: each language, by domain where texts have domains, and the calibration.
 
-    Calibration is measured on the largest set: the error of a few texts is mostly chance.
-
-    Args:
-        sets: labelled texts.
-        probabilities: the model's for each set, in the order of MEANINGS.
+    ``probabilities`` are the model's for each of ``sets``, in the order of MEANINGS. Calibration is measured on the
+    largest set: the error of a few texts is mostly chance.
     """
     if not sets:
         return {"languages": {}}

@@ -24,9 +24,7 @@ NOTHING = "none"
 def evaluate(files: ModelFiles, against: str | None) -> tuple[list[Gate], Path]:
     """Measure a model, write everything that scripts/evaluate.py lists, and return the gates and the report page.
 
-    Args:
-        files: of the model.
-        against: as for :func:`find_in_use`.
+    ``against`` is the name that :func:`find_in_use` takes.
 
     Raises:
         ModelingError, SpecError, ModelFilesError: if a file is missing or cannot be read, or the registry fails.
@@ -57,10 +55,8 @@ def find_in_use(files: ModelFiles, name: str | None) -> InUse | None:
     root = files.build.parents[1]
     if not os.environ.get(URI_VARIABLE) and not (root / "build" / "mlflow.db").exists():
         return None
-    registered = served.origin(files)
-    return served.champion_files(
-        Registry.connect(root), registered["name"] if registered else files.folder.name, files.build
-    )
+    registered = served.origin(files) or {"name": files.folder.name}
+    return served.champion_files(Registry.connect(root), registered["name"], files.build)
 
 
 def measure(files: ModelFiles, in_use: InUse | None) -> dict[str, dict[str, Any]]:

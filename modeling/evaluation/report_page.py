@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import base64
-import tempfile
+import io
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -22,13 +22,7 @@ TITLES = {"confusion": "Rated and answered", "reliability": "Calibration"}
 
 
 def render(report: dict[str, Any], spec: ModelSpec, gates: Sequence[Gate]) -> str:
-    """The HTML of the report page.
-
-    Args:
-        report: with the sections of evaluate.py; a section ``verification`` is shown if present.
-        spec: of the model.
-        gates: the result of :func:`modeling.evaluation.gates.check`.
-    """
+    """The HTML of the report page, from the sections of evaluate.py and, if present, of verify.py."""
     environment = jinja2.Environment(
         loader=jinja2.FileSystemLoader(Path(__file__).parent),
         autoescape=True,
@@ -58,15 +52,13 @@ def _quality_rows(report: dict[str, Any]) -> dict[str, dict[str, Any]]:
 
 def _plots(report: dict[str, Any]) -> list[dict[str, str]]:
     """Name, title, and data URIs for light and for dark pages, of each plot."""
-    mpl.use("agg")
     found = []
-    with tempfile.TemporaryDirectory() as folder:
-        file = Path(folder) / "plot.svg"
-        for name, draw in plots.of_report(report).items():
-            plot = {"name": name, "title": TITLES[name]}
-            for theme, settings in plots.THEMES.items():
-                with mpl.rc_context(settings):
-                    draw(file)
-                plot[theme] = f"data:image/svg+xml;base64,{base64.b64encode(file.read_bytes()).decode()}"
-            found.append(plot)
+    for name, draw in plots.of_report(report).items():
+        plot = {"name": name, "title": TITLES[name]}
+        for theme, settings in plots.THEMES.items():
+            content = io.BytesIO()
+            with mpl.rc_context(settings):
+                draw().savefig(content, format="svg")
+            plot[theme] = f"data:image/svg+xml;base64,{base64.b64encode(content.getvalue()).decode()}"
+        found.append(plot)
     return found

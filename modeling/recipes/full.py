@@ -106,21 +106,22 @@ def parameter_groups(model: Any, recipe: Recipe) -> list[dict[str, Any]]:
         if ".layer." in name:
             depth = layers - 1 - int(name.split(".layer.")[1].split(".")[0])
             rate = recipe.learning_rate * recipe.layer_decay**depth
+        elif "embeddings" in name:
+            rate = recipe.learning_rate * recipe.layer_decay**layers
         else:
-            rate = (
-                recipe.learning_rate * recipe.layer_decay**layers if "embeddings" in name else recipe.head_learning_rate
-            )
+            rate = recipe.head_learning_rate
         groups.append({"params": [parameter], "lr": rate, "weight_decay": WEIGHT_DECAY if parameter.dim() > 1 else 0.0})
     return groups
 
 
 def fine_tune(
-    model: Any, tokenizer: Any, english: list[Example], polish: PolishExamples, recipe: Recipe
+    model: Any, tokenizer: Any, rows: Sequence[RatedText], polish: PolishExamples, recipe: Recipe
 ) -> Iterator[tuple[int, float]]:
-    """Train ``model`` in place on ``english`` and on Polish examples that are drawn anew in every epoch.
+    """Train ``model`` in place on the training part of ``rows``, and on Polish examples drawn anew in every epoch.
 
     Yields the number of each epoch, from 1, and the mean loss of its batches.
     """
+    english = [(row.text, soft_label(row.rating)) for row in dataset.select(rows, "train")]
     steps = recipe.epochs * math.ceil((len(english) + recipe.polish_examples) / recipe.batch)
     optimizer = torch.optim.AdamW(parameter_groups(model, recipe))
     schedule = get_linear_schedule_with_warmup(optimizer, int(WARMUP * steps), steps)
@@ -165,11 +166,6 @@ def validate(model: Any, tokenizer: Any, rows: Sequence[RatedText]) -> Validatio
     return Validation(np.array([MEANINGS.index(row.label) for row in part]), logits.softmax(dim=-1).numpy())
 
 
-def rated(texts: Sequence[RatedText]) -> list[Example]:
-    """Texts with the class probabilities of their ratings."""
-    return [(row.text, soft_label(row.rating)) for row in texts]
-
-
 def fit_bias(logits: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
     """The bias on the logits, ``[3]``, with the best macro-F1; that of neutral is 0."""
     candidates = [np.array([negative, 0.0, positive]) for negative in BIAS_CANDIDATES for positive in BIAS_CANDIDATES]
@@ -204,10 +200,6 @@ def load(base: str | Path, labels: list[str]) -> tuple[Any, Any]:
         raise ModelingError(f"{base}: not a checkpoint that transformers can load: {error}") from error
 
 
-def ignore(epoch: int, metrics: Mapping[str, float]) -> None:
-    """A :data:`Log` that discards its metrics."""
-
-
 def save(model: Any, tokenizer: Any, output: Path, recipe: Mapping[str, Any]) -> None:
     """Write a checkpoint and, as ``recipe.json``, how it was made."""
     model.save_pretrained(output)
@@ -215,17 +207,14 @@ def save(model: Any, tokenizer: Any, output: Path, recipe: Mapping[str, Any]) ->
     (output / RECIPE_FILE).write_text(json.dumps(recipe, indent=2), encoding="utf-8")
 
 
-def train_run(
-    base: str, labels: list[str], data: Path, recipe: Recipe, seed: int, output: Path, log: Log = ignore
-) -> None:
+def train_run(base: str, labels: list[str], data: Path, recipe: Recipe, seed: int, output: Path, log: Log) -> None:
     """Train once from ``base`` and :func:`save` into ``output``."""
     started = time.perf_counter()
     tokenizer, model = load(base, labels)
     random.seed(seed)
     torch.manual_seed(seed)
     rows = dataset.english(data)
-    english = rated(dataset.select(rows, "train"))
-    for epoch, loss in fine_tune(model, tokenizer, english, PolishExamples.of(data), recipe):
+    for epoch, loss in fine_tune(model, tokenizer, rows, PolishExamples.of(data), recipe):
         log(epoch, {"train_loss": loss, **validate(model, tokenizer, rows).metrics()})
     minutes = round((time.perf_counter() - started) / 60, 1)
     save(model, tokenizer, output, {"seed": seed, **asdict(recipe), "minutes": minutes})
@@ -240,15 +229,13 @@ def average(runs: Sequence[Path], labels: list[str]) -> tuple[Any, Any]:
     return tokenizer, model
 
 
-def finish(runs: Sequence[Path], labels: list[str], data: Path, output: Path, log: Log = ignore) -> None:
+def finish(runs: Sequence[Path], labels: list[str], data: Path, output: Path, log: Log) -> None:
     """Average ``runs``, train further, fold in bias and temperature, and :func:`save` into ``output``."""
     tokenizer, model = average(runs, labels)
     rows = dataset.english(data)
     random.seed(HEAD_SEED)
     torch.manual_seed(HEAD_SEED)
-    for epoch, loss in fine_tune(
-        model, tokenizer, rated(dataset.select(rows, "train")), PolishExamples.of(data), FINAL
-    ):
+    for epoch, loss in fine_tune(model, tokenizer, rows, PolishExamples.of(data), FINAL):
         log(epoch, {"train_loss": loss})
     validation = dataset.select(rows, "validation")
     truth = torch.tensor([MEANINGS.index(row.label) for row in validation])

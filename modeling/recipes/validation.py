@@ -7,14 +7,12 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-from matplotlib.figure import Figure
-from sklearn.calibration import calibration_curve
-from sklearn.metrics import ConfusionMatrixDisplay, accuracy_score, f1_score, log_loss
+from sklearn.metrics import accuracy_score, confusion_matrix, f1_score, log_loss
 
+from modeling.evaluation import plots, quality
 from modeling.tasks.sentiment.dataset import MEANINGS
 
 MACRO_F1 = "validation_macro_f1"
-BINS = 10
 
 
 @dataclass(frozen=True)
@@ -42,23 +40,9 @@ class Validation:
 
     def figures(self) -> dict[str, Any]:
         """A confusion matrix and a reliability diagram, matplotlib figures by file name."""
-        # Not pyplot's figures, which stay in memory until they are closed.
-        confusion = Figure(figsize=(4.6, 4.2), layout="constrained")
-        ConfusionMatrixDisplay.from_predictions(
-            self.truth,
-            self.probabilities.argmax(axis=1),
-            labels=range(len(MEANINGS)),
-            display_labels=MEANINGS,
-            cmap="Blues",
-            colorbar=False,
-            ax=confusion.subplots(),
-        )
-        reliability = Figure(figsize=(4.6, 4.2), layout="constrained")
-        correct = self.probabilities.argmax(axis=1) == self.truth
-        share, score = calibration_curve(correct, self.probabilities.max(axis=1), n_bins=BINS)
-        axis = reliability.subplots()
-        axis.plot([0, 1], [0, 1], color="gray", linestyle="--", label="perfect calibration")
-        axis.plot(score, share, marker="o", label="model")
-        axis.set(xlabel="score of the answer", ylabel="share of correct answers", title="Reliability, validation part")
-        axis.legend()
-        return {"confusion.png": confusion, "reliability.png": reliability}
+        counts = confusion_matrix(self.truth, self.probabilities.argmax(axis=1), labels=range(len(MEANINGS)))
+        calibration = quality.calibration(self.probabilities, self.truth)
+        return {
+            "confusion.png": plots.confusion({"validation part": counts.tolist()}),
+            "reliability.png": plots.reliability(calibration, "validation part"),
+        }

@@ -169,7 +169,7 @@ def test_broken_data_fails_before_anything_is_recorded(
     write_data(own_root / "build" / "data", {"tweets": rows})
     assert train("--recipe", "head") == 1
     error = capsys.readouterr().err
-    assert "of the train part are negative; at least 5% must be" in error
+    assert "of the train part are negative; at least 5% required" in error
     assert not (own_root / "mlflow.db").exists()
 
 

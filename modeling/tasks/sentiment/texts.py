@@ -44,13 +44,9 @@ class LabelledTexts:
 def labelled_texts(files: ModelFiles, folder: Path) -> list[LabelledTexts]:
     """The labelled texts of each language of the model that has any, in the order of the spec.
 
-    ``test-LANGUAGE.jsonl`` in the model's folder, for any language, in the format of ``polish-dev.jsonl``; otherwise,
-    for English, the test part of the rated texts and, for Polish, the ``polish-dev.jsonl`` of the model or of the
-    default model.
-
-    Args:
-        files: of the model.
-        folder: the data folder of :func:`modeling.tasks.sentiment.dataset.fetch`.
+    These are ``test-LANGUAGE.jsonl`` in the model's folder, for any language, in the format of ``polish-dev.jsonl``; or
+    else, for English, the test part of the rated texts in the data ``folder``, and for Polish, the ``polish-dev.jsonl``
+    of the model or of the default model.
 
     Raises:
         DataError: if the data cannot be fetched or read.
@@ -114,10 +110,6 @@ def calibration_texts(spec: ModelSpec, folder: Path) -> list[str]:
 
     The texts are English, the only sentences with ratings. For a model that reads Polish but not English, every other
     text is a Polish phrase: text foreign to the model would distort the range of its activations.
-
-    Args:
-        spec: of the model.
-        folder: the data folder of :func:`modeling.tasks.sentiment.dataset.fetch`.
     """
     rows = dataset.select(dataset.english(dataset.fetch(folder)), "train")
     count = spec.quantization.calibration_texts
