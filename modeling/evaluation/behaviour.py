@@ -178,7 +178,7 @@ class Suite(BaseModel):
     @model_validator(mode="after")
     def _complete(self) -> Suite:
         for test in self.tests:
-            used = {name for template in _templates(test) for name in PLACEHOLDER.findall(template)}
+            used = set(PLACEHOLDER.findall(test.model_dump_json()))
             if lacking := sorted(used - self.words.keys()):
                 raise ValueError(f"the test {test.name!r} needs the words {lacking[0]!r}, which are not defined")
             if not test.cases(self.texts, self.words):
@@ -260,13 +260,6 @@ def fill(templates: Sequence[str], words: Words) -> list[tuple[str, ...]]:
 
 def _added(texts: Sequence[str], additions: Sequence[str]) -> list[tuple[str, ...]]:
     return [(text, f"{text} {addition}") for text, addition in itertools.product(texts, additions)]
-
-
-def _templates(test: MinimumFunctionality | Invariance | Direction) -> list[str]:
-    if isinstance(test, Direction):
-        return [template for pair in test.pairs for template in pair]
-    varied = [f"{{{test.varied}}}"] if isinstance(test, Invariance) and test.varied else []
-    return [*test.templates, *varied]
 
 
 def _draw(cases: list[tuple[str, ...]]) -> list[tuple[str, ...]]:

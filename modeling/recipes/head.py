@@ -154,7 +154,10 @@ def features(network: Any, tokenizer: Any, texts: Sequence[str], max_tokens: int
 
 
 def sweep(network: Any, tokenizer: Any, rows: Sequence[RatedText], max_tokens: int) -> list[Head]:
-    """A head for each C of SWEEP, fitted on at most MAX_TRAINING_TEXTS texts of the training part of ``rows``."""
+    """A head for each C of SWEEP, fitted on at most MAX_TRAINING_TEXTS texts of the training part of ``rows``.
+
+    Classes, indices into MEANINGS, weigh the same however rare, as in the macro-F1 by which the best head is chosen.
+    """
     train, validation = dataset.select(rows, "train"), dataset.select(rows, "validation")
     train = random.Random(SEED).sample(train, min(len(train), MAX_TRAINING_TEXTS))
     every = features(network, tokenizer, [row.text for row in (*train, *validation)], max_tokens)
@@ -162,17 +165,10 @@ def sweep(network: Any, tokenizer: Any, rows: Sequence[RatedText], max_tokens: i
     known, unseen = every[: len(train)], every[len(train) :]
     heads = []
     for c in tqdm(SWEEP, desc="fit", unit="head"):
-        regression = fit(known, labels[: len(train)], c)
+        regression = LogisticRegression(C=c, class_weight="balanced", max_iter=MAX_ITERATIONS)
+        regression.fit(known, labels[: len(train)])
         heads.append(Head(c, regression, Validation(labels[len(train) :], regression.predict_proba(unseen))))
     return heads
-
-
-def fit(known: Features, labels: npt.NDArray[np.int64], c: float) -> LogisticRegression:
-    """Multinomial logistic regression; its classes are indices into MEANINGS.
-
-    Classes weigh the same however rare, as in the macro-F1 by which the best head is chosen.
-    """
-    return LogisticRegression(C=c, class_weight="balanced", max_iter=MAX_ITERATIONS).fit(known, labels)
 
 
 def attach(network: Any, regression: LogisticRegression) -> None:

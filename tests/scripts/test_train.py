@@ -113,14 +113,6 @@ def test_the_staged_model_answers_texts_as_its_checkpoint_does(
         loaded.predict(pd.DataFrame({"words": texts}))
 
 
-def test_training_again_stages_the_next_version(files: ModelFiles, make_checkpoint: Callable[..., Path]) -> None:
-    for number in ("1", "2"):
-        assert train("--recipe", "head", "--base", str(make_checkpoint("bert", seed=int(number)))) == 0
-        staged = Registry.connect().version_of("tiny", STAGING)
-        assert staged is not None
-        assert staged.number == number
-
-
 def test_fine_tuning_logs_each_epoch_and_resumes(
     files: ModelFiles, make_checkpoint: Callable[..., Path], monkeypatch: pytest.MonkeyPatch
 ) -> None:

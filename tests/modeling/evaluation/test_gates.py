@@ -8,7 +8,6 @@ from typing import Any
 import pytest
 
 from modeling.evaluation import gates
-from modeling.evaluation.gates import Gate
 from modeling.files import ModelFiles
 from modeling.spec import ModelSpec
 
@@ -170,8 +169,3 @@ def test_the_default_model_passes_its_gates_with_its_committed_report() -> None:
     assert report["evaluation"]["identity"]["sha256"] == {
         name: digest for name, digest in files.digests().items() if not name.endswith(".yaml")
     }
-
-
-@pytest.mark.parametrize(("at_most", "holds"), [(True, [True, True, False]), (False, [False, True, True])])
-def test_a_limit_itself_passes(at_most: bool, holds: list[bool]) -> None:
-    assert [Gate("g", value, 0.5, at_most=at_most).holds for value in (0.4, 0.5, 0.6)] == holds
