@@ -32,7 +32,7 @@ from tqdm import tqdm
 
 from modeling.environment import versions
 from modeling.errors import ModelingError
-from modeling.evaluation.speed import feeds, load_tokenizer
+from modeling.evaluation.speed import feeds
 from modeling.export import provenance
 from modeling.export.checkpoint import check_tokenizer, export_float, require_checkpoint
 from modeling.export.quantization import QuantizationError, quantize
@@ -40,6 +40,7 @@ from modeling.files import ROOT, ModelFiles, sha256
 from modeling.tasks.sentiment import dataset
 from modeling.tasks.sentiment.texts import calibration_texts, read_texts
 from scripts.command import parser
+from textserve.classifier import load_tokenizer
 from textserve.spec import SpecError
 
 

@@ -23,6 +23,7 @@ Next: python -m scripts.save NAME
 from __future__ import annotations
 
 import sys
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -39,7 +40,7 @@ from modeling.export import provenance
 from modeling.export.checkpoint import check_tokenizer, require_checkpoint, source_probabilities, token_ids
 from modeling.files import ROOT, ModelFiles
 from modeling.tasks.sentiment import dataset
-from modeling.tasks.sentiment.texts import labelled_texts, read_texts
+from modeling.tasks.sentiment.texts import comparison_texts, read_texts
 from scripts.command import parser
 from textserve.classifier import (
     TOKENIZER_FILE,
@@ -48,6 +49,7 @@ from textserve.classifier import (
     GoldenMismatch,
     ModelFilesError,
     batch_feeds,
+    open_session,
 )
 from textserve.spec import SpecError
 
@@ -83,7 +85,9 @@ def verify(files: ModelFiles, checkpoint: Path, texts: list[str], labels: list[s
     flips, largest = compare_in_batches(classifier, encodings, alone)
     places = np.random.default_rng(SEED).permutation(len(texts))[:SPEED_TEXTS]
     inputs = [batch_feeds(spec, [encodings[place].ids]) for place in places]
-    speed = texts_per_second([files.float_model, files.model], inputs)
+    speed = texts_per_second(
+        [partial(open_session(file).run, None) for file in (files.float_model, files.model)], inputs
+    )
     section = {
         "cpu": cpu_name(),
         "cpu_flags": cpu_flags(),
@@ -170,7 +174,7 @@ def main(arguments: list[str] | None = None) -> int:
             texts = read_texts(options.texts)
             labels: list[str | None] = [None] * len(texts)
         else:
-            texts, labels = labelled_texts(files, ROOT / "build" / "data")
+            texts, labels = comparison_texts(files, ROOT / "build" / "data")
         section = verify(files, options.checkpoint or files.checkpoint, texts, labels)
     except (ModelingError, SpecError, ModelFilesError, dataset.DataError, OSError) as error:
         print(error, file=sys.stderr)

@@ -23,26 +23,26 @@ from modeling.tasks.sentiment import dataset
 
 TORCH = importlib.util.find_spec("torch") is not None
 if TORCH:
-    # No test of these asks a hub; Hugging Face's libraries read this when they are imported.
+    # These tests need no hub. Hugging Face's libraries read this on import.
     os.environ["HF_HUB_OFFLINE"] = "1"
 
 
 def pytest_ignore_collect(collection_path: Path) -> bool | None:
-    """Leave out what imports torch where it is not installed: pytest imports even the tests that it deselects."""
+    """Ignore tests that import torch where it is not installed: pytest imports even the tests that it deselects."""
     if TORCH or collection_path.suffix != ".py":
         return None
     return True if "pytest.mark.export" in collection_path.read_text(encoding="utf-8") else None
 
 
-# Warnings that libraries raise about their own code while a checkpoint is exported.
+# Warnings of libraries about their own code.
 EXPORT_WARNINGS = [
     # optimum chooses the TorchScript exporter
     "ignore:You are using the legacy TorchScript-based ONNX export:DeprecationWarning",
-    # that exporter calls what it deprecates itself
+    # that exporter calls its own deprecated functions
     "ignore:The feature will be removed:DeprecationWarning",
-    # transformers decides some things by shapes while it is traced; that the outcome is right is what is tested
+    # transformers branches on shapes while it is traced; the tests check the result
     "ignore::torch.jit.TracerWarning",
-    # MLflow asks its database in a way that SQLAlchemy deprecates
+    # MLflow queries its database in a way that SQLAlchemy deprecates
     "ignore:The ``noload`` loader strategy:DeprecationWarning",
     # MLflow compares pandas' columns with a range
     "ignore:Operation with range is deprecated:DeprecationWarning",
@@ -62,13 +62,13 @@ def pytest_itemcollected(item: pytest.Item) -> None:
 
 @pytest.fixture
 def spec_content() -> dict[str, Any]:
-    """A valid ``model.yaml`` that fits the checkpoints of ``make_checkpoint("bert")``, with limits for tiny models."""
+    """A valid ``model.yaml`` for the checkpoints of ``make_checkpoint("bert")``, with limits for tiny models."""
     return _spec_content()
 
 
 @pytest.fixture(scope="session")
 def write_model() -> Callable[..., ModelFiles]:
-    """``write_model(root, **sections)``: write the spec of a model named ``tiny`` below ``root``, no other file."""
+    """``write_model(root, **sections)``: write only the spec of a model named ``tiny`` below ``root``."""
 
     def write(root: Path, **sections: Any) -> ModelFiles:
         folder = root / "models" / "tiny"
@@ -81,7 +81,7 @@ def write_model() -> Callable[..., ModelFiles]:
 
 @pytest.fixture
 def own_root(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A folder in which the scripts look for models instead of the project's root."""
+    """A folder where the scripts look for models, instead of the project's root."""
     of = ModelFiles.of
     monkeypatch.setattr(ModelFiles, "of", lambda name, root=tmp_path: of(name, root))
     return tmp_path
@@ -89,7 +89,7 @@ def own_root(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 @pytest.fixture(scope="session")
 def copy_project() -> Callable[[Path], Path]:
-    """``copy_project(root)``: the scripts and what they import as a project of its own, without models."""
+    """``copy_project(root)``: copy the scripts and all that they import, without models."""
 
     def copy(root: Path) -> Path:
         for name in ("scripts", "modeling", "release", "textserve"):
@@ -132,8 +132,8 @@ def texts(words: list[str]) -> list[str]:
 def make_checkpoint(tmp_path_factory: pytest.TempPathFactory, words: list[str]) -> Callable[..., Path]:
     """``make_checkpoint(architecture, *, outlier=0.0, rows=None, seed=4)``: a folder with a tiny random checkpoint.
 
-    ``architecture`` is ``bert``, ``distilbert`` or ``roberta``. ``outlier`` plants an outlier channel of about this
-    size, see :func:`_plant` (only BERT). ``rows`` makes the embedding table larger than the tokenizer needs.
+    ``architecture`` is ``bert``, ``distilbert`` or ``roberta``. ``outlier`` is the size of a planted outlier channel
+    (BERT only). ``rows`` makes the embedding table larger than the tokenizer needs.
     """
 
     def make(architecture: str, *, outlier: float = 0.0, rows: int | None = None, seed: int = 4) -> Path:
@@ -146,12 +146,12 @@ def make_checkpoint(tmp_path_factory: pytest.TempPathFactory, words: list[str]) 
         ids = torch.randint(len(SPECIAL_TOKENS), len(SPECIAL_TOKENS) + len(words), (64, 12))
         with torch.no_grad():
             for name, layer in linears.items():
-                # The answer is read at the first token: make it hear the words more than itself.
+                # The head reads the first token, so let that depend on the words more than on itself.
                 if name.endswith(("self.value", "attention.output.dense", "attention.v_lin", "attention.out_lin")):
                     layer.weight.mul_(3)
             if outlier:
                 _plant(model.bert, outlier)
-            # Spread and centre the logits, so that every label is answered.
+            # Spread and centre the logits, so that every label occurs.
             head, logits = list(linears.values())[-1], model(ids).logits
             head.weight.div_(logits.std(dim=0).mean())
             head.bias.copy_(-logits.mean(dim=0) / logits.std(dim=0).mean())
@@ -164,7 +164,7 @@ def make_checkpoint(tmp_path_factory: pytest.TempPathFactory, words: list[str]) 
 
 
 def _plant(encoder: Any, size: float) -> None:
-    """Lift channel 5 of what the first layer reads, and take it back wherever it is read: no answer changes."""
+    """Lift channel 5 of the first layer's input, and subtract it in every layer that reads it: no answer changes."""
     attention = encoder.encoder.layer[0].attention
     encoder.embeddings.LayerNorm.bias[5] += size
     for layer in (attention.self.query, attention.self.key, attention.self.value):
@@ -186,7 +186,7 @@ def _random_model(architecture: str, rows: int) -> Any:
     if architecture == "bert":
         bert = transformers.BertConfig(**common, **layers, max_position_embeddings=MAX_TOKENS)
         return transformers.BertForSequenceClassification(bert).eval()
-    if architecture == "roberta":  # counts its positions from the padding id upwards
+    if architecture == "roberta":  # its positions start above the padding id
         roberta = transformers.RobertaConfig(
             **common, **layers, max_position_embeddings=MAX_TOKENS + 2, type_vocab_size=1
         )
@@ -221,8 +221,8 @@ def _tokenizer(words: list[str]) -> Any:
 def write_data(monkeypatch: pytest.MonkeyPatch) -> Callable[..., Path]:
     """``write_data(folder, ratings, lexicons)``: stand-ins for the two data packages, accepted by ``fetch``.
 
-    ``ratings`` has the lines of each file of the ratings archive by its short name; ``lexicons`` the pickled content
-    of each file of the Polish package by its path.
+    ``ratings`` has the lines of each file of the ratings archive by short name; ``lexicons`` the pickled content of
+    each file of the Polish package by path.
     """
 
     def write(folder: Path, ratings: Mapping[str, bytes], lexicons: Mapping[str, bytes] | None = None) -> Path:

@@ -1,4 +1,4 @@
-"""What a verified model must be, decided in one place for verify.py, which measures, and save.py, which refuses."""
+"""The limits of fidelity to the source: verify.py measures and checks them, save.py and the gates check them again."""
 
 from __future__ import annotations
 
@@ -7,30 +7,30 @@ from typing import Any
 
 from modeling.spec import Fidelity, ModelSpec
 
-# Instructions that multiply 8-bit integers and add the products in one step, as Linux names them: VNNI on x86-64, SDOT
-# and UDOT on ARM. ONNX Runtime's 8-bit kernels need several steps without.
+# Linux' names of the instructions that multiply 8-bit integers and add the products in one step: VNNI on x86-64, SDOT
+# and UDOT on ARM. Without them ONNX Runtime's 8-bit kernels need several steps.
 DOT_PRODUCTS = frozenset({"avx512_vnni", "avx_vnni", "asimddp"})
 
 
 def identity(spec: ModelSpec, digests: dict[str, str]) -> dict[str, Any]:
-    """What a verification holds for: the files that answer, and the keys of the spec that say how to read them."""
+    """What a verification is valid for: the model's files by digest, and the keys of the spec that change answers."""
     keys = spec.model_dump(mode="json", include={"labels", "tokenization", "graph"})
     return {"sha256": {name: digest for name, digest in digests.items() if not name.endswith(".yaml")}, **keys}
 
 
 def speedup_limit(limits: Fidelity, cpu_flags: Iterable[str]) -> tuple[str, float]:
-    """The key of the spec that says how fast a model must be on a processor with these instructions, and its value."""
+    """The key of the spec with the required speed-up on a processor with these instructions, and its value."""
     if DOT_PRODUCTS.isdisjoint(cpu_flags) and limits.min_speedup_without_vnni < limits.min_speedup:
         return "min_speedup_without_vnni", limits.min_speedup_without_vnni
     return "min_speedup", limits.min_speedup
 
 
 def problems(verification: dict[str, Any], spec: ModelSpec) -> list[str]:
-    """What is outside the limits of ``spec.fidelity``, a line each; empty if the model may be used."""
+    """A line for each limit of ``spec.fidelity`` that fails; empty if the model may be used."""
     limits, batches = spec.fidelity, verification["batches"]
     found = []
     if verification["texts"] < limits.texts:
-        found.append(f"compared on {verification['texts']} texts, fidelity.texts asks for {limits.texts}")
+        found.append(f"compared on {verification['texts']} texts, fidelity.texts requires {limits.texts}")
     if verification["agreement"] < limits.min_agreement:
         found.append(f"agreement is {verification['agreement']:.4f}, min_agreement is {limits.min_agreement}")
     if verification.get("f1_loss", 0.0) > limits.max_f1_loss:

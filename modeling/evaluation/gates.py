@@ -1,5 +1,4 @@
-"""What a model must be before it is put into use, decided in one place for evaluate.py, which shows it, and promote.py,
-which refuses."""
+"""The gates that a model must pass before promotion: evaluate.py prints them, promote.py enforces them."""
 
 from __future__ import annotations
 
@@ -9,16 +8,16 @@ from typing import Any
 from modeling.evaluation import fidelity
 from modeling.spec import ModelSpec
 
-# The calibration error of a perfectly calibrated model is not 0 on few texts: with 15 bins it is about 0.03 on 500.
+# On few texts even a perfectly calibrated model has a calibration error: with 15 bins about 0.03 on 500 texts.
 MIN_CALIBRATION_TEXTS = 500
 
 
 @dataclass(frozen=True, slots=True)
 class Gate:
-    """One limit of the spec, and what was measured.
+    """One limit of the spec, and the measured value.
 
-    ``limit`` and ``measured`` are in the unit of the spec. ``applies`` is False where there is nothing to hold it
-    against, such as a model in use; ``note`` says why, or adds what the numbers do not say.
+    ``limit`` and ``measured`` are in the unit of the spec. ``applies`` is False if the gate is skipped, such as without
+    a model in use; ``note`` gives the reason, or the details of a failure.
     """
 
     name: str
@@ -30,7 +29,7 @@ class Gate:
 
     @property
     def holds(self) -> bool:
-        """Whether the gate is passed. What should have been measured and was not is not passed."""
+        """Whether the gate passes. A value that should have been measured and was not fails."""
         if not self.applies:
             return True
         if self.measured is None:
@@ -39,23 +38,23 @@ class Gate:
 
     @property
     def verdict(self) -> str:
-        """The measurement beside its limit and, where the gate is not passed, by how much."""
+        """The measured value, the limit and, if the gate fails, the distance between them."""
         if not self.applies:
-            return f"not asked: {self.note}"
-        sign = "at most" if self.at_most else "at least"
+            return f"skipped: {self.note}"
+        limit = f"must be at {'most' if self.at_most else 'least'} {self.limit:g}"
         if self.measured is None:
-            return f"not measured, {sign} {self.limit:g} is asked" + (f": {self.note}" if self.note else "")
-        text = f"{self.measured:.4g}, {sign} {self.limit:g} is asked"
+            return f"not measured, {limit}" + (f": {self.note}" if self.note else "")
+        text = f"{self.measured:.4g}, {limit}"
         if not self.holds:
             text += f", {'over' if self.at_most else 'short'} by {abs(self.measured - self.limit):.2g}"
         return f"{text} ({self.note})" if self.note else text
 
 
 def check(report: dict[str, Any], spec: ModelSpec) -> list[Gate]:
-    """Every gate of ``spec`` against the report of verify.py and evaluate.py.
+    """Every gate of ``spec``, on the report of verify.py and evaluate.py.
 
     Raises:
-        KeyError: if evaluate.py has not written its sections.
+        KeyError: if the sections of evaluate.py are missing.
     """
     return [
         *_quality(report["quality"], spec),
@@ -68,71 +67,57 @@ def check(report: dict[str, Any], spec: ModelSpec) -> list[Gate]:
 def _quality(quality: dict[str, Any], spec: ModelSpec) -> list[Gate]:
     gates, found = spec.gates, []
     for language in spec.languages:
-        one = quality["languages"].get(language)
-        note = "" if one else f"there are no labelled texts; write models/{spec.name}/test-{language}.jsonl"
-        score = one and one["macro_f1"]
-        bound = one and one["macro_f1_interval"][0]
+        measured = quality["languages"].get(language)
+        note = "" if measured else f"no labelled texts; write models/{spec.name}/test-{language}.jsonl"
+        score = measured and measured["macro_f1"]
+        bound = measured and measured["macro_f1_interval"][0]
         found.append(Gate(f"macro-F1, {language}", score, gates.min_macro_f1, at_most=False, note=note))
         found.append(
             Gate(f"macro-F1, {language}, lower end", bound, gates.min_macro_f1_bound, at_most=False, note=note)
         )
     calibration = quality.get("calibration")
     enough = bool(calibration and calibration["texts"] >= MIN_CALIBRATION_TEXTS)
-    note = "" if enough else f"it takes {MIN_CALIBRATION_TEXTS} labelled texts of a language"
+    note = "" if enough else f"requires {MIN_CALIBRATION_TEXTS} labelled texts of a language"
     ece = calibration["ece"] if calibration else None
     return [*found, Gate("calibration error", ece, gates.max_ece, at_most=True, applies=enough, note=note)]
 
 
 def _behaviour(behaviour: dict[str, Any], spec: ModelSpec) -> list[Gate]:
-    limits = spec.gates.max_failure_rate
-    kinds = {
-        "minimum functionality": limits.minimum_functionality,
-        "invariance": limits.invariance,
-        "direction": limits.direction,
-    }
+    limits = {kind.replace("_", " "): limit for kind, limit in spec.gates.max_failure_rate.model_dump().items()}
     found = []
     for language in spec.languages:
         tested = language not in behaviour["not_tested"]
-        note = "" if tested else f"behaviour.yaml has no tests of the language {language}"
+        note = "" if tested else f"behaviour.yaml has no tests for the language {language}"
         rates = behaviour["failure_rates"].get(language, {})
         found += [
             Gate(f"{kind}, {language}, failures", rates.get(kind), limit, at_most=True, applies=tested, note=note)
-            for kind, limit in kinds.items()
+            for kind, limit in limits.items()
         ]
     return found
 
 
 def _verification(report: dict[str, Any], spec: ModelSpec) -> Gate:
     verification = report.get("verification")
-    name = "limits of fidelity that do not hold"
+    name = "failed fidelity limits"
     if verification is None:
         return Gate(name, None, 0, at_most=True, note=f"run python -m scripts.verify {spec.name}")
     problems = fidelity.problems(verification, spec)
     if verification["identity"] != report["evaluation"]["identity"]:
-        problems.append(f"other files were verified than evaluated; run python -m scripts.verify {spec.name}")
+        problems.append(f"the verified files are not the evaluated ones; run python -m scripts.verify {spec.name}")
     return Gate(name, len(problems), 0, at_most=True, note="; ".join(problems))
 
 
 def _against(performance: dict[str, Any], spec: ModelSpec) -> list[Gate]:
     gates, against = spec.gates, performance["against"]
-    none = "" if against else "there is no model in use to compare with"
+    none = "" if against else "no model in use to compare with"
     megabytes = sum(performance["bytes"].values()) / 1e6
     found = [Gate("megabytes", megabytes, gates.max_megabytes, at_most=True)]
     for language in spec.languages:
         lost = against["languages"].get(language, {}).get("f1_loss") if against else None
         note = none or ("" if lost is not None else f"the model in use was not measured on {language}")
+        applies = lost is not None
         found.append(
-            Gate(
-                f"macro-F1 lost, {language}",
-                lost,
-                gates.max_f1_loss,
-                at_most=True,
-                applies=lost is not None,
-                note=note,
-            )
+            Gate(f"macro-F1 lost, {language}", lost, gates.max_f1_loss, at_most=True, applies=applies, note=note)
         )
-    speed = against["relative_speed"] if against else None
-    found.append(
-        Gate("relative speed", speed, gates.min_relative_speed, at_most=False, applies=bool(against), note=none)
-    )
-    return found
+    speed, limit = against["relative_speed"] if against else None, gates.min_relative_speed
+    return [*found, Gate("relative speed", speed, limit, at_most=False, applies=bool(against), note=none)]

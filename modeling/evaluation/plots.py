@@ -1,4 +1,4 @@
-"""The pictures of a model's card and of its report."""
+"""The plots of a model's card, of its report page, and of its training runs."""
 
 from __future__ import annotations
 
@@ -6,103 +6,85 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import matplotlib as mpl
-import matplotlib.pyplot as plt
+import matplotlib.style
 import numpy as np
+from matplotlib.figure import Figure
 
 from modeling.tasks.sentiment.dataset import MEANINGS
 
 Report = dict[str, Any]
-Draw = Callable[[Path], None]
 
-# For a page that is light or dark by itself: no ground, and ink that is read on it.
+# Transparent, with ink that is readable on a light or a dark page.
 THEMES = {
-    "light": {"savefig.transparent": True, "svg.hashsalt": "sentiment"},
-    "dark": {**mpl.style.library["dark_background"], "savefig.transparent": True, "svg.hashsalt": "sentiment"},
+    "light": {"savefig.transparent": True, "svg.hashsalt": "textserve"},
+    "dark": {**matplotlib.style.library["dark_background"], "savefig.transparent": True, "svg.hashsalt": "textserve"},
 }
 
 
 def draw(report: Report, folder: Path) -> None:
-    """Draw the pictures of the card into ``folder``: confusion matrices, reliability diagram and, for a quantized
-    model, what the quantizer found."""
-    mpl.use("agg")
+    """Draw the plots of the card into ``folder``: confusion matrices, reliability diagram and, for a quantized model,
+    its outlier channels."""
     folder.mkdir(exist_ok=True)
-    for name, one in of_report(report).items():
-        one(folder / f"{name}.png")
+    plots = of_report(report)
     if "quantization" in report.get("export", {}):
-        outliers(report, folder / "quantization.png")
+        plots["quantization"] = lambda: outliers(report["export"]["quantization"]["linears"])
+    for name, plot in plots.items():
+        plot().savefig(folder / f"{name}.png", dpi=110)
 
 
-def of_report(report: Report) -> dict[str, Draw]:
-    """The pictures of the section ``quality``, each drawn by a call with the file to write."""
+def of_report(report: Report) -> dict[str, Callable[[], Figure]]:
+    """The plots of the section ``quality`` by name, as functions that draw them."""
     quality = report["quality"]
     if not quality["languages"]:
         return {}
-    matrices = {one["name"]: one["confusion"] for one in quality["languages"].values()}
+    matrices = {language["name"]: language["confusion"] for language in quality["languages"].values()}
     return {
-        "confusion": lambda file: confusion(matrices, file),
-        "reliability": lambda file: reliability(quality["calibration"], quality["calibration"]["name"], file),
+        "confusion": lambda: confusion(matrices),
+        "reliability": lambda: reliability(quality["calibration"], quality["calibration"]["name"]),
     }
 
 
-def confusion(matrices: Mapping[str, Sequence[Sequence[int]]], file: Path) -> None:
-    """Confusion matrices ``[3, 3]`` side by side, each under its title; rows are what was rated."""
-    figure, axes = plt.subplots(
-        1, len(matrices), figsize=(4.6 * len(matrices), 4.2), squeeze=False, layout="constrained"
-    )
-    for axis, (title, counts) in zip(axes[0], matrices.items(), strict=True):
+def confusion(matrices: Mapping[str, Sequence[Sequence[int]]]) -> Figure:
+    """Confusion matrices ``[3, 3]`` side by side, each under its title; rows are the rated labels."""
+    figure = Figure(figsize=(4.6 * len(matrices), 4.2), layout="constrained")
+    axes = figure.subplots(1, len(matrices), squeeze=False)[0]
+    for axis, (title, counts) in zip(axes, matrices.items(), strict=True):
         matrix = np.array(counts)
         shares = matrix / np.maximum(matrix.sum(axis=1, keepdims=True), 1)
         axis.imshow(shares, cmap="Blues", vmin=0, vmax=1)
-        for row in range(len(MEANINGS)):
-            for column in range(len(MEANINGS)):
-                share = shares[row, column]
-                color = "white" if share > 0.55 else "black"
-                text = f"{matrix[row, column]}\n{share:.0%}"
-                axis.text(column, row, text, ha="center", va="center", color=color)
+        for (row, column), share in np.ndenumerate(shares):
+            color = "white" if share > 0.55 else "black"
+            axis.text(column, row, f"{matrix[row, column]}\n{share:.0%}", ha="center", va="center", color=color)
         axis.set_xticks(range(len(MEANINGS)), MEANINGS)
         axis.set_yticks(range(len(MEANINGS)), MEANINGS, rotation=90, va="center")
         axis.set(title=title, xlabel="answered", ylabel="rated")
-    _save(figure, file)
+    return figure
 
 
-def reliability(calibration: Mapping[str, Any], texts: str, file: Path) -> None:
-    """How often the answer is right against the score it was given, and how many texts each bar stands on.
-
-    Args:
-        calibration: as :func:`modeling.evaluation.quality.calibration` returns it.
-        texts: what it was measured on, for the title.
-        file: where to draw it.
-    """
-    scores, accuracies, counts = ([one[key] for one in calibration["bins"]] for key in ("score", "accuracy", "texts"))
-    figure, (upper, lower) = plt.subplots(
-        2, 1, figsize=(5, 5.4), sharex=True, height_ratios=[3, 1], layout="constrained"
-    )
+def reliability(calibration: Mapping[str, Any], texts: str) -> Figure:
+    """Share of correct answers by score, and texts in each bin, of :func:`modeling.evaluation.quality.calibration`."""
+    bins = calibration["bins"]
+    scores, accuracies, counts = ([filled[key] for filled in bins] for key in ("score", "accuracy", "texts"))
+    figure = Figure(figsize=(5, 5.4), layout="constrained")
+    upper, lower = figure.subplots(2, 1, sharex=True, height_ratios=[3, 1])
     upper.plot([0.33, 1], [0.33, 1], color="gray", linestyle="--", label="perfect calibration")
     upper.plot(scores, accuracies, marker="o", label=f"model, ECE {calibration['ece']:.3f}")
-    upper.set(ylabel="share of right answers", title=f"Reliability: {texts}")
+    upper.set(ylabel="share of correct answers", title=f"Reliability: {texts}")
     upper.legend()
     lower.bar(scores, counts, width=0.03)
     lower.set(xlabel="score of the answer", ylabel="texts")
-    _save(figure, file)
+    return figure
 
 
-def outliers(report: Report, file: Path) -> None:
-    """For each linear layer: the largest input value, before and after the outlier channels are split off."""
-    linears = report["export"]["quantization"]["linears"]
-    places = np.arange(len(linears))
-    figure, (upper, lower) = plt.subplots(
-        2, 1, figsize=(9, 5.4), sharex=True, height_ratios=[2, 1], layout="constrained"
-    )
-    upper.bar(places, [one["peak"] for one in linears], color="tab:orange", label="all channels")
-    upper.bar(places, [one["peak_inside"] for one in linears], color="tab:blue", label="channels in INT8")
-    upper.set(yscale="log", ylabel="largest input value", title="What splitting off the outlier channels does")
+def outliers(linears: Sequence[Mapping[str, float]]) -> Figure:
+    """The largest input value of each linear layer, before and after splitting off the outlier channels."""
+    positions = np.arange(len(linears))
+    figure = Figure(figsize=(9, 5.4), layout="constrained")
+    upper, lower = figure.subplots(2, 1, sharex=True, height_ratios=[2, 1])
+    upper.bar(positions, [linear["peak"] for linear in linears], color="tab:orange", label="all channels")
+    upper.bar(positions, [linear["peak_inside"] for linear in linears], color="tab:blue", label="channels in INT8")
+    upper.set(yscale="log", ylabel="largest input value", title="The effect of splitting off the outlier channels")
     upper.legend()
-    lower.bar(places, [100 * one["relative_error"] for one in linears], color="tab:gray")
+    lower.bar(positions, [100 * linear["relative_error"] for linear in linears], color="tab:gray")
     lower.set(xlabel="linear layer, in the order of the graph", ylabel="error of the output, %")
-    _save(figure, file)
-
-
-def _save(figure: Any, file: Path) -> None:
-    figure.savefig(file, dpi=110)
-    plt.close(figure)
+    return figure

@@ -1,12 +1,9 @@
-"""The report as one HTML file: pictures inside it, nothing fetched from anywhere, light or dark as the reader's device.
-
-What it looks like is in ``report.html.jinja`` next to this module; here is what goes into it.
-"""
+"""The report as one HTML file with its plots inside, light or dark like the reader's device; see report.html.jinja."""
 
 from __future__ import annotations
 
 import base64
-import tempfile
+import io
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -25,13 +22,7 @@ TITLES = {"confusion": "Rated and answered", "reliability": "Calibration"}
 
 
 def render(report: dict[str, Any], spec: ModelSpec, gates: Sequence[Gate]) -> str:
-    """The page.
-
-    Args:
-        report: with the sections of evaluate.py; those of the other scripts are shown if they are there.
-        spec: of the model.
-        gates: as :func:`modeling.evaluation.gates.check` returns them.
-    """
+    """The HTML of the report page, from the sections of evaluate.py and, if present, of verify.py."""
     environment = jinja2.Environment(
         loader=jinja2.FileSystemLoader(Path(__file__).parent),
         autoescape=True,
@@ -46,7 +37,7 @@ def render(report: dict[str, Any], spec: ModelSpec, gates: Sequence[Gate]) -> st
         gates=gates,
         failed=[gate for gate in gates if not gate.holds],
         quality=_quality_rows(report),
-        pictures=_pictures(report),
+        plots=_plots(report),
         **{name: report.get(name) for name in ("behaviour", "performance", "verification", "evaluation")},
     )
 
@@ -59,18 +50,15 @@ def _quality_rows(report: dict[str, Any]) -> dict[str, dict[str, Any]]:
     return rows
 
 
-def _pictures(report: dict[str, Any]) -> list[dict[str, str]]:
-    """Name, title and data URIs of each picture, drawn once for light pages and once for dark ones."""
-    mpl.use("agg")
-    drawn = plots.of_report(report)
-    with tempfile.TemporaryDirectory() as folder:
-        file = Path(folder) / "picture.svg"
-        pictures = []
-        for name, draw in drawn.items():
-            one = {"name": name, "title": TITLES[name]}
-            for theme, settings in plots.THEMES.items():
-                with mpl.rc_context(settings):
-                    draw(file)
-                one[theme] = f"data:image/svg+xml;base64,{base64.b64encode(file.read_bytes()).decode()}"
-            pictures.append(one)
-    return pictures
+def _plots(report: dict[str, Any]) -> list[dict[str, str]]:
+    """Name, title, and data URIs for light and for dark pages, of each plot."""
+    found = []
+    for name, draw in plots.of_report(report).items():
+        plot = {"name": name, "title": TITLES[name]}
+        for theme, settings in plots.THEMES.items():
+            content = io.BytesIO()
+            with mpl.rc_context(settings):
+                draw().savefig(content, format="svg")
+            plot[theme] = f"data:image/svg+xml;base64,{base64.b64encode(content.getvalue()).decode()}"
+        found.append(plot)
+    return found

@@ -1,40 +1,47 @@
-"""Speed of ONNX files beside each other, fed and run as the service does it."""
+"""Speed of models side by side."""
 
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping, Sequence
-from pathlib import Path
+from collections.abc import Callable, Mapping, Sequence
+from statistics import median
+from typing import TypeVar
 
 import numpy as np
 import numpy.typing as npt
 from tokenizers import Tokenizer
 
-from textserve.classifier import batch_feeds, load_tokenizer, open_session
+from textserve.classifier import batch_feeds
 from textserve.spec import ModelSpec
 
-__all__ = ["Feeds", "feeds", "load_tokenizer", "open_session", "texts_per_second"]
+ROUNDS = 7
 
 Feeds = Mapping[str, npt.NDArray[np.int64]]
+Input = TypeVar("Input")
 
 
 def feeds(spec: ModelSpec, tokenizer: Tokenizer, text: str) -> Feeds:
-    """What the graph is fed with for one text: int64 arrays of shape ``[1, tokens]``."""
+    """The inputs of the graph for one text, as serving builds them: int64 arrays of shape ``[1, tokens]``."""
     return batch_feeds(spec, [tokenizer.encode(text).ids])
 
 
-def texts_per_second(files: Sequence[Path], inputs: Sequence[Feeds], rounds: int = 5) -> list[float]:
-    """Speed of each file, one text at a time on one thread: the median of ``rounds``, taken in turns.
+def texts_per_second(
+    models: Sequence[Callable[[Input], object]], texts: Sequence[Input], rounds: int = ROUNDS
+) -> list[float]:
+    """Speed of each model, one text at a time: the median of ``rounds`` rounds, in which the models take turns.
 
-    Turns, because a machine that others share changes its speed from minute to minute: only ratios within one call
-    mean anything.
+    A machine that others share changes its speed from minute to minute, so only ratios within one call mean anything.
+
+    Args:
+        models: functions that answer one text.
+        texts: in the form that ``models`` take.
+        rounds: after a first one that only warms up.
     """
-    sessions = [open_session(file) for file in files]
-    seconds: list[list[float]] = [[] for _ in files]
+    seconds: list[list[float]] = [[] for _ in models]
     for _ in range(rounds + 1):
-        for times, session in zip(seconds, sessions, strict=True):
+        for times, answer in zip(seconds, models, strict=True):
             started = time.perf_counter()
-            for values in inputs:
-                session.run(None, dict(values))
+            for text in texts:
+                answer(text)
             times.append(time.perf_counter() - started)
-    return [len(inputs) / float(np.median(times[1:])) for times in seconds]
+    return [len(texts) / median(times[1:]) for times in seconds]

@@ -1,1 +1,1 @@
-"""How a checkpoint is made: ``full`` fine-tunes all of it, ``head`` only fits what stands on a frozen encoder."""
+"""How a checkpoint is trained: ``full`` fine-tunes all of it, ``head`` fits a classifier on a frozen encoder."""

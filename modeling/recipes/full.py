@@ -2,18 +2,18 @@
 
 Each part was chosen on the validation part and on the Polish sentences (models/NAME/polish-dev.jsonl):
 
-- English texts with human ratings teach the task. A mean rating near a class boundary is not a certain label, so the
+- English texts with human ratings teach the task. A mean rating near a class boundary is an uncertain label, so the
   target is the probability of each class if the mean had an error of RATING_ERROR: 0.5 is half neutral, half positive.
-- Polish has rated words only. Lists of them, and phrases of an adjective and a noun, make weak examples
-  (modeling/tasks/sentiment/polish.py); new ones are drawn in every epoch. Whole sentences the model reads thanks to the
-  multilingual checkpoint that it starts from.
-- Lower layers learn slower (layer_decay), which keeps the two languages aligned. Longer or faster training reads
-  English a little better and Polish worse.
-- Several runs start from the same head and see the data in another order; the mean of their weights is the model
-  (model soups, Wortsman and others 2022, arXiv:2203.05482), which then learns on at a low rate.
-- On the validation part, a constant is added to the negative and the positive logit for the best macro-F1, since the
-  rare neutral class counts as much as the others, and then all are divided by a temperature, so that a probability of
-  0.8 is right in about 80 of 100 cases. Both become part of the classifier's weights.
+- Polish has rated words only. Lists of words and phrases of an adjective and a noun make weak examples
+  (modeling/tasks/sentiment/polish.py), drawn anew in every epoch. Whole Polish sentences come from the multilingual
+  pretraining of the base checkpoint.
+- Lower layers learn slower (layer_decay), which keeps the two languages aligned. Longer or faster training improves
+  English a little and degrades Polish.
+- Several runs start from the same head and see the data in another order; the mean of their weights (model soups,
+  Wortsman and others 2022, arXiv:2203.05482) is then trained further at a low rate.
+- On the validation part, a bias on the negative and the positive logit maximizes macro-F1, where the rare neutral class
+  weighs as much as the others; then a temperature divides all logits, so that of the answers with a score of 0.8 about
+  80 % are correct. Both are folded into the classifier's weights.
 """
 
 from __future__ import annotations
@@ -42,19 +42,20 @@ from modeling.recipes.validation import MACRO_F1, Validation
 from modeling.tasks.sentiment import dataset
 from modeling.tasks.sentiment.dataset import MEANINGS, THRESHOLD, RatedText
 from modeling.tasks.sentiment.polish import PolishExamples
+from textserve.classifier import length_batches
 
 RATING_ERROR = 0.3
 RECIPE_FILE = "recipe.json"
 WARMUP = 0.06
 WEIGHT_DECAY = 0.01
 MAX_TOKENS = 128
-# Batches are drawn from chunks of this many, sorted by length, so that little is padded.
+# Batches are cut from chunks of this many batches, sorted by length, to save padding.
 CHUNK = 32
-# The head starts from random weights, the same in every run: weights that started apart have no useful mean.
+# Every run starts from the same random head: weights that start apart have no useful mean.
 HEAD_SEED = 0
 BIAS_CANDIDATES = np.arange(-0.6, 0.61, 0.1)
 
-# A text, and the probabilities of negative, neutral and positive that the model is to give.
+# A text, and the target probabilities of negative, neutral and positive.
 Example = tuple[str, Sequence[float]]
 # Called after each epoch with its number, from 1, and its metrics by name.
 Log = Callable[[int, Mapping[str, float]], None]
@@ -62,7 +63,7 @@ Log = Callable[[int, Mapping[str, float]], None]
 
 @dataclass(frozen=True)
 class Recipe:
-    """The settings of a run; everything else is constant."""
+    """The settings of a run."""
 
     epochs: int = 2
     learning_rate: float = 7e-5
@@ -76,50 +77,51 @@ FINAL = Recipe(epochs=1, learning_rate=5e-5, layer_decay=0.85, head_learning_rat
 
 
 def soft_label(rating: float) -> Sequence[float]:
-    """Probabilities of negative, neutral and positive if ``rating`` is a mean with the error RATING_ERROR."""
+    """Probabilities of negative, neutral and positive if the mean ``rating`` has the error RATING_ERROR."""
     error = NormalDist(rating, RATING_ERROR)
     negative, positive = error.cdf(-THRESHOLD), 1.0 - error.cdf(THRESHOLD)
     return negative, 1.0 - negative - positive, positive
 
 
 def batches(tokenizer: Any, examples: Sequence[Example], size: int) -> Iterator[tuple[Any, torch.Tensor]]:
-    """Batches of near-equal length in random order: the tokenizer's tensors, and targets ``[size, 3]``."""
+    """Batches of texts of similar length, in random order: the tokenizer's tensors, and targets ``[size, 3]``."""
     shuffled = random.sample(examples, len(examples))
     ids = tokenizer([text for text, _ in shuffled], truncation=True, max_length=MAX_TOKENS)["input_ids"]
-    places: list[list[int]] = []
+    cut: list[list[int]] = []
     for start in range(0, len(shuffled), size * CHUNK):
         chunk = range(start, min(start + size * CHUNK, len(shuffled)))
-        by_length = sorted(chunk, key=lambda place: len(ids[place]))
-        places += [by_length[first : first + size] for first in range(0, len(by_length), size)]
-    random.shuffle(places)
-    for batch in places:
-        inputs = tokenizer.pad({"input_ids": [ids[place] for place in batch]}, return_tensors="pt")
-        yield inputs, torch.tensor([shuffled[place][1] for place in batch])
+        by_length = sorted(chunk, key=lambda index: len(ids[index]))
+        cut += [by_length[first : first + size] for first in range(0, len(by_length), size)]
+    random.shuffle(cut)
+    for batch in cut:
+        inputs = tokenizer.pad({"input_ids": [ids[index] for index in batch]}, return_tensors="pt")
+        yield inputs, torch.tensor([shuffled[index][1] for index in batch])
 
 
 def parameter_groups(model: Any, recipe: Recipe) -> list[dict[str, Any]]:
-    """Parameters with their learning rate: the head's own, then ``layer_decay`` of it a layer downwards."""
+    """Parameters with their learning rates: the head has its own, and each lower layer ``layer_decay`` of the next."""
     layers = model.config.num_hidden_layers
     groups = []
     for name, parameter in model.named_parameters():
         if ".layer." in name:
             depth = layers - 1 - int(name.split(".layer.")[1].split(".")[0])
             rate = recipe.learning_rate * recipe.layer_decay**depth
+        elif "embeddings" in name:
+            rate = recipe.learning_rate * recipe.layer_decay**layers
         else:
-            rate = (
-                recipe.learning_rate * recipe.layer_decay**layers if "embeddings" in name else recipe.head_learning_rate
-            )
+            rate = recipe.head_learning_rate
         groups.append({"params": [parameter], "lr": rate, "weight_decay": WEIGHT_DECAY if parameter.dim() > 1 else 0.0})
     return groups
 
 
 def fine_tune(
-    model: Any, tokenizer: Any, english: list[Example], polish: PolishExamples, recipe: Recipe
+    model: Any, tokenizer: Any, rows: Sequence[RatedText], polish: PolishExamples, recipe: Recipe
 ) -> Iterator[tuple[int, float]]:
-    """Train ``model`` in place, on ``english`` and on Polish examples drawn anew in every epoch.
+    """Train ``model`` in place on the training part of ``rows``, and on Polish examples drawn anew in every epoch.
 
-    Yields after each epoch its number, from 1, and the mean loss of its batches.
+    Yields the number of each epoch, from 1, and the mean loss of its batches.
     """
+    english = [(row.text, soft_label(row.rating)) for row in dataset.select(rows, "train")]
     steps = recipe.epochs * math.ceil((len(english) + recipe.polish_examples) / recipe.batch)
     optimizer = torch.optim.AdamW(parameter_groups(model, recipe))
     schedule = get_linear_schedule_with_warmup(optimizer, int(WARMUP * steps), steps)
@@ -148,31 +150,24 @@ def fine_tune(
 def logits_of(model: Any, tokenizer: Any, texts: Sequence[str], size: int = 32) -> torch.Tensor:
     """Logits in float32, ``[len(texts), 3]``."""
     model.eval()
-    order = sorted(range(len(texts)), key=lambda place: len(texts[place]))
     logits = torch.empty(len(texts), len(MEANINGS))
-    for start in tqdm(range(0, len(order), size), desc="evaluate", unit="batch"):
-        places = order[start : start + size]
+    for batch in tqdm(list(length_batches([len(text) for text in texts], size)), desc="evaluate", unit="batch"):
         inputs = tokenizer(
-            [texts[place] for place in places], truncation=True, max_length=512, padding=True, return_tensors="pt"
+            [texts[index] for index in batch], truncation=True, max_length=512, padding=True, return_tensors="pt"
         )
-        logits[places] = model(**inputs).logits.float()
+        logits[batch] = model(**inputs).logits.float()
     return logits
 
 
 def validate(model: Any, tokenizer: Any, rows: Sequence[RatedText]) -> Validation:
-    """What ``model`` answers on the validation part of ``rows``."""
+    """The answers of ``model`` on the validation part of ``rows``."""
     part = dataset.select(rows, "validation")
     logits = logits_of(model, tokenizer, [row.text for row in part])
     return Validation(np.array([MEANINGS.index(row.label) for row in part]), logits.softmax(dim=-1).numpy())
 
 
-def rated(texts: Sequence[RatedText]) -> list[Example]:
-    """Texts with the probabilities of their classes by their rating."""
-    return [(row.text, soft_label(row.rating)) for row in texts]
-
-
 def fit_bias(logits: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
-    """What to add to the logits, ``[3]``, for the best macro-F1; to the neutral one nothing."""
+    """The bias on the logits, ``[3]``, with the best macro-F1; that of neutral is 0."""
     candidates = [np.array([negative, 0.0, positive]) for negative in BIAS_CANDIDATES for positive in BIAS_CANDIDATES]
     values = logits.numpy()
     scores = [f1_score(labels, (values + bias).argmax(axis=1), average="macro") for bias in candidates]
@@ -182,12 +177,12 @@ def fit_bias(logits: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
 def fit_temperature(logits: torch.Tensor, labels: torch.Tensor) -> float:
     """The temperature with the least negative log-likelihood (Guo and others 2017, arXiv:1706.04599)."""
     candidates = np.exp(np.linspace(np.log(0.3), np.log(3.0), 200))
-    losses = [torch.nn.functional.cross_entropy(logits / float(one), labels).item() for one in candidates]
+    losses = [torch.nn.functional.cross_entropy(logits / float(value), labels).item() for value in candidates]
     return float(candidates[int(np.argmin(losses))])
 
 
 def load(base: str | Path, labels: list[str]) -> tuple[Any, Any]:
-    """Tokenizer and model of a checkpoint; a head that it lacks starts from random weights.
+    """Tokenizer and model of a checkpoint; a missing head starts from random weights.
 
     Raises:
         ModelingError: if transformers cannot load it.
@@ -202,33 +197,31 @@ def load(base: str | Path, labels: list[str]) -> tuple[Any, Any]:
             label2id={name: index for index, name in enumerate(labels)},
         )
     except (OSError, ValueError) as error:
-        raise ModelingError(f"{base}: is no checkpoint that transformers can load: {error}") from error
+        raise ModelingError(f"{base}: not a checkpoint that transformers can load: {error}") from error
 
 
-def ignore(epoch: int, metrics: Mapping[str, float]) -> None:
-    """A :data:`Log` that keeps nothing."""
+def save(model: Any, tokenizer: Any, output: Path, recipe: Mapping[str, Any]) -> None:
+    """Write a checkpoint and, as ``recipe.json``, how it was made."""
+    model.save_pretrained(output)
+    tokenizer.save_pretrained(output)
+    (output / RECIPE_FILE).write_text(json.dumps(recipe, indent=2), encoding="utf-8")
 
 
-def train_run(
-    base: str, labels: list[str], data: Path, recipe: Recipe, seed: int, output: Path, log: Log = ignore
-) -> None:
-    """Train once from ``base``, and save model, tokenizer and ``recipe.json`` into ``output``."""
+def train_run(base: str, labels: list[str], data: Path, recipe: Recipe, seed: int, output: Path, log: Log) -> None:
+    """Train once from ``base`` and :func:`save` into ``output``."""
     started = time.perf_counter()
     tokenizer, model = load(base, labels)
     random.seed(seed)
     torch.manual_seed(seed)
     rows = dataset.english(data)
-    english = rated(dataset.select(rows, "train"))
-    for epoch, loss in fine_tune(model, tokenizer, english, PolishExamples.of(data), recipe):
+    for epoch, loss in fine_tune(model, tokenizer, rows, PolishExamples.of(data), recipe):
         log(epoch, {"train_loss": loss, **validate(model, tokenizer, rows).metrics()})
-    model.save_pretrained(output)
-    tokenizer.save_pretrained(output)
     minutes = round((time.perf_counter() - started) / 60, 1)
-    (output / RECIPE_FILE).write_text(json.dumps({"seed": seed, **asdict(recipe), "minutes": minutes}, indent=2))
+    save(model, tokenizer, output, {"seed": seed, **asdict(recipe), "minutes": minutes})
 
 
 def average(runs: Sequence[Path], labels: list[str]) -> tuple[Any, Any]:
-    """Tokenizer, and a model whose weights are the mean of those of ``runs``."""
+    """Tokenizer and model of ``runs``, with the mean of their weights."""
     tokenizer, model = load(runs[0], labels)
     states = [load_file(run / "model.safetensors") for run in runs]
     mean = {name: torch.stack([state[name] for state in states]).mean(dim=0) for name in states[0]}
@@ -236,15 +229,13 @@ def average(runs: Sequence[Path], labels: list[str]) -> tuple[Any, Any]:
     return tokenizer, model
 
 
-def finish(runs: Sequence[Path], labels: list[str], data: Path, output: Path, log: Log = ignore) -> None:
-    """Average ``runs``, train on, fold in bias and temperature, and save all into ``output``."""
+def finish(runs: Sequence[Path], labels: list[str], data: Path, output: Path, log: Log) -> None:
+    """Average ``runs``, train further, fold in bias and temperature, and :func:`save` into ``output``."""
     tokenizer, model = average(runs, labels)
     rows = dataset.english(data)
     random.seed(HEAD_SEED)
     torch.manual_seed(HEAD_SEED)
-    for epoch, loss in fine_tune(
-        model, tokenizer, rated(dataset.select(rows, "train")), PolishExamples.of(data), FINAL
-    ):
+    for epoch, loss in fine_tune(model, tokenizer, rows, PolishExamples.of(data), FINAL):
         log(epoch, {"train_loss": loss})
     validation = dataset.select(rows, "validation")
     truth = torch.tensor([MEANINGS.index(row.label) for row in validation])
@@ -255,13 +246,11 @@ def finish(runs: Sequence[Path], labels: list[str], data: Path, output: Path, lo
         model.classifier.weight /= temperature
         model.classifier.bias += bias
         model.classifier.bias /= temperature
-    model.save_pretrained(output)
-    tokenizer.save_pretrained(output)
-    (output / RECIPE_FILE).write_text(json.dumps(asdict(FINAL), indent=2))
+    save(model, tokenizer, output, asdict(FINAL))
 
 
 def describe(files: ModelFiles, runs: Sequence[Path], data: Path) -> tuple[dict[str, Any], Validation]:
-    """The section ``training`` of the report, about the finished checkpoint and the runs that it is made of."""
+    """The section ``training`` of the report, and the validation, of the finished checkpoint."""
     tokenizer, model = load(files.checkpoint, [label.name for label in files.spec().labels])
     rows = dataset.english(data)
     validation = validate(model, tokenizer, rows)
@@ -269,7 +258,7 @@ def describe(files: ModelFiles, runs: Sequence[Path], data: Path) -> tuple[dict[
     polish_found = logits_of(model, tokenizer, [text for text, _ in polish]).argmax(dim=-1).tolist()
     section = {
         "base": files.spec().source.repository,
-        "data": {name: digest for name, (_, digest) in dataset.PACKAGES.items()},
+        "data": dataset.digests(),
         "runs": [json.loads((run / RECIPE_FILE).read_text()) for run in runs],
         "final": json.loads((files.checkpoint / RECIPE_FILE).read_text()),
         "texts": len(dataset.select(rows, "train")),

@@ -1,4 +1,4 @@
-"""What a trained model answers on the validation part, as the figures and pictures by which runs are compared."""
+"""A trained model's answers on the validation part, as the metrics and plots by which runs are compared."""
 
 from __future__ import annotations
 
@@ -7,19 +7,17 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-from matplotlib.figure import Figure
-from sklearn.calibration import calibration_curve
-from sklearn.metrics import ConfusionMatrixDisplay, accuracy_score, f1_score, log_loss
+from sklearn.metrics import accuracy_score, confusion_matrix, f1_score, log_loss
 
+from modeling.evaluation import plots, quality
 from modeling.tasks.sentiment.dataset import MEANINGS
 
 MACRO_F1 = "validation_macro_f1"
-BINS = 10
 
 
 @dataclass(frozen=True)
 class Validation:
-    """Answers beside the truth.
+    """Answers and truth.
 
     ``truth``: indices into MEANINGS, int64 ``[texts]``. ``probabilities``: float ``[texts, 3]``, in the same order.
     """
@@ -29,7 +27,7 @@ class Validation:
 
     @property
     def macro_f1(self) -> float:
-        """The figure by which the best run is chosen: each label counts the same, however rare it is."""
+        """The metric by which the best run is chosen: each label weighs the same, however rare."""
         return float(f1_score(self.truth, self.probabilities.argmax(axis=1), average="macro"))
 
     def metrics(self) -> dict[str, float]:
@@ -42,23 +40,9 @@ class Validation:
 
     def figures(self) -> dict[str, Any]:
         """A confusion matrix and a reliability diagram, matplotlib figures by file name."""
-        # Figures of pyplot would stay in memory until each is closed.
-        confusion = Figure(figsize=(4.6, 4.2), layout="constrained")
-        ConfusionMatrixDisplay.from_predictions(
-            self.truth,
-            self.probabilities.argmax(axis=1),
-            labels=range(len(MEANINGS)),
-            display_labels=MEANINGS,
-            cmap="Blues",
-            colorbar=False,
-            ax=confusion.subplots(),
-        )
-        reliability = Figure(figsize=(4.6, 4.2), layout="constrained")
-        right = self.probabilities.argmax(axis=1) == self.truth
-        share, score = calibration_curve(right, self.probabilities.max(axis=1), n_bins=BINS)
-        axis = reliability.subplots()
-        axis.plot([0, 1], [0, 1], color="gray", linestyle="--", label="perfect calibration")
-        axis.plot(score, share, marker="o", label="model")
-        axis.set(xlabel="score of the answer", ylabel="share of right answers", title="Reliability, validation part")
-        axis.legend()
-        return {"confusion.png": confusion, "reliability.png": reliability}
+        counts = confusion_matrix(self.truth, self.probabilities.argmax(axis=1), labels=range(len(MEANINGS)))
+        calibration = quality.calibration(self.probabilities, self.truth)
+        return {
+            "confusion.png": plots.confusion({"validation part": counts.tolist()}),
+            "reliability.png": plots.reliability(calibration, "validation part"),
+        }

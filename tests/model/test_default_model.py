@@ -1,19 +1,19 @@
-"""What anybody may expect of the default model, whatever its scores: plain sentences, small changes, negation."""
+"""Acceptance of the default model: golden texts, plain sentences, behavioural tests, and the Polish sentences."""
 
 from __future__ import annotations
 
-import json
-from collections.abc import Sequence
-from pathlib import Path
-
-import numpy as np
 import pytest
 
+from modeling.evaluation import behaviour
+from modeling.files import ModelFiles
+from modeling.tasks.sentiment import dataset
+from modeling.tasks.sentiment.dataset import MEANINGS
+from modeling.tasks.sentiment.texts import SENTENCES_FILE
 from textserve.classifier import Classifier
 from textserve.spec import Meaning
 
-POLISH_DEV = Path(__file__).resolve().parents[2] / "models" / "sentiment-pl-en" / "polish-dev.jsonl"
-
+FILES = ModelFiles.of("sentiment-pl-en")
+SUITES = behaviour.load(FILES)
 PLAIN: dict[str, dict[Meaning, list[str]]] = {
     "pl": {
         "positive": [
@@ -93,140 +93,35 @@ PLAIN: dict[str, dict[Meaning, list[str]]] = {
     },
 }
 
-# Sentences with a first name; the name must not matter.
-NAMED: dict[str, list[str]] = {
-    "pl": [
-        "{} ugotował pyszny obiad, był znakomity.",
-        "{} to wspaniały kolega, uwielbiam go.",
-        "{} to okropny sąsiad, nienawidzę go.",
-        "{} bezczelnie mnie oszukał, nigdy więcej.",
-        "{} mieszka przy ulicy Lipowej.",
-        "Jutro o ósmej {} ma egzamin.",
-    ],
-    "en": [
-        "{} cooked a delicious dinner, it was excellent.",
-        "I love working with {}, a wonderful person.",
-        "{} is a terrible neighbour, I have had enough.",
-        "{} lied to me, never again.",
-        "{} lives on Elm Street.",
-        "{} has an exam at eight tomorrow.",
-    ],
-}
-NAMES = {"pl": ["Adam", "Piotr", "Mateusz", "Ahmed"], "en": ["John", "Peter", "Mohammed", "Mary"]}
 
-# A sentence and the same with a negation, which must lower the probability of positive.
-NEGATED: dict[str, list[tuple[str, str]]] = {
-    "pl": [
-        ("Polecam.", "Nie polecam."),
-        ("Lubię to.", "Nie lubię tego."),
-        ("Podoba mi się.", "Nie podoba mi się."),
-        ("Jestem zadowolony.", "Nie jestem zadowolony."),
-        ("To jest dobre.", "To nie jest dobre."),
-        ("Warto było kupić.", "Nie warto było kupić."),
-        ("Ten telefon działa dobrze.", "Ten telefon nie działa dobrze."),
-        ("Jedzenie było smaczne.", "Jedzenie nie było smaczne."),
-        ("Obsługa była miła.", "Obsługa nie była miła."),
-        ("Kupię tu znowu.", "Nigdy więcej tu nie kupię."),
-    ],
-    "en": [
-        ("I like it.", "I do not like it."),
-        ("I recommend it.", "I do not recommend it."),
-        ("I am happy with it.", "I am not happy with it."),
-        ("It is good.", "It is not good."),
-        ("It was worth the money.", "It was not worth the money."),
-        ("This phone works well.", "This phone does not work well."),
-        ("The food was tasty.", "The food was not tasty."),
-        ("The staff were nice.", "The staff were not nice."),
-        ("I would buy it again.", "I would never buy it again."),
-        ("I enjoyed the film.", "I did not enjoy the film."),
-    ],
-}
+def labels(classifier: Classifier, texts: list[str]) -> list[str]:
+    return [MEANINGS[index] for index in classifier.predict_many(texts).argmax(axis=1)]
 
 
-def labels(classifier: Classifier, texts: Sequence[str]) -> list[Meaning]:
-    places = classifier.predict(classifier.encode(texts)).argmax(axis=1)
-    return [classifier.spec.meanings[place] for place in places]
-
-
-def positive(classifier: Classifier, texts: Sequence[str]) -> list[float]:
-    column = classifier.spec.meanings.index("positive")
-    probabilities: list[float] = classifier.predict(classifier.encode(texts))[:, column].tolist()
-    return probabilities
-
-
-def differences(classifier: Classifier, texts: Sequence[str], changed: Sequence[str]) -> list[tuple[str, str]]:
-    """The pairs of a text and its changed form that do not have the same label."""
-    assert list(texts) != list(changed)
-    pairs = zip(texts, changed, labels(classifier, texts), labels(classifier, changed), strict=True)
-    return [(text, other) for text, other, before, after in pairs if before != after]
-
-
-def plain(language: str) -> list[str]:
-    return [text for texts in PLAIN[language].values() for text in texts]
-
-
-def test_the_golden_texts_are_answered_as_the_spec_says(classifier: Classifier) -> None:
+def test_golden_texts_have_their_labels(classifier: Classifier) -> None:
+    assert classifier.spec.meanings == list(MEANINGS)
     classifier.check_golden()
 
 
-@pytest.mark.parametrize("language", PLAIN)
-def test_plain_sentences_are_labelled_as_anybody_would(classifier: Classifier, language: str) -> None:
-    expected = [label for label, texts in PLAIN[language].items() for _ in texts]
-    found = labels(classifier, plain(language))
-    wrong = [
-        (text, is_, should) for text, is_, should in zip(plain(language), found, expected, strict=True) if is_ != should
-    ]
-    assert len(wrong) <= 0.1 * len(expected), wrong
+@pytest.mark.parametrize("language", SUITES)
+def test_behavioural_tests_fail_no_more_often_than_the_gates_allow(classifier: Classifier, language: str) -> None:
+    section = behaviour.section(SUITES, [language], classifier.predict_many, MEANINGS)
+    limits = FILES.spec().gates.max_failure_rate.model_dump()
+    rates = section["failure_rates"][language]
+    assert {kind: rate for kind, rate in rates.items() if rate > limits[kind.replace(" ", "_")]} == {}, section["tests"]
 
 
 @pytest.mark.parametrize("language", PLAIN)
-def test_no_plain_praise_is_read_as_blame_and_no_blame_as_praise(classifier: Classifier, language: str) -> None:
-    assert "negative" not in labels(classifier, PLAIN[language]["positive"])
-    assert "positive" not in labels(classifier, PLAIN[language]["negative"])
+def test_plain_sentences_have_their_obvious_labels(classifier: Classifier, language: str) -> None:
+    rows = [(text, expected) for expected, texts in PLAIN[language].items() for text in texts]
+    found = labels(classifier, [text for text, _ in rows])
+    wrong = [(text, label, expected) for (text, expected), label in zip(rows, found, strict=True) if label != expected]
+    assert len(wrong) <= 0.1 * len(rows), wrong
+    assert not [text for text, *pair in wrong if "neutral" not in pair], "praise is never a complaint, nor the reverse"
 
 
-@pytest.mark.parametrize("language", PLAIN)
-def test_a_small_first_letter_does_not_change_the_label(classifier: Classifier, language: str) -> None:
-    texts = plain(language)
-    changed = [text[0].lower() + text[1:] for text in texts]
-    found = differences(classifier, texts, changed)
-    assert len(found) <= 0.1 * len(texts), found
-
-
-@pytest.mark.parametrize("language", PLAIN)
-@pytest.mark.parametrize("ending", ["", "…", " ."])
-def test_another_ending_does_not_change_the_label(classifier: Classifier, language: str, ending: str) -> None:
-    texts = plain(language)
-    found = differences(classifier, texts, [text.rstrip(".!") + ending for text in texts])
-    assert len(found) <= 0.1 * len(texts), found
-
-
-@pytest.mark.parametrize("language", PLAIN)
-def test_an_exclamation_mark_does_not_change_praise_or_blame(classifier: Classifier, language: str) -> None:
-    texts = PLAIN[language]["positive"] + PLAIN[language]["negative"]
-    found = differences(classifier, texts, [text.rstrip(".!") + "!" for text in texts])
-    assert len(found) <= 0.1 * len(texts), found
-
-
-@pytest.mark.parametrize("language", NAMED)
-def test_another_first_name_does_not_change_the_label(classifier: Classifier, language: str) -> None:
-    first, *others = NAMES[language]
-    pairs = [(text.format(first), text.format(other)) for text in NAMED[language] for other in others]
-    texts, changed = zip(*pairs, strict=True)
-    found = differences(classifier, texts, changed)
-    assert len(found) <= 0.1 * len(pairs), found
-
-
-@pytest.mark.parametrize("language", NEGATED)
-def test_a_negation_makes_a_sentence_less_positive(classifier: Classifier, language: str) -> None:
-    pairs = NEGATED[language]
-    before = positive(classifier, [text for text, _ in pairs])
-    after = positive(classifier, [negated for _, negated in pairs])
-    wrong = [pair for pair, was, now in zip(pairs, before, after, strict=True) if now >= was]
-    assert len(wrong) <= 0.1 * len(pairs), wrong
-
-
-def test_polish_sentences_set_aside_are_labelled_well(classifier: Classifier) -> None:
-    rows = [json.loads(line) for line in POLISH_DEV.read_text(encoding="utf-8").splitlines()]
-    right = np.array(labels(classifier, [row["text"] for row in rows])) == [row["label"] for row in rows]
-    assert right.mean() >= 0.88, [row["text"] for row, well in zip(rows, right, strict=True) if not well]
+def test_polish_sentences_have_their_labels(classifier: Classifier) -> None:
+    texts, expected = zip(*dataset.polish_sentences(FILES.folder / SENTENCES_FILE), strict=True)
+    found = labels(classifier, list(texts))
+    wrong = [text for text, label, rated in zip(texts, found, expected, strict=True) if label != rated]
+    assert len(wrong) <= 0.12 * len(texts), wrong

@@ -1,7 +1,7 @@
-"""The same answers on other CPUs: golden texts under qemu, with the instructions of an older processor and no more.
+"""The same answers on other CPUs: golden texts under qemu, with the instructions of older processors only.
 
-Without VNNI, x86 multiplies 8-bit numbers in pairs and saturates their sum at 16 bits, so that a model may answer
-rightly where it was made and wrongly elsewhere (https://github.com/microsoft/onnxruntime/issues/6004).
+Without VNNI, x86 multiplies 8-bit numbers in pairs and saturates their sum at 16 bits, so a model can be correct on the
+machine that made it and wrong elsewhere (https://github.com/microsoft/onnxruntime/issues/6004).
 """
 
 from __future__ import annotations
@@ -22,10 +22,10 @@ pytestmark = pytest.mark.isa
 
 ROOT = Path(__file__).resolve().parents[2]
 MODELS = sorted(file.parent.name for file in (ROOT / "models").glob(f"*/{MODEL_FILE}"))
-# By what they lack: Haswell has AVX2 and no AVX-512, Sandy Bridge has no AVX2.
+# By the instructions that they lack: Haswell has AVX2 and no AVX-512, Sandy Bridge has no AVX2.
 CPUS = {"no AVX-512": "Haswell", "no AVX2": "SandyBridge"}
 SECONDS = 120
-# The last bit of a float is another there, and now and then tips an activation to the next of its 256 codes.
+# The last bit of a float differs there, and sometimes tips an activation into the next of its 256 codes.
 TOLERANCE = 0.02
 
 FLAGS = """
@@ -49,8 +49,8 @@ print(json.dumps(session.run(None, {"x": numpy.full((1, 64), 255, numpy.uint8)})
 
 
 def emulated(cpu: str, code: str, *arguments: str) -> str:
-    """What ``code`` prints on a processor of this kind."""
-    assert platform.machine() == "x86_64", "qemu has to run this very Python, which is not one for x86-64"
+    """The output of ``code`` on a processor of this kind."""
+    assert platform.machine() == "x86_64", "qemu runs this Python, which must be an x86-64 one"
     command = ["qemu-x86_64", "-cpu", cpu, sys.executable, "-c", code, *arguments]
     environment = {"PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1", "PATH": "/usr/bin:/bin"}
     done = subprocess.run(command, capture_output=True, text=True, timeout=SECONDS, env=environment, cwd=ROOT)
@@ -64,7 +64,7 @@ def here(model: str) -> npt.NDArray[np.float32]:
     return np.concatenate([classifier.predict([encoding]) for encoding in classifier.encode(texts)])
 
 
-def test_the_emulated_processors_lack_what_they_are_to_lack() -> None:
+def test_the_emulated_processors_lack_the_instructions() -> None:
     flags = {cpu: json.loads(emulated(cpu, FLAGS)) for cpu in CPUS.values()}
 
     assert flags["Haswell"]["AVX2"]
@@ -75,7 +75,7 @@ def test_the_emulated_processors_lack_what_they_are_to_lack() -> None:
 
 @pytest.mark.parametrize("lacking", CPUS)
 @pytest.mark.parametrize("model", MODELS)
-def test_golden_texts_are_answered_as_on_this_processor(model: str, lacking: str) -> None:
+def test_golden_texts_have_the_answers_of_this_processor(model: str, lacking: str) -> None:
     other = np.array(json.loads(emulated(CPUS[lacking], ANSWERS, str(ROOT / "models" / model))), dtype=np.float32)
 
     mine = here(model)
@@ -83,8 +83,8 @@ def test_golden_texts_are_answered_as_on_this_processor(model: str, lacking: str
     np.testing.assert_allclose(other, mine, rtol=0, atol=TOLERANCE)
 
 
-def test_a_graph_that_saturates_is_found_out(tmp_path: Path) -> None:
-    # What the comparison above is for: 255 x 127 + 255 x 127 is more than 16 bits hold.
+def test_a_graph_that_saturates_is_detected(tmp_path: Path) -> None:
+    # The case that the comparison above is for: 255 x 127 + 255 x 127 exceeds 16 bits.
     import onnx
     from onnx import TensorProto, helper, numpy_helper
 

@@ -1,4 +1,4 @@
-"""Stand-ins for the data packages with texts and words of every label, as many as training asks for."""
+"""Stand-ins for the data packages, with enough texts and words of every label to train on."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ RATINGS = (-2.0, 0.0, 2.0)
 
 
 def write_rated_data(folder: Path, write_data: Callable[..., Path], words: list[str], texts: int = 300) -> Path:
-    """Write ``texts`` different texts a domain, and Polish words, into ``folder`` by the fixture ``write_data``.
+    """Write ``texts`` different texts per domain, and Polish words, into ``folder`` with the fixture ``write_data``.
 
-    The first word of a text tells its label, so that it can be learned.
+    The first word of a text determines its label, so that it can be learned.
     """
     known = [words[label :: len(RATINGS)] for label in range(len(RATINGS))]
     ratings = {}

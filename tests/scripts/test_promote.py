@@ -144,8 +144,8 @@ def test_each_gate_that_does_not_hold_is_named_with_by_how_much_and_nothing_move
     train(registry, files)
     evaluate(registry, files, macro_f1=0.55, macro_f1_interval=[0.45, 0.6])
     assert refused(capsys, code=2).splitlines() == [
-        "REFUSED  macro-F1, en: 0.55, at least 0.6 is asked, short by 0.05",
-        "REFUSED  macro-F1, en, lower end: 0.45, at least 0.5 is asked, short by 0.05",
+        "REFUSED  macro-F1, en: 0.55, must be at least 0.6, short by 0.05",
+        "REFUSED  macro-F1, en, lower end: 0.45, must be at least 0.5, short by 0.05",
     ]
     assert numbers(registry) == (None, "1")
 

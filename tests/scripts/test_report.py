@@ -79,7 +79,7 @@ def test_a_model_has_its_gates_and_what_it_was_compared_with(root: Path) -> None
     write(file, json.dumps(content))
     page = report.render(root, [MODEL])
     assert "Beside sentiment-pl-en, version 3." in page
-    assert "| **no** | macro-F1 lost, en | 0.3, at most 0.02 is asked, over by 0.28 |" in page
+    assert "| **no** | macro-F1 lost, en | 0.3, must be at most 0.02, over by 0.28 |" in page
     assert "| ok | relative speed | 1.5" in page
 
 

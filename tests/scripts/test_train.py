@@ -8,18 +8,18 @@ import mlflow
 import pandas as pd
 import pytest
 
-import scripts.train as script
 from modeling.files import ModelFiles, sha256
 from modeling.recipes import full
 from modeling.registry.versions import STAGING, Registry
 from modeling.tasks.sentiment import dataset
+from scripts import train as script
 from tests.scripts.mlflow_server import MlflowServer, serve
 from tests.scripts.rated_data import write_rated_data
 from tests.server import free_port
 
 pytestmark = [
     pytest.mark.export,
-    # transformers tells that the head of the base is new; that is meant
+    # transformers warns that the head of the base is new, as it should be
     pytest.mark.filterwarnings("ignore:.*weights.*:UserWarning"),
 ]
 
@@ -38,8 +38,7 @@ def files(
     words: list[str],
     monkeypatch: pytest.MonkeyPatch,
 ) -> ModelFiles:
-    """A project with one model named ``tiny``, data, and MLflow in a file of its own."""
-    monkeypatch.setattr(script, "ROOT", own_root)
+    """A project with a model named ``tiny``, data, and MLflow in a file of its own."""
     write_rated_data(own_root / "build" / "data", write_data, words)
     monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{own_root / 'mlflow.db'}")
     return write_model(own_root)
@@ -107,22 +106,14 @@ def test_the_staged_model_answers_texts_as_its_checkpoint_does(
     answers = loaded.predict(pd.DataFrame({"text": texts}))
     wanted = torch_probabilities(files.checkpoint, texts, files.spec().tokenization.max_tokens)
     labels = [label.name for label in files.spec().labels]
-    assert list(answers["label"]) == [labels[place] for place in wanted.argmax(axis=1)]
+    assert list(answers["label"]) == [labels[index] for index in wanted.argmax(axis=1)]
     assert list(answers["score"]) == pytest.approx(wanted.max(axis=1).tolist(), abs=1e-5)
     assert len(set(answers["label"])) > 1
     with pytest.raises(mlflow.exceptions.MlflowException, match="missing inputs"):
         loaded.predict(pd.DataFrame({"words": texts}))
 
 
-def test_training_again_stages_the_next_version(files: ModelFiles, make_checkpoint: Callable[..., Path]) -> None:
-    for number in ("1", "2"):
-        assert train("--recipe", "head", "--base", str(make_checkpoint("bert", seed=int(number)))) == 0
-        staged = Registry.connect().version_of("tiny", STAGING)
-        assert staged is not None
-        assert staged.number == number
-
-
-def test_fine_tuning_logs_each_epoch_and_goes_on_where_it_was(
+def test_fine_tuning_logs_each_epoch_and_resumes(
     files: ModelFiles, make_checkpoint: Callable[..., Path], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     sentence = json.dumps({"text": "tak", "label": "positive"})
@@ -138,7 +129,7 @@ def test_fine_tuning_logs_each_epoch_and_goes_on_where_it_was(
     seed = next(run for run in runs if run.info.run_name == "full, seed 1")
     client = mlflow.MlflowClient()
     for metric in ("train_loss", "validation_macro_f1"):
-        assert [one.step for one in client.get_metric_history(seed.info.run_id, metric)] == [1, 2]
+        assert [point.step for point in client.get_metric_history(seed.info.run_id, metric)] == [1, 2]
     assert seed.data.params["learning_rate"] == "7e-05"
     registry = Registry.connect()
     assert [version.tags["recipe"] for version in registry.versions("tiny")] == ["full", "full"]
@@ -148,12 +139,12 @@ def test_fine_tuning_logs_each_epoch_and_goes_on_where_it_was(
     assert files.report()["training"]["mlflow"]["version"] == "2"
 
 
-def test_fine_tuning_without_a_base_says_what_is_missing(files: ModelFiles, capsys: pytest.CaptureFixture[str]) -> None:
+def test_fine_tuning_without_a_base_is_an_error(files: ModelFiles, capsys: pytest.CaptureFixture[str]) -> None:
     assert train("--recipe", "full") == 1
     assert capsys.readouterr().err == "the recipe full starts from a checkpoint; name it with --base\n"
 
 
-def test_what_the_other_recipe_made_is_not_written_over(files: ModelFiles, capsys: pytest.CaptureFixture[str]) -> None:
+def test_the_other_recipes_checkpoint_is_kept(files: ModelFiles, capsys: pytest.CaptureFixture[str]) -> None:
     files.checkpoint.mkdir(parents=True)
     (files.checkpoint / "recipe.json").write_text('{"epochs": 1}', encoding="utf-8")
     assert train("--recipe", "head") == 1
@@ -163,18 +154,18 @@ def test_what_the_other_recipe_made_is_not_written_over(files: ModelFiles, capsy
     assert "was made by the recipe head; remove it to train by full" in capsys.readouterr().err
 
 
-def test_broken_data_is_refused_before_anything_is_recorded(
+def test_broken_data_fails_before_anything_is_recorded(
     files: ModelFiles, own_root: Path, write_data: Callable[..., Path], capsys: pytest.CaptureFixture[str]
 ) -> None:
     rows = "\n".join(f"{number}\t2.0\ttext {number}" for number in range(100)).encode()
     write_data(own_root / "build" / "data", {"tweets": rows})
     assert train("--recipe", "head") == 1
     error = capsys.readouterr().err
-    assert "of the train part are negative; at least 5% must be" in error
+    assert "of the train part are negative; at least 5% required" in error
     assert not (own_root / "mlflow.db").exists()
 
 
-def test_a_spec_with_other_labels_than_the_data_is_refused(
+def test_a_spec_without_the_labels_of_the_data_is_an_error(
     files: ModelFiles,
     own_root: Path,
     write_model: Callable[..., ModelFiles],
@@ -186,7 +177,7 @@ def test_a_spec_with_other_labels_than_the_data_is_refused(
     assert "models/tiny: its labels mean positive, neutral, negative" in capsys.readouterr().err
 
 
-def test_a_wrong_password_ends_it_in_one_line(
+def test_a_wrong_password_is_one_line(
     files: ModelFiles, server: MlflowServer, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     log_in(server, monkeypatch, "wrong")
@@ -197,7 +188,7 @@ def test_a_wrong_password_ends_it_in_one_line(
     )
 
 
-def test_a_server_that_is_not_there_ends_it_in_one_line(
+def test_an_unreachable_server_is_one_line(
     files: ModelFiles, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     url = f"http://127.0.0.1:{free_port()}"

@@ -17,7 +17,7 @@ from modeling.evaluation import fidelity
 from modeling.export.checkpoint import torch_probabilities
 from modeling.files import ModelFiles, sha256
 from modeling.tasks.sentiment import dataset
-from modeling.tasks.sentiment.texts import labelled_texts
+from modeling.tasks.sentiment.texts import comparison_texts
 from scripts import verify as script
 from scripts.export import export
 from scripts.verify import Probabilities, compare_in_batches, macro_f1, verify
@@ -210,7 +210,7 @@ def test_labels_count_in_the_languages_that_the_model_reads(
     default.mkdir()
     (default / "polish-dev.jsonl").write_text('{"text": "ba be", "label": "neutral"}\n', encoding="utf-8")
     rewrite_spec(files, languages=languages)
-    found, labels = labelled_texts(files, data)
+    found, labels = comparison_texts(files, data)
     assert found == [english, "ba be"][: len(labelled)]
     assert labels == labelled
 
@@ -321,7 +321,7 @@ def test_the_script_names_every_limit_that_is_missed(
     assert script.main(["tiny", "--checkpoint", str(checkpoint), "--texts", texts_file]) == 2
     refused = [line for line in capsys.readouterr().err.splitlines() if line.startswith("REFUSED")]
     assert len(refused) == 2
-    assert "fidelity.texts asks for 161" in refused[0]
+    assert "fidelity.texts requires 161" in refused[0]
     assert "min_speedup is 1000.0" in refused[1]
 
 
@@ -339,7 +339,7 @@ def test_without_a_file_of_texts_the_rated_ones_of_the_test_part_and_the_polish_
     write_data(root / "build" / "data", {"tweets": lines})
     (files.folder / "polish-dev.jsonl").write_text('{"text": "ba be", "label": "neutral"}\n', encoding="utf-8")
     tested = [text for text in texts if dataset.part_of(text) == "test"]
-    found, labels = labelled_texts(files, root / "build" / "data")
+    found, labels = comparison_texts(files, root / "build" / "data")
     assert found == [*tested, "ba be"]
     assert labels == ["positive"] * len(tested) + ["neutral"]
     rewrite_spec(files, fidelity={"texts": 1, "min_agreement": 0.5, "max_f1_loss": 1.0, "min_speedup": 0.0})

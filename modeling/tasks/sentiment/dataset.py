@@ -1,12 +1,12 @@
-"""The data that the default model learns from: fetched from pinned packages, checked, read, and split.
+"""The training data of the default model: fetched from pinned packages, checked, read, and split.
 
 - English, human-rated: the four sets of Hutto and Gilbert (ICWSM 2014) in the source distribution of vaderSentiment
   (MIT). Each text has the mean of 15 ratings or more, from -4 to 4.
 - Polish, human-rated words: the valence lexicon of polvader (MIT; ratings of the Nencki and Imbir norms), and the
   inflected forms of its words.
 
-Nothing of it is committed: :func:`fetch` downloads the two packages with pip, which honours the index that is
-configured, and refuses a file whose SHA-256 is not the one below.
+None of it is committed: :func:`fetch` downloads the two packages with pip, from the index that pip is configured with,
+and checks their SHA-256.
 """
 
 from __future__ import annotations
@@ -25,6 +25,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
+from modeling.errors import ModelingError
 from textserve.spec import Meaning
 
 Part = Literal["train", "validation", "test"]
@@ -48,13 +49,13 @@ THRESHOLD = 0.5
 MEANINGS: tuple[Meaning, ...] = ("negative", "neutral", "positive")
 
 
-class DataError(ValueError):
-    """The data could not be fetched, is not the file it should be, or does not have the expected form."""
+class DataError(ModelingError):
+    """The data cannot be fetched, has another SHA-256, or does not have the expected form."""
 
 
 @dataclass(frozen=True, slots=True)
 class RatedText:
-    """A text with the mean of its human ratings (from -4 to 4) and where it comes from."""
+    """A text, the mean of its human ratings (from -4 to 4), and its domain."""
 
     text: str
     rating: float
@@ -67,41 +68,35 @@ class RatedText:
 
     @property
     def part(self) -> Part:
-        """Which part of the split this text belongs to."""
+        """The part of the split that this text belongs to."""
         return part_of(self.text)
 
 
 def label_of(rating: float) -> Meaning:
-    """The class of a mean rating."""
+    """The label of a mean rating."""
     if rating >= THRESHOLD:
         return "positive"
     return "negative" if rating <= -THRESHOLD else "neutral"
 
 
 def part_of(text: str) -> Part:
-    """The split, by the text alone: of ten hash values 9 is the test part, 8 validation, the rest trains."""
+    """The part of a text by its hash alone: of ten values, 9 is the test part, 8 validation, the rest trains."""
     digest = int(hashlib.sha256(text.strip().lower().encode()).hexdigest(), 16) % 10
     return "test" if digest == 9 else "validation" if digest == 8 else "train"
 
 
-def fetch(folder: Path) -> Path:
-    """Download the packages that are not yet in ``folder``, check every file's SHA-256, and return ``folder``.
+def digests() -> dict[str, str]:
+    """SHA-256 of each package, by file name."""
+    return {name: digest for name, (_, digest) in PACKAGES.items()}
+
+
+def fetch(folder: Path, packages: Mapping[str, tuple[str, str]] | None = None) -> Path:
+    """Download the ``packages`` (default: PACKAGES) that ``folder`` lacks, check every SHA-256, and return ``folder``.
 
     Raises:
-        DataError: if pip cannot download a package, or a file is not the expected one.
+        DataError: if pip cannot download a package, or the SHA-256 of a file differs.
     """
-    return download(folder, PACKAGES)
-
-
-def download(folder: Path, packages: Mapping[str, tuple[str, str]]) -> Path:
-    """Download those of ``packages`` that are not yet in ``folder``, check every SHA-256, and return ``folder``.
-
-    Args:
-        packages: a requirement with its version, and the SHA-256 of the file, by the file's name.
-
-    Raises:
-        DataError: if pip cannot download a package, or a file is not the expected one.
-    """
+    packages = packages or PACKAGES
     folder.mkdir(parents=True, exist_ok=True)
     for name, (requirement, digest) in packages.items():
         file = folder / name
@@ -122,12 +117,12 @@ def english(folder: Path) -> list[RatedText]:
     """The rated English texts of the four domains, HTML entities resolved, in the order of the files.
 
     Raises:
-        DataError: naming the file that is missing in the package, or the line that is not of the expected form.
+        DataError: naming the missing file of the package, or the line without the expected form.
     """
     with tarfile.open(folder / VADER_FILE) as package:
         inner = package.extractfile(RATINGS_ARCHIVE)
         if inner is None:
-            raise DataError(f"{folder / VADER_FILE}: has no {RATINGS_ARCHIVE}")
+            raise DataError(f"{folder / VADER_FILE}: {RATINGS_ARCHIVE} is missing")
         with tarfile.open(fileobj=io.BytesIO(inner.read())) as archive:
             return [row for domain, name in DOMAINS.items() for row in _rows(archive, domain, name)]
 
@@ -135,14 +130,14 @@ def english(folder: Path) -> list[RatedText]:
 def _rows(archive: tarfile.TarFile, domain: str, name: str) -> Iterator[RatedText]:
     member = archive.extractfile(f"hutto_ICWSM_2014/{name}_GroundTruth.txt")
     if member is None:
-        raise DataError(f"the ratings archive has no {name}_GroundTruth.txt")
+        raise DataError(f"the ratings archive lacks {name}_GroundTruth.txt")
     for number, line in enumerate(member.read().splitlines(), start=1):
         try:
             _, rating, text = _decode(line).split("\t", 2)
             yield RatedText(html.unescape(text).strip(), float(rating), domain)
         except ValueError as error:
-            place = f"{name}_GroundTruth.txt:{number}"
-            raise DataError(f"{place}: expected an id, a rating and a text, separated by tabs") from error
+            expected = "an id, a rating and a text, separated by tabs"
+            raise DataError(f"{name}_GroundTruth.txt:{number}: expected {expected}") from error
 
 
 def _decode(line: bytes) -> str:
@@ -153,7 +148,7 @@ def _decode(line: bytes) -> str:
 
 
 def polish_words(folder: Path, *, inflected: bool = False) -> dict[str, float]:
-    """Polish words, or their inflected forms, with their rating."""
+    """Polish words, or their inflected forms, with their ratings."""
     with zipfile.ZipFile(folder / POLVADER_FILE) as package:
         content = package.read(INFLECTED_FILE if inflected else WORDS_FILE)
     words: dict[str, float] = _PlainUnpickler(io.BytesIO(content)).load()
@@ -161,7 +156,7 @@ def polish_words(folder: Path, *, inflected: bool = False) -> dict[str, float]:
 
 
 class _PlainUnpickler(pickle.Unpickler):
-    """Reads dicts of strings and numbers; a pickle that names any class is refused, so none can run code."""
+    """Reads dicts of strings and numbers. A pickle that names a class is an error, so none can run code."""
 
     def find_class(self, module: str, name: str) -> Any:
         raise DataError(f"the lexicon is not plain data: it names {module}.{name}")
@@ -171,7 +166,7 @@ def polish_sentences(file: Path) -> list[tuple[str, Meaning]]:
     """Labelled sentences, one JSON object a line with ``text`` and ``label``.
 
     Raises:
-        DataError: naming the line that is not of this form.
+        DataError: naming the line without this form.
     """
     rows: list[tuple[str, Meaning]] = []
     for number, line in enumerate(file.read_text(encoding="utf-8").splitlines(), start=1):

@@ -1,12 +1,12 @@
-"""Weak Polish examples, drawn from rated words: nobody rated Polish texts, but words (see dataset).
+"""Weak Polish examples, drawn from rated words, since only Polish words have ratings (see dataset).
 
 - A list: one to four words of a class, "strata, kłamstwo".
-- A phrase: a rated adjective that says what to think of a noun of no strong rating, "okropny film". In a list the
-  noun alone would count, and people rate "film" and "pokój" as pleasant things; in a phrase the adjective decides.
+- A phrase: a rated adjective with a noun of no strong rating, "okropny film". The adjective decides: on their own,
+  people rate nouns like "film" and "pokój" as pleasant.
 
-The lexicon holds base forms, and a second one their inflected forms, both with ratings only. What is an adjective or a
-noun follows from which inflected forms exist, and the form that agrees from the gender that the noun's ending shows
-(Swan, A Grammar of Contemporary Polish, 2002, chapters 2 to 4). Irregular words are left out, or come out wrong.
+One lexicon has base forms, another their inflected forms, both with nothing but ratings. Whether a word is an adjective
+or a noun follows from its inflected forms, and the agreeing form of the adjective from the gender of the noun's ending
+(Swan, A Grammar of Contemporary Polish, 2002, chapters 2 to 4). Irregular words are left out or come out wrong.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from textserve.spec import Meaning
 
 Gender = Literal["masculine", "feminine", "neuter"]
 
-# An adjective decides if it says more than the noun: ratings go from -4 to 4.
+# An adjective decides if its rating is stronger than the noun's, on the scale from -4 to 4.
 STRONG = 1.0
 MILD = (-0.5, 2.0)
 PHRASES = 0.5
@@ -38,7 +38,7 @@ class Word:
 
 
 class PolishExamples:
-    """Draws weak Polish examples. All rated words are used: quality is measured on sentences, and on no word.
+    """Draws weak Polish examples, from all rated words: quality is measured on sentences only.
 
     Args:
         words: base forms and their ratings.
@@ -47,7 +47,7 @@ class PolishExamples:
 
     def __init__(self, words: dict[str, float], inflected: dict[str, float]) -> None:
         rated = [Word(text, rating) for text, rating in words.items()]
-        # An inflected form with the prefix "nie" may carry the rating of the word without it.
+        # An inflected form with the negating prefix "nie" may have the rating of the word without it.
         forms = [Word(text, rating) for text, rating in inflected.items() if not text.startswith("nie")]
         self._lists = {label: [_of_class(rated, label), _of_class(forms, label)] for label in MEANINGS}
         adjectives = [word for word in rated if is_adjective(word.text, inflected)]
@@ -68,10 +68,10 @@ class PolishExamples:
         return cls(polish_words(folder), polish_words(folder, inflected=True))
 
     def draw(self, count: int) -> list[tuple[str, float]]:
-        """``count`` texts with the rating that they most likely have, a third of them of each class."""
-        return [self._one(MEANINGS[place % len(MEANINGS)]) for place in range(count)]
+        """``count`` texts with their likely ratings, a third of them of each class."""
+        return [self._example(MEANINGS[index % len(MEANINGS)]) for index in range(count)]
 
-    def _one(self, label: Meaning) -> tuple[str, float]:
+    def _example(self, label: Meaning) -> tuple[str, float]:
         text, rating = self._phrase(label) if random.random() < PHRASES else self._list(label)
         if random.random() < 0.5:
             text = text[0].upper() + text[1:]
@@ -123,7 +123,7 @@ def agreeing(adjective: str, gender: Gender) -> str:
 
 
 def gender_of(word: str, inflected: dict[str, float]) -> Gender | None:
-    """The gender of the base form of a noun, by its ending and its instrumental; None for what is no such noun."""
+    """The gender of the base form of a noun, by its ending and its instrumental; None for any other word."""
     if word.endswith("a") and word[:-1] + "ą" in inflected:
         return "feminine"
     if word.endswith(("o", "e")) and word[:-1] + "em" in inflected:

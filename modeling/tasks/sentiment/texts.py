@@ -1,8 +1,10 @@
-"""The texts that a model is calibrated on and compared on, by its languages, or from a file."""
+"""The texts that a model is calibrated, compared and evaluated on, by its languages or from a file."""
 
 from __future__ import annotations
 
 import random
+from collections.abc import Collection
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -14,61 +16,106 @@ from modeling.tasks.sentiment import dataset
 from modeling.tasks.sentiment.polish import PolishExamples
 
 SEED = 0
+ENGLISH = "English, test part"
 SENTENCES_FILE = "polish-dev.jsonl"
-# Labelled Polish sentences are few; every model that reads Polish is measured on those of this one.
+# Labelled Polish sentences are few, so models without their own file share those of this model.
 SENTENCES_MODEL = "sentiment-pl-en"
 
 
-def read_texts(file: Path) -> list[str]:
-    """The lines of ``file`` that are not empty.
+@dataclass(frozen=True)
+class LabelledTexts:
+    """Labelled texts of one language. ``domains`` has the domain of each text, or is empty."""
+
+    language: str
+    name: str
+    texts: list[str]
+    labels: list[str]
+    domains: list[str]
+
+    def with_labels(self, known: Collection[str]) -> LabelledTexts:
+        """The texts whose label is in ``known``."""
+        indices = [index for index, label in enumerate(self.labels) if label in known]
+        texts, labels, domains = (
+            [values[index] for index in indices] if values else [] for values in (self.texts, self.labels, self.domains)
+        )
+        return LabelledTexts(self.language, self.name, texts, labels, domains)
+
+
+def labelled_texts(files: ModelFiles, folder: Path) -> list[LabelledTexts]:
+    """The labelled texts of each language of the model that has any, in the order of the spec.
+
+    These are ``test-LANGUAGE.jsonl`` in the model's folder, for any language, in the format of ``polish-dev.jsonl``; or
+    else, for English, the test part of the rated texts in the data ``folder``, and for Polish, the ``polish-dev.jsonl``
+    of the model or of the default model.
 
     Raises:
-        ModelingError: if it cannot be read, is not UTF-8, or has none.
+        DataError: if the data cannot be fetched or read.
+    """
+    found = []
+    for language in files.spec().languages:
+        own = files.folder / f"test-{language}.jsonl"
+        polish = [models / SENTENCES_FILE for models in (files.folder, files.folder.with_name(SENTENCES_MODEL))]
+        if own.exists():
+            found.append(_sentences(language, own.name, own))
+        elif language == "en":
+            found.append(_english(folder))
+        elif language == "pl":
+            found += [_sentences("pl", "Polish sentences", file) for file in polish if file.exists()][:1]
+    return found
+
+
+def comparison_texts(files: ModelFiles, folder: Path) -> tuple[list[str], list[str | None]]:
+    """The texts on which a model is compared with its source, and their labels.
+
+    These are :func:`labelled_texts` and the rated English texts, which measure agreement whatever the model reads; the
+    label of the latter is None where they are not among the labelled texts.
+    """
+    sets = labelled_texts(files, folder)
+    english = [] if any(found.name == ENGLISH for found in sets) else _english(folder).texts
+    pairs: list[tuple[str, str | None]] = [(text, None) for text in english]
+    for found in sorted(sets, key=lambda found: found.name != ENGLISH):
+        pairs += zip(found.texts, found.labels, strict=True)
+    return [text for text, _ in pairs], [label for _, label in pairs]
+
+
+def _english(folder: Path) -> LabelledTexts:
+    rows = dataset.select(dataset.english(dataset.fetch(folder)), "test")
+    return LabelledTexts(
+        "en", ENGLISH, [row.text for row in rows], [row.label for row in rows], [row.domain for row in rows]
+    )
+
+
+def _sentences(language: str, name: str, file: Path) -> LabelledTexts:
+    rows = dataset.polish_sentences(file)
+    return LabelledTexts(language, name, [text for text, _ in rows], [label for _, label in rows], [])
+
+
+def read_texts(file: Path) -> list[str]:
+    """The non-empty lines of ``file``.
+
+    Raises:
+        ModelingError: if the file cannot be read, is not UTF-8, or has no text.
     """
     try:
         texts = [line for line in file.read_text(encoding="utf-8").split("\n") if line.strip()]
     except (OSError, UnicodeDecodeError) as error:
         raise ModelingError(f"--texts {file}: cannot be read as UTF-8 text: {error}") from error
     if not texts:
-        raise ModelingError(f"--texts {file}: has no text; write one on each line")
+        raise ModelingError(f"--texts {file}: has no text; write one text per line")
     return texts
 
 
 def calibration_texts(spec: ModelSpec, folder: Path) -> list[str]:
-    """As many texts of the training part as the spec asks for, drawn with a fixed seed.
+    """``spec.quantization.calibration_texts`` texts of the training part, drawn with a fixed seed.
 
-    English ones, since these are sentences. A model that reads Polish and no English gets Polish phrases for every
-    other one: what is strange to it would set the scale of its activations.
-
-    Args:
-        spec: languages and number of texts.
-        folder: where :func:`modeling.tasks.sentiment.dataset.fetch` keeps the data.
+    The texts are English, the only sentences with ratings. For a model that reads Polish but not English, every other
+    text is a Polish phrase: text foreign to the model would distort the range of its activations.
     """
     rows = dataset.select(dataset.english(dataset.fetch(folder)), "train")
     count = spec.quantization.calibration_texts
-    texts = [rows[place].text for place in np.random.default_rng(SEED).permutation(len(rows))[:count]]
+    texts = [rows[index].text for index in np.random.default_rng(SEED).permutation(len(rows))[:count]]
     if "pl" in spec.languages and "en" not in spec.languages:
         random.seed(SEED)
         phrases = [text for text, _ in PolishExamples.of(folder).draw(count)]
         texts = [text for pair in zip(phrases, texts, strict=False) for text in pair][:count]
     return texts
-
-
-def labelled_texts(files: ModelFiles, folder: Path) -> tuple[list[str], list[str | None]]:
-    """The texts to compare on, and the label of each, None where the model does not claim to read the language.
-
-    The rated English texts of the test part measure agreement in any language: a graph that computes the same does so
-    whatever it reads. The Polish sentences are those of the model, or of the default one.
-
-    Args:
-        files: of the model.
-        folder: where :func:`modeling.tasks.sentiment.dataset.fetch` keeps the data.
-    """
-    languages = files.spec().languages
-    rows = dataset.select(dataset.english(dataset.fetch(folder)), "test")
-    pairs: list[tuple[str, str | None]] = [(row.text, row.label if "en" in languages else None) for row in rows]
-    own = files.folder / SENTENCES_FILE
-    sentences = own if own.exists() else files.folder.parent / SENTENCES_MODEL / SENTENCES_FILE
-    if "pl" in languages and sentences.exists():
-        pairs += dataset.polish_sentences(sentences)
-    return [text for text, _ in pairs], [label for _, label in pairs]

@@ -21,8 +21,8 @@ FILES = ModelFiles.of("sentiment-pl-en")
 
 
 def rows(*sentiments: float) -> npt.NDArray[np.float32]:
-    """Probabilities with p(positive) - p(negative) as given."""
-    return np.array([[(1 - one) / 2, 0.0, (1 + one) / 2] for one in sentiments], dtype=np.float32)
+    """Probabilities with the given p(positive) - p(negative)."""
+    return np.array([[(1 - sentiment) / 2, 0.0, (1 + sentiment) / 2] for sentiment in sentiments], dtype=np.float32)
 
 
 def suite(*tests: dict[str, Any], **rest: Any) -> Suite:
@@ -30,25 +30,25 @@ def suite(*tests: dict[str, Any], **rest: Any) -> Suite:
 
 
 def reader(**sentiments: float) -> Any:
-    """A model that sums up what the words of a text say."""
+    """A model that sums up the sentiment of the words of a text."""
 
     def predict(texts: Sequence[str]) -> npt.NDArray[np.float32]:
         sums = [sum(sentiments.get(word.strip(".!"), 0.0) for word in text.split()) for text in texts]
-        return np.array([[max(-one, 0), 1 - abs(one), max(one, 0)] for one in sums], dtype=np.float32)
+        return np.array([[max(-value, 0), 1 - abs(value), max(value, 0)] for value in sums], dtype=np.float32)
 
     return predict
 
 
-def test_templates_stand_for_all_combinations_of_their_words() -> None:
+def test_a_template_expands_to_all_combinations_of_its_words() -> None:
     found = fill(["The {a} is {b}."], {"a": ["film", "book"], "b": ["good", "bad"], "c": ["x"]})
     assert found == [(f"The {a} is {b}.",) for a in ("film", "book") for b in ("good", "bad")]
 
 
-def test_a_pair_has_the_same_words_in_both() -> None:
+def test_both_texts_of_a_pair_have_the_same_words() -> None:
     assert fill(["{a}", "not {a}"], {"a": ["x", "y"]}) == [("x", "not x"), ("y", "not y")]
 
 
-def test_a_plain_text_fails_with_any_label_that_is_not_expected() -> None:
+def test_a_plain_text_fails_with_an_unexpected_label() -> None:
     test = MinimumFunctionality(
         kind="minimum functionality", name="t", templates=["x"], expected=["neutral", "negative"]
     )
@@ -65,7 +65,7 @@ def test_an_invariance_fails_when_the_label_changes_and_only_then() -> None:
 @pytest.mark.parametrize(
     ("towards", "least", "before", "after", "fails"),
     [
-        ("positive", -0.1, 0.95, 0.90, False),  # what is sure already may move back a little
+        ("positive", -0.1, 0.95, 0.90, False),  # a clear text may move back a little
         ("positive", -0.1, 0.95, 0.80, True),
         ("negative", -0.1, -0.95, -0.90, False),
         ("negative", -0.1, -0.95, -0.80, True),
@@ -74,7 +74,7 @@ def test_an_invariance_fails_when_the_label_changes_and_only_then() -> None:
         ("negative", 0.1, 0.7, 0.9, True),
     ],
 )
-def test_a_direction_fails_when_the_sentiment_moves_less_than_it_should(
+def test_a_direction_fails_when_the_sentiment_moves_less_than_required(
     towards: Any, least: float, before: float, after: float, fails: bool
 ) -> None:
     test = Direction(kind="direction", name="t", towards=towards, least=least, pairs=[("x", "y")])
@@ -89,12 +89,12 @@ def test_a_typo_is_the_same_letters_and_always_the_same_typo(text: str) -> None:
 
 def test_a_typo_swaps_two_letters_inside_a_word() -> None:
     changed = typo("The restaurant was wonderful.")
-    differences = [place for place in range(len(changed)) if changed[place] != "The restaurant was wonderful."[place]]
+    differences = [index for index in range(len(changed)) if changed[index] != "The restaurant was wonderful."[index]]
     assert len(differences) == 2
     assert differences[1] - differences[0] == 1
 
 
-def test_the_other_changes_do_what_they_are_called() -> None:
+def test_the_other_changes() -> None:
     text = "Żółta gęś!"
     assert {name: change(text) for name, change in CHANGES.items() if name != "typo"} == {
         "lower case": "żółta gęś!",
@@ -104,25 +104,25 @@ def test_the_other_changes_do_what_they_are_called() -> None:
     }
 
 
-def test_a_text_that_a_change_leaves_as_it_is_makes_no_case() -> None:
+def test_an_unchanged_text_is_no_case() -> None:
     test = Invariance(kind="invariance", name="t", change="lower case")
     assert test.cases(["Good", "good"], {}) == [("Good", "good")]
 
 
-def test_failures_are_counted_by_test_and_shown_with_the_labels_that_were_answered() -> None:
+def test_failures_are_counted_by_test_with_examples() -> None:
     tests = suite(
         {"name": "praise", "kind": "minimum functionality", "templates": ["{w}."], "expected": ["positive"]},
         {"name": "names", "kind": "invariance", "varied": "name", "templates": ["{name} was good."]},
         words={"w": ["good", "fine"], "name": ["Ann", "Bob", "Cid"]},
     )
     praise, names = behaviour.run(tests, reader(good=0.6, Bob=-0.5), MEANINGS)
-    assert (praise.cases, praise.failures) == (2, 1)
-    assert praise.examples == [{"texts": ["fine."], "labels": ["neutral"]}]
-    assert (names.cases, names.failures) == (2, 1)
-    assert names.examples == [{"texts": ["Ann was good.", "Bob was good."], "labels": ["positive", "neutral"]}]
+    assert (praise["cases"], praise["failures"]) == (2, 1)
+    assert praise["examples"] == [{"texts": ["fine."], "labels": ["neutral"]}]
+    assert (names["cases"], names["failures"]) == (2, 1)
+    assert names["examples"] == [{"texts": ["Ann was good.", "Bob was good."], "labels": ["positive", "neutral"]}]
 
 
-def test_no_more_cases_than_a_test_may_have_and_the_same_ones_each_time() -> None:
+def test_cases_are_limited_and_always_the_same() -> None:
     many = [str(number) for number in range(500)]
     tests = suite(
         {"name": "t", "kind": "minimum functionality", "templates": ["{n}"], "expected": ["positive"]},
@@ -130,18 +130,18 @@ def test_no_more_cases_than_a_test_may_have_and_the_same_ones_each_time() -> Non
     )
     first, again = (behaviour.run(tests, reader(), MEANINGS)[0] for _ in range(2))
     assert first == again
-    assert first.cases == behaviour.MAX_CASES
+    assert first["cases"] == behaviour.MAX_CASES
 
 
-def test_a_model_without_a_label_is_not_asked_for_it() -> None:
+def test_a_test_for_labels_that_the_model_lacks_is_skipped() -> None:
     tests = suite(
         {"name": "fact", "kind": "minimum functionality", "templates": ["x"], "expected": ["neutral"]},
         {"name": "denied", "kind": "minimum functionality", "templates": ["y"], "expected": ["negative", "neutral"]},
     )
-    assert [one.name for one in behaviour.run(tests, reader(), ["negative", "positive"])] == ["denied"]
+    assert [row["test"] for row in behaviour.run(tests, reader(), ["negative", "positive"])] == ["denied"]
 
 
-def test_each_test_counts_alike_in_the_failure_rate_of_its_kind_whatever_its_cases() -> None:
+def test_tests_weigh_the_same_in_the_failure_rate_of_their_kind() -> None:
     tests = suite(
         {"name": "one", "kind": "minimum functionality", "templates": ["bad"], "expected": ["positive"]},
         {"name": "three", "kind": "minimum functionality", "templates": ["{w}"], "expected": ["positive"]},
@@ -150,10 +150,10 @@ def test_each_test_counts_alike_in_the_failure_rate_of_its_kind_whatever_its_cas
     found = behaviour.section({"en": tests}, ["en", "de"], reader(good=0.8, bad=-0.8), MEANINGS)
     assert found["failure_rates"] == {"en": {"minimum functionality": 0.5}}
     assert found["not_tested"] == ["de"]
-    assert [(one["test"], one["failures"], one["cases"]) for one in found["tests"]] == [("one", 1, 1), ("three", 0, 3)]
+    assert [(row["test"], row["failures"], row["cases"]) for row in found["tests"]] == [("one", 1, 1), ("three", 0, 3)]
 
 
-def test_there_are_tests_of_every_kind_in_polish_and_english_and_each_text_stands_once() -> None:
+def test_polish_and_english_have_tests_of_every_kind() -> None:
     for language, tests in behaviour.load(FILES).items():
         assert {test.kind for test in tests.tests} == set(behaviour.KINDS), language
         assert len(set(tests.texts)) == len(tests.texts)
@@ -162,7 +162,7 @@ def test_there_are_tests_of_every_kind_in_polish_and_english_and_each_text_stand
     assert set(behaviour.load(FILES)) == {"en", "pl"}
 
 
-def test_no_case_is_a_sentence_that_the_model_was_chosen_by() -> None:
+def test_no_case_is_a_sentence_that_selected_the_model() -> None:
     seen = (FILES.folder / "polish-dev.jsonl").read_text(encoding="utf-8")
     golden = {text.text for text in FILES.spec().golden}
     for tests in behaviour.load(FILES).values():
@@ -171,7 +171,7 @@ def test_no_case_is_a_sentence_that_the_model_was_chosen_by() -> None:
                 assert not [text for text in case if text in golden or f'"{text}"' in seen]
 
 
-def test_a_models_own_tests_come_before_the_common_ones(tmp_path: Path) -> None:
+def test_a_models_own_tests_replace_the_common_ones(tmp_path: Path) -> None:
     own = {"de": {"tests": [{"name": "t", "kind": "invariance", "change": "typo"}], "texts": ["Das Hotel war gut."]}}
     (tmp_path / "behaviour.yaml").write_text(yaml.safe_dump(own), encoding="utf-8")
     assert list(behaviour.load(ModelFiles(tmp_path, tmp_path))) == ["de"]
@@ -181,24 +181,24 @@ def test_a_models_own_tests_come_before_the_common_ones(tmp_path: Path) -> None:
     ("test", "reason"),
     [
         ({"kind": "invariance"}, "needs exactly one of varied, change and added"),
-        ({"kind": "invariance", "change": "rot13"}, "'rot13' is not known; there are typo"),
+        ({"kind": "invariance", "change": "rot13"}, "unknown change 'rot13'; known changes: typo"),
         ({"kind": "invariance", "varied": "name"}, "varied and templates go together"),
         ({"kind": "invariance", "varied": "name", "templates": ["x"]}, "'x' does not have {name}"),
         ({"kind": "direction", "towards": "positive"}, "needs exactly one of pairs and added"),
         ({"kind": "direction", "towards": "positive", "added": ["x"]}, "'t' has no case; it needs texts"),
-        ({"kind": "minimum functionality", "templates": ["{w}"], "expected": ["positive"]}, "'t' wants the words 'w'"),
+        ({"kind": "minimum functionality", "templates": ["{w}"], "expected": ["positive"]}, "'t' needs the words 'w'"),
         ({"kind": "minimum functionality", "templates": ["x"], "expected": ["good"]}, "expected"),
     ],
 )
-def test_a_test_that_cannot_be_run_is_named_with_the_file(tmp_path: Path, test: dict[str, Any], reason: str) -> None:
+def test_an_invalid_test_is_an_error_with_the_file(tmp_path: Path, test: dict[str, Any], reason: str) -> None:
     (tmp_path / "behaviour.yaml").write_text(yaml.safe_dump({"en": {"tests": [{"name": "t", **test}]}}))
-    with pytest.raises(ModelingError) as refused:
+    with pytest.raises(ModelingError) as error:
         behaviour.load(ModelFiles(tmp_path, tmp_path))
-    assert str(tmp_path / "behaviour.yaml") in str(refused.value)
-    assert reason in str(refused.value)
+    assert str(tmp_path / "behaviour.yaml") in str(error.value)
+    assert reason in str(error.value)
 
 
-def test_a_file_that_is_no_yaml_is_named(tmp_path: Path) -> None:
+def test_invalid_yaml_is_an_error_with_the_file(tmp_path: Path) -> None:
     (tmp_path / "behaviour.yaml").write_text("en: [")
     with pytest.raises(ModelingError, match=r"behaviour\.yaml: cannot be read as YAML"):
         behaviour.load(ModelFiles(tmp_path, tmp_path))

@@ -1,7 +1,5 @@
 from __future__ import annotations
 
-import re
-
 import pytest
 
 from modeling.errors import ModelingError
@@ -12,21 +10,11 @@ FILES = ModelFiles.of("sentiment-pl-en")
 CARD = (FILES.folder / "README.md").read_text(encoding="utf-8")
 
 
-def test_the_committed_card_says_what_the_committed_report_says() -> None:
+def test_the_committed_card_matches_the_committed_report() -> None:
     assert card.render(CARD, FILES.report()) == CARD
 
 
-def test_the_card_has_every_block_once() -> None:
-    assert sorted(re.findall(r"^<!-- ([a-z]+) -->$", CARD, flags=re.MULTILINE)) == sorted(card.BLOCKS)
-
-
-def test_every_picture_of_the_card_exists() -> None:
-    pictures = re.findall(r"!\[.+?\]\((.+?)\)", CARD)
-    assert len(pictures) == 3
-    assert [name for name in pictures if not (FILES.folder / name).is_file()] == []
-
-
-def test_an_unknown_block_is_named_with_those_that_there_are() -> None:
+def test_an_unknown_block_is_named_with_the_known_blocks() -> None:
     with pytest.raises(ModelingError, match=r"'prices'.*quality"):
         card.render("<!-- prices -->\n<!-- /prices -->", {})
 
@@ -41,12 +29,17 @@ def test_text_outside_the_blocks_is_left_alone() -> None:
     assert "old" not in found
 
 
-def test_figures_stand_with_their_intervals() -> None:
+def test_scores_have_their_intervals() -> None:
     measured = {"texts": 40, "accuracy": 0.8, "accuracy_interval": [0.7, 0.9]}
-    one = {**measured, "macro_f1": 0.75, "macro_f1_interval": [0.6, 0.85]}
+    scores = {**measured, "macro_f1": 0.75, "macro_f1_interval": [0.6, 0.85]}
     languages = {
-        "en": {**one, "name": "English", "vader_macro_f1": 0.5, "domains": {"news": {**one, "vader_macro_f1": 0.4}}},
-        "pl": {**one, "name": "Polish"},
+        "en": {
+            **scores,
+            "name": "English",
+            "vader_macro_f1": 0.5,
+            "domains": {"news": {**scores, "vader_macro_f1": 0.4}},
+        },
+        "pl": {**scores, "name": "Polish"},
     }
     figures = "40 | 0.800 (0.700 to 0.900) | 0.750 (0.600 to 0.850)"
     assert card.quality({"quality": {"languages": languages}}).splitlines()[2:] == [
@@ -56,7 +49,7 @@ def test_figures_stand_with_their_intervals() -> None:
     ]
 
 
-def test_behaviour_stands_with_a_column_for_each_language() -> None:
+def test_behaviour_has_a_column_for_each_language() -> None:
     def row(language: str, test: str, failures: int) -> dict[str, object]:
         return {"language": language, "test": test, "kind": "invariance", "failures": failures, "cases": 8}
 
@@ -70,7 +63,7 @@ def test_behaviour_stands_with_a_column_for_each_language() -> None:
     ]
 
 
-def test_the_served_files_are_those_of_the_report_and_within_the_limits_of_size() -> None:
+def test_the_model_files_are_those_of_the_report_and_within_the_size_limits() -> None:
     report = FILES.report()
     assert report["verification"]["identity"]["sha256"] == {
         name: digest for name, digest in FILES.digests().items() if not name.endswith(".yaml")

@@ -30,14 +30,14 @@ def spec(spec_content: dict[str, Any]) -> ModelSpec:
     return ModelSpec.model_validate(spec_content)
 
 
-def test_a_model_exactly_at_every_limit_is_accepted(spec: ModelSpec) -> None:
+def test_a_model_exactly_at_every_limit_passes(spec: ModelSpec) -> None:
     assert problems(AT_THE_LIMITS, spec) == []
 
 
 @pytest.mark.parametrize(
     ("outside", "named"),
     [
-        ({"texts": 49}, "fidelity.texts asks for 50"),
+        ({"texts": 49}, "fidelity.texts requires 50"),
         ({"agreement": 0.9899}, "agreement is 0.9899, min_agreement is 0.99"),
         ({"f1_loss": 0.0051}, "macro-F1 lost is 0.0051, max_f1_loss is 0.005"),
         ({"speedup": 2.49}, "speed-up is 2.49, min_speedup is 2.5"),
@@ -46,21 +46,19 @@ def test_a_model_exactly_at_every_limit_is_accepted(spec: ModelSpec) -> None:
         ({"batches": {"largest_difference": 1.1e-4}}, "by 1.1e-04, max_batch_difference is 0.0001"),
     ],
 )
-def test_one_step_outside_a_limit_is_one_problem_with_the_value_and_the_limit(
-    spec: ModelSpec, outside: dict[str, Any], named: str
-) -> None:
+def test_a_value_outside_a_limit_is_named_with_the_limit(spec: ModelSpec, outside: dict[str, Any], named: str) -> None:
     (problem,) = problems(AT_THE_LIMITS | outside, spec)
     assert named in problem
 
 
 @pytest.mark.parametrize("cpu_flags", [["avx2", "fma"], ["avx512f"], ["asimd"], []])
-def test_without_dot_products_of_8_bit_integers_the_lower_speed_up_is_enough(
+def test_without_dot_products_of_8_bit_integers_the_lower_speed_up_suffices(
     spec: ModelSpec, cpu_flags: list[str]
 ) -> None:
     assert problems(AT_THE_LIMITS | {"speedup": 1.5, "cpu_flags": cpu_flags}, spec) == []
 
 
-def test_a_model_that_need_not_be_faster_need_not_be_so_on_any_processor(spec_content: dict[str, Any]) -> None:
+def test_a_limit_below_the_one_without_vnni_applies_everywhere(spec_content: dict[str, Any]) -> None:
     spec = ModelSpec.model_validate(spec_content | {"fidelity": {"texts": 50, "min_speedup": 0.9}})
     slower = AT_THE_LIMITS | {"speedup": 0.95}
     assert problems(slower | {"cpu_flags": []}, spec) == []
@@ -68,17 +66,17 @@ def test_a_model_that_need_not_be_faster_need_not_be_so_on_any_processor(spec_co
     assert "min_speedup is 0.9" in problem
 
 
-def test_every_limit_that_is_missed_is_named(spec: ModelSpec) -> None:
+def test_every_failed_limit_is_named(spec: ModelSpec) -> None:
     worst = {"texts": 1, "agreement": 0.0, "f1_loss": 1.0, "speedup": 0.0, "batches": {"largest_difference": 1.0}}
     assert len(problems(AT_THE_LIMITS | worst, spec)) == 5
 
 
-def test_texts_without_labels_have_no_f1_to_lose(spec: ModelSpec) -> None:
+def test_texts_without_labels_have_no_f1_loss(spec: ModelSpec) -> None:
     unlabelled = {key: value for key, value in AT_THE_LIMITS.items() if key != "f1_loss"}
     assert problems(unlabelled, spec) == []
 
 
-def test_a_verification_holds_for_the_files_that_answer_but_not_for_the_text_of_the_spec(spec: ModelSpec) -> None:
+def test_a_verification_is_valid_for_the_model_files_but_not_for_the_text_of_the_spec(spec: ModelSpec) -> None:
     digests = {"model.yaml": "a", "model.onnx": "b", "tokenizer.json": "c"}
     assert identity(spec, digests)["sha256"] == {"model.onnx": "b", "tokenizer.json": "c"}
 
@@ -91,7 +89,7 @@ def test_a_verification_holds_for_the_files_that_answer_but_not_for_the_text_of_
         ("graph", {"token_type_ids": None}),
     ],
 )
-def test_another_way_to_read_the_files_is_another_identity(
+def test_keys_that_change_answers_change_the_identity(
     spec: ModelSpec, spec_content: dict[str, Any], key: str, value: Any
 ) -> None:
     changed = ModelSpec.model_validate(spec_content | {key: value})
@@ -99,8 +97,6 @@ def test_another_way_to_read_the_files_is_another_identity(
 
 
 @pytest.mark.parametrize(("key", "value"), [("description", "Other words."), ("fidelity", {"texts": 1})])
-def test_what_does_not_change_an_answer_keeps_the_identity(
-    spec: ModelSpec, spec_content: dict[str, Any], key: str, value: Any
-) -> None:
+def test_other_keys_keep_the_identity(spec: ModelSpec, spec_content: dict[str, Any], key: str, value: Any) -> None:
     changed = ModelSpec.model_validate(spec_content | {key: value})
     assert identity(changed, {}) == identity(spec, {})

@@ -1,8 +1,5 @@
 from __future__ import annotations
 
-from collections.abc import Callable
-from pathlib import Path
-
 import numpy as np
 import pytest
 from hypothesis import given
@@ -11,9 +8,8 @@ from hypothesis.extra import numpy as arrays
 from sklearn.metrics import accuracy_score, f1_score
 
 from modeling.evaluation import quality
-from modeling.evaluation.quality import LabelledTexts, calibration, confusion, figures, loss, predict, vader
-from modeling.files import ModelFiles
-from modeling.tasks.sentiment.dataset import MEANINGS
+from modeling.evaluation.quality import calibration, figures, loss, predict
+from modeling.tasks.sentiment.texts import LabelledTexts
 from textserve.classifier import Classifier
 
 pytestmark = pytest.mark.export
@@ -21,75 +17,64 @@ pytestmark = pytest.mark.export
 LABELS = arrays.arrays(np.int64, st.integers(1, 40), elements=st.integers(0, 2))
 
 
-def test_a_model_that_is_right_as_often_as_it_says_has_no_calibration_error() -> None:
+def test_calibrated_scores_have_no_calibration_error() -> None:
     probabilities = np.tile(np.array([[0.8, 0.1, 0.1]], dtype=np.float32), (10, 1))
-    assert calibration(probabilities, [0] * 8 + [1] * 2)["ece"] == pytest.approx(0, abs=1e-6)
+    assert calibration(probabilities, np.array([0] * 8 + [1] * 2))["ece"] == pytest.approx(0, abs=1e-6)
 
 
 def test_the_calibration_error_is_the_gap_between_score_and_accuracy_weighted_by_texts() -> None:
-    sure = np.array([[0.9, 0.05, 0.05]], dtype=np.float32)
-    unsure = np.array([[0.2, 0.2, 0.6]], dtype=np.float32)
-    found = calibration(np.concatenate([sure] * 3 + [unsure]), [0, 0, 1, 2])
-    assert found["ece"] == pytest.approx((3 * (0.9 - 2 / 3) + (1 - 0.6)) / 4, abs=1e-6)
-    assert [one["texts"] for one in found["bins"]] == [1, 3]
-
-
-def test_a_score_of_one_is_in_the_last_bin() -> None:
-    assert calibration(np.array([[1.0, 0.0, 0.0]], dtype=np.float32), [0])["bins"][0]["texts"] == 1
+    rows = [[0.9, 0.05, 0.05]] * 3 + [[0.2, 0.2, 0.6]] + [[1.0, 0.0, 0.0]]
+    found = calibration(np.array(rows, dtype=np.float32), np.array([0, 0, 1, 2, 0]))
+    assert found["ece"] == pytest.approx((3 * (0.9 - 2 / 3) + (1 - 0.6) + 0) / 5, abs=1e-6)
+    assert [each["texts"] for each in found["bins"]] == [1, 3, 1]
 
 
 @given(st.data())
 def test_accuracy_and_macro_f1_are_those_of_scikit_learn(data: st.DataObject) -> None:
     truth = data.draw(LABELS)
-    found = data.draw(arrays.arrays(np.int64, len(truth), elements=st.integers(0, 2)))
-    counts = confusion(truth.tolist(), found.tolist())
-    assert quality.accuracy(counts) == pytest.approx(accuracy_score(truth, found))
-    assert quality.macro_f1(counts) == pytest.approx(f1_score(truth, found, average="macro"))
+    answers = data.draw(arrays.arrays(np.int64, len(truth), elements=st.integers(0, 2)))
+    assert quality.accuracy(truth, answers) == pytest.approx(accuracy_score(truth, answers))
+    assert quality.macro_f1(truth, answers) == pytest.approx(f1_score(truth, answers, average="macro"))
+    twice = quality.macro_f1(np.stack([truth, answers]), np.stack([answers, truth]))
+    assert twice == pytest.approx([f1_score(truth, answers, average="macro")] * 2)
 
 
-def test_an_interval_is_as_wide_as_the_error_of_a_share() -> None:
-    truth, found = [0] * 200 + [2] * 200, [0] * 160 + [2] * 240
-    measured = figures(truth, found)
+def test_an_interval_is_as_wide_as_the_error_of_a_share_and_always_the_same() -> None:
+    truth, answers = np.array([0] * 200 + [2] * 200), np.array([0] * 160 + [2] * 240)
+    measured = figures(truth, answers)
     error = 1.96 * (0.9 * 0.1 / 400) ** 0.5
     assert measured["accuracy"] == 0.9
     assert measured["accuracy_interval"] == pytest.approx([0.9 - error, 0.9 + error], abs=0.006)
     low, high = measured["macro_f1_interval"]
     assert low < measured["macro_f1"] < high
+    assert figures(truth, answers) == measured
 
 
-def test_intervals_are_the_same_each_time() -> None:
-    assert figures([0, 1, 2, 2], [0, 1, 2, 1]) == figures([0, 1, 2, 2], [0, 1, 2, 1])
+def test_the_interval_of_a_single_text_is_its_value() -> None:
+    assert figures(np.array([1]), np.array([1]))["macro_f1_interval"] == [1.0, 1.0]
 
 
 def test_the_loss_against_another_model_is_paired() -> None:
     random = np.random.default_rng(0)
-    truth = random.integers(0, 3, 600).tolist()
-    found = [label if random.random() < 0.7 else 0 for label in truth]
-    # The other model is right on six texts more, and otherwise says the same.
-    other = list(found)
-    for place in [place for place, label in enumerate(truth) if found[place] != label][:6]:
-        other[place] = truth[place]
-    measured = loss(truth, found, other)
+    truth = random.integers(0, 3, 600)
+    answers = np.where(random.random(600) < 0.7, truth, 0)
+    # The other model gives six more correct answers, and otherwise the same.
+    other = answers.copy()
+    more = np.flatnonzero(answers != truth)[:6]
+    other[more] = truth[more]
+    measured = loss(truth, answers, other)
     assert measured["macro_f1"] == pytest.approx(f1_score(truth, other, average="macro"))
-    assert measured["f1_loss"] == pytest.approx(measured["macro_f1"] - f1_score(truth, found, average="macro"))
+    assert measured["f1_loss"] == pytest.approx(measured["macro_f1"] - f1_score(truth, answers, average="macro"))
     low, high = measured["f1_loss_interval"]
-    # Much narrower than the interval of either score, as what both answer alike cancels out.
+    # Much narrower than the interval of either score, since equal answers cancel out.
     assert 0 < low < measured["f1_loss"] < high < 0.025
-    single = figures(truth, found)["macro_f1_interval"]
+    single = figures(truth, answers)["macro_f1_interval"]
     assert single[1] - single[0] > 2 * (high - low)
+    assert loss(truth, answers, answers)["f1_loss_interval"] == [0.0, 0.0]
 
 
-def test_a_model_loses_nothing_against_itself() -> None:
-    assert loss([0, 1, 2], [0, 1, 1], [0, 1, 1])["f1_loss_interval"] == [0.0, 0.0]
-
-
-def test_vader_reads_plain_texts() -> None:
-    assert vader(["I love this!", "I hate this!", "This is a table."]) == [2, 0, 1]
-
-
-def test_probabilities_are_in_one_order_whatever_the_order_of_the_model(classifier: Classifier) -> None:
-    found = predict(classifier, ["I hate this.", "I love this."])
-    assert found.argmax(axis=1).tolist() == [0, 2]
+def test_probabilities_are_in_the_order_of_the_meanings(classifier: Classifier) -> None:
+    assert predict(classifier, ["I hate this.", "I love this."]).argmax(axis=1).tolist() == [0, 2]
 
 
 def one_hot(labels: list[int]) -> quality.Probabilities:
@@ -97,58 +82,25 @@ def one_hot(labels: list[int]) -> quality.Probabilities:
 
 
 def test_quality_is_measured_by_language_and_domain() -> None:
-    english = LabelledTexts("en", "English", ["I love this!", "I hate this!", "A table."], [2, 0, 1], ["a", "b", "b"])
-    polish = LabelledTexts("pl", "Polish", ["Świetnie!", "Źle."], [2, 0], [])
+    english = LabelledTexts(
+        "en",
+        "English",
+        ["I love this!", "I hate this!", "A table."],
+        ["positive", "negative", "neutral"],
+        ["a", "b", "b"],
+    )
+    polish = LabelledTexts("pl", "Polish", ["Świetnie!", "Źle."], ["positive", "negative"], [])
     measured = quality.section([english, polish], [one_hot([2, 0, 0]), one_hot([2, 2])])
-    assert {name: one["accuracy"] for name, one in measured["languages"].items()} == {
+    assert {name: language["accuracy"] for name, language in measured["languages"].items()} == {
         "en": pytest.approx(2 / 3),
         "pl": 0.5,
     }
     domains = measured["languages"]["en"]["domains"]
-    assert {name: (one["texts"], one["accuracy"]) for name, one in domains.items()} == {"a": (1, 1.0), "b": (2, 0.5)}
-    assert [one["vader_macro_f1"] for one in domains.values()] == [1.0, 1.0]
+    assert [(domains[name]["texts"], domains[name]["accuracy"]) for name in ("a", "b")] == [(1, 1.0), (2, 0.5)]
+    assert [domain["vader_macro_f1"] for domain in domains.values()] == [1.0, 1.0]
     assert "vader_macro_f1" not in measured["languages"]["pl"]
     assert measured["languages"]["pl"]["confusion"] == [[0, 0, 1], [0, 0, 0], [0, 0, 1]]
     # On the largest set: three texts answered with certainty, one of them wrong.
     calibrated = measured["calibration"]
     assert (calibrated["language"], calibrated["texts"], calibrated["ece"]) == ("en", 3, pytest.approx(1 / 3))
-
-
-def labelled(folder: Path, name: str, *lines: str) -> None:
-    folder.mkdir(parents=True, exist_ok=True)
-    (folder / name).write_text("\n".join(lines), encoding="utf-8")
-
-
-def test_labelled_texts_are_the_models_own_or_else_the_common_ones(
-    tmp_path: Path, write_model: Callable[..., ModelFiles], write_data: Callable[..., Path]
-) -> None:
-    rating = "1\t2.5\tThe meeting was a joy, number {}."
-    lines = "\n".join(rating.format(number) for number in range(60)).encode()
-    write_data(tmp_path / "build" / "data", {"tweets": lines})
-    files = write_model(tmp_path, languages=["en", "pl", "de", "fr"])
-    labelled(tmp_path / "models" / "sentiment-pl-en", "polish-dev.jsonl", '{"text": "Źle.", "label": "negative"}')
-    labelled(files.folder, "test-de.jsonl", '{"text": "Schön!", "label": "positive"}')
-    english, polish, german = quality.labelled_texts(files, MEANINGS)
-    assert (english.language, set(english.domains), set(english.truth)) == ("en", {"tweets"}, {2})
-    assert 0 < len(english.texts) < 30  # a tenth of them is the test part
-    assert (polish.texts, polish.truth) == (["Źle."], [0])
-    assert (german.language, german.texts) == ("de", ["Schön!"])
-
-    labelled(files.folder, "polish-dev.jsonl", '{"text": "Dobrze.", "label": "positive"}')
-    labelled(files.folder, "test-en.jsonl", '{"text": "Own.", "label": "neutral"}')
-    english, polish, _ = quality.labelled_texts(files, MEANINGS)
-    assert (english.texts, polish.texts) == (["Own."], ["Dobrze."])
-
-
-def test_texts_of_a_label_that_the_model_does_not_have_are_left_out(
-    tmp_path: Path, write_model: Callable[..., ModelFiles]
-) -> None:
-    files = write_model(tmp_path, languages=["de"])
-    rows = [f'{{"text": "{label}", "label": "{label}"}}' for label in MEANINGS]
-    labelled(files.folder, "test-de.jsonl", *rows)
-    (german,) = quality.labelled_texts(files, ["positive", "negative"])
-    assert (german.texts, german.truth) == (["negative", "positive"], [0, 2])
-
-
-def test_without_labelled_texts_there_is_nothing_to_show() -> None:
     assert quality.section([], []) == {"languages": {}}

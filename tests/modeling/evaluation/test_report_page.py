@@ -1,4 +1,4 @@
-"""The page of the default model's committed report, as a browser shows it."""
+"""The report page of the default model's committed report, in a browser."""
 
 from __future__ import annotations
 
@@ -27,27 +27,27 @@ def content() -> str:
 
 @pytest.fixture(scope="module")
 def chromium() -> Iterator[Browser]:
-    with browser() as one:
-        yield one
+    with browser() as running:
+        yield running
 
 
 def opened(
     chromium: Browser, file: Path, content: str, *, width: int = 1100, dark: bool = False
 ) -> tuple[Page, list[str]]:
-    """The page in a window of its own, and the addresses that it asked for."""
+    """The page in a window of its own, and the URLs that it requests."""
     file.write_text(content, encoding="utf-8")
     page = chromium.new_page(viewport={"width": width, "height": 800}, color_scheme="dark" if dark else "light")
-    asked: list[str] = []
-    page.on("request", lambda request: asked.append(request.url))
+    requested: list[str] = []
+    page.on("request", lambda request: requested.append(request.url))
     page.goto(file.as_uri())
-    return page, asked
+    return page, requested
 
 
-def test_the_page_needs_nothing_but_itself(chromium: Browser, content: str, tmp_path: Path) -> None:
-    page, asked = opened(chromium, tmp_path / "report.html", content)
-    assert [url for url in asked if not url.startswith(("data:", "file:"))] == []
-    assert [url for url in asked if url.startswith("file:")] == [(tmp_path / "report.html").as_uri()]
-    # Nothing else is named that could be fetched.
+def test_the_page_is_self_contained(chromium: Browser, content: str, tmp_path: Path) -> None:
+    page, requested = opened(chromium, tmp_path / "report.html", content)
+    assert [url for url in requested if not url.startswith(("data:", "file:"))] == []
+    assert [url for url in requested if url.startswith("file:")] == [(tmp_path / "report.html").as_uri()]
+    # No other URL could be fetched.
     assert set(re.findall(r'(?:src|srcset|href)="([^:"]*)', content)) == {"data"}
     assert page.evaluate("[...document.images].map(image => image.naturalWidth > 100)") == [True, True]
 
@@ -58,23 +58,23 @@ def test_the_page_fits_the_screen(chromium: Browser, content: str, tmp_path: Pat
     assert page.evaluate("document.documentElement.scrollWidth") <= width
 
 
-def test_ground_and_pictures_are_dark_where_the_device_is(chromium: Browser, content: str, tmp_path: Path) -> None:
-    grounds, pictures = [], []
+def test_background_and_plots_follow_the_theme_of_the_device(chromium: Browser, content: str, tmp_path: Path) -> None:
+    backgrounds, plots = [], []
     for dark in (False, True):
         page, _ = opened(chromium, tmp_path / "report.html", content, dark=dark)
-        ground = page.evaluate("getComputedStyle(document.body).backgroundColor")
-        grounds.append(sum(map(int, re.findall(r"\d+", ground))))
-        pictures.append(page.evaluate("document.images[0].currentSrc"))
-    assert grounds[0] > 600
-    assert grounds[1] < 150
-    assert pictures[0] != pictures[1]
+        background = page.evaluate("getComputedStyle(document.body).backgroundColor")
+        backgrounds.append(sum(map(int, re.findall(r"\d+", background))))
+        plots.append(page.evaluate("document.images[0].currentSrc"))
+    assert backgrounds[0] > 600
+    assert backgrounds[1] < 150
+    assert plots[0] != plots[1]
 
 
-def test_every_gate_test_and_figure_is_on_the_page(chromium: Browser, content: str, tmp_path: Path) -> None:
+def test_every_gate_test_and_score_is_on_the_page(chromium: Browser, content: str, tmp_path: Path) -> None:
     page, _ = opened(chromium, tmp_path / "report.html", content)
     text = page.inner_text("body")
     found = gates.check(REPORT, SPEC)
-    assert f"All {len(found)} gates hold" in text
+    assert f"All {len(found)} gates pass" in text
     for gate in found:
         assert gate.name in text
     for test in REPORT["behaviour"]["tests"]:
@@ -84,15 +84,15 @@ def test_every_gate_test_and_figure_is_on_the_page(chromium: Browser, content: s
     assert REPORT["evaluation"]["identity"]["sha256"]["model.onnx"] in text
 
 
-def test_gates_that_do_not_hold_come_first(chromium: Browser, tmp_path: Path) -> None:
+def test_failed_gates_come_first(chromium: Browser, tmp_path: Path) -> None:
     report = copy.deepcopy(REPORT)
     report["quality"]["calibration"]["ece"] = 0.5
     page, _ = opened(chromium, tmp_path / "report.html", report_page.render(report, SPEC, gates.check(report, SPEC)))
     assert page.inner_text(".verdict").splitlines()[0].startswith("1 of ")
-    assert "calibration error: 0.5, at most 0.05 is asked, over by 0.45" in page.inner_text(".verdict")
+    assert "calibration error: 0.5, must be at most 0.05, over by 0.45" in page.inner_text(".verdict")
 
 
-def test_what_a_model_or_its_tests_say_cannot_become_markup() -> None:
+def test_names_and_texts_are_escaped() -> None:
     report = copy.deepcopy(REPORT)
     report["behaviour"]["tests"][0]["test"] = "<script>alert(1)</script>"
     report["behaviour"]["tests"][0]["examples"] = [{"texts": ["<b>x</b>"], "labels": ["neutral"]}]

@@ -1,6 +1,6 @@
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -11,7 +11,7 @@ from tokenizers import Tokenizer, models, pre_tokenizers
 
 from modeling.evaluation import speed as inference
 from modeling.files import ROOT
-from textserve.classifier import Classifier
+from textserve.classifier import Classifier, load_tokenizer
 from textserve.spec import ModelSpec
 
 DEFAULT_MODEL = ROOT / "models" / "sentiment-pl-en"
@@ -32,80 +32,52 @@ def tokenizer_file(tmp_path: Path) -> Path:
     return tmp_path / "tokenizer.json"
 
 
-def test_the_spec_decides_how_texts_are_cut_and_padded_whatever_the_tokenizer_file_says(
+def test_truncation_and_padding_follow_the_spec_whatever_the_tokenizer_file_sets(
     spec: ModelSpec, tokenizer_file: Path
 ) -> None:
-    tokenizer = inference.load_tokenizer(spec, tokenizer_file)
+    tokenizer = load_tokenizer(spec, tokenizer_file)
     assert tokenizer.encode("good").ids == [1]
     assert tokenizer.encode("good bad good bad good bad").ids == [1, 2, 1, 2]
 
 
-def test_a_text_is_fed_with_all_inputs_that_the_spec_names(spec: ModelSpec, tokenizer_file: Path) -> None:
-    fed = inference.feeds(spec, inference.load_tokenizer(spec, tokenizer_file), "bad good bad")
+def test_the_inputs_are_those_that_the_spec_names(
+    spec: ModelSpec, spec_content: dict[str, Any], tokenizer_file: Path
+) -> None:
+    fed = inference.feeds(spec, load_tokenizer(spec, tokenizer_file), "bad good bad")
     assert {name: array.tolist() for name, array in fed.items()} == {
         "input_ids": [[2, 1, 2]],
         "attention_mask": [[1, 1, 1]],
         "token_type_ids": [[0, 0, 0]],
     }
     assert {array.dtype for array in fed.values()} == {np.dtype(np.int64)}
-
-
-def test_a_graph_without_mask_and_token_types_is_not_fed_with_them(
-    spec_content: dict[str, Any], tokenizer_file: Path
-) -> None:
     graph = {"input_ids": "ids", "attention_mask": None, "token_type_ids": None}
     spec = ModelSpec.model_validate(spec_content | {"graph": graph})
-    assert list(inference.feeds(spec, inference.load_tokenizer(spec, tokenizer_file), "good")) == ["ids"]
+    assert list(inference.feeds(spec, load_tokenizer(spec, tokenizer_file), "good")) == ["ids"]
 
 
-def test_what_is_measured_is_fed_with_what_the_service_feeds(classifier: Classifier) -> None:
-    tokenizer = inference.load_tokenizer(classifier.spec, DEFAULT_MODEL / "tokenizer.json")
+def test_the_inputs_are_those_of_serving(classifier: Classifier) -> None:
+    tokenizer = load_tokenizer(classifier.spec, DEFAULT_MODEL / "tokenizer.json")
     for text in ("Świetny film!", "", "a lot " * 600):
         ids = inference.feeds(classifier.spec, tokenizer, text)["input_ids"]
         assert ids.tolist() == [classifier.encode([text])[0].ids]
 
 
-class Clock:
-    """Time that passes only where a session runs."""
-
-    def __init__(self) -> None:
-        self.now = 0.0
-        self.turns: list[str] = []
-
-    def session(self, name: str, seconds: list[float]) -> Session:
-        return Session(self, name, seconds)
-
-
-class Session:
-    """Takes the given seconds for each input, a value a round."""
-
-    def __init__(self, clock: Clock, name: str, seconds: list[float]) -> None:
-        self.clock, self.name, self.seconds, self.runs = clock, name, seconds, 0
-
-    def run(self, outputs: None, values: Mapping[str, Any]) -> None:
-        self.clock.now += self.seconds[self.runs // 2]
-        self.clock.turns.append(self.name)
-        self.runs += 1
-
-
 @pytest.fixture
-def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
-    clock = Clock()
-    sessions = {
-        Path("slow"): clock.session("slow", [100.0, 0.5, 0.5, 9.0]),
-        Path("fast"): clock.session("fast", [100.0, 0.1, 7.0, 0.1]),
-    }
-    monkeypatch.setattr(inference, "open_session", lambda file: sessions[file])
-    monkeypatch.setattr(inference, "time", SimpleNamespace(perf_counter=lambda: clock.now))
-    return clock
+def turns(monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, float]]:
+    """The calls of the models of :func:`model`, with their seconds; no other time passes."""
+    calls: list[tuple[str, float]] = []
+    clock = SimpleNamespace(perf_counter=lambda: sum(seconds for _, seconds in calls))
+    monkeypatch.setattr(inference, "time", clock)
+    return calls
 
 
-def test_speed_is_the_median_of_the_rounds_after_a_warm_up(clock: Clock) -> None:
-    inputs: list[inference.Feeds] = [{}, {}]
-    assert inference.texts_per_second([Path("slow"), Path("fast")], inputs, rounds=3) == pytest.approx([2.0, 10.0])
+def model(turns: list[tuple[str, float]], name: str, *rounds: float) -> Callable[[str], object]:
+    """A model that takes the given seconds for each of two texts, a value a round."""
+    seconds = iter([value for value in rounds for _ in range(2)])
+    return lambda text: turns.append((name, next(seconds)))
 
 
-def test_files_are_measured_in_turns(clock: Clock) -> None:
-    inputs: list[inference.Feeds] = [{}, {}]
-    inference.texts_per_second([Path("slow"), Path("fast")], inputs, rounds=3)
-    assert clock.turns == ["slow", "slow", "fast", "fast"] * 4
+def test_speed_is_the_median_of_rounds_in_turns_after_a_warm_up(turns: list[tuple[str, float]]) -> None:
+    slow, fast = model(turns, "slow", 100.0, 0.5, 0.5, 9.0), model(turns, "fast", 100.0, 0.1, 7.0, 0.1)
+    assert inference.texts_per_second([slow, fast], ["a", "b"], rounds=3) == pytest.approx([2.0, 10.0])
+    assert [name for name, _ in turns] == ["slow", "slow", "fast", "fast"] * 4

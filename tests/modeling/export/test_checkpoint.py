@@ -15,7 +15,7 @@ from modeling.evaluation import speed as inference
 from modeling.export.checkpoint import check_labels, export_float, torch_probabilities
 from modeling.files import ModelFiles
 from modeling.spec import ModelSpec
-from textserve.classifier import softmax
+from textserve.classifier import load_tokenizer, open_session, softmax
 
 pytestmark = pytest.mark.export
 
@@ -44,7 +44,7 @@ def test_the_float_graph_answers_like_pytorch(
     checkpoint, files = make_checkpoint(architecture), write_model(tmp_path, graph=graph)
     spec = files.spec()
     export_float(spec, checkpoint, files.float_model, files.tokenizer)
-    session, tokenizer = inference.open_session(files.float_model), inference.load_tokenizer(spec, files.tokenizer)
+    session, tokenizer = open_session(files.float_model), load_tokenizer(spec, files.tokenizer)
     assert {argument.name for argument in session.get_inputs()} == {"input_ids", "attention_mask", *graph.values()}
     logits = [session.run(["logits"], dict(inference.feeds(spec, tokenizer, text)))[0] for text in texts]
     expected = torch_probabilities(checkpoint, texts, spec.tokenization.max_tokens)

@@ -28,7 +28,7 @@ from modeling.export.quantization import (
     round_to_nearest,
 )
 from modeling.spec import ModelSpec
-from textserve.classifier import softmax
+from textserve.classifier import load_tokenizer, softmax
 
 pytestmark = pytest.mark.export
 
@@ -65,7 +65,7 @@ def make_encoder(
         folder = tmp_path_factory.mktemp("encoder")
         spec: ModelSpec = write_model(folder).spec()
         export_float(spec, make_checkpoint("bert", **options), folder / "float.onnx", folder / "tokenizer.json")
-        tokenizer = inference.load_tokenizer(spec, folder / "tokenizer.json")
+        tokenizer = load_tokenizer(spec, folder / "tokenizer.json")
         feeds = [inference.feeds(spec, tokenizer, text) for text in texts]
         return Encoder(onnx.load(folder / "float.onnx"), feeds[:80], feeds[80:])
 

@@ -14,7 +14,7 @@ from tests.scripts.rated_data import write_rated_data
 
 pytestmark = [
     pytest.mark.export,
-    # transformers tells that the head of the base is new; that is meant
+    # transformers warns that the head of the base is new, as it should be
     pytest.mark.filterwarnings("ignore:.*weights.*:UserWarning"),
 ]
 
@@ -42,7 +42,7 @@ def test_the_temperature_of_overconfident_logits_is_above_one_and_of_calibrated_
     assert full.fit_temperature(logits * 2, labels) == pytest.approx(2, abs=0.2)
 
 
-def test_the_bias_mends_a_label_that_is_answered_too_seldom() -> None:
+def test_the_bias_corrects_a_label_that_is_answered_too_rarely() -> None:
     labels = torch.tensor([0, 1, 2] * 50)
     logits = torch.nn.functional.one_hot(labels, 3).float()
     logits[:, 1] -= 1.2
@@ -90,7 +90,7 @@ def test_the_mean_of_the_runs_is_a_checkpoint_with_the_labels_of_the_spec(
     assert [(epoch, set(metrics)) for epoch, metrics in logged] == [
         (1, {"train_loss", "validation_macro_f1", "validation_accuracy", "validation_log_loss"})
     ] * 2
-    full.finish(runs, labels, data, files.checkpoint)
+    full.finish(runs, labels, data, files.checkpoint, lambda epoch, metrics: None)
     section, validation = full.describe(files, runs, data)
     assert [run["seed"] for run in section["runs"]] == [1, 2]
     assert section["validation_macro_f1"] == validation.macro_f1

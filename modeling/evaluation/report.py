@@ -1,0 +1,85 @@
+"""Evaluate a model: measure it, check its gates, and write its report, figures, card and report page."""
+
+from __future__ import annotations
+
+import os
+from datetime import UTC, datetime
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from modeling.environment import commit, versions
+from modeling.evaluation import behaviour, card, fidelity, gates, performance, plots, quality, report_page
+from modeling.evaluation.gates import Gate
+from modeling.evaluation.performance import InUse
+from modeling.files import ModelFiles
+from modeling.registry import served
+from modeling.registry.versions import URI_VARIABLE, Registry
+from modeling.tasks.sentiment.texts import labelled_texts
+from textserve.classifier import Classifier
+
+NOTHING = "none"
+
+
+def evaluate(files: ModelFiles, against: str | None) -> tuple[list[Gate], Path]:
+    """Measure a model, write everything that scripts/evaluate.py lists, and return the gates and the report page.
+
+    ``against`` is the name that :func:`find_in_use` takes.
+
+    Raises:
+        ModelingError, SpecError, ModelFilesError: if a file is missing or cannot be read, or the registry fails.
+    """
+    for name, section in measure(files, find_in_use(files, against)).items():
+        files.add_to_report(name, section)
+    report, spec = files.report(), files.spec()
+    checked = gates.check(report, spec)
+    plots.draw(report, files.folder / "images")
+    card.fill_in(files.folder / "README.md", report)
+    page = files.build / "report.html"
+    page.write_text(report_page.render(report, spec, checked), encoding="utf-8")
+    return checked, page
+
+
+def find_in_use(files: ModelFiles, name: str | None) -> InUse | None:
+    """The model to compare with: ``models/NAME``, nothing for ``"none"``, and the registered champion for ``None``.
+
+    Raises:
+        ModelingError: if no model has that name, or the registry does not have the champion's files.
+    """
+    if name == NOTHING:
+        return None
+    if name:
+        other = ModelFiles.of(name)
+        other.digests()
+        return InUse(other.folder, f"models/{name}")
+    root = files.build.parents[1]
+    if not os.environ.get(URI_VARIABLE) and not (root / "build" / "mlflow.db").exists():
+        return None
+    registered = served.origin(files) or {"name": files.folder.name}
+    return served.champion_files(Registry.connect(root), registered["name"], files.build)
+
+
+def measure(files: ModelFiles, in_use: InUse | None) -> dict[str, dict[str, Any]]:
+    """The sections of the report by name: ``quality``, ``behaviour``, ``performance`` and ``evaluation``.
+
+    Raises:
+        ModelingError, SpecError, ModelFilesError: if a file is missing or cannot be read.
+    """
+    digests = files.digests()
+    classifier = Classifier(files.folder)
+    spec = files.spec()
+    sets = [found.with_labels(spec.meanings) for found in labelled_texts(files, files.build.with_name("data"))]
+    predict = partial(quality.predict, classifier)
+    probabilities = [predict(labelled.texts) for labelled in sets]
+    return {
+        "quality": quality.section(sets, probabilities),
+        "behaviour": behaviour.section(behaviour.load(files), spec.languages, predict, spec.meanings),
+        "performance": performance.section(files, classifier, sets, probabilities, in_use),
+        "evaluation": {
+            "at": datetime.now(UTC).isoformat(timespec="seconds"),
+            **commit(),
+            "identity": fidelity.identity(spec, digests),
+            "registered": served.origin(files),
+            "versions": versions(["numpy", "onnxruntime", "tokenizers"]),
+        },
+    }
