@@ -1,1 +1,1 @@
-"""From a source to a verified model in the store: a library, called by ``scripts/``."""
+"""From a source to a verified model in the model store: the library behind ``scripts/``."""

@@ -1,4 +1,4 @@
-"""What something was made or measured with: package versions, the processor, and the commit."""
+"""The environment of a build or a measurement: package versions, processor and commit."""
 
 from __future__ import annotations
 
@@ -10,31 +10,34 @@ from pathlib import Path
 
 from modeling.files import ROOT
 
-# Beginnings of the names of vector instructions, of x86-64 and of ARM.
+# Prefixes of vector instruction names on x86-64 and ARM.
 VECTOR_FLAGS = ("amx", "avx", "f16c", "fma", "sse", "ssse", "asimd", "bf16", "i8mm", "sve")
 
 
 def versions(packages: Iterable[str]) -> dict[str, str]:
-    """Versions of Python and of installed packages, for a report."""
+    """Versions of Python and of installed ``packages``."""
     return {"python": platform.python_version(), **{name: metadata.version(name) for name in packages}}
 
 
 def cpu_name() -> str:
-    """The processor's name as the operating system has it."""
-    lines = Path("/proc/cpuinfo").read_text().splitlines() if Path("/proc/cpuinfo").exists() else []
-    names = [line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")]
-    return names[0] if names else platform.processor() or "unknown"
+    """The name of the processor."""
+    return next(iter(_cpuinfo("model name")), platform.processor() or "unknown")
 
 
 def cpu_flags() -> list[str]:
-    """The processor's vector instructions, as Linux names them, sorted; empty where it does not say."""
-    lines = Path("/proc/cpuinfo").read_text().splitlines() if Path("/proc/cpuinfo").exists() else []
-    flags = [line.split(":", 1)[1].split() for line in lines if line.lower().startswith(("flags", "features"))]
-    return sorted({flag for flag in (flags[0] if flags else []) if flag.startswith(VECTOR_FLAGS)})
+    """The vector instructions of the processor by their Linux names, sorted; empty where Linux does not list them."""
+    flags = next(iter(_cpuinfo("flags", "Features")), "")
+    return sorted({flag for flag in flags.split() if flag.startswith(VECTOR_FLAGS)})
+
+
+def _cpuinfo(*keys: str) -> list[str]:
+    file = Path("/proc/cpuinfo")
+    lines = file.read_text().splitlines() if file.exists() else []
+    return [line.split(":", 1)[1].strip() for line in lines if line.startswith(keys)]
 
 
 def commit(root: Path = ROOT) -> dict[str, str]:
-    """``commit`` of the project in ``root`` and the number of its ``changed_files``; empty outside a git repository."""
+    """The ``commit`` checked out in ``root`` and the number of ``changed_files``; empty outside a git repository."""
     try:
         head, changes = (
             subprocess.run(

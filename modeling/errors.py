@@ -1,5 +1,5 @@
-"""The library's one error that a person can fix."""
+"""The expected error of the library."""
 
 
 class ModelingError(Exception):
-    """A step cannot go on for a reason that the user can fix. The message says what, where and what to do."""
+    """A failure that the user can fix. The message names the file or service, the problem and the fix."""

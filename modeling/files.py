@@ -1,4 +1,4 @@
-"""Where a model's files are, their digests, and the report that travels with them."""
+"""The files of a model: paths, digests, and its report."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ REPORT_FILE = "report.json"
 
 @dataclass(frozen=True)
 class ModelFiles:
-    """The folders of one model: ``folder`` holds what is served, ``build`` what is needed to make it."""
+    """The folders of one model: ``folder`` has the served files, ``build`` the intermediate ones."""
 
     folder: Path
     build: Path
@@ -29,65 +29,88 @@ class ModelFiles:
         """The folders ``models/NAME`` and ``build/NAME`` of the project.
 
         Raises:
-            ModelingError: if there is no spec of that name.
+            ModelingError: if no model has that name.
         """
         folder = root / "models" / name
         if not (folder / SPEC_FILE).is_file():
             known = ", ".join(sorted(file.parent.name for file in (root / "models").glob(f"*/{SPEC_FILE}")))
-            raise ModelingError(f"models/{name}/{SPEC_FILE} does not exist; there are: {known}")
+            raise ModelingError(f"models/{name}/{SPEC_FILE} does not exist; known models: {known}")
         build = root / "build" / name
         build.mkdir(parents=True, exist_ok=True)
         return cls(folder, build)
 
     @property
     def model(self) -> Path:
-        """The ONNX file that is served."""
+        """The served ONNX file."""
         return self.folder / MODEL_FILE
 
     @property
     def tokenizer(self) -> Path:
-        """The tokenizer that is served."""
+        """The served tokenizer."""
         return self.folder / TOKENIZER_FILE
 
     @property
     def float_model(self) -> Path:
-        """The float32 ONNX file from which the served one is made."""
+        """The float32 ONNX file that quantization starts from."""
         return self.build / "float.onnx"
 
     @property
     def checkpoint(self) -> Path:
-        """The Hugging Face checkpoint from which the ONNX files are made, unless another is named."""
+        """The default Hugging Face checkpoint that the ONNX files are exported from."""
         return self.build / "checkpoint"
 
+    @property
+    def data(self) -> Path:
+        """The data folder, shared by all models."""
+        return self.build.with_name("data")
+
     def spec(self) -> ModelSpec:
-        """The model's validated spec."""
+        """The validated spec."""
         return ModelSpec.load(self.folder)
 
     def report(self) -> dict[str, Any]:
-        """The sections that the scripts have written so far; empty before the first."""
+        """The sections of ``report.json``; empty if the file does not exist."""
         file = self.folder / REPORT_FILE
         content: dict[str, Any] = json.loads(file.read_text(encoding="utf-8")) if file.exists() else {}
         return content
 
     def add_to_report(self, section: str, content: dict[str, Any]) -> None:
-        """Write one section of ``report.json``, and leave the others as they are."""
+        """Write one section of ``report.json`` and keep the others."""
         report = {**self.report(), section: content}
         text = json.dumps(report, indent=2, ensure_ascii=False, sort_keys=True)
         (self.folder / REPORT_FILE).write_text(text + "\n", encoding="utf-8")
 
     def digests(self) -> dict[str, str]:
-        """SHA-256 of the spec, the ONNX file and the tokenizer, by file name.
+        """SHA-256 of the ONNX file and the tokenizer, by file name.
 
         Raises:
-            ModelingError: if one of them does not exist.
+            ModelingError: if a file does not exist.
         """
         for file in (self.model, self.tokenizer):
             if not file.exists():
                 raise ModelingError(f"{file} does not exist; python -m scripts.export {self.folder.name} writes it")
-        return {file.name: sha256(file) for file in (self.folder / SPEC_FILE, self.model, self.tokenizer)}
+        return {file.name: sha256(file) for file in (self.model, self.tokenizer)}
+
+
+def check_identity(files: ModelFiles, section: dict[str, Any], step: str) -> None:
+    """Compare the model with the identity that ``section`` of its report was written for.
+
+    Args:
+        files: of the model.
+        section: of the report, with an ``identity``.
+        step: script that writes the section, such as ``verify``.
+
+    Raises:
+        ModelingError: naming the first key that changed.
+    """
+    for key, value in files.spec().identity(files.digests()).items():
+        if section["identity"].get(key) != value:
+            raise ModelingError(
+                f"{files.folder}: {key} changed since scripts.{step}; run python -m scripts.{step} {files.folder.name}"
+            )
 
 
 def sha256(file: Path) -> str:
-    """SHA-256 of a file, in hexadecimal."""
+    """Hexadecimal SHA-256 of a file."""
     with file.open("rb") as stream:
         return hashlib.file_digest(stream, "sha256").hexdigest()

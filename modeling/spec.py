@@ -1,12 +1,12 @@
-"""``model.yaml``: everything that is known of a model, and its validation.
+"""``model.yaml``: the full specification of a model, and its validation.
 
-What serving needs is in :class:`textserve.spec.ModelSpec`. This module adds where the model comes from, how its ONNX
-file is made, and what it has to pass before it is used. ``models/sentiment-pl-en/model.yaml`` is one with comments.
+:class:`textserve.spec.ModelSpec` has the part that serving reads. This module adds the source, the export and the
+limits. ``models/sentiment-pl-en/model.yaml`` is a commented example.
 """
 
 from __future__ import annotations
 
-from typing import Annotated, Literal, Self
+from typing import Annotated, Any, Literal, Self
 
 from pydantic import ConfigDict, Field, StringConstraints, model_validator
 
@@ -18,15 +18,15 @@ Sha256 = Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{64}$")]
 
 
 def is_path(repository: str) -> bool:
-    """Whether ``repository`` names a folder rather than an id on a hub, where either is allowed."""
+    """Whether ``repository`` is a folder rather than an id on a hub, where both are allowed."""
     return repository.startswith(("/", "./", "../", "~"))
 
 
 class TokenizerSource(Section):
-    """Where the tokenizer of a ready ONNX file comes from."""
+    """The source of the tokenizer of a ready ONNX file."""
 
     repository: str = Field(description="Id on the hub, or a folder: a path that starts with / ./ ../ or ~.")
-    revision: Commit | None = Field(None, description="The commit to take from the hub.")
+    revision: Commit | None = Field(None, description="Commit on the hub.")
 
     @model_validator(mode="after")
     def _pinned(self) -> Self:
@@ -36,26 +36,25 @@ class TokenizerSource(Section):
 
 
 class Source(Section):
-    """Where the weights come from, exactly. Paths are relative to the project's root."""
+    """The pinned source of the weights. Paths are relative to the project's root."""
 
     kind: Literal["huggingface", "folder", "mlflow", "onnx", "training"] = Field(
         description="A checkpoint on a Hugging Face hub, in a folder, or in MLflow; a ready ONNX file, with its "
-        "tokenizer; or the outcome of scripts/train.py."
+        "tokenizer; or the output of scripts/train.py."
     )
     repository: str = Field(
         description="Id on the hub; folder; MLflow URI (models:/NAME@ALIAS, models:/NAME/VERSION, runs:/ID/PATH); for "
-        "a ready ONNX file an id, or a folder if it starts with / ./ ../ or ~; of the checkpoint that training "
-        "starts from."
+        "a ready ONNX file an id, or a folder if it starts with / ./ ../ or ~; for training, the base checkpoint."
     )
-    revision: Commit | None = Field(None, description="The commit to take; a branch moves, so none is accepted.")
-    sha256: dict[str, Sha256] = Field(default_factory=dict, description="Digest of each file that is known of.")
+    revision: Commit | None = Field(None, description="Commit on the hub; branches move and are rejected.")
+    sha256: dict[str, Sha256] = Field(default_factory=dict, description="Expected digests by file name.")
     tokenizer: TokenizerSource | None = Field(
-        None, description="Of a ready ONNX file; without it the tokenizer's files are those beside the ONNX file."
+        None, description="For a ready ONNX file; by default the tokenizer files beside the ONNX file."
     )
 
     @property
     def onnx_file(self) -> str:
-        """Name of the ready ONNX file; only for the kind ``onnx``."""
+        """Name of the ready ONNX file (kind ``onnx`` only)."""
         (name,) = (name for name in self.sha256 if name.endswith(".onnx"))
         return name
 
@@ -66,33 +65,33 @@ class Source(Section):
         if self.kind == "onnx" and sum(name.endswith(".onnx") for name in self.sha256) != 1:
             raise ValueError("sha256: a ready ONNX file needs the digest of the file, under its name, NAME.onnx")
         if self.kind != "onnx" and self.tokenizer is not None:
-            raise ValueError("tokenizer: only a ready ONNX file has its tokenizer elsewhere")
+            raise ValueError("tokenizer: only a ready ONNX file can have its tokenizer elsewhere")
         return self
 
 
 class Export(Section):
     """How the checkpoint becomes a float32 ONNX graph."""
 
-    opset: int = Field(18, ge=9, le=24, description="A ready ONNX file of a lower one is upgraded to it.")
+    opset: int = Field(18, ge=9, le=24, description="A ready ONNX file with a lower opset is upgraded.")
 
 
 class Quantization(spec.Quantization):
-    """How the float32 graph becomes a smaller and faster one; see :mod:`modeling.export.quantization`."""
+    """How the float32 graph is quantized; see :mod:`modeling.export.quantization`."""
 
     model_config = ConfigDict(extra="forbid")
 
-    calibration_texts: int = Field(400, ge=1, description="Training texts from which activation scales are taken.")
-    outlier_ratio: float = Field(3.0, gt=1.0, description="How far above the others a channel is kept in float.")
-    weight_bits: int = Field(8, ge=2, le=8, description="Of the integer weights.")
+    calibration_texts: int = Field(400, ge=1, description="Training texts that set the activation scales.")
+    outlier_ratio: float = Field(3.0, gt=1.0, description="Relative peak above which a channel stays float.")
+    weight_bits: int = Field(8, ge=2, le=8, description="Width of the integer weights.")
 
 
 class Fidelity(Section):
-    """What verify.py asks of the ONNX file before it may be used. Differences are between probabilities."""
+    """Limits that scripts/verify.py checks. Differences are between probabilities."""
 
-    texts: int = Field(2000, ge=1, description="Texts to compare on, at least.")
+    texts: int = Field(2000, ge=1, description="Minimum number of texts to compare on.")
     min_agreement: float = Field(0.99, ge=0, le=1, description="Share of texts with the same label as the source.")
-    max_f1_loss: float = Field(0.005, ge=0, le=1, description="Macro-F1 that may be lost against the source.")
-    min_speedup: float = Field(2.5, ge=0, description="Times as fast as float32 ONNX: one text, one core.")
+    max_f1_loss: float = Field(0.005, ge=0, le=1, description="Macro-F1 lost against the source.")
+    min_speedup: float = Field(2.5, ge=0, description="Speed relative to float32 ONNX: one text, one core.")
     min_speedup_without_vnni: float = Field(
         1.2, ge=0, description="The same on a processor without dot products of 8-bit integers."
     )
@@ -100,17 +99,17 @@ class Fidelity(Section):
 
 
 class FailureRates(Section):
-    """Share of failed cases that each kind of behavioural test may have, in each language: the mean over its tests."""
+    """Maximum share of failed cases for each kind of behavioural test, per language: the mean over its tests."""
 
-    minimum_functionality: float = Field(0.25, ge=0, le=1, description="Plain texts with another label.")
-    invariance: float = Field(0.15, ge=0, le=1, description="Labels that an irrelevant change changes.")
-    direction: float = Field(0.15, ge=0, le=1, description="Changes that do not move the sentiment as they should.")
+    minimum_functionality: float = Field(0.25, ge=0, le=1, description="Plain texts with the wrong label.")
+    invariance: float = Field(0.15, ge=0, le=1, description="Labels changed by an irrelevant edit.")
+    direction: float = Field(0.15, ge=0, le=1, description="Edits that do not move the sentiment as expected.")
 
 
 class Gates(Section):
-    """What promote.py asks of a model, as evaluate.py measured it, before it may be the one in use.
+    """Limits that scripts/promote.py checks on the measurements of scripts/evaluate.py.
 
-    That it answers as its source does is asked by :class:`Fidelity`, and is a gate too.
+    :class:`Fidelity` is a gate too.
     """
 
     min_macro_f1: float = Field(0.6, ge=0, le=1, description="In each language.")
@@ -118,17 +117,17 @@ class Gates(Section):
     max_f1_loss: float = Field(0.02, ge=0, le=1, description="Macro-F1 lost to the model in use, in each language.")
     max_ece: float = Field(0.05, ge=0, le=1, description="Expected calibration error.")
     max_failure_rate: FailureRates = FailureRates()
-    max_megabytes: float = Field(600, gt=0, description="Size of the ONNX file and the tokenizer, 10^6 bytes.")
-    min_relative_speed: float = Field(0.8, ge=0, description="Speed as a share of the speed of the model in use.")
+    max_megabytes: float = Field(600, gt=0, description="Size of ONNX file and tokenizer, 10^6 bytes.")
+    min_relative_speed: float = Field(0.8, ge=0, description="Speed relative to the model in use.")
 
 
 class ModelSpec(spec.ModelSpec):
-    """Everything that is known of a model."""
+    """The full specification of a model."""
 
     model_config = ConfigDict(extra="forbid")
 
     languages: list[Annotated[str, StringConstraints(pattern=r"^[a-z]{2,3}$")]] = Field(min_length=1)
-    license: str = Field(description="SPDX expression, or what is known where the card says nothing.")
+    license: str = Field(description="SPDX expression.")
     architecture: str
     source: Source
     export: Export = Export()
@@ -140,3 +139,12 @@ class ModelSpec(spec.ModelSpec):
     def serving(self) -> spec.ModelSpec:
         """The part that serving reads."""
         return spec.ModelSpec.model_validate(self.model_dump())
+
+    def identity(self, digests: dict[str, str]) -> dict[str, Any]:
+        """Everything that changes an answer: SHA-256 of the files by name, and the answer-relevant keys of the spec.
+
+        A verification and an evaluation are valid for one identity; the version of a stored model is its hash. Golden
+        texts are part of it: they decide whether the service answers at all.
+        """
+        keys = self.model_dump(mode="json", include={"labels", "tokenization", "graph", "golden"})
+        return {"sha256": digests, **keys}

@@ -1,4 +1,4 @@
-"""What every script does the same way: ``--help`` from its docstring; an error is one message and an exit code."""
+"""Shared by all scripts: ``--help`` from the docstring, errors as one message and an exit code."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from release.errors import ReleaseError
 from textserve.classifier import ModelFilesError
 from textserve.spec import SpecError
 
-# What a person can fix; anything else is a fault of ours and keeps its traceback.
+# Errors that the user can fix; any other keeps its traceback.
 EXPECTED = (ModelingError, ReleaseError, SpecError, ModelFilesError)
 
 

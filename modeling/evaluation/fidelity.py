@@ -12,12 +12,6 @@ from modeling.spec import Fidelity, ModelSpec
 DOT_PRODUCTS = frozenset({"avx512_vnni", "avx_vnni", "asimddp"})
 
 
-def identity(spec: ModelSpec, digests: dict[str, str]) -> dict[str, Any]:
-    """What a verification is valid for: the model's files by digest, and the keys of the spec that change answers."""
-    keys = spec.model_dump(mode="json", include={"labels", "tokenization", "graph"})
-    return {"sha256": {name: digest for name, digest in digests.items() if not name.endswith(".yaml")}, **keys}
-
-
 def speedup_limit(limits: Fidelity, cpu_flags: Iterable[str]) -> tuple[str, float]:
     """The key of the spec with the required speed-up on a processor with these instructions, and its value."""
     if DOT_PRODUCTS.isdisjoint(cpu_flags) and limits.min_speedup_without_vnni < limits.min_speedup:

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from modeling.environment import commit, versions
-from modeling.evaluation import behaviour, card, fidelity, gates, performance, plots, quality, report_page
+from modeling.evaluation import behaviour, card, gates, performance, plots, quality, report_page
 from modeling.evaluation.gates import Gate
 from modeling.evaluation.performance import InUse
 from modeling.files import ModelFiles
@@ -78,7 +78,7 @@ def measure(files: ModelFiles, in_use: InUse | None) -> dict[str, dict[str, Any]
         "evaluation": {
             "at": datetime.now(UTC).isoformat(timespec="seconds"),
             **commit(),
-            "identity": fidelity.identity(spec, digests),
+            "identity": spec.identity(digests),
             "registered": served.origin(files),
             "versions": versions(["numpy", "onnxruntime", "tokenizers"]),
         },

@@ -1,1 +1,1 @@
-"""From a checkpoint to the ONNX graph that is served."""
+"""From a checkpoint to a verified, quantized ONNX file."""

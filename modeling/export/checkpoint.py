@@ -1,4 +1,4 @@
-"""What came from the source, a checkpoint or a ready ONNX file: exported in float32, and asked for its answers."""
+"""The source of a model, a checkpoint or a ready ONNX file: its checks, its float32 export and its answers."""
 
 from __future__ import annotations
 
@@ -19,30 +19,30 @@ from transformers import AutoModelForSequenceClassification, AutoTokenizer
 from modeling.errors import ModelingError
 from modeling.export import ready_onnx
 from modeling.spec import ModelSpec
+from textserve.classifier import BATCH_TEXTS, length_batches
 
-BATCH = 32
-# A table is made longer than its vocabulary, to a multiple of 64 or so, and by tokens that were never used; no
-# published encoder has more of those.
+# Embedding tables are padded, often to a multiple of 64, and have unused tokens; no published encoder has more spare
+# rows than this.
 SPARE_ROWS = 1024
 
 
 def require_checkpoint(spec: ModelSpec, folder: Path) -> None:
-    """Refuse a folder without what the spec's kind of source brings.
+    """Check that ``folder`` has the checkpoint or the ready ONNX file of the spec's source.
 
     Raises:
-        ModelingError: saying what to do.
+        ModelingError: if not, with the command that makes it.
     """
-    what, name = ("ONNX file", spec.source.onnx_file) if spec.source.kind == "onnx" else ("checkpoint", "config.json")
+    kind, name = ("ONNX file", spec.source.onnx_file) if spec.source.kind == "onnx" else ("checkpoint", "config.json")
     if not (folder / name).is_file():
-        do = "train one" if spec.source.kind == "training" else f"python -m scripts.download {spec.name} fetches it"
-        raise ModelingError(f"{folder} holds no {what}; {do}, or name another folder with --checkpoint")
+        fix = "train one" if spec.source.kind == "training" else f"run python -m scripts.download {spec.name}"
+        raise ModelingError(f"{folder} has no {kind}; {fix}, or give another folder with --checkpoint")
 
 
 def check_labels(spec: ModelSpec, folder: Path) -> None:
     """Compare the checkpoint's ``id2label`` with the spec's labels.
 
     Raises:
-        ModelingError: with both, if they differ.
+        ModelingError: if they differ, with both.
     """
     found = {int(index): name for index, name in _config(folder).get("id2label", {}).items()}
     wanted = dict(enumerate(label.name for label in spec.labels))
@@ -54,46 +54,46 @@ def load_tokenizer(folder: Path) -> Any:
     """The checkpoint's own tokenizer, as transformers reads it.
 
     Raises:
-        ModelingError: if there is none, or none that the ``tokenizers`` library can run, which is all that serves.
+        ModelingError: if it cannot be loaded, or the ``tokenizers`` library, which serving uses, cannot run it.
     """
     try:
         tokenizer = AutoTokenizer.from_pretrained(folder)
-    except Exception as error:  # whatever a damaged file causes in transformers
+    except Exception as error:  # transformers raises anything on damaged files
         raise ModelingError(f"{folder}: its tokenizer cannot be loaded: {_first_line(error)}") from error
     if not tokenizer.is_fast:
-        raise ModelingError(f"{folder}: its tokenizer runs in Python only; one that has a tokenizer.json is needed")
+        raise ModelingError(f"{folder}: its tokenizer runs in Python only; a tokenizer.json is required")
     return tokenizer
 
 
 def check_tokenizer(spec: ModelSpec, folder: Path) -> None:
-    """Look for signs that the tokenizer in ``folder`` is another model's than the network beside it.
+    """Check that the tokenizer in ``folder`` belongs to the network.
 
     Raises:
-        ModelingError: if it pads with another id than the spec or the network, has other ids for the start and the end
-            of a text than the network, or has more tokens, or far fewer, than the network has embeddings.
+        ModelingError: if the ids of padding, start or end differ from those of the spec or the network, or it has more
+            tokens, or far fewer, than the network has embeddings.
     """
     tokenizer, ready = load_tokenizer(folder), spec.source.kind == "onnx"
-    # Beside a ready ONNX file there is the configuration of the tokenizer's own model.
+    # The config beside a ready ONNX file is that of the tokenizer's own model.
     config = {} if ready else _config(folder)
     rows = ready_onnx.token_rows(spec, folder / spec.source.onnx_file) if ready else config.get("vocab_size")
-    found = []
+    problems = []
     if tokenizer.pad_token_id != spec.tokenization.pad_id:
-        found.append(f"it pads with {tokenizer.pad_token_id}, tokenization.pad_id is {spec.tokenization.pad_id}")
+        problems.append(f"it pads with {tokenizer.pad_token_id}, tokenization.pad_id is {spec.tokenization.pad_id}")
     for token in ("pad", "bos", "eos"):
         has, wants = getattr(tokenizer, f"{token}_token_id"), config.get(f"{token}_token_id")
         if has is not None and wants is not None and has != wants:
-            found.append(f"its {token} token is {has}, the network's {wants}")
+            problems.append(f"its {token} token is {has}, the network's {wants}")
     if rows is not None and not 0 <= rows - len(tokenizer) <= SPARE_ROWS:
-        found.append(f"it has {len(tokenizer)} tokens, the network has embeddings for {rows}")
-    if found:
-        raise ModelingError(f"{folder}: the tokenizer is another model's: {'; '.join(found)}")
+        problems.append(f"it has {len(tokenizer)} tokens, the network has embeddings for {rows}")
+    if problems:
+        raise ModelingError(f"{folder}: the tokenizer is another model's: {'; '.join(problems)}")
 
 
 def export_float(spec: ModelSpec, checkpoint: Path, model: Path, tokenizer: Path) -> None:
     """Write ``checkpoint`` as a float32 ONNX graph to ``model`` and its tokenizer to ``tokenizer``.
 
     Raises:
-        ModelingError: if the folder holds nothing that can be loaded, or its labels are not the spec's.
+        ModelingError: if the checkpoint cannot be loaded, or its labels are not the spec's.
     """
     require_checkpoint(spec, checkpoint)
     if spec.source.kind == "onnx":
@@ -101,7 +101,7 @@ def export_float(spec: ModelSpec, checkpoint: Path, model: Path, tokenizer: Path
         load_tokenizer(checkpoint).backend_tokenizer.save(str(tokenizer))
         return
     check_labels(spec, checkpoint)
-    # Eager attention becomes a plain graph; the fused kind leaves computations of its constant scale in it.
+    # Eager attention exports as a plain graph; fused attention leaves the computation of its constant scale in it.
     network = _network(checkpoint, attn_implementation="eager")
     with tempfile.TemporaryDirectory() as folder:
         onnx_export_from_model(
@@ -117,14 +117,14 @@ def export_float(spec: ModelSpec, checkpoint: Path, model: Path, tokenizer: Path
 
 
 def token_ids(checkpoint: Path, texts: Sequence[str], max_tokens: int) -> list[list[int]]:
-    """Ids of each text by the checkpoint's own tokenizer, special tokens included, ``max_tokens`` at most."""
+    """Token ids of each text by the checkpoint's own tokenizer, special tokens included, at most ``max_tokens``."""
     encoded = load_tokenizer(checkpoint)(list(texts), truncation=True, max_length=max_tokens)
     ids: list[list[int]] = encoded["input_ids"]
     return ids
 
 
 def source_probabilities(spec: ModelSpec, checkpoint: Path, texts: Sequence[str]) -> npt.NDArray[np.float32]:
-    """What the source answers, shape ``[len(texts), labels]``: PyTorch in float32, or the ready ONNX file itself."""
+    """Probabilities by the source, PyTorch in float32 or the ready ONNX file, shape ``[len(texts), labels]``."""
     if spec.source.kind != "onnx":
         return torch_probabilities(checkpoint, texts, spec.tokenization.max_tokens)
     ids = token_ids(checkpoint, texts, spec.tokenization.max_tokens)
@@ -134,21 +134,14 @@ def source_probabilities(spec: ModelSpec, checkpoint: Path, texts: Sequence[str]
 def torch_probabilities(checkpoint: Path, texts: Sequence[str], max_tokens: int) -> npt.NDArray[np.float32]:
     """Probabilities by PyTorch in float32 with the checkpoint's own tokenizer, shape ``[len(texts), labels]``."""
     tokenizer, model = load_tokenizer(checkpoint), _network(checkpoint)
-    order = sorted(range(len(texts)), key=lambda place: len(texts[place]))
-    rows: dict[int, npt.NDArray[np.float32]] = {}
-    for start in tqdm(range(0, len(order), BATCH), desc="PyTorch", unit="batch"):
-        places = order[start : start + BATCH]
-        batch = tokenizer(
-            [texts[place] for place in places],
-            truncation=True,
-            max_length=max_tokens,
-            padding=True,
-            return_tensors="pt",
-        )
+    rows = np.empty((len(texts), model.config.num_labels), dtype=np.float32)
+    batches = list(length_batches([len(text) for text in texts], BATCH_TEXTS))
+    for indices in tqdm(batches, desc="PyTorch", unit="batch"):
+        batch = [texts[index] for index in indices]
+        inputs = tokenizer(batch, truncation=True, max_length=max_tokens, padding=True, return_tensors="pt")
         with torch.inference_mode():
-            probabilities = model(**batch).logits.softmax(dim=-1).numpy()
-        rows.update(zip(places, probabilities, strict=True))
-    return np.stack([rows[place] for place in range(len(texts))])
+            rows[indices] = model(**inputs).logits.softmax(dim=-1).numpy()
+    return rows
 
 
 def _config(folder: Path) -> dict[str, Any]:
@@ -162,7 +155,7 @@ def _config(folder: Path) -> dict[str, Any]:
 def _network(folder: Path, **options: Any) -> Any:
     try:
         return AutoModelForSequenceClassification.from_pretrained(folder, dtype=torch.float32, **options).eval()
-    except Exception as error:  # whatever a damaged file causes in transformers
+    except Exception as error:  # transformers raises anything on damaged files
         raise ModelingError(f"{folder}: its network cannot be loaded: {_first_line(error)}") from error
 
 

@@ -1,4 +1,4 @@
-"""Whether a checkpoint is still what was downloaded or trained, and what to write down about where it comes from."""
+"""The provenance of a checkpoint, and a check that it is still the downloaded one."""
 
 from __future__ import annotations
 
@@ -10,26 +10,24 @@ from modeling.files import ModelFiles, sha256
 
 
 def of(files: ModelFiles, checkpoint: Path) -> dict[str, Any]:
-    """The source of ``checkpoint``: the section ``source`` of the report, if that is what the folder holds.
+    """The source of ``checkpoint``: the section ``source`` of the report if the files match it.
 
-    For a checkpoint that nothing was recorded of, from training or put there by hand, that and the SHA-256 of each
-    file.
+    Otherwise (from training, or copied by hand) its kind and the SHA-256 of each file.
 
     Raises:
-        ModelingError: if the model's own checkpoint is not what download.py left, naming the file.
+        ModelingError: if the model's own checkpoint changed since the download, naming the file.
     """
-    source, report = files.spec().source, files.report()
+    source = files.spec().source
     found = {file.name: sha256(file) for file in sorted(checkpoint.iterdir()) if file.is_file()}
-    recorded = report.get("source")
-    if recorded is not None:
+    if recorded := files.report().get("source"):
         changed = [name for name, digest in recorded["sha256"].items() if found.get(name) != digest]
         if not changed:
             return dict(recorded)
-        # Training writes into the same folder, and another folder is somebody's own affair.
+        # Training writes into the same folder; any other folder is the user's choice.
         if source.kind != "training" and checkpoint == files.checkpoint:
             raise ModelingError(
-                f"{checkpoint / changed[0]}: is not the file that was downloaded; "
-                f"python -m scripts.download {files.folder.name} fetches it again"
+                f"{checkpoint / changed[0]}: is not the downloaded file; "
+                f"run python -m scripts.download {files.folder.name} again"
             )
     kind = "training" if source.kind == "training" else "folder"
     return {"kind": kind, "repository": source.repository, "sha256": found}

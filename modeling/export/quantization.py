@@ -1,25 +1,25 @@
 """Static INT8 quantization of a BERT-like ONNX graph, with the outlier channels kept in float.
 
-What is done to every linear layer ``y = x W + b`` (``x``: tokens by channels, ``W``: constant):
+Each linear layer ``y = x W + b`` (``x``: tokens by channels, ``W``: constant) goes through four steps:
 
 1. **Outlier channels are split off.** In a trained encoder one input channel of a few layers is ten times larger than
-   all others, and a scale that must reach it leaves nothing for the rest. The channels whose largest calibration value
+   all others, and a scale that covers it leaves no resolution for the rest. Channels whose largest calibration value
    exceeds ``outlier_ratio`` times the 90th percentile of the layer's channel maxima are multiplied in float with their
    rows of ``W``; everything else goes through INT8; the two parts are added. This is LLM.int8() (Dettmers and others
-   2022, arXiv:2208.07339) done once, in the graph, instead of at every call.
-2. **One fixed scale and zero point a tensor** for ``x`` (uint8), chosen on calibration texts for the least squared
-   error of the layer's output. Fixed means that a text gets the same answer whatever else is in its batch; dynamic
-   quantization takes its scale from the whole batch.
-   Uneven channels are smoothed first (SmoothQuant, Xiao and others 2022, arXiv:2211.10438): multiplied by a factor
-   each, which the rows of ``W`` are divided by.
-3. **One scale an output channel** for ``W`` (int8, symmetric), rounded with GPTQ (Frantar and others 2022,
-   arXiv:2210.17323), which lets the weights that are not yet rounded take up the error of those that are.
+   2022, arXiv:2208.07339) applied once, in the graph, instead of on every call.
+2. **One fixed scale and zero point per tensor** for ``x`` (uint8), chosen on calibration texts for the least squared
+   error of the layer's output. With fixed scales results do not depend on the batch; dynamic quantization scales by
+   the whole batch.
+   Uneven channels are smoothed first (SmoothQuant, Xiao and others 2022, arXiv:2211.10438): each is multiplied by a
+   factor, and the rows of ``W`` are divided by it.
+3. **One scale per output channel** for ``W`` (int8, symmetric), rounded with GPTQ (Frantar and others 2022,
+   arXiv:2210.17323), which lets weights not yet rounded absorb the error of those already rounded.
    CPUs without VNNI add the products of two neighbouring channels in 16 bits and saturate there (onnxruntime#5849), so
-   the codes of two neighbours never exceed PAIR_LIMIT together, and no sum can reach that far.
-4. **The mean error** that remains on the calibration texts is taken out of ``b``.
+   the codes of two neighbours never exceed PAIR_LIMIT together, and no sum overflows.
+4. **The mean error** on the calibration texts is subtracted from ``b``.
 
-Embedding tables become int8 with one scale a row. The classification head (``Gemm`` nodes) stays in float.
-The result uses operators of ONNX Runtime's own, domain ``com.microsoft``.
+Embedding tables become int8 with one scale per row. The classification head (``Gemm`` nodes) stays in float.
+The result uses ONNX Runtime's operators of the domain ``com.microsoft``.
 """
 
 from __future__ import annotations
@@ -34,29 +34,31 @@ import onnx
 import onnxruntime as ort
 from onnx import helper, numpy_helper
 
+from modeling.errors import ModelingError
+
 Array = npt.NDArray[Any]
 Feeds = Mapping[str, npt.NDArray[np.int64]]
 
 ACTIVATION_MAX = 255
 TABLE_MIN_ELEMENTS = 100_000
-# 255 times this is the largest sum of two products within 16 bits.
+# 255 times this is the largest sum of two products that fits 16 bits.
 PAIR_LIMIT = 128
 ROWS_KEPT = 4096
 PLAN_ROWS = 512
-# Exponents to try; 0 is none, 1 makes all channels equally wide.
+# Exponents to try; 0 is no smoothing, 1 makes all channels equally wide.
 SMOOTHING = (0.0, 0.5, 0.7, 0.85)
 SMALLEST_PEAK = 0.1
 SHRINK = (1.0, 0.9, 0.8, 0.65, 0.5, 0.35)
 GPTQ_DAMPING = 0.01
 
 
-class QuantizationError(ValueError):
-    """The graph or the calibration data cannot be quantized as asked; the message says what is missing."""
+class QuantizationError(ModelingError):
+    """The graph or the calibration data does not allow quantization."""
 
 
 @dataclass(frozen=True)
 class Linear:
-    """A linear layer of the graph: the ``MatMul`` node and, where there is one, the ``Add`` of its bias."""
+    """A linear layer of the graph: the ``MatMul`` node and, if it has a bias, the ``Add``."""
 
     matmul: onnx.NodeProto
     bias_add: onnx.NodeProto | None
@@ -64,20 +66,20 @@ class Linear:
 
     @property
     def source(self) -> str:
-        """Name of the tensor that the layer reads; layers that read the same one share its quantization."""
+        """Name of the input tensor; layers with the same input share its quantization."""
         return str(self.matmul.input[0])
 
     @property
     def output(self) -> str:
-        """Name of the tensor that the layer writes, its bias included."""
+        """Name of the output tensor, after the bias."""
         return str((self.bias_add or self.matmul).output[0])
 
 
 @dataclass
 class ActivationStatistics:
-    """What calibration keeps of one activation tensor of K channels, all float64 unless said otherwise.
+    """Statistics of one activation tensor of K channels over the calibration texts, float64 unless noted.
 
-    ``low`` and ``high``: smallest and largest value a channel, shape ``[K]``. ``gram``: sum over tokens of the outer
+    ``low`` and ``high``: smallest and largest value per channel, shape ``[K]``. ``gram``: sum over tokens of the outer
     product, ``[K, K]``. ``total``: sum over tokens, ``[K]``. ``rows``: a sample of tokens, float32, ``[R, K]``.
     """
 
@@ -91,7 +93,7 @@ class ActivationStatistics:
 
     @classmethod
     def empty(cls, channels: int) -> ActivationStatistics:
-        """Statistics of no tokens at all."""
+        """Statistics of zero tokens."""
         return cls(
             low=np.full(channels, np.inf),
             high=np.full(channels, -np.inf),
@@ -100,7 +102,7 @@ class ActivationStatistics:
         )
 
     def add(self, tokens: Array) -> None:
-        """Take in ``tokens``, float32 of shape ``[T, K]``."""
+        """Add ``tokens``, float32 of shape ``[T, K]``."""
         self.low = np.minimum(self.low, tokens.min(axis=0))
         self.high = np.maximum(self.high, tokens.max(axis=0))
         self.gram += tokens.T.astype(np.float32) @ tokens
@@ -112,7 +114,7 @@ class ActivationStatistics:
 
     @property
     def peak(self) -> Array:
-        """Largest absolute value a channel, shape ``[K]``."""
+        """Largest absolute value per channel, shape ``[K]``."""
         peak: Array = np.maximum(np.abs(self.low), np.abs(self.high))
         return peak
 
@@ -128,7 +130,7 @@ class ActivationStatistics:
 
 @dataclass(frozen=True)
 class QuantizedLinear:
-    """What was done to one linear layer, for the report."""
+    """The quantization of one linear layer, for the report."""
 
     name: str
     channels: int
@@ -142,14 +144,14 @@ class QuantizedLinear:
 
 @dataclass(frozen=True)
 class QuantizationReport:
-    """What was changed in the graph: every linear layer and every embedding table by name."""
+    """The quantized linear layers, and the quantized embedding tables by name."""
 
     linears: list[QuantizedLinear]
     tables: list[str]
 
     @property
     def outlier_channels(self) -> int:
-        """Number of channels kept in float, each counted once a layer that reads it."""
+        """Number of channels kept in float, counted once per layer."""
         return sum(linear.outliers for linear in self.linears)
 
 
@@ -165,19 +167,19 @@ def quantize(
 
     Args:
         model: a float32 graph as optimum exports it.
-        calibration: feeds for one text each, without padding: int64 arrays of shape ``[1, L]`` by input name.
-        outlier_ratio: see the module's docstring; 3.0 splits off a handful of channels, infinity none.
-        weight_bits: of the integer weights, 8 at most.
+        calibration: feeds of single texts, without padding: int64 arrays of shape ``[1, L]`` by input name.
+        outlier_ratio: see the module docstring; 3.0 splits off a handful of channels, infinity none.
+        weight_bits: width of the integer weights, at most 8.
         progress: wraps the calibration texts and the layers, for a progress bar.
 
     Raises:
-        QuantizationError: if the graph has no linear layer, or there is no calibration text.
+        QuantizationError: if the graph has no linear layer, or ``calibration`` is empty.
     """
     quantized = onnx.ModelProto()
     quantized.CopyFrom(model)
     linears = find_linears(quantized.graph)
     if not linears:
-        raise QuantizationError("the graph has no MatMul with a constant weight: is it a float32 export of an encoder?")
+        raise QuantizationError("the graph has no MatMul with a constant weight; export an encoder in float32")
     statistics = calibrate(model, sorted({linear.source for linear in linears}), progress(calibration))
     editor = _GraphEditor(quantized.graph)
     reports = []
@@ -208,7 +210,7 @@ def quantize(
                     smoothing=plan.smoothing,
                     peak=float(stats.peak.max()),
                     peak_inside=float(np.delete(stats.peak, plan.outliers).max()),
-                    # A layer of zeros, as the pooling of the recipe head has, loses nothing.
+                    # A layer of zeros, such as the pooler of the head recipe, has no error.
                     relative_error=float(np.std(error) / power) if power else 0.0,
                 )
             )
@@ -221,7 +223,7 @@ def quantize(
 
 
 def find_linears(graph: onnx.GraphProto) -> list[Linear]:
-    """The linear layers of ``graph`` in its order: each ``MatMul`` by a constant matrix, with the bias added to it."""
+    """The linear layers of ``graph`` in order: each ``MatMul`` with a constant matrix, and its bias."""
     constants = {constant.name: constant for constant in graph.initializer}
     consumers: dict[str, list[onnx.NodeProto]] = {}
     for node in graph.node:
@@ -243,7 +245,7 @@ def find_linears(graph: onnx.GraphProto) -> list[Linear]:
 def calibrate(
     model: onnx.ModelProto, tensors: list[str], calibration: Iterable[Feeds]
 ) -> dict[str, ActivationStatistics]:
-    """Run ``model`` in float over the calibration feeds and keep statistics of the activations named in ``tensors``.
+    """Run ``model`` in float on the calibration feeds, and return statistics of the activations in ``tensors``.
 
     Raises:
         QuantizationError: if ``calibration`` is empty.
@@ -262,17 +264,17 @@ def calibrate(
                 statistics[name] = ActivationStatistics.empty(tokens.shape[1])
             statistics[name].add(tokens)
     if not statistics:
-        raise QuantizationError("no calibration text was given; the activation scales need some")
+        raise QuantizationError("no calibration texts; the activation scales need some")
     return statistics
 
 
 @dataclass(frozen=True)
 class ActivationPlan:
-    """How one activation tensor of K channels is quantized.
+    """The quantization of one activation tensor of K channels.
 
-    ``outliers``: indices of the channels kept in float. ``smoothing``: the exponent that gave ``factors``, float32
-    ``[K]``, which the channels are multiplied with, and the weights divided by; 0 for the outliers. ``scale`` and
-    ``zero_point``: of the uint8 codes.
+    ``outliers``: indices of the channels kept in float. ``smoothing``: the exponent behind ``factors``, float32
+    ``[K]``, by which channels are multiplied and weights divided; 0 for outliers. ``scale`` and ``zero_point``: of the
+    uint8 codes.
     """
 
     outliers: Array
@@ -282,45 +284,44 @@ class ActivationPlan:
     zero_point: int = 0
 
     def inside(self, weight: Array) -> Array:
-        """The part of ``weight``, ``[K, N]``, that is multiplied in INT8: float64, outlier rows zero, smoothed."""
+        """The INT8 part of ``weight``, ``[K, N]``: float64, outlier rows zero, smoothed."""
         inside: Array = weight / np.where(self.factors > 0, self.factors, np.inf).astype(np.float64)[:, None]
         return inside
 
     def inside_gram(self, gram: Array) -> Array:
-        """``gram``, ``[K, K]``, as it is for the channels after smoothing."""
+        """``gram``, ``[K, K]``, of the channels after smoothing."""
         smoothed: Array = gram * np.outer(self.factors, self.factors)
-        # Nothing may be rounded on account of a channel that INT8 does not carry.
+        # Channels outside INT8 must not influence rounding.
         smoothed[self.outliers] = 0.0
         smoothed[:, self.outliers] = 0.0
         return smoothed
 
     def restored(self, rows: Array) -> Array:
-        """``rows``, float32 ``[R, K]``, as INT8 carries them: smoothed, through uint8 and back, outliers zero."""
+        """``rows``, float32 ``[R, K]``, smoothed, quantized to uint8 and back, outliers zero."""
         codes = np.clip(np.rint(rows * self.factors / np.float32(self.scale)) + self.zero_point, 0, ACTIVATION_MAX)
         restored: Array = (codes - self.zero_point).astype(np.float32) * np.float32(self.scale)
         return restored
 
     def error(self, rows: Array, weight: Array, quantized: Array) -> Array:
-        """Difference, ``[R, N]``, of the quantized layer to ``rows @ weight``; ``quantized`` are its INT8 weights."""
+        """Error of the quantized layer, ``[R, N]``, against ``rows @ weight``; ``quantized``: its INT8 weights."""
         outside = rows[:, self.outliers] @ weight[self.outliers]
         error: Array = self.restored(rows) @ quantized.astype(np.float32) + outside - rows @ weight
         return error
 
 
 def plan_activation(stats: ActivationStatistics, weights: Array, outliers: Array, bits: int) -> ActivationPlan:
-    """The plan with the least squared error of the layer's output on a sample of the calibration tokens.
+    """The plan with the least squared output error on a sample of the calibration tokens.
+
+    Searches smoothing exponents and, for each, shrunken ranges, which clip a few values and resolve the others better.
 
     Args:
         stats: of the activation.
-        weights: what it is multiplied with, all layers that read it side by side, float32 ``[K, N]``.
+        weights: of all layers that read it, concatenated, float32 ``[K, N]``.
         outliers: indices of the channels to keep in float.
-        bits: of the weights, rounded here to the nearest code as a stand-in for GPTQ.
-
-    Tried are exponents of smoothing and, for each of them, shrunken ranges, which clip a few values and are finer for
-    all others.
+        bits: width of the weights, rounded here to the nearest code as a stand-in for GPTQ.
     """
     rows = stats.sample[:: max(1, stats.rows_kept // PLAN_ROWS)]
-    # A channel that was silent on the calibration texts may not be so on others: no factor without bound.
+    # Bounded factors: a channel silent on the calibration texts may be active on others.
     peak = np.maximum(stats.peak, SMALLEST_PEAK * np.median(stats.peak) + 1e-6)
     largest = np.abs(weights).max(axis=1)
     largest = np.maximum(largest, SMALLEST_PEAK * np.median(largest) + 1e-6)
@@ -337,11 +338,11 @@ def plan_activation(stats: ActivationStatistics, weights: Array, outliers: Array
             zero_point = int(np.clip(np.rint(-low * shrink / scale), 0, ACTIVATION_MAX))
             plan = replace(unscaled, scale=scale, zero_point=zero_point)
             tried.append((float(np.square(plan.error(rows, weights, rounded)).mean()), plan))
-    return min(tried, key=lambda one: one[0])[1]
+    return min(tried, key=lambda candidate: candidate[0])[1]
 
 
 def round_to_nearest(weight: Array, bits: int) -> Array:
-    """``weight``, ``[K, N]``, rounded to codes of ``bits`` bits with one scale an output channel, as float again."""
+    """``weight``, ``[K, N]``, rounded to ``bits``-bit codes with one scale per output channel, as float."""
     limit = 2 ** (bits - 1) - 1
     scales = weight_scales(weight, limit)
     rounded: Array = np.rint(weight / scales) * scales
@@ -357,7 +358,7 @@ def weight_scales(weight: Array, limit: int) -> Array:
 
 
 def gptq(weight: Array, gram: Array, bits: int) -> tuple[Array, Array]:
-    """Round ``weight`` to integers with one scale an output channel, by GPTQ (arXiv:2210.17323).
+    """Round ``weight`` to integers with one scale per output channel, by GPTQ (arXiv:2210.17323).
 
     Args:
         weight: float64 ``[K, N]``; the layer computes ``x @ weight``.
@@ -365,8 +366,8 @@ def gptq(weight: Array, gram: Array, bits: int) -> tuple[Array, Array]:
         bits: 8 gives codes from -127 to 127, 7 from -63 to 63.
 
     Returns:
-        Integer codes ``[K, N]`` (float64) and scales ``[N]``: ``weight`` is close to ``codes * scales`` in what it
-        does to the calibration tokens, not entry by entry.
+        Integer codes ``[K, N]`` (float64) and scales ``[N]``. ``codes * scales`` approximates the output of ``weight``
+        on the calibration tokens, not its entries.
     """
     limit = 2 ** (bits - 1) - 1
     scales = weight_scales(weight, limit)
@@ -377,7 +378,7 @@ def gptq(weight: Array, gram: Array, bits: int) -> tuple[Array, Array]:
     rest = weight[order].copy()
     codes = np.zeros_like(weight)
     for step, row in enumerate(order):
-        # The other row of its pair, if there is one; 0 as long as it is not rounded.
+        # The other row of the pair, if any; 0 until it is rounded.
         neighbour = codes[row ^ 1] if row ^ 1 < len(codes) else np.zeros(codes.shape[1])
         bound = np.minimum(limit, PAIR_LIMIT - np.abs(neighbour))
         codes[row] = np.clip(np.rint(rest[step] / scales), -bound, bound)
@@ -395,7 +396,7 @@ def _by_source(linears: list[Linear]) -> dict[str, list[Linear]]:
 
 @dataclass(frozen=True)
 class _Activation:
-    """Names in the graph of an activation's codes, scale and zero point, and of its outlier channels."""
+    """Tensor names of an activation's codes, scale, zero point and outlier channels."""
 
     codes: str
     scale: str
@@ -404,7 +405,7 @@ class _Activation:
 
 
 class _GraphEditor:
-    """Collects replacements of nodes and constants, and writes them into the graph at the end."""
+    """Collects replacements of nodes and constants; :meth:`finish` applies them to the graph."""
 
     def __init__(self, graph: onnx.GraphProto) -> None:
         self.graph = graph
@@ -450,7 +451,7 @@ class _GraphEditor:
         bias: Array,
         outlier_weight: Array,
     ) -> None:
-        # By the layer, not by its weight: two layers may share one, and each has its own scales.
+        # Named by layer, not by weight: layers that share a weight have their own scales.
         name = linear.matmul.output[0]
         inside = f"{linear.output}/inside" if activation.outliers else linear.output
         inputs = [
@@ -474,7 +475,7 @@ class _GraphEditor:
             self.instead[linear.bias_add.output[0]] = []
 
     def quantize_tables(self) -> list[str]:
-        """Store every large table that only a ``Gather`` reads as int8 rows with a scale each."""
+        """Store every large table that a ``Gather`` reads as int8 with one scale per row."""
         tables = []
         for node in self.graph.node:
             table = self.constants.get(node.input[0]) if node.op_type == "Gather" else None
@@ -495,7 +496,7 @@ class _GraphEditor:
         return tables
 
     def finish(self) -> None:
-        """Write the collected nodes, and the constants that something still reads, into the graph."""
+        """Write the collected nodes and the constants still in use into the graph."""
         nodes: list[onnx.NodeProto] = []
         for node in self.graph.node:
             nodes.extend(self.instead.get(node.output[0], [node]))

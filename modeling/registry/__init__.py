@@ -1,1 +1,1 @@
-"""Versions of a model in MLflow, and which of them is in use."""
+"""Versions of a model in the MLflow registry, and the champion among them."""

@@ -1,19 +1,18 @@
-"""Which version of a registered model is in use: how the alias ``champion`` moves forward, and back.
+"""The version of a registered model in use: promotion and rollback of the alias ``champion``.
 
-What came before is a stack. It is kept with the version that has the alias, in its tag ``champion.before``: the numbers
-of the earlier champions, the latest last. Each move first writes the tags of the version that the alias goes to, and
-moves the alias last, so that a move that is interrupted has not happened:
+Earlier champions are a stack, the tag ``champion.before`` of the champion: their numbers, the latest last. Each move
+writes the tags of its target first and moves the alias last, so that an interrupted move has no effect:
 
-- promote: the version with ``staging`` gets ``champion``, and the champion until now goes onto the stack. ``staging``
-  is taken away: there is no candidate until the next training.
-- roll back: the top of the stack gets ``champion`` back, and the rest is its stack; versions that were deleted since
-  are passed over. So several in a row go back one promotion each, until there is none left, which is refused. There is
-  no roll back of a roll back, but ``staging`` may be given to any version again, and that be promoted.
+- promote: the version with ``staging`` becomes the champion, and the previous champion is pushed onto the stack.
+  ``staging`` is removed: there is no candidate until the next training.
+- roll back: the top of the stack becomes the champion, and the rest is its stack; deleted versions are skipped.
+  Repeated rollbacks undo one promotion each and fail when the stack is empty. To undo a rollback, set ``staging`` on
+  the version and promote it.
 
-The tags of the champion say why it is in use: ``champion.by``, ``champion.at`` (UTC), ``champion.from`` (the champion
-until then), ``champion.move`` (promote or rollback); since its promotion also ``champion.report`` (SHA-256),
-``champion.commit``, ``champion.files`` (where what is served is among its run's artifacts). A version that was rolled
-back from has ``rolled_back.by``, ``rolled_back.at`` and ``rolled_back.to``.
+The champion's tags are ``champion.by``, ``champion.at`` (UTC), ``champion.from`` (the previous champion) and
+``champion.move`` (promote or rollback); after a promotion also ``champion.report`` (SHA-256), ``champion.commit`` and
+``champion.files`` (artifact path of the served files). A version rolled back from has ``rolled_back.by``,
+``rolled_back.at`` and ``rolled_back.to``.
 """
 
 from __future__ import annotations
@@ -27,24 +26,24 @@ from modeling.registry.versions import CHAMPION, STAGING, Version
 
 BEFORE = "champion.before"
 FILES = "champion.files"
-# MLflow's tags hold 5,000 characters; earlier champions than these are forgotten.
+# MLflow tags are limited to 5,000 characters; older champions are dropped.
 MAX_BEFORE = 100
 
 
 class Versions(Protocol):
-    """What is needed of :class:`modeling.registry.versions.Registry`."""
+    """The part of :class:`modeling.registry.versions.Registry` that moves need."""
 
     def version_of(self, name: str, alias: str) -> Version | None:
-        """The version that has ``alias``."""
+        """The version with ``alias``."""
 
     def version(self, name: str, number: str) -> Version | None:
-        """The version of that number."""
+        """A version by number."""
 
     def set_alias(self, name: str, alias: str, number: str) -> None:
-        """Give ``alias`` to a version."""
+        """Move ``alias`` to a version."""
 
     def remove_alias(self, name: str, alias: str) -> None:
-        """Take ``alias`` away."""
+        """Remove ``alias``."""
 
     def set_tags(self, version: Version, tags: Mapping[str, str]) -> None:
         """Set tags on a version."""
@@ -57,21 +56,21 @@ def before(champion: Version | None) -> list[str]:
 
 
 def check(versions: Versions, candidate: Version) -> Version | None:
-    """Whether ``candidate`` may become the champion as the aliases are now; returns the present one.
+    """Check that ``candidate`` can become the champion, and return the current one.
 
     Raises:
-        ModelingError: if ``staging`` is not the candidate's, or it is the champion already.
+        ModelingError: if the candidate does not have ``staging``, or is the champion already.
     """
     name = candidate.name
     staging, champion = versions.version_of(name, STAGING), versions.version_of(name, CHAMPION)
     if champion and champion.number == candidate.number:
         raise ModelingError(f"{name}: version {candidate.number} is the {CHAMPION} already")
     if staging is None:
-        raise ModelingError(f"{name}: no version has the alias {STAGING}; train a model, or give it to a version")
+        raise ModelingError(f"{name}: no version has the alias {STAGING}; train a model, or set it on a version")
     if staging.number != candidate.number:
         raise ModelingError(
             f"{name}: version {candidate.number} was evaluated, but {STAGING} is version {staging.number} now; "
-            "make the model from that one, and evaluate it"
+            "make the model from that version and evaluate it"
         )
     return champion
 
@@ -81,13 +80,13 @@ def promote(versions: Versions, candidate: Version, *, by: str, at: str, tags: M
 
     Args:
         versions: the registry.
-        candidate: the version that was evaluated.
-        by: who does it.
-        at: when, in UTC.
-        tags: what else to record on the version.
+        candidate: the evaluated version.
+        by: user name.
+        at: time in UTC.
+        tags: further tags for the version.
 
     Raises:
-        ModelingError: as :func:`check` does.
+        ModelingError: see :func:`check`.
     """
     champion = check(versions, candidate)
     stack = [*before(champion), *([champion.number] if champion else [])][-MAX_BEFORE:]
@@ -98,10 +97,10 @@ def promote(versions: Versions, candidate: Version, *, by: str, at: str, tags: M
 
 
 def roll_back(versions: Versions, name: str, *, by: str, at: str) -> tuple[Version, Version]:
-    """Give the alias back to the champion before this one, and return the versions that it went from and to.
+    """Move the alias back to the previous champion, and return the old and the new champion.
 
     Raises:
-        ModelingError: if there is no champion, or none before it.
+        ModelingError: if there is no champion, or no previous one.
     """
     champion = versions.version_of(name, CHAMPION)
     if champion is None:
@@ -110,7 +109,7 @@ def roll_back(versions: Versions, name: str, *, by: str, at: str) -> tuple[Versi
     while stack and target is None:
         target = versions.version(name, stack.pop())
     if target is None:
-        raise ModelingError(f"{name}: version {champion.number} is the first {CHAMPION}; there is none to go back to")
+        raise ModelingError(f"{name}: version {champion.number} is the first {CHAMPION}; nothing to roll back to")
     moved = {"by": by, "at": at, "from": champion.number, "move": "rollback"}
     versions.set_tags(target, {**_champion(moved), BEFORE: json.dumps(stack)})
     versions.set_alias(name, CHAMPION, target.number)

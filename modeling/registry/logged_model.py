@@ -1,7 +1,7 @@
-"""The code that MLflow keeps beside a logged checkpoint: texts in, a label and its probability out.
+"""The code that MLflow stores with a logged checkpoint: texts in, label and score out.
 
-MLflow copies this file into the logged model and runs it when the model is loaded, so it imports nothing of the project
-(``mlflow.pyfunc``, "models from code"): a registered version can be asked wherever MLflow, torch and transformers are.
+MLflow copies this file into the logged model and runs it on load (``mlflow.pyfunc``, "models from code"). It imports
+nothing of the project, so that a registered version runs wherever MLflow, torch and transformers are installed.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ import pandas as pd
 import torch
 from mlflow.models import set_model
 from mlflow.pyfunc import PythonModel, PythonModelContext
-from transformers import AutoModelForSequenceClassification, AutoTokenizer
+from transformers import pipeline
 
 BATCH = 32
 
@@ -24,28 +24,20 @@ class CheckpointModel(PythonModel):  # type: ignore[misc]  # MLflow is not typed
         """Load tokenizer and network from the artifacts of the logged model."""
         folder = context.artifacts["checkpoint"]
         self.max_tokens = context.model_config["max_tokens"]
-        self.tokenizer = AutoTokenizer.from_pretrained(folder)
-        self.network = AutoModelForSequenceClassification.from_pretrained(folder, dtype=torch.float32).eval()
+        self.classify = pipeline("text-classification", folder, device="cpu", dtype=torch.float32)
 
     def predict(
         self, context: PythonModelContext, model_input: pd.DataFrame, params: dict[str, Any] | None = None
     ) -> pd.DataFrame:
-        """Columns ``label`` (as the checkpoint names it) and ``score`` (its probability) for the column ``text``."""
-        texts = model_input["text"].tolist()
-        rows: list[tuple[str, float]] = []
-        for start in range(0, len(texts), BATCH):
-            batch = self.tokenizer(
-                texts[start : start + BATCH],
-                truncation=True,
-                max_length=self.max_tokens,
-                padding=True,
-                return_tensors="pt",
-            )
-            with torch.inference_mode():
-                scores, indices = self.network(**batch).logits.softmax(dim=-1).max(dim=-1)
-            labels = self.network.config.id2label
-            rows += [(labels[index], score) for index, score in zip(indices.tolist(), scores.tolist(), strict=True)]
-        return pd.DataFrame(rows, columns=["label", "score"])
+        """Columns ``label`` (as named in the checkpoint) and ``score`` (its probability) for the column ``text``."""
+        answers = self.classify(
+            model_input["text"].tolist(),
+            batch_size=BATCH,
+            function_to_apply="softmax",
+            truncation=True,
+            max_length=self.max_tokens,
+        )
+        return pd.DataFrame(answers, columns=["label", "score"])
 
 
 set_model(CheckpointModel())

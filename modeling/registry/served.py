@@ -1,8 +1,8 @@
-"""What is served of a registered version: from which version a model's files come, and the files of the champion.
+"""The served files of a registered version: their origin, and storage with the champion.
 
-A registered version is what training logged, a checkpoint. What is served is made of it: the quantized graph with its
-tokenizer and spec. A promotion puts these among the artifacts of the version's run, so that the next candidate can be
-measured beside the very files that are in use, on any machine that reaches the registry.
+A registered version is a checkpoint; the served files (quantized graph, tokenizer, spec) are made from it. A promotion
+stores them as artifacts of the version's run, so that the next candidate is measured against exactly the files in use,
+on any machine that reaches the registry.
 """
 
 from __future__ import annotations
@@ -19,18 +19,16 @@ from modeling.evaluation.performance import InUse
 from modeling.files import REPORT_FILE, ModelFiles
 from modeling.registry.champion import FILES
 from modeling.registry.versions import CHAMPION, Registry, Version, plain_errors
+from textserve.spec import SPEC_FILE
 
 DIGEST_DIGITS = 16
 WEIGHTS = "model.safetensors"
-# train.py writes it.
+# Written by training.
 WEIGHTS_TAG = f"sha256.{WEIGHTS}"
 
 
 def origin(files: ModelFiles) -> dict[str, str] | None:
-    """``name`` and ``version`` of the registered version that the files come from; None if they come from elsewhere.
-
-    As the report has it: of what download.py took from MLflow, or of what train.py registered.
-    """
+    """``name`` and ``version`` of the registered version that the files were downloaded or trained as, if any."""
     report = files.report()
     downloaded = report.get("verification", {}).get("source", report.get("source", {}))
     if "version" in downloaded:
@@ -40,54 +38,54 @@ def origin(files: ModelFiles) -> dict[str, str] | None:
 
 
 def check_origin(version: Version, report: dict[str, Any]) -> None:
-    """Refuse files that were verified beside another checkpoint than the one of ``version``.
+    """Check that the files were verified against the checkpoint of ``version``.
 
     Raises:
-        ModelingError: saying how to make them from the right one.
+        ModelingError: if not.
     """
     verified = report["verification"].get("source", {}).get("sha256", {})
     if version.tags.get(WEIGHTS_TAG, verified.get(WEIGHTS)) != verified.get(WEIGHTS):
         raise ModelingError(
-            f"models/{version.name}: was not verified beside the checkpoint of {version.uri}, but beside another; "
+            f"models/{version.name}: was not verified against the checkpoint of {version.uri}; "
             "export, verify and evaluate it again"
         )
 
 
 def upload(registry: Registry, version: Version, files: ModelFiles, digest: str) -> str:
-    """Put what is served, its report and its page among the artifacts of the version's run, and return where.
+    """Store the served files, the report and its page as artifacts of the version's run, and return the artifact path.
 
     Args:
-        registry: where the version is registered.
-        version: which was evaluated.
-        files: of the model made of it.
-        digest: SHA-256 of the report, which names the place: another evaluation of the same version has another.
+        registry: of the version.
+        version: the evaluated version.
+        files: of the model made from it.
+        digest: SHA-256 of the report; makes the path unique per evaluation.
 
     Raises:
-        ModelingError: if the version has no run, or the registry refuses the files.
+        ModelingError: if the version has no run, or the registry rejects the files.
     """
     if version.run_id is None:
         raise ModelingError(f"{version.uri} was registered without a run; register the model that a run logged")
-    place = f"served/{digest[:DIGEST_DIGITS]}"
+    path = f"served/{digest[:DIGEST_DIGITS]}"
     page = files.build / "report.html"
     with plain_errors(registry.uri):
-        for file in [*(files.folder / name for name in files.digests()), files.folder / REPORT_FILE, page]:
+        for file in (files.folder / SPEC_FILE, files.model, files.tokenizer, files.folder / REPORT_FILE, page):
             if file.exists():
-                mlflow.MlflowClient().log_artifact(version.run_id, str(file), place)
-    return place
+                mlflow.MlflowClient().log_artifact(version.run_id, str(file), path)
+    return path
 
 
 def champion_files(registry: Registry, name: str, build: Path) -> InUse | None:
-    """The files of the champion of the registered model ``name``, in a folder below ``build``; None if there is none.
+    """The files of the champion of ``name``, downloaded below ``build``; None if there is no champion.
 
     Raises:
-        ModelingError: if they cannot be had.
+        ModelingError: if they cannot be downloaded.
     """
     version = registry.version_of(name, CHAMPION)
     if version is None:
         return None
-    again = "name its folder with --against NAME, or compare with nothing by --against none"
+    fix = "give its folder with --against NAME, or skip the comparison with --against none"
     if FILES not in version.tags or version.run_id is None:
-        raise ModelingError(f"{version.uri} has the alias {CHAMPION}, but scripts.promote did not give it; {again}")
+        raise ModelingError(f"{version.uri} has the alias {CHAMPION}, which scripts.promote did not set; {fix}")
     folder = build / CHAMPION
     with tempfile.TemporaryDirectory(dir=build) as temporary:
         with plain_errors(registry.uri):

@@ -1,11 +1,10 @@
-"""MLflow: where training runs are recorded, and which version of a model is the next one and which is in use.
+"""MLflow: training runs, and the registry of model versions.
 
-``MLFLOW_TRACKING_URI`` names a server or a database; without it everything is kept in ``build/mlflow.db`` with the
-files in ``build/mlflow``. ``MLFLOW_TRACKING_USERNAME`` and ``MLFLOW_TRACKING_PASSWORD`` are MLflow's own, as all its
-variables are. Two aliases say where a version stands: :data:`STAGING`, the outcome of the last training, and
-:data:`CHAMPION`, the one in use.
+``MLFLOW_TRACKING_URI`` is a server or a database; the default is ``build/mlflow.db`` with files in ``build/mlflow``.
+MLflow also reads ``MLFLOW_TRACKING_USERNAME`` and ``MLFLOW_TRACKING_PASSWORD``. The alias :data:`STAGING` marks the
+latest trained version, :data:`CHAMPION` the version in use.
 
-Whatever a person can mend (no server, a wrong password, no right to write) is a :class:`ModelingError` in one line.
+Errors that the user can fix (no server, wrong password, no write access) are a one-line :class:`ModelingError`.
 """
 
 from __future__ import annotations
@@ -21,8 +20,8 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
-# Before MLflow is imported: it sends usage statistics unless told otherwise, retries for minutes before it says that a
-# server is not there, and would put all that uv.lock names into the requirements of a logged model.
+# Set before MLflow is imported: by default it sends usage statistics, retries an unreachable server for minutes, and
+# adds everything in uv.lock to the requirements of a logged model.
 os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
 os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "2")
 os.environ.setdefault("MLFLOW_HTTP_REQUEST_TIMEOUT", "30")
@@ -32,7 +31,7 @@ os.environ.setdefault("MLFLOW_UV_AUTO_DETECT", "false")
 import mlflow
 
 with warnings.catch_warnings():
-    # About a type hint of its own.
+    # About a type hint in MLflow.
     warnings.filterwarnings("ignore", message=".*inferred as AnyType", category=UserWarning)
     import mlflow.pyfunc
 
@@ -52,7 +51,7 @@ STAGING = "staging"
 CHAMPION = "champion"
 URI_VARIABLE = "MLFLOW_TRACKING_URI"
 SQLITE = "sqlite:///"
-# Of a logged model: its folder in the run, and that of the Hugging Face checkpoint in it.
+# Artifact folders of a logged model and of the Hugging Face checkpoint inside.
 MODEL = "model"
 CHECKPOINT = "checkpoint"
 MODEL_CODE = Path(__file__).with_name("logged_model.py")
@@ -66,7 +65,7 @@ DENIED = ("UNAUTHENTICATED", "CUSTOMER_UNAUTHORIZED", "PERMISSION_DENIED")
 
 @dataclass(frozen=True, slots=True)
 class Version:
-    """A registered version of a model: the outcome of one run."""
+    """A registered version of a model, logged by one run."""
 
     name: str
     number: str
@@ -75,12 +74,12 @@ class Version:
 
     @property
     def uri(self) -> str:
-        """What MLflow calls this very version, whatever alias moves: ``models:/NAME/NUMBER``."""
+        """``models:/NAME/NUMBER``, which does not move as an alias does."""
         return f"models:/{self.name}/{self.number}"
 
 
 class Registry:
-    """Runs and registered versions at one tracking URI; made by :meth:`connect`."""
+    """Runs and registered versions at one tracking URI; create it with :meth:`connect`."""
 
     def __init__(self, uri: str) -> None:
         self.uri = uri
@@ -88,15 +87,13 @@ class Registry:
 
     @classmethod
     def connect(cls, root: Path = ROOT) -> Registry:
-        """Point MLflow at ``MLFLOW_TRACKING_URI``, or else at ``root/build/mlflow.db``, and see whether it answers.
-
-        MLflow's own functions (``mlflow.log_metrics``, ``mlflow.artifacts.download_artifacts``, …) use it from then on.
+        """Point MLflow, globally, at ``MLFLOW_TRACKING_URI`` or ``root/build/mlflow.db``, and check that it answers.
 
         Raises:
-            ModelingError: if it does not answer, or refuses the user or the password.
+            ModelingError: if it does not answer, or rejects the user or the password.
         """
         uri = os.environ.get(URI_VARIABLE) or f"{SQLITE}{root / 'build' / 'mlflow.db'}"
-        # They tell of every table that they create, and of every version that they wait for.
+        # They log every table they create and every version they wait for.
         for name in ("alembic", "mlflow"):
             logging.getLogger(name).setLevel(logging.WARNING)
         if uri.startswith(SQLITE):
@@ -108,13 +105,13 @@ class Registry:
         return registry
 
     def version_of(self, name: str, alias: str) -> Version | None:
-        """The version of the model ``name`` that has ``alias``; None if there is no such model, or none has it."""
+        """The version of ``name`` with ``alias``; None if there is no such model or alias."""
         with plain_errors(self.uri):
             number = self._aliases(name).get(alias)
         return None if number is None else self.version(name, str(number))
 
     def version(self, name: str, number: str) -> Version | None:
-        """One version by its number; None if there is none."""
+        """A version by number; None if it does not exist."""
         with plain_errors(self.uri):
             try:
                 return _version(self._client.get_model_version(name, number))
@@ -124,30 +121,30 @@ class Registry:
                 raise
 
     def versions(self, name: str) -> list[Version]:
-        """All versions of the model ``name``, the oldest first; empty if there is no such model."""
+        """All versions of ``name``, oldest first; empty if there is no such model."""
         with plain_errors(self.uri):
             found = self._client.search_model_versions(f"name='{name}'")
-        return sorted(map(_version, found), key=lambda one: int(one.number))
+        return sorted(map(_version, found), key=lambda version: int(version.number))
 
     def register(self, name: str, run_id: str, model_uri: str, tags: Mapping[str, str] | None = None) -> Version:
-        """Make the model that a run logged at ``model_uri`` the next version of ``name``."""
+        """Register the model that a run logged at ``model_uri`` as the next version of ``name``."""
         with plain_errors(self.uri):
             made = mlflow.register_model(model_uri, name, tags=dict(tags or {}))
         return Version(name, str(made.version), run_id, dict(tags or {}))
 
     def set_alias(self, name: str, alias: str, number: str) -> None:
-        """Give ``alias`` to a version; whichever had it loses it."""
+        """Move ``alias`` to a version."""
         with plain_errors(self.uri):
             self._client.set_registered_model_alias(name, alias, number)
 
     def remove_alias(self, name: str, alias: str) -> None:
-        """Take ``alias`` from the version that has it, if one has."""
+        """Remove ``alias``, if it is set."""
         with plain_errors(self.uri):
             if alias in self._aliases(name):
                 self._client.delete_registered_model_alias(name, alias)
 
     def set_tags(self, version: Version, tags: Mapping[str, str]) -> None:
-        """Set tags on a version; those of other keys stay."""
+        """Set tags on a version and keep its other tags."""
         with plain_errors(self.uri):
             for key, value in tags.items():
                 self._client.set_model_version_tag(version.name, version.number, key, value)
@@ -160,12 +157,10 @@ class Registry:
 
     @contextmanager
     def run(self, experiment: str, name: str, tags: Mapping[str, str] | None = None) -> Iterator[str]:
-        """Record a run, and yield its id; inside, ``mlflow.log_params`` and its likes write to this run.
-
-        A run that ends in an exception is recorded as failed.
+        """Record a run and yield its id; ``mlflow.log_params`` and the like write to it. An exception fails the run.
 
         Raises:
-            ModelingError: if MLflow stops answering meanwhile, or refuses what is written.
+            ModelingError: if MLflow stops answering or rejects a write.
         """
         with plain_errors(self.uri):
             experiment_id = self._experiment(experiment)
@@ -178,7 +173,7 @@ class Registry:
         found = self._client.get_experiment_by_name(name)
         if found is not None:
             return str(found.experiment_id)
-        # A server decides itself where files are; with a bare database MLflow would put them where it was started.
+        # A server has its own artifact location; with a database MLflow would use the current folder.
         files = (
             Path(self.uri.removeprefix(SQLITE)).absolute().with_suffix("").as_uri()
             if self.uri.startswith(SQLITE)
@@ -196,10 +191,10 @@ class Registry:
 
 
 def log_checkpoint(checkpoint: Path, max_tokens: int) -> str:
-    """Log a Hugging Face checkpoint as the model of the current run, and return the URI by which it is registered.
+    """Log a Hugging Face checkpoint as the model of the current run, and return its URI.
 
-    It is an MLflow pyfunc with :data:`SIGNATURE`: a column ``text`` in, the columns ``label`` and ``score`` out. The
-    folder ``artifacts/checkpoint`` in it is the checkpoint as it stands.
+    It is an MLflow pyfunc with :data:`SIGNATURE`: column ``text`` in, columns ``label`` and ``score`` out. Its folder
+    ``artifacts/checkpoint`` is the unchanged checkpoint.
     """
     logged = mlflow.pyfunc.log_model(
         name=MODEL,
@@ -220,7 +215,7 @@ def _commit_tags() -> dict[str, str]:
 
 @contextmanager
 def plain_errors(uri: str) -> Iterator[None]:
-    """Turn what MLflow raises into one line that says what, where, and what to do.
+    """Turn MLflow's errors into one line with the fix.
 
     Raises:
         ModelingError: instead of MLflow's own exceptions and those of its HTTP client.
@@ -236,30 +231,28 @@ def plain_errors(uri: str) -> Iterator[None]:
 def _explain(uri: str, error: MlflowException) -> str:
     user = os.environ.get("MLFLOW_TRACKING_USERNAME")
     if error.error_code == "PERMISSION_DENIED":
-        return f"MLflow at {uri}: the user {user} may not do this; ask its administrator for the right to edit"
+        return f"MLflow at {uri}: the user {user} has no write access; request it from the administrator"
     if error.error_code in DENIED:
-        whom = f"the password of the user {user}" if user else "to answer without a user"
-        return f"MLflow at {uri} refuses {whom}; set MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD"
+        rejected = f"the password of the user {user}" if user else "requests without a user"
+        return f"MLflow at {uri} rejects {rejected}; set MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD"
     if isinstance(error.__context__, RequestException) or "failed with exception" in str(error):
         return _absent(uri)
     return f"MLflow at {uri}: {str(error).splitlines()[0]}"
 
 
 def _absent(uri: str) -> str:
-    return f"MLflow at {uri} does not answer; start it, or set {URI_VARIABLE} to another, or unset it to use build/"
+    return f"MLflow at {uri} does not answer; start it, set {URI_VARIABLE} to another, or unset it to use build/"
 
 
 def _check_database(uri: str) -> None:
-    """Refuse what SQLite cannot open: MLflow would try it again and again for minutes."""
+    """Check that SQLite can open the database: MLflow would retry for minutes."""
     file = Path(uri.removeprefix(SQLITE))
     try:
         file.parent.mkdir(parents=True, exist_ok=True)
         with closing(sqlite3.connect(file)) as connection:
             connection.execute("pragma schema_version")
     except (OSError, sqlite3.Error) as error:
-        raise ModelingError(
-            f"MLflow at {uri}: {error}; set {URI_VARIABLE} to a database that can be written"
-        ) from error
+        raise ModelingError(f"MLflow at {uri}: {error}; set {URI_VARIABLE} to a writable database") from error
 
 
 def _version(found: ModelVersion) -> Version:

@@ -1,8 +1,7 @@
-"""From a source to a folder with a checkpoint: fetched, complete, with the digests that its spec knows.
+"""From a source to a folder with a complete checkpoint whose digests are checked.
 
-:func:`fetch` is the way in; :mod:`~modeling.sources.hub` asks a Hugging Face hub,
-:mod:`~modeling.sources.tracking` asks MLflow, :mod:`~modeling.sources.selection` knows which files of a
-repository are needed.
+:func:`fetch` is the entry point. :mod:`~modeling.sources.hub` reads a Hugging Face hub,
+:mod:`~modeling.sources.tracking` reads MLflow, and :mod:`~modeling.sources.selection` selects the files.
 """
 
 from __future__ import annotations
@@ -26,58 +25,56 @@ COMMIT = re.compile(r"[0-9a-f]{40}")
 MLFLOW_SCHEMES = ("models:/", "runs:/")
 
 
-def elsewhere(source: Source, place: str) -> Source:
-    """``source`` taken from another place: a folder, an MLflow URI, or ``ID@COMMIT`` on the hub.
+def override(source: Source, other: str) -> Source:
+    """``source`` with another location: a folder, an MLflow URI, or ``ID@COMMIT`` on the hub.
 
-    A checkpoint stays a checkpoint and a ready ONNX file one, and the digests that are known of it still hold. The
-    tokenizer of a ready ONNX file is then the one beside it.
+    Its digests still apply. The tokenizer of a ready ONNX file is then the one beside it.
 
     Raises:
-        ModelingError: if ``place`` is none of these, or names a branch or a tag.
+        ModelingError: if ``other`` is none of these, or names a branch or a tag.
     """
     ready = source.kind == "onnx"
-    # What training starts from is not what comes out of it.
-    digests = {} if source.kind == "training" else source.sha256
-    common = {"sha256": digests}
-    if place.startswith(MLFLOW_SCHEMES) and not ready:
-        return Source.model_validate({"kind": "mlflow", "repository": place, **common})
-    if Path(place).expanduser().is_dir():
-        folder = str(Path(place).expanduser().resolve())
+    # The digests of a training source are those of its base checkpoint.
+    common = {"sha256": {} if source.kind == "training" else source.sha256}
+    if other.startswith(MLFLOW_SCHEMES) and not ready:
+        return Source.model_validate({"kind": "mlflow", "repository": other, **common})
+    if Path(other).expanduser().is_dir():
+        folder = str(Path(other).expanduser().resolve())
         return Source.model_validate({"kind": "onnx" if ready else "folder", "repository": folder, **common})
-    if match := HUB_ID.fullmatch(place):
+    if match := HUB_ID.fullmatch(other):
         repository, revision = match["repository"], match["revision"]
         if not COMMIT.fullmatch(revision):
-            raise ModelingError(f"--source {place}: {moves(repository, revision)}")
+            raise ModelingError(f"--source {other}: {unpinned(repository, revision)}")
         kind = "onnx" if ready else "huggingface"
         return Source.model_validate({"kind": kind, "repository": repository, "revision": revision, **common})
     forms = "a folder, ID@COMMIT" if ready else "a folder, ID@COMMIT, models:/NAME@ALIAS, models:/NAME/VERSION, runs:/…"
-    raise ModelingError(f"--source {place}: is no folder that exists, and no other source; give {forms}")
+    raise ModelingError(f"--source {other}: is not an existing folder or another source; give {forms}")
 
 
-def moves(repository: str, revision: str) -> str:
-    """What is wrong with a branch or a tag as a revision, and the commit to write instead, asked from the hub.
+def unpinned(repository: str, revision: str) -> str:
+    """The error message for a branch or a tag as revision, with the commit to pin.
 
     Raises:
-        ModelingError: if the hub does not know.
+        ModelingError: if the hub does not have the revision, or does not answer.
     """
     commit = hub.commit_of(repository, revision)
     return f"{revision!r} is a branch or a tag, which moves; the commit to pin is {commit}"
 
 
 def fetch(source: Source, folder: Path, *, allow_pickle: bool = False) -> dict[str, Any]:
-    """Replace ``folder`` by what ``source`` names, all of it or nothing; the section ``source`` of the report.
+    """Atomically replace ``folder`` by the files of ``source``, and return the section ``source`` of the report.
 
     Args:
-        source: of any kind but ``training``.
-        folder: will hold the checkpoint, or the ready ONNX file and its tokenizer.
-        allow_pickle: take weights as ``pytorch_model.bin`` where there are none as safetensors.
+        source: any kind but ``training``.
+        folder: of the checkpoint, or of the ready ONNX file and its tokenizer.
+        allow_pickle: accept ``pytorch_model.bin`` where there are no safetensors.
 
     Returns:
-        Kind, repository, revision (of what came from a hub), run and version (of what came from MLflow), the
-        tokenizer's own repository and revision, and the SHA-256 of every file.
+        Kind, repository, revision (hub), run and version (MLflow), the tokenizer's own repository and revision, and the
+        SHA-256 of every file.
 
     Raises:
-        ModelingError: if it cannot be fetched, is not complete, or is not what the spec's digests say.
+        ModelingError: if the source cannot be fetched, is incomplete, or does not match the digests of the spec.
     """
     folder.parent.mkdir(parents=True, exist_ok=True)
     with _plain_disk_errors(), tempfile.TemporaryDirectory(prefix="download-", dir=folder.parent) as temporary:
@@ -104,7 +101,7 @@ def _checkpoint(source: Source, into: Path, allow_pickle: bool) -> dict[str, Any
     if source.kind == "folder":
         _copy(_folder(source.repository), into, allow_pickle)
         return {}
-    # MLflow takes seconds to import, and most sources are none of its.
+    # MLflow takes seconds to import, and most sources do not need it.
     from modeling.sources import tracking
 
     with tempfile.TemporaryDirectory(prefix="mlflow-", dir=into.parent) as temporary:
@@ -139,7 +136,7 @@ def _ready_onnx(source: Source, into: Path) -> dict[str, Any]:
 def _folder(path: str) -> Path:
     folder = ROOT / Path(path).expanduser()
     if not folder.is_dir():
-        raise ModelingError(f"{folder}: is no folder; source.repository is relative to the project's root")
+        raise ModelingError(f"{folder}: is not a folder; source.repository is relative to the project's root")
     return folder
 
 
@@ -165,11 +162,11 @@ def _copy_files(folder: Path, into: Path, names: list[str]) -> None:
 def _check_digests(source: Source, found: dict[str, str]) -> None:
     for name, wanted in source.sha256.items():
         if name not in found:
-            raise ModelingError(f"{source.repository}: has no {name}, whose digest source.sha256 names")
+            raise ModelingError(f"{source.repository}: has no {name}, which is in source.sha256")
         if found[name] != wanted:
             raise ModelingError(
                 f"{source.repository}: {name} is not the file of the spec: its SHA-256 is {found[name]}, "
-                f"source.sha256 says {wanted}"
+                f"source.sha256 has {wanted}"
             )
 
 
@@ -178,11 +175,11 @@ def _plain_disk_errors() -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        # A script's own errors and the hub's are told already; what is left is the disk.
+        # ModelingError and the hub's errors are no OSError here; what remains is the disk.
         if error.errno == errno.ENOSPC:
             raise ModelingError(
-                f"{error.filename or 'the disk'}: no space left; make room, or name another folder for the hub's "
-                "files with HF_HOME"
+                f"{error.filename or 'the disk'}: no space left; free some, or set HF_HOME to another "
+                "folder for the hub's files"
             ) from error
         if error.errno is None:
             raise

@@ -1,8 +1,7 @@
-"""Files of a repository on a Hugging Face hub, by the hub's own client.
+"""Files of a repository on a Hugging Face hub.
 
-From the client come the cache in ``HF_HOME``, going on with a download that broke off, progress bars, ``HF_ENDPOINT``,
-``HF_TOKEN`` and ``HF_HUB_OFFLINE``. Added here: every file is compared with the digest that the hub gives for it, and
-what goes wrong is said in one line.
+The hub's client has the cache in ``HF_HOME``, resumed downloads, progress bars, ``HF_ENDPOINT``, ``HF_TOKEN`` and
+``HF_HUB_OFFLINE``. This module adds a check of every file against the hub's digest, and one-line errors.
 """
 
 from __future__ import annotations
@@ -35,16 +34,16 @@ GIT_SHA1 = re.compile(r"[0-9a-f]{40}")
 
 
 def fetch(repository: str, revision: str | None, into: Path, select: Callable[[list[str]], list[str]]) -> str:
-    """Copy files of ``repository`` into the folder ``into``, and return the commit that they are of.
+    """Copy files of ``repository`` into the folder ``into``, and return their commit.
 
     Args:
         repository: id on the hub.
         revision: commit; ``None`` is the main branch.
-        into: folder that exists.
-        select: chooses from the names of all files.
+        into: an existing folder.
+        select: selects from the names of all files.
 
     Raises:
-        ModelingError: if the hub does not answer or refuses, or a file is not the one that the hub has.
+        ModelingError: if the hub does not answer or denies access, or a file does not match the hub's digest.
     """
     with _plain_errors(repository, revision):
         commit, names = _cached(repository, revision) if constants.HF_HUB_OFFLINE else _listed(repository, revision)
@@ -61,10 +60,10 @@ def fetch(repository: str, revision: str | None, into: Path, select: Callable[[l
 
 
 def commit_of(repository: str, revision: str) -> str:
-    """The commit at which a branch or a tag stands now.
+    """The commit of a branch or a tag.
 
     Raises:
-        ModelingError: if the hub does not answer, or does not know it.
+        ModelingError: if the hub does not answer, or does not have it.
     """
     with _plain_errors(repository, revision):
         return _listed(repository, revision)[0]
@@ -81,10 +80,7 @@ def _cached(repository: str, revision: str | None) -> tuple[str, list[str]]:
 
 
 def _check(blob: Path, name: str) -> None:
-    """Compare a file of the cache with its name there: the digest that the hub gave as ETag.
-
-    That is the SHA-256 of a large file, and git's SHA-1 of a blob for others.
-    """
+    """Compare a cached file with its name, the hub's ETag: SHA-256 for large files, git's SHA-1 for others."""
     found = None
     if SHA256.fullmatch(blob.name):
         found = sha256(blob)
@@ -94,25 +90,23 @@ def _check(blob: Path, name: str) -> None:
     if found is not None and found != blob.name:
         blob.unlink()
         raise ModelingError(
-            f"{name}: is cut off or damaged: the hub's digest is {blob.name}, the file's {found}; it was removed, "
-            "run this again"
+            f"{name}: is truncated or damaged: the hub's digest is {blob.name}, the file's {found}; it was removed, "
+            "retry"
         )
 
 
 @contextmanager
 def _plain_errors(repository: str, revision: str | None, name: str = "") -> Iterator[None]:
-    """Say what went wrong at the hub in one line, with what to do."""
+    """Turn errors of the hub's client into one line with the fix."""
     hub = constants.ENDPOINT
     at = f"{repository}@{revision}" if revision else repository
     try:
         yield
     except GatedRepoError as error:
-        message = f"{repository}: is gated; ask for access at {hub}/{repository}, and set HF_TOKEN to a token of yours"
+        message = f"{repository}: is gated; request access at {hub}/{repository}, and set HF_TOKEN to your token"
         raise ModelingError(message) from error
     except RepositoryNotFoundError as error:
-        message = (
-            f"{repository}: {hub} does not have it, or not for you; check the id, or set HF_TOKEN if it is private"
-        )
+        message = f"{repository}: not found on {hub}; check the id, or set HF_TOKEN if it is private"
         raise ModelingError(message) from error
     except RevisionNotFoundError as error:
         raise ModelingError(
@@ -122,37 +116,37 @@ def _plain_errors(repository: str, revision: str | None, name: str = "") -> Iter
         if constants.HF_HUB_OFFLINE:
             what = f"{name} of {at}" if name else at
             raise ModelingError(
-                f"{what}: is not in the cache of HF_HOME, and HF_HUB_OFFLINE is set; unset it, or give --source FOLDER"
+                f"{what}: is not in the cache in HF_HOME, and HF_HUB_OFFLINE is set; unset it, or use --source FOLDER"
             ) from error
         raise ModelingError(_silent(hub)) from error
     except EntryNotFoundError as error:
         raise ModelingError(f"{at}: has no file {name}") from error
     except HFValidationError as error:
-        raise ModelingError(f"{repository}: is no id of a hub, which looks like OWNER/NAME") from error
+        raise ModelingError(f"{repository}: is not a hub id, which has the form OWNER/NAME") from error
     except HfHubHTTPError as error:
         status = error.response.status_code
         if status in (401, 403):
-            message = f"{repository}: {hub} refuses with {status}; check HF_TOKEN, and that it may read this repository"
+            message = f"{repository}: {hub} answers {status}; check that HF_TOKEN can read this repository"
             raise ModelingError(message) from error
-        raise ModelingError(f"{at}: {hub} answers with {status}; try again later") from error
+        raise ModelingError(f"{at}: {hub} answers {status}; retry later") from error
     except (requests.ConnectionError, requests.Timeout) as error:
         raise ModelingError(_silent(hub)) from error
     except requests.RequestException as error:
         raise ModelingError(
-            f"{name or at}: the download broke off ({type(error).__name__}); run this again, it goes on from there"
+            f"{name or at}: the download was interrupted ({type(error).__name__}); retry to resume it"
         ) from error
     except OSError as error:
-        # The client's own check of the size; other errors of the operating system have a number.
+        # The client's own check of the size; errors of the operating system have an errno.
         if error.errno is not None:
             raise
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
-        raise ModelingError(f"{name or at}: is cut off: {reason.rstrip('.')}; run this again") from error
+        raise ModelingError(f"{name or at}: is truncated: {reason.rstrip('.')}; retry") from error
 
 
 def _silent(hub: str) -> str:
     return (
-        f"{hub} does not answer; check the network, or HF_ENDPOINT, set HF_HUB_OFFLINE=1 to take what is in the cache, "
-        "or give --source FOLDER"
+        f"{hub} does not answer; check the network, or HF_ENDPOINT, set HF_HUB_OFFLINE=1 to use the cache, "
+        "or use --source FOLDER"
     )
 
 

@@ -1,4 +1,4 @@
-"""Which files of a repository make a checkpoint, and whether they are all there."""
+"""Selects the files of a checkpoint or tokenizer, and checks that they are complete."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ TOKENIZER = (
     "vocab.txt",
     "*.model",  # SentencePiece
 )
-# What says which words there are; the others only describe it.
+# At least one of these has the vocabulary; the others only configure it.
 VOCABULARIES = ("tokenizer.json", "vocab.json", "vocab.txt", "*.model")
 INDEX_FILES = ("model.safetensors.index.json", "pytorch_model.bin.index.json")
 SAFETENSORS = ("model.safetensors", "model-*-of-*.safetensors")
@@ -30,60 +30,60 @@ PICKLES = ("pytorch_model.bin", "pytorch_model-*-of-*.bin")
 
 
 def checkpoint_files(names: Iterable[str], allow_pickle: bool) -> list[str]:
-    """The files of a checkpoint among ``names``: configuration, tokenizer, and weights, as safetensors if there are.
+    """The files of a checkpoint among ``names``: configuration, tokenizer, and weights, preferably safetensors.
 
     Raises:
-        ModelingError: if one of these is missing, or the weights are pickles and these are not allowed.
+        ModelingError: if one of these is missing, or the weights are pickles without ``allow_pickle``.
     """
     known = list(names)
     if CONFIG_FILE not in known:
-        raise ModelingError(f"holds no checkpoint: there is no {CONFIG_FILE}")
+        raise ModelingError(f"is not a checkpoint: it has no {CONFIG_FILE}")
     weights, index = _matching(known, SAFETENSORS), INDEX_FILES[0]
     if not weights:
         weights, index = _matching(known, PICKLES), INDEX_FILES[1]
         if not weights:
-            raise ModelingError("has no weights: neither model.safetensors nor pytorch_model.bin is there")
+            raise ModelingError("has no weights: neither model.safetensors nor pytorch_model.bin")
         if not allow_pickle:
             raise ModelingError(
-                f"has its weights as {weights[0]} only, a pickle, which may run any program where it is opened. "
+                f"has its weights only as {weights[0]}, a pickle, which can execute code when opened. "
                 "Convert it to safetensors (for a hub, huggingface.co/spaces/safetensors/convert opens a pull request "
-                "whose commit can be pinned), or say with --allow-pickle that you trust its author"
+                "whose commit can be pinned), or trust its author with --allow-pickle"
             )
     return [*tokenizer_files(known), *weights, *_matching(known, (index,))]
 
 
 def tokenizer_files(names: Iterable[str]) -> list[str]:
-    """The files of a tokenizer among ``names``, with the configuration, which says whose it is.
+    """The files of a tokenizer among ``names``, with the model configuration.
 
     Raises:
         ModelingError: if there is no vocabulary.
     """
     known = list(names)
     if not _matching(known, VOCABULARIES):
-        raise ModelingError("has no tokenizer: none of tokenizer.json, vocab.json, vocab.txt and *.model is there")
+        raise ModelingError("has no tokenizer: none of tokenizer.json, vocab.json, vocab.txt and *.model")
     return _matching(known, (CONFIG_FILE, *TOKENIZER))
 
 
 def check_complete(folder: Path) -> None:
-    """Open every file of weights, and look for those that an index names.
+    """Open every safetensors file, and check that those in an index exist.
 
     Raises:
-        ModelingError: naming the file that is cut off, damaged or missing.
+        ModelingError: naming the file that is truncated, damaged or missing.
     """
     for index in (folder / name for name in INDEX_FILES if (folder / name).exists()):
         try:
             shards = set(json.loads(index.read_text(encoding="utf-8"))["weight_map"].values())
         except (ValueError, KeyError, AttributeError, TypeError) as error:
-            raise ModelingError(f"{index.name}: is not an index of weights") from error
+            raise ModelingError(f"{index.name}: is not an index of weight files") from error
         for name in sorted(shards):
             if not (folder / name).exists():
-                raise ModelingError(f"{name}: is missing; {index.name} names it")
+                raise ModelingError(f"{name}: is missing; {index.name} lists it")
     for file in sorted(folder.glob("*.safetensors")):
         try:
             with safe_open(file, framework="numpy"):
                 pass
         except (SafetensorError, OSError) as error:
-            raise ModelingError(f"{file.name}: is cut off or damaged ({error}); fetch it again") from error
+            raise ModelingError(f"{file.name}: is truncated or damaged ({error}); fetch it again") from error
 
 
 def _matching(names: Iterable[str], patterns: Iterable[str]) -> list[str]:

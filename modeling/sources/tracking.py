@@ -1,4 +1,4 @@
-"""A checkpoint that was logged to MLflow, by the URI of a registered version or of a run's artifacts."""
+"""A checkpoint in MLflow, by the URI of a registered version or of a run's artifacts."""
 
 from __future__ import annotations
 
@@ -18,20 +18,20 @@ RUN = re.compile(r"runs:/(?P<run_id>[^/]+)(/.+)?")
 
 
 def fetch(uri: str, into: Path) -> tuple[Path, dict[str, Any]]:
-    """Download what ``uri`` names into ``into``.
+    """Download the artifacts at ``uri`` into ``into``.
 
     Returns:
-        The one folder below ``into`` that holds a checkpoint, and for the report the run's id and, for a registered
-        version, its name and number.
+        The folder below ``into`` with the checkpoint, and, for the report, the run id and the name and number of a
+        registered version.
 
     Raises:
-        ModelingError: if MLflow does not answer, has no such version or run, or there is not one checkpoint in it.
+        ModelingError: if MLflow does not answer or has no such version or run, or there is not exactly one checkpoint.
     """
     registered, run = VERSION.fullmatch(uri), RUN.fullmatch(uri)
     if not registered and not run:
         raise ModelingError(f"{uri}: give models:/NAME@ALIAS, models:/NAME/VERSION or runs:/ID/PATH")
     registry = Registry.connect()
-    # An alias may move meanwhile; a number does not.
+    # An alias may move during the download; a number does not.
     uri_now, section = uri, {}
     if registered:
         version = _version(registry, registered)
@@ -56,15 +56,15 @@ def _version(registry: Registry, match: re.Match[str]) -> Version:
     name, number, alias = match["name"], match["number"], match["alias"]
     version = registry.version(name, number) if number else registry.version_of(name, alias)
     if version is None:
-        there = [f"models:/{name}/{one.number}" for one in registry.versions(name)]
-        known = f"there are {', '.join(there)}" if there else f"there is no model {name!r}"
-        raise ModelingError(f"{match[0]}: {registry.uri} does not have it; {known}")
+        uris = [known.uri for known in registry.versions(name)]
+        known = f"it has {', '.join(uris)}" if uris else f"it has no model {name!r}"
+        raise ModelingError(f"{match[0]}: {registry.uri} has no such version; {known}")
     return version
 
 
 def _checkpoint(uri: str, folder: Path) -> Path:
     found = sorted(file.parent for file in folder.rglob(CONFIG_FILE))
     if len(found) != 1:
-        places = ", ".join(str(one.relative_to(folder)) for one in found) or "none"
-        raise ModelingError(f"{uri}: wanted one folder with a {CONFIG_FILE} in it, found {places}")
+        folders = ", ".join(str(path.relative_to(folder)) for path in found) or "none"
+        raise ModelingError(f"{uri}: expected one folder with a {CONFIG_FILE}, found {folders}")
     return found[0]

@@ -7,7 +7,6 @@ from pathlib import Path
 
 import pytest
 
-from modeling.environment import versions
 from modeling.errors import ModelingError
 from modeling.files import ModelFiles
 from scripts.command import parser
@@ -21,35 +20,19 @@ def files(tmp_path: Path, write_model: Callable[..., ModelFiles]) -> ModelFiles:
     return files
 
 
-def test_an_unknown_model_is_answered_with_the_known_ones_in_order(tmp_path: Path) -> None:
+def test_the_error_for_an_unknown_model_lists_the_known_models(tmp_path: Path) -> None:
     for name in ("second", "first", "without-a-spec"):
         (tmp_path / "models" / name).mkdir(parents=True)
     for name in ("second", "first"):
         (tmp_path / "models" / name / "model.yaml").touch()
-    with pytest.raises(ModelingError, match=r"models/other/model\.yaml does not exist; there are: first, second$"):
-        ModelFiles.of("other", tmp_path)
-
-
-def test_an_unknown_model_gets_no_build_folder(tmp_path: Path) -> None:
-    with pytest.raises(ModelingError):
+    with pytest.raises(ModelingError, match=r"models/other/model\.yaml does not exist; known models: first, second$"):
         ModelFiles.of("other", tmp_path)
     assert not (tmp_path / "build").exists()
 
 
-def test_what_is_served_and_what_it_is_made_of_are_kept_apart(files: ModelFiles, tmp_path: Path) -> None:
-    assert {files.model.parent, files.tokenizer.parent} == {tmp_path / "models" / "tiny"}
-    assert {files.float_model.parent, files.checkpoint.parent} == {tmp_path / "build" / "tiny"}
-    assert files.build.is_dir()
-
-
-def test_the_spec_is_the_one_in_the_folder(files: ModelFiles) -> None:
-    assert files.spec().name == "tiny"
-
-
-def test_digests_are_of_the_spec_the_graph_and_the_tokenizer(files: ModelFiles) -> None:
+def test_digests_are_of_the_graph_and_the_tokenizer(files: ModelFiles) -> None:
     files.add_to_report("export", {})
     assert files.digests() == {
-        "model.yaml": hashlib.sha256((files.folder / "model.yaml").read_bytes()).hexdigest(),
         "model.onnx": hashlib.sha256(b"graph").hexdigest(),
         "tokenizer.json": hashlib.sha256(b"tokens").hexdigest(),
     }
@@ -62,7 +45,7 @@ def test_a_missing_file_is_named_with_the_command_that_writes_it(files: ModelFil
         files.digests()
 
 
-def test_there_is_no_report_before_the_first_section(files: ModelFiles) -> None:
+def test_without_a_section_the_report_is_empty(files: ModelFiles) -> None:
     assert files.report() == {}
 
 
@@ -73,7 +56,7 @@ def test_a_section_of_the_report_is_replaced_and_the_others_stay(files: ModelFil
     assert files.report() == {"export": {"bytes": 5}, "verification": {"agreement": 1.0}}
 
 
-def test_the_report_is_written_for_readers_of_every_language_and_of_diffs(files: ModelFiles) -> None:
+def test_the_report_is_sorted_utf8(files: ModelFiles) -> None:
     files.add_to_report("b", {"text": "zażółć"})
     files.add_to_report("a", {})
     text = (files.folder / "report.json").read_text(encoding="utf-8")
@@ -82,11 +65,5 @@ def test_the_report_is_written_for_readers_of_every_language_and_of_diffs(files:
     assert list(json.loads(text)) == ["a", "b"]
 
 
-def test_versions_are_those_of_the_installed_packages() -> None:
-    import numpy as np
-
-    assert versions(["numpy"])["numpy"] == np.__version__
-
-
-def test_help_shows_the_manual_as_it_stands() -> None:
+def test_help_shows_the_docstring_as_written() -> None:
     assert "Reads   one\n    Writes  two" in parser("Do it.\n\n    Reads   one\n    Writes  two\n").format_help()

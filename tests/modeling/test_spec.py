@@ -117,7 +117,7 @@ def test_a_file_that_is_not_a_mapping_is_named(tmp_path: Path, content: str) -> 
         (("source", "kind"), "onnx", "source: sha256: a ready ONNX file needs the digest of the file"),
         (("source",), READY | {"sha256": {"README.md": DIGEST}}, "source: sha256: a ready ONNX file needs the digest"),
         (("source",), READY | {"tokenizer": {"repository": "a/b"}}, "source.tokenizer: revision: a tokenizer from the"),
-        (("source", "tokenizer"), {"repository": "./tokens"}, "source: tokenizer: only a ready ONNX file has its"),
+        (("source", "tokenizer"), {"repository": "./tokens"}, "source: tokenizer: only a ready ONNX file can"),
         (("source", "sha256"), {"x.onnx": "abc"}, "source.sha256.x.onnx: String should match pattern"),
     ],
 )

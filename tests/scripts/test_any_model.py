@@ -108,10 +108,7 @@ def project(
     own_root: Path,
     copy_project: Callable[[Path], Path],
     tmp_path_factory: pytest.TempPathFactory,
-    monkeypatch: pytest.MonkeyPatch,
 ) -> Iterator[Project]:
-    for script in (export, verify):
-        monkeypatch.setattr(script, "ROOT", own_root)
     with running_hub() as hub:
         yield Project(copy_project(own_root), hub, tmp_path_factory.mktemp("scratch"))
 

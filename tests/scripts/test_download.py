@@ -101,21 +101,22 @@ def test_a_checkpoint_comes_from_the_hub_whole_and_is_recorded(project: Project,
     assert {name: sha256(project.files.checkpoint / name) for name in FILES} == digests
     recorded = {"kind": "huggingface", "repository": ID, "revision": COMMIT, "sha256": digests}
     assert project.files.report() == {"source": recorded}
-    assert [one.path for one in hub.asked_for("README.md")] == []
+    assert [request.path for request in hub.asked_for("README.md")] == []
 
 
 def test_a_token_goes_to_the_hub_and_to_no_other_host(project: Project, hub: Hub) -> None:
     hub.repositories[ID].token = RIGHT
     assert project.download(hub=hub, HF_TOKEN=RIGHT).returncode == 0
-    assert {one.authorization for one in hub.asked if not one.path.startswith("/cdn/")} == {f"Bearer {RIGHT}"}
-    assert [one.authorization for one in hub.asked_for("model.safetensors") if one.path.startswith("/cdn/")] == [None]
+    to_cdn = [request for request in hub.asked_for("model.safetensors") if request.path.startswith("/cdn/")]
+    assert [request.authorization for request in to_cdn] == [None]
+    assert {request.authorization for request in hub.asked if request not in to_cdn} == {f"Bearer {RIGHT}"}
 
 
 def test_what_is_in_the_cache_is_not_fetched_again_and_serves_without_a_hub(project: Project, hub: Hub) -> None:
     project.download(hub=hub)
     shutil.rmtree(project.files.build)
     assert project.download(hub=hub).returncode == 0
-    assert len([one for one in hub.asked_for("model.safetensors") if one.path.startswith("/cdn/")]) == 1
+    assert len([request for request in hub.asked_for("model.safetensors") if request.path.startswith("/cdn/")]) == 1
     shutil.rmtree(project.files.build)
     assert project.download(HF_HUB_OFFLINE="1").returncode == 0
     assert project.fetched == FILES
@@ -126,52 +127,52 @@ def test_a_download_that_broke_off_goes_on_where_it_was(project: Project, hub: H
     small = {name: (checkpoint / name).read_bytes() for name in FILES if name != "model.safetensors"}
     hub.add(ID, {**small, "model.safetensors": weights}, COMMIT)
     hub.breaks_after["model.safetensors"] = CHUNK + 5_000_000
-    assert project.refusal(hub=hub).startswith("model.safetensors: the download broke off")
+    assert project.refusal(hub=hub).startswith("model.safetensors: the download was interrupted")
     assert project.fetched == []
     done = project.download(hub=hub)
     assert done.returncode == 0, done.stderr
     assert (project.files.checkpoint / "model.safetensors").read_bytes() == weights
-    ranges = [one.range for one in hub.asked_for("model.safetensors") if one.path.startswith("/cdn/")]
+    ranges = [request.range for request in hub.asked_for("model.safetensors") if request.path.startswith("/cdn/")]
     assert ranges == [None, f"bytes={CHUNK}-"]
 
 
 @pytest.mark.parametrize("name", ["model.safetensors", "config.json"])
-def test_a_truncated_file_is_refused_by_name(project: Project, hub: Hub, name: str) -> None:
+def test_a_truncated_file_is_rejected_by_name(project: Project, hub: Hub, name: str) -> None:
     hub.instead[name] = hub.repositories[ID].files[name][:-100]
-    assert project.refusal(hub=hub).startswith(f"{name}: is cut off")
+    assert project.refusal(hub=hub).startswith(f"{name}: is truncated")
     assert project.fetched == []
 
 
 @pytest.mark.parametrize("name", ["model.safetensors", "config.json"])
-def test_a_damaged_file_is_refused_by_name_and_fetched_anew_the_next_time(
+def test_a_damaged_file_is_rejected_by_name_and_fetched_anew_the_next_time(
     project: Project, hub: Hub, name: str
 ) -> None:
     content = hub.repositories[ID].files[name]
     hub.instead[name] = content[:-1] + bytes([content[-1] ^ 1])
     refused = project.refusal(hub=hub)
-    assert refused.startswith(f"{name}: is cut off or damaged: the hub's digest is ")
+    assert refused.startswith(f"{name}: is truncated or damaged: the hub's digest is ")
     assert hashlib.sha256(hub.instead[name]).hexdigest() in refused or name == "config.json"
     hub.instead.clear()
     assert project.download(hub=hub).returncode == 0
 
 
-def test_a_file_that_is_not_the_one_of_the_spec_is_refused_with_both_digests(
+def test_a_file_that_is_not_the_one_of_the_spec_is_rejected_with_both_digests(
     project: Project, hub: Hub, checkpoint: Path
 ) -> None:
     project.describe(sha256={"model.safetensors": sha256(checkpoint / "model.safetensors"), "config.json": "0" * 64})
     refused = project.refusal(hub=hub)
     assert "config.json is not the file of the spec" in refused
-    assert f"is {sha256(checkpoint / 'config.json')}, source.sha256 says {'0' * 64}" in refused
+    assert f"is {sha256(checkpoint / 'config.json')}, source.sha256 has {'0' * 64}" in refused
     assert project.fetched == []
 
 
-def test_a_digest_of_a_file_that_is_not_there_is_refused(project: Project, hub: Hub) -> None:
+def test_a_digest_of_a_file_that_is_not_there_is_rejected(project: Project, hub: Hub) -> None:
     project.describe(sha256={"other.safetensors": "0" * 64})
-    assert "has no other.safetensors, whose digest source.sha256 names" in project.refusal(hub=hub)
+    assert "has no other.safetensors, which is in source.sha256" in project.refusal(hub=hub)
 
 
 @pytest.mark.parametrize("branch", ["main", "v1.0"])
-def test_a_branch_or_tag_is_refused_with_the_commit_to_pin(project: Project, hub: Hub, branch: str) -> None:
+def test_a_branch_or_tag_is_rejected_with_the_commit_to_pin(project: Project, hub: Hub, branch: str) -> None:
     hub.repositories[ID].branches = ("main", "v1.0")
     project.describe(revision=branch)
     told = f"'{branch}' is a branch or a tag, which moves; the commit to pin is {COMMIT}"
@@ -188,12 +189,12 @@ def test_another_commit_than_that_of_the_spec_can_be_named(project: Project, hub
     assert (recorded["repository"], recorded["revision"]) == ("someone/else", OTHER_COMMIT)
 
 
-def test_pickles_are_refused_with_the_reason_unless_they_are_allowed(project: Project, hub: Hub) -> None:
+def test_pickles_are_rejected_with_the_reason_unless_they_are_allowed(project: Project, hub: Hub) -> None:
     files = dict(hub.repositories[ID].files)
     files["pytorch_model.bin"] = files.pop("model.safetensors")
     hub.add(ID, files, COMMIT)
     refused = project.refusal(hub=hub)
-    assert f"{ID}: has its weights as pytorch_model.bin only, a pickle, which may run any program" in refused
+    assert f"{ID}: has its weights only as pytorch_model.bin, a pickle, which can execute code" in refused
     assert "--allow-pickle" in refused
     assert hub.asked_for("pytorch_model.bin") == []
     assert project.download("--allow-pickle", hub=hub).returncode == 0
@@ -211,12 +212,12 @@ def test_pickles_beside_safetensors_are_left_where_they_are(project: Project, hu
 @pytest.mark.parametrize(
     ("missing", "reason"),
     [
-        ("config.json", "holds no checkpoint: there is no config.json"),
-        ("model.safetensors", "has no weights: neither model.safetensors nor pytorch_model.bin is there"),
-        ("tokenizer.json", "has no tokenizer: none of tokenizer.json, vocab.json, vocab.txt and *.model is there"),
+        ("config.json", "is not a checkpoint: it has no config.json"),
+        ("model.safetensors", "has no weights: neither model.safetensors nor pytorch_model.bin"),
+        ("tokenizer.json", "has no tokenizer: none of tokenizer.json, vocab.json, vocab.txt and *.model"),
     ],
 )
-def test_a_repository_without_a_part_of_a_checkpoint_is_refused(
+def test_a_repository_without_a_part_of_a_checkpoint_is_rejected(
     project: Project, hub: Hub, missing: str, reason: str
 ) -> None:
     files = hub.repositories[ID].files
@@ -224,8 +225,8 @@ def test_a_repository_without_a_part_of_a_checkpoint_is_refused(
     assert project.refusal(hub=hub) == f"{ID}: {reason}"
 
 
-def test_an_unknown_or_private_repository_is_refused_with_what_to_do(project: Project, hub: Hub) -> None:
-    told = f"{ID}: {hub.url} does not have it, or not for you; check the id, or set HF_TOKEN if it is private"
+def test_an_unknown_or_private_repository_is_rejected_with_what_to_do(project: Project, hub: Hub) -> None:
+    told = f"{ID}: not found on {hub.url}; check the id, or set HF_TOKEN if it is private"
     hub.repositories[ID].token = RIGHT
     assert project.refusal(hub=hub) == told
     assert project.refusal(hub=hub, HF_TOKEN=RIGHT + "x") == told
@@ -233,13 +234,13 @@ def test_an_unknown_or_private_repository_is_refused_with_what_to_do(project: Pr
     assert project.refusal(hub=hub) == told
 
 
-def test_a_gated_repository_is_refused_with_where_to_ask(project: Project, hub: Hub) -> None:
+def test_a_gated_repository_is_rejected_with_where_to_ask(project: Project, hub: Hub) -> None:
     hub.repositories[ID].gated = True
-    told = f"{ID}: is gated; ask for access at {hub.url}/{ID}, and set HF_TOKEN to a token of yours"
+    told = f"{ID}: is gated; request access at {hub.url}/{ID}, and set HF_TOKEN to your token"
     assert project.refusal(hub=hub) == told
 
 
-def test_an_unknown_commit_is_refused(project: Project, hub: Hub) -> None:
+def test_an_unknown_commit_is_rejected(project: Project, hub: Hub) -> None:
     project.describe(revision=OTHER_COMMIT)
     assert project.refusal(hub=hub).startswith(f"{ID}: has no revision {OTHER_COMMIT}")
 
@@ -252,7 +253,7 @@ def test_a_hub_that_does_not_answer_is_told_with_the_ways_around_it(project: Pro
 
 def test_offline_with_an_empty_cache_is_told(project: Project) -> None:
     told = project.refusal(HF_HUB_OFFLINE="1")
-    assert told.startswith(f"{ID}@{COMMIT}: is not in the cache of HF_HOME, and HF_HUB_OFFLINE is set")
+    assert told.startswith(f"{ID}@{COMMIT}: is not in the cache in HF_HOME, and HF_HUB_OFFLINE is set")
 
 
 def test_a_failed_download_leaves_the_earlier_one_and_a_good_one_nothing_of_it(
@@ -277,7 +278,7 @@ def test_a_folder_is_a_source_relative_to_the_project(project: Project, checkpoi
     assert project.fetched == FILES
     assert project.files.report()["source"]["kind"] == "folder"
     project.describe(kind="folder", repository="yours", revision=None)
-    assert "yours: is no folder" in project.refusal()
+    assert "yours: is not a folder" in project.refusal()
 
 
 def test_a_folder_instead_of_the_hub_must_hold_what_the_spec_knows(project: Project, checkpoint: Path) -> None:
@@ -287,22 +288,22 @@ def test_a_folder_instead_of_the_hub_must_hold_what_the_spec_knows(project: Proj
     assert "model.safetensors is not the file of the spec" in project.refusal("--source", str(checkpoint))
 
 
-def test_a_truncated_or_missing_file_of_a_folder_is_refused_by_name(
+def test_a_truncated_or_missing_file_of_a_folder_is_rejected_by_name(
     project: Project, checkpoint: Path, tmp_path: Path
 ) -> None:
     folder = shutil.copytree(checkpoint, tmp_path / "cut")
     weights = folder / "model.safetensors"
     weights.write_bytes(weights.read_bytes()[:-100])
-    assert project.refusal("--source", str(folder)).startswith("model.safetensors: is cut off or damaged")
+    assert project.refusal("--source", str(folder)).startswith("model.safetensors: is truncated or damaged")
     weights.rename(folder / "model-00001-of-00002.safetensors")
     index = {"weight_map": {"a": "model-00001-of-00002.safetensors", "b": "model-00002-of-00002.safetensors"}}
     (folder / "model.safetensors.index.json").write_text(json.dumps(index))
     told = project.refusal("--source", str(folder))
-    assert told == "model-00002-of-00002.safetensors: is missing; model.safetensors.index.json names it"
+    assert told == "model-00002-of-00002.safetensors: is missing; model.safetensors.index.json lists it"
 
 
 @pytest.mark.parametrize("place", ["no-such-folder", "models:/tiny@x/y", "a/b@", "https://example.com/model"])
-def test_a_place_that_is_none_is_refused_with_what_there_is(project: Project, place: str) -> None:
+def test_a_place_that_is_none_is_rejected_with_what_there_is(project: Project, place: str) -> None:
     told = project.refusal("--source", place)
     assert "models:/NAME@ALIAS" in told
     assert place in told
@@ -313,7 +314,7 @@ def test_a_model_that_is_trained_here_has_nothing_to_fetch(project: Project, che
     assert "its checkpoint comes from training: make train MODEL=tiny" in project.refusal()
     shutil.copytree(checkpoint, project.files.checkpoint)
     done = project.download()
-    assert (done.returncode, done.stdout) == (0, "build/tiny/checkpoint: is there from training; nothing to fetch\n")
+    assert (done.returncode, done.stdout) == (0, "build/tiny/checkpoint: exists from training; nothing to fetch\n")
     assert project.files.report() == {}
 
 
@@ -364,7 +365,7 @@ def test_a_ready_onnx_file_of_a_folder_has_its_tokenizer_beside_it(
     assert project.fetched == sorted([*tokens(checkpoint), "ready.onnx"])
 
 
-def test_a_ready_onnx_file_that_is_missing_or_another_is_refused(project: Project, hub: Hub, checkpoint: Path) -> None:
+def test_a_ready_onnx_file_that_is_missing_or_another_is_rejected(project: Project, hub: Hub, checkpoint: Path) -> None:
     hub.add("someone/ready", tokens(checkpoint), OTHER_COMMIT)
     project.describe(**ready())
     assert "has no file ready.onnx" in project.refusal(hub=hub)
@@ -424,10 +425,10 @@ def test_a_checkpoint_in_mlflow_is_fetched_by_alias_version_or_run(
 @pytest.mark.parametrize(
     ("place", "reason"),
     [
-        ("models:/textserve@champion", "does not have it; there are models:/textserve/1"),
-        ("models:/other/1", "does not have it; there is no model 'other'"),
+        ("models:/textserve@champion", "has no such version; it has models:/textserve/1"),
+        ("models:/other/1", "has no such version; it has no model 'other'"),
         ("models:/textserve/latest", "give models:/NAME@ALIAS, models:/NAME/VERSION or runs:/ID/PATH"),
-        ("runs:/RUN/other", "wanted one folder with a config.json in it, found none"),
+        ("runs:/RUN/other", "expected one folder with a config.json, found none"),
         ("runs:/RUN/nowhere", "has no such artifacts"),
         ("runs:/0123456789abcdef/model", "runs:/0123456789abcdef/model"),
     ],
@@ -455,7 +456,7 @@ def test_a_full_disk_is_told_with_the_file(checkpoint: Path, tmp_path: Path, mon
 
     monkeypatch.setattr("shutil.copyfile", full)
     source = Source(kind="folder", repository=str(checkpoint), revision=None)
-    with pytest.raises(ModelingError, match=r"config\.json: no space left; make room"):
+    with pytest.raises(ModelingError, match=r"config\.json: no space left; free some"):
         sources.fetch(source, tmp_path / "build" / "checkpoint")
     assert list((tmp_path / "build").iterdir()) == []
 
@@ -465,10 +466,10 @@ def test_an_unknown_model_is_exit_code_1_with_the_known_ones(
 ) -> None:
     write_model(own_root)
     assert script.main(["other"]) == 1
-    assert "there are: tiny" in capsys.readouterr().err
+    assert "known models: tiny" in capsys.readouterr().err
 
 
-def test_a_spec_that_is_wrong_otherwise_is_refused_with_its_key(
+def test_a_spec_that_is_wrong_otherwise_is_rejected_with_its_key(
     own_root: Path, write_model: Callable[..., ModelFiles], capsys: pytest.CaptureFixture[str]
 ) -> None:
     write_model(own_root, languages=[])

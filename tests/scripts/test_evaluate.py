@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 import yaml
 
-from modeling.evaluation import fidelity, gates
+from modeling.evaluation import gates
 from modeling.evaluation.performance import InUse
 from modeling.evaluation.report import find_in_use
 from modeling.files import ROOT, ModelFiles
@@ -61,7 +61,7 @@ def model(root: Path, name: str) -> ModelFiles:
 def evaluated(files: ModelFiles, capsys: pytest.CaptureFixture[str]) -> tuple[ModelFiles, str]:
     """The model after a comparison with another one, and the output."""
     model(files.folder.parents[1], "other")
-    identity = fidelity.identity(files.spec(), files.digests())
+    identity = files.spec().identity(files.digests())
     verification = {"texts": 2000, "agreement": 0.5, "speedup": 9, "batches": {"largest_difference": 0.0}}
     files.add_to_report("verification", verification | {"identity": identity})
     assert evaluate.main([files.folder.name, "--against", "other"]) == 0
@@ -84,7 +84,7 @@ def test_everything_is_measured_printed_and_written(evaluated: tuple[ModelFiles,
     assert against["relative_speed"] > 0
     assert against["languages"]["pl"]["f1_loss"] == 0.0
     assert report["performance"]["bytes"]["model.onnx"] == (DEFAULT / "model.onnx").stat().st_size
-    assert report["evaluation"]["identity"] == fidelity.identity(files.spec(), files.digests())
+    assert report["evaluation"]["identity"] == files.spec().identity(files.digests())
     assert report["evaluation"]["registered"] is None
     for gate in gates.check(report, files.spec()):
         assert f"{'ok  ' if gate.holds else 'FAIL'}  {gate.name}: {gate.verdict}\n" in printed

@@ -15,11 +15,11 @@ import pytest
 from modeling import sources
 from modeling.errors import ModelingError
 from modeling.export.checkpoint import torch_probabilities
+from modeling.export.export import export
 from modeling.files import ModelFiles
 from modeling.tasks.sentiment import dataset
 from modeling.tasks.sentiment.texts import calibration_texts
 from scripts import export as script
-from scripts.export import export
 from textserve.classifier import Classifier
 
 pytestmark = pytest.mark.export
@@ -41,7 +41,7 @@ def rated(words: list[str]) -> dict[str, bytes]:
     ("architecture", "graph"),
     [("bert", {"token_type_ids": "token_type_ids"}), ("distilbert", {}), ("roberta", {})],
 )
-def test_what_is_served_agrees_with_pytorch_for_each_architecture(
+def test_the_served_model_agrees_with_pytorch_for_each_architecture(
     make_checkpoint: Callable[..., Path],
     write_model: Callable[..., ModelFiles],
     tmp_path: Path,
@@ -72,8 +72,7 @@ def test_the_report_describes_the_files_that_were_written(
     assert operators.count("MatMulIntegerToFloat") == len(section["quantization"]["linears"])
     assert section["quantization"]["outlier_channels"] == 0
     assert section["versions"]["onnx"] == onnx.__version__
-    files.add_to_report("export", section)
-    assert files.report()["export"] == section
+    assert files.report() == {"export": section}
 
 
 def test_a_spec_without_quantization_serves_the_float_graph(
@@ -86,7 +85,7 @@ def test_a_spec_without_quantization_serves_the_float_graph(
     assert section["bytes"] == section["float_bytes"]
 
 
-def test_no_more_texts_are_calibrated_on_than_the_spec_asks_for(
+def test_calibration_uses_at_most_the_number_of_texts_in_the_spec(
     checkpoint: Path, write_model: Callable[..., ModelFiles], tmp_path: Path, texts: list[str]
 ) -> None:
     files = write_model(tmp_path, quantization={"calibration_texts": 8})
@@ -101,7 +100,7 @@ def test_the_same_checkpoint_and_texts_give_the_same_file(
     assert len(digests) == 1
 
 
-def test_calibration_texts_are_drawn_from_the_training_part_only_and_always_the_same(
+def test_calibration_texts_are_a_fixed_draw_from_the_training_part(
     write_data: Callable[..., Path],
     write_model: Callable[..., ModelFiles],
     tmp_path: Path,
@@ -115,15 +114,6 @@ def test_calibration_texts_are_drawn_from_the_training_part_only_and_always_the_
     assert calibration_texts(spec, folder) == texts
     ordered = [row.text for row in dataset.english(folder)]
     assert texts != sorted(texts, key=ordered.index)
-
-
-def test_fewer_training_texts_than_asked_for_are_all_taken(
-    write_data: Callable[..., Path],
-    write_model: Callable[..., ModelFiles],
-    tmp_path: Path,
-    rated: dict[str, bytes],
-) -> None:
-    folder = write_data(tmp_path / "data", rated)
     train = dataset.select(dataset.english(folder), "train")
     assert len(calibration_texts(write_model(tmp_path).spec(), folder)) == len(train) < 400
 
@@ -134,10 +124,8 @@ def project(
     write_model: Callable[..., ModelFiles],
     own_root: Path,
     rated: dict[str, bytes],
-    monkeypatch: pytest.MonkeyPatch,
 ) -> ModelFiles:
-    """A model in a project of its own, with the data already there."""
-    monkeypatch.setattr(script, "ROOT", own_root)
+    """A model in its own project, with data."""
     write_data(own_root / "build" / "data", rated)
     return write_model(own_root, quantization={"calibration_texts": 10})
 
@@ -145,7 +133,8 @@ def project(
 def test_the_script_writes_everything_that_its_manual_lists(
     project: ModelFiles, checkpoint: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    assert script.main(["tiny", "--checkpoint", str(checkpoint)]) == 0
+    project.checkpoint.symlink_to(checkpoint)
+    assert script.main(["tiny"]) == 0
     for file in (project.float_model, project.model, project.tokenizer, project.folder / "report.json"):
         assert file.stat().st_size > 0
     assert list(project.report()) == ["export"]
@@ -154,21 +143,14 @@ def test_the_script_writes_everything_that_its_manual_lists(
     assert "12 linear layers and 0 tables in INT8, 0 outlier channels in float" in printed
 
 
-def test_the_script_takes_the_checkpoint_that_training_left(
-    project: ModelFiles, checkpoint: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    project.checkpoint.symlink_to(checkpoint)
-    assert script.main(["tiny"]) == 0
-
-
 @pytest.mark.parametrize(
     ("arguments", "reason"),
     [
-        (["other"], "models/other/model.yaml does not exist; there are: tiny"),
-        (["tiny"], "build/tiny/checkpoint holds no checkpoint; train one, or name another folder with --checkpoint"),
+        (["other"], "models/other/model.yaml does not exist; known models: tiny"),
+        (["tiny"], "build/tiny/checkpoint has no checkpoint; train one, or give another folder with --checkpoint"),
     ],
 )
-def test_what_is_missing_is_exit_code_1_with_the_reason(
+def test_a_missing_model_or_checkpoint_is_exit_code_1_with_the_reason(
     project: ModelFiles, arguments: list[str], reason: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert script.main(arguments) == 1
@@ -181,6 +163,7 @@ def test_what_is_missing_is_exit_code_1_with_the_reason(
     [
         ({"languages": []}, "languages"),
         ({"labels": [{"name": name, "meaning": name} for name in ("positive", "neutral", "negative")]}, "id2label"),
+        ({"tokenization": {"pad_id": 0, "max_tokens": 32}}, "it pads with 1, tokenization.pad_id is 0"),
     ],
 )
 def test_a_spec_that_does_not_fit_is_exit_code_1_with_the_key(
@@ -198,7 +181,7 @@ def test_a_spec_that_does_not_fit_is_exit_code_1_with_the_key(
 
 
 def own_checkpoint(checkpoint: Path, tmp_path: Path, **config: Any) -> Path:
-    """A copy of ``checkpoint`` with other settings of its network."""
+    """A copy of ``checkpoint`` with a changed configuration."""
     folder = shutil.copytree(checkpoint, tmp_path / "other")
     content = json.loads((folder / "config.json").read_text(encoding="utf-8"))
     (folder / "config.json").write_text(json.dumps(content | config), encoding="utf-8")
@@ -215,7 +198,7 @@ def own_checkpoint(checkpoint: Path, tmp_path: Path, **config: Any) -> Path:
         ({"vocab_size": 1239}, "it has 214 tokens, the network has embeddings for 1239"),
     ],
 )
-def test_a_tokenizer_of_another_model_is_refused_by_what_does_not_fit(
+def test_a_tokenizer_of_another_model_is_rejected_with_the_mismatch(
     project: ModelFiles,
     checkpoint: Path,
     tmp_path: Path,
@@ -229,21 +212,13 @@ def test_a_tokenizer_of_another_model_is_refused_by_what_does_not_fit(
     assert not project.model.exists()
 
 
-def test_a_tokenizer_that_pads_otherwise_than_the_spec_is_refused(
-    project: ModelFiles, checkpoint: Path, write_model: Callable[..., ModelFiles], tmp_path: Path
-) -> None:
-    files = write_model(tmp_path, tokenization={"pad_id": 0, "max_tokens": 32})
-    with pytest.raises(ModelingError, match=r"it pads with 1, tokenization\.pad_id is 0"):
-        export(files, checkpoint, ["ba be"])
-
-
-def test_a_table_that_was_made_a_little_longer_than_the_vocabulary_is_accepted(
+def test_a_table_slightly_longer_than_the_vocabulary_is_accepted(
     make_checkpoint: Callable[..., Path], write_model: Callable[..., ModelFiles], tmp_path: Path, texts: list[str]
 ) -> None:
     assert export(write_model(tmp_path), make_checkpoint("bert", rows=256), texts[:5])["bytes"] > 0
 
 
-def test_files_that_are_not_those_that_were_downloaded_are_refused_by_name(
+def test_files_that_changed_after_the_download_are_rejected_by_name(
     project: ModelFiles, checkpoint: Path, write_model: Callable[..., ModelFiles], tmp_path: Path
 ) -> None:
     source = {"kind": "folder", "repository": str(checkpoint)}
@@ -252,7 +227,7 @@ def test_files_that_are_not_those_that_were_downloaded_are_refused_by_name(
     export(files, files.checkpoint, None)
     with (files.checkpoint / "model.safetensors").open("r+b") as weights:
         weights.truncate(1000)
-    with pytest.raises(ModelingError, match=r"model\.safetensors: is not the file that was downloaded"):
+    with pytest.raises(ModelingError, match=r"model\.safetensors: is not the downloaded file"):
         export(files, files.checkpoint, None)
 
 
@@ -276,7 +251,7 @@ def test_own_texts_set_the_scales(
     assert digest == export(project, checkpoint, texts[:10])["sha256"] != export(project, checkpoint, None)["sha256"]
 
 
-def test_a_model_that_reads_polish_only_is_calibrated_on_polish_phrases_too(
+def test_a_polish_model_is_calibrated_on_polish_phrases_too(
     write_data: Callable[..., Path],
     write_model: Callable[..., ModelFiles],
     tmp_path: Path,
@@ -296,13 +271,13 @@ def test_a_model_that_reads_polish_only_is_calibrated_on_polish_phrases_too(
 
 
 class Phrases:
-    """Stands in for the Polish examples."""
+    """Fake Polish examples."""
 
     def draw(self, count: int) -> list[tuple[str, float]]:
         return [(f"fraza {number}", 0.0) for number in range(count)]
 
 
-def test_data_that_is_not_what_it_should_be_is_exit_code_1(
+def test_data_with_another_digest_is_exit_code_1(
     project: ModelFiles, checkpoint: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     (tmp_path / "build" / "data" / dataset.VADER_FILE).write_bytes(b"something else")

@@ -1,4 +1,4 @@
-"""Promotions with real files over MLflow's own registry, in a database of each test's own."""
+"""Promotions with real files and MLflow's registry, in a database per test."""
 
 from __future__ import annotations
 
@@ -13,7 +13,6 @@ import mlflow
 import pytest
 
 from modeling.errors import ModelingError
-from modeling.evaluation import fidelity
 from modeling.files import ModelFiles, sha256
 from modeling.registry.served import champion_files
 from modeling.registry.versions import CHAMPION, STAGING, URI_VARIABLE, Registry, Version
@@ -26,7 +25,7 @@ WEIGHTS = "0" * 64
 
 @pytest.fixture(scope="module")
 def database(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """An empty database of MLflow's; to make one takes seconds, and a copy none."""
+    """An empty MLflow database: creating one takes seconds, copying none."""
     root = tmp_path_factory.mktemp("mlflow")
     with pytest.MonkeyPatch.context() as patch:
         patch.delenv(URI_VARIABLE, raising=False)  # MLflow sets it whenever it connects
@@ -53,7 +52,7 @@ def files(own_root: Path, write_model: Callable[..., ModelFiles]) -> ModelFiles:
 
 
 def train(registry: Registry, files: ModelFiles) -> Version:
-    """Register what a run logged, and make it the candidate; nothing of promoting reads what that is."""
+    """Register a run's model and make it the candidate; promotion does not read its content."""
     with registry.run("tiny", "a run") as run_id:
         mlflow.log_dict({}, "model/config.json")
     client = mlflow.MlflowClient()
@@ -70,8 +69,8 @@ def train(registry: Registry, files: ModelFiles) -> Version:
 
 
 def evaluate(registry: Registry, files: ModelFiles, **quality: Any) -> None:
-    """Write a verification and an evaluation that pass every gate, but for what ``quality`` says of English."""
-    identity = fidelity.identity(files.spec(), files.digests())
+    """Write a verification and an evaluation that pass every gate, except for ``quality`` of English."""
+    identity = files.spec().identity(files.digests())
     measured = {"macro_f1": 0.8, "macro_f1_interval": [0.7, 0.9]}
     trained = files.report()["training"]["mlflow"]
     in_use = registry.version_of("tiny", CHAMPION)
@@ -96,7 +95,7 @@ def numbers(registry: Registry) -> tuple[str | None, str | None]:
     return champion.number if champion else None, staging.number if staging else None
 
 
-def refused(capsys: pytest.CaptureFixture[str], *arguments: str, code: int = 1) -> str:
+def rejected(capsys: pytest.CaptureFixture[str], *arguments: str, code: int = 1) -> str:
     assert promote.main(["tiny", *arguments]) == code
     printed = capsys.readouterr()
     assert printed.out == ""
@@ -104,7 +103,7 @@ def refused(capsys: pytest.CaptureFixture[str], *arguments: str, code: int = 1) 
     return printed.err
 
 
-def test_a_model_that_passes_is_in_use_with_who_when_and_on_which_report(
+def test_a_promotion_records_user_time_report_and_served_files(
     registry: Registry, files: ModelFiles, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     version = train(registry, files)
@@ -127,7 +126,6 @@ def test_a_model_that_passes_is_in_use_with_who_when_and_on_which_report(
         "report": digest,
         "files": f"served/{digest[:16]}",
     }
-    # Whoever reaches the registry has what is served.
     build = tmp_path / "elsewhere"
     build.mkdir()
     in_use = champion_files(registry, "tiny", build)
@@ -138,37 +136,37 @@ def test_a_model_that_passes_is_in_use_with_who_when_and_on_which_report(
     assert served == {name: (files.folder / name).read_bytes() for name in names} | {"report.html": b"<html>"}
 
 
-def test_each_gate_that_does_not_hold_is_named_with_by_how_much_and_nothing_moves(
+def test_each_failed_gate_is_printed_with_its_margin_and_nothing_moves(
     registry: Registry, files: ModelFiles, capsys: pytest.CaptureFixture[str]
 ) -> None:
     train(registry, files)
     evaluate(registry, files, macro_f1=0.55, macro_f1_interval=[0.45, 0.6])
-    assert refused(capsys, code=2).splitlines() == [
-        "REFUSED  macro-F1, en: 0.55, must be at least 0.6, short by 0.05",
-        "REFUSED  macro-F1, en, lower end: 0.45, must be at least 0.5, short by 0.05",
+    assert rejected(capsys, code=2).splitlines() == [
+        "FAIL  macro-F1, en: 0.55, must be at least 0.6, short by 0.05",
+        "FAIL  macro-F1, en, lower end: 0.45, must be at least 0.5, short by 0.05",
     ]
     assert numbers(registry) == (None, "1")
 
 
-def test_a_model_that_was_not_evaluated_is_refused(
+def test_a_model_that_was_not_evaluated_is_rejected(
     registry: Registry, files: ModelFiles, capsys: pytest.CaptureFixture[str]
 ) -> None:
     train(registry, files)
-    assert "the model was not evaluated; run python -m scripts.evaluate tiny" in refused(capsys)
+    assert "the model is not evaluated; run python -m scripts.evaluate tiny" in rejected(capsys)
 
 
 @pytest.mark.parametrize("name", ["model.onnx", "tokenizer.json"])
-def test_a_file_that_changed_after_the_evaluation_is_refused(
+def test_a_file_that_changed_after_the_evaluation_is_rejected(
     registry: Registry, files: ModelFiles, capsys: pytest.CaptureFixture[str], name: str
 ) -> None:
     train(registry, files)
     evaluate(registry, files)
     (files.folder / name).write_bytes(b"other")
-    assert "sha256 changed after the model was evaluated" in refused(capsys)
+    assert "sha256 changed since scripts.evaluate" in rejected(capsys)
     assert numbers(registry) == (None, "1")
 
 
-def test_a_model_verified_beside_another_checkpoint_than_the_registered_one_is_refused(
+def test_a_model_verified_against_another_checkpoint_is_rejected(
     registry: Registry, files: ModelFiles, capsys: pytest.CaptureFixture[str]
 ) -> None:
     train(registry, files)
@@ -176,11 +174,11 @@ def test_a_model_verified_beside_another_checkpoint_than_the_registered_one_is_r
     verification = files.report()["verification"]
     source = {"sha256": {"model.safetensors": "1" * 64}}
     files.add_to_report("verification", verification | {"source": source})
-    assert "was not verified beside the checkpoint of models:/tiny/1" in refused(capsys)
+    assert "was not verified against the checkpoint of models:/tiny/1" in rejected(capsys)
     assert numbers(registry) == (None, "1")
 
 
-def test_a_candidate_that_changed_after_the_evaluation_is_refused(
+def test_a_candidate_that_changed_after_the_evaluation_is_rejected(
     registry: Registry, files: ModelFiles, capsys: pytest.CaptureFixture[str]
 ) -> None:
     train(registry, files)
@@ -189,11 +187,11 @@ def test_a_candidate_that_changed_after_the_evaluation_is_refused(
     train(registry, files)
     (files.folder / "report.json").write_text(json.dumps(report))
     files.model.write_bytes(graph)
-    assert "version 1 was evaluated, but staging is version 2 now" in refused(capsys)
+    assert "version 1 was evaluated, but staging is version 2 now" in rejected(capsys)
     assert numbers(registry) == (None, "2")
 
 
-def test_a_comparison_with_what_is_not_in_use_any_more_is_refused(
+def test_a_comparison_with_another_version_than_the_champion_is_rejected(
     registry: Registry, files: ModelFiles, capsys: pytest.CaptureFixture[str]
 ) -> None:
     train(registry, files)
@@ -205,30 +203,30 @@ def test_a_comparison_with_what_is_not_in_use_any_more_is_refused(
     compared_with_version_1 = files.report()["performance"]
     files.add_to_report("performance", compared_with_nothing)
     capsys.readouterr()
-    assert "compared with nothing, but version 1 is in use; run python -m scripts.evaluate tiny" in refused(capsys)
+    assert "compared with nothing, but the champion is version 1; run" in rejected(capsys)
     files.add_to_report("performance", compared_with_version_1)
     assert promote.main(["tiny"]) == 0
     train(registry, files)
     evaluate(registry, files)
     files.add_to_report("performance", compared_with_version_1)
     capsys.readouterr()
-    assert "compared with version 1, but version 2 is in use" in refused(capsys)
+    assert "compared with version 1, but the champion is version 2" in rejected(capsys)
     assert numbers(registry) == ("2", "3")
 
 
-def test_a_model_that_no_version_is_known_of_is_refused(
+def test_a_model_without_a_registered_version_is_rejected(
     registry: Registry, files: ModelFiles, capsys: pytest.CaptureFixture[str]
 ) -> None:
     train(registry, files)
     evaluate(registry, files)
     evaluation = files.report()["evaluation"]
     files.add_to_report("evaluation", evaluation | {"registered": None})
-    assert "does not come from a registered version" in refused(capsys)
+    assert "does not come from a registered version" in rejected(capsys)
     files.add_to_report("evaluation", evaluation | {"registered": {"name": "tiny", "version": "7"}})
-    assert "has no version 7 of tiny" in refused(capsys)
+    assert "has no version 7 of tiny" in rejected(capsys)
 
 
-def test_rolling_back_goes_back_one_promotion_at_a_time_until_there_is_none(
+def test_each_rollback_undoes_one_promotion_until_none_is_left(
     registry: Registry, files: ModelFiles, capsys: pytest.CaptureFixture[str]
 ) -> None:
     for _ in range(3):
@@ -241,13 +239,13 @@ def test_rolling_back_goes_back_one_promotion_at_a_time_until_there_is_none(
     assert promote.main(["tiny", "--rollback"]) == 0
     assert numbers(registry) == ("1", None)
     capsys.readouterr()
-    assert "version 1 is the first champion; there is none to go back to" in refused(capsys, "--rollback")
+    assert "version 1 is the first champion; nothing to roll back to" in rejected(capsys, "--rollback")
 
 
 def test_without_a_champion_there_is_nothing_to_roll_back(
     registry: Registry, files: ModelFiles, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    assert "no version has the alias champion" in refused(capsys, "--rollback")
+    assert "no version has the alias champion" in rejected(capsys, "--rollback")
 
 
 def test_a_champion_that_was_made_by_hand_cannot_be_compared_with_but_replaced(
@@ -255,7 +253,7 @@ def test_a_champion_that_was_made_by_hand_cannot_be_compared_with_but_replaced(
 ) -> None:
     by_hand = train(registry, files)
     registry.set_alias("tiny", CHAMPION, by_hand.number)
-    with pytest.raises(ModelingError, match=r"scripts\.promote did not give it; name its folder with --against"):
+    with pytest.raises(ModelingError, match=r"scripts\.promote did not set; give its folder with --against"):
         champion_files(registry, "tiny", files.build)
     train(registry, files)
     evaluate(registry, files)
@@ -264,7 +262,7 @@ def test_a_champion_that_was_made_by_hand_cannot_be_compared_with_but_replaced(
     assert numbers(registry) == ("2", None)
 
 
-def test_a_version_without_a_run_is_refused_since_its_files_would_have_no_place(
+def test_a_version_without_a_run_is_rejected_as_it_cannot_hold_files(
     registry: Registry, files: ModelFiles, capsys: pytest.CaptureFixture[str]
 ) -> None:
     train(registry, files)
@@ -272,7 +270,7 @@ def test_a_version_without_a_run_is_refused_since_its_files_would_have_no_place(
     registry.set_alias("tiny", STAGING, number)
     files.add_to_report("training", {"mlflow": {"run_id": None, "model": "tiny", "version": number}})
     evaluate(registry, files)
-    assert "models:/tiny/2 was registered without a run" in refused(capsys)
+    assert "models:/tiny/2 was registered without a run" in rejected(capsys)
     assert numbers(registry) == (None, "2")
 
 
@@ -281,4 +279,4 @@ def test_a_registry_that_does_not_answer_is_named(
 ) -> None:
     monkeypatch.setenv(URI_VARIABLE, "http://127.0.0.1:9")
     monkeypatch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")
-    assert "MLflow at http://127.0.0.1:9 does not answer" in refused(capsys)
+    assert "MLflow at http://127.0.0.1:9 does not answer" in rejected(capsys)

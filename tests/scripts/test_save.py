@@ -13,11 +13,11 @@ import pytest
 import yaml
 
 from modeling.errors import ModelingError
-from modeling.evaluation import fidelity
 from modeling.files import ROOT, ModelFiles
-from scripts.save import save
+from modeling.store import save, version
+from textserve.spec import ModelSpec
 
-# BentoML's own ignore patterns, where a process first asks it for a model.
+# Raised by BentoML's ignore patterns.
 pytestmark = pytest.mark.filterwarnings("ignore:GitWildMatchPattern:DeprecationWarning")
 
 WITHIN_THE_LIMITS: dict[str, Any] = {
@@ -30,10 +30,10 @@ WITHIN_THE_LIMITS: dict[str, Any] = {
 
 
 def verified(files: ModelFiles, **measured: Any) -> ModelFiles:
-    """``files`` with a verification; nothing of saving reads what is in the graph and the tokenizer."""
+    """``files`` with a verification; saving does not read the content of graph and tokenizer."""
     files.model.write_bytes(b"graph")
     files.tokenizer.write_bytes(b"tokens")
-    section = WITHIN_THE_LIMITS | {"identity": fidelity.identity(files.spec(), files.digests())} | measured
+    section = WITHIN_THE_LIMITS | {"identity": files.spec().identity(files.digests())} | measured
     files.add_to_report("verification", section)
     return files
 
@@ -44,7 +44,7 @@ def files(tmp_path: Path, write_model: Callable[..., ModelFiles]) -> ModelFiles:
 
 
 class Project:
-    """A copy of the scripts in a project of their own, with a model store of its own."""
+    """A copy of the project with its own model store."""
 
     def __init__(self, root: Path, files: ModelFiles) -> None:
         self.root, self.files, self.store = root, files, root / "store"
@@ -62,7 +62,7 @@ class Project:
         return done.stdout.strip()
 
     def latest(self) -> str:
-        """The tag that the service would take."""
+        """The tag that the service would load."""
         code = "import bentoml; print(bentoml.models.get('tiny:latest').tag)"
         environment = os.environ | {"BENTOML_HOME": str(self.store), "BENTOML_DO_NOT_TRACK": "True"}
         return subprocess.check_output([sys.executable, "-c", code], env=environment, text=True, timeout=60).strip()
@@ -82,7 +82,7 @@ def project(tmp_path: Path, files: ModelFiles) -> Project:
 
 @pytest.fixture(scope="module")
 def saved(tmp_path_factory: pytest.TempPathFactory, write_model: Callable[..., ModelFiles]) -> tuple[Project, str]:
-    """A project whose model was saved once, and its tag."""
+    """A project with a saved model, and its tag."""
     root = tmp_path_factory.mktemp("saved")
     project = Project(root, verified(write_model(root)))
     return project, project.save()
@@ -90,7 +90,7 @@ def saved(tmp_path_factory: pytest.TempPathFactory, write_model: Callable[..., M
 
 @pytest.fixture
 def no_store(monkeypatch: pytest.MonkeyPatch) -> None:
-    """What is refused must be refused before the model store is even looked at."""
+    """Fails on any access to the model store: a model must be rejected before."""
 
     def refuse(*arguments: Any, **options: Any) -> None:
         raise AssertionError("the model store may not be reached")
@@ -101,18 +101,19 @@ def no_store(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_a_verified_model_is_stored_with_all_that_is_known_of_it(saved: tuple[Project, str]) -> None:
     project, tag = saved
-    folder = project.stored(tag)
-    assert sorted(file.name for file in folder.iterdir()) == [
-        "model.onnx",
-        "model.yaml",
-        "report.json",
-        "tokenizer.json",
-    ]
-    for file in folder.iterdir():
-        assert file.read_bytes() == (project.files.folder / file.name).read_bytes()
+    folder, own = project.stored(tag), project.files
+    names = ["model.onnx", "model.yaml", "report.json", "tokenizer.json"]
+    assert sorted(file.name for file in folder.iterdir()) == names
+    for name in ("model.onnx", "report.json", "tokenizer.json"):
+        assert (folder / name).read_bytes() == (own.folder / name).read_bytes()
+    assert ModelSpec.load(folder) == own.spec().serving
+    assert "gates" not in yaml.safe_load((folder / "model.yaml").read_text(encoding="utf-8"))
+    described = (folder.parent / "model.yaml").read_text(encoding="utf-8")
+    for fact in ("license: MIT", "languages: en-pl", "agreement: 1.0", own.digests()["model.onnx"]):
+        assert fact in described
 
 
-def test_what_a_model_is_made_of_stands_in_the_metadata_of_the_store(project: Project) -> None:
+def test_the_metadata_of_the_store_has_the_provenance_of_the_model(project: Project) -> None:
     source = {"kind": "mlflow", "repository": "models:/tiny@staging", "run_id": "1", "sha256": {"config.json": "a"}}
     measured = {"source": source, "cpu": "A CPU", "cpu_flags": ["avx2", "avx_vnni"], "versions": {"torch": "2"}}
     verified(project.files, **measured)
@@ -133,58 +134,72 @@ def test_what_a_model_is_made_of_stands_in_the_metadata_of_the_store(project: Pr
     assert "training" not in known
 
 
-def test_saving_twice_gives_the_same_tag_and_one_version(saved: tuple[Project, str]) -> None:
-    project, first = saved
-    assert project.save() == first
-    assert project.versions() == {first.removeprefix("tiny:")}
-
-
-def test_another_description_is_another_version_of_the_same_verification(project: Project) -> None:
+def test_saving_again_keeps_the_version_and_makes_it_the_latest(project: Project) -> None:
     first = project.save()
-    describe(project.files, "Other words.")
+    project.files.model.write_bytes(b"another graph")
+    verify_again(project.files)
     second = project.save()
-    assert second != first
+    assert project.latest() == second != first
+    project.files.model.write_bytes(b"graph")
+    verify_again(project.files)
+    spec = project.files.folder / "model.yaml"
+    spec.write_text("# a comment\n" + spec.read_text(encoding="utf-8"), encoding="utf-8")
+    assert project.save() == project.latest() == first
     assert project.versions() == {tag.removeprefix("tiny:") for tag in (first, second)}
-    assert "Other words." in (project.stored(second) / "model.yaml").read_text(encoding="utf-8")
-    assert project.latest() == second
 
 
-def test_what_was_saved_last_is_served_even_if_it_was_in_the_store_before(project: Project) -> None:
-    first = project.save()
-    describe(project.files, "Other words.")
-    project.save()
-    describe(project.files, "A model for tests.")
-    assert project.save() == first
-    assert project.latest() == first
+def verify_again(files: ModelFiles) -> None:
+    identity = files.spec().identity(files.digests())
+    files.add_to_report("verification", WITHIN_THE_LIMITS | {"identity": identity})
 
 
-def describe(files: ModelFiles, description: str) -> None:
-    spec = files.folder / "model.yaml"
-    content = yaml.safe_load(spec.read_text(encoding="utf-8")) | {"description": description}
-    spec.write_text(yaml.safe_dump(content), encoding="utf-8")
+LABELS = ("positive", "neutral", "negative")
+CHANGES_AN_ANSWER: dict[str, dict[str, Any]] = {
+    "label order": {"labels": [{"name": name, "meaning": name} for name in LABELS]},
+    "pad_id": {"tokenization": {"pad_id": 0, "max_tokens": 32}},
+    "max_tokens": {"tokenization": {"pad_id": 1, "max_tokens": 16}},
+    "graph": {"graph": {"logits": "output"}},
+    "golden texts": {"golden": [{"text": f"another {name} text", "label": name} for name in LABELS]},
+}
+CHANGES_NO_ANSWER = {
+    "description": {"description": "Other words."},
+    "license": {"license": "Apache-2.0"},
+    "gates": {"gates": {"min_macro_f1": 0.1}},
+    "fidelity": {"fidelity": {"texts": 1}},
+}
 
 
-@pytest.mark.parametrize("graph", [{}, {"attention_mask": None}])
-def test_a_model_that_does_not_have_every_input_is_saved_too(
-    write_model: Callable[..., ModelFiles], tmp_path: Path, graph: dict[str, None]
+def version_of(files: ModelFiles) -> str:
+    return version(files.spec(), files.digests())
+
+
+@pytest.mark.parametrize("sections", CHANGES_AN_ANSWER.values(), ids=CHANGES_AN_ANSWER.keys())
+def test_what_changes_an_answer_changes_the_version(
+    files: ModelFiles, tmp_path: Path, write_model: Callable[..., ModelFiles], sections: dict[str, Any]
 ) -> None:
-    project = Project(tmp_path, verified(write_model(tmp_path, graph=graph)))
-    assert (project.stored(project.save()) / "model.onnx").read_bytes() == b"graph"
+    before = version_of(files)
+    assert version_of(write_model(tmp_path, **sections)) != before
 
 
-def test_the_license_and_the_verification_can_be_read_from_the_store(saved: tuple[Project, str]) -> None:
-    project, tag = saved
-    described = (project.stored(tag).parent / "model.yaml").read_text(encoding="utf-8")
-    for fact in ("license: MIT", "languages: en-pl", "agreement: 1.0", project.files.digests()["model.onnx"]):
-        assert fact in described
+@pytest.mark.parametrize("name", ["model.onnx", "tokenizer.json"])
+def test_another_file_changes_the_version(files: ModelFiles, name: str) -> None:
+    before = version_of(files)
+    (files.folder / name).write_bytes(b"other")
+    assert version_of(files) != before
+
+
+@pytest.mark.parametrize("sections", CHANGES_NO_ANSWER.values(), ids=CHANGES_NO_ANSWER.keys())
+def test_anything_else_in_the_spec_keeps_the_version(
+    files: ModelFiles, tmp_path: Path, write_model: Callable[..., ModelFiles], sections: dict[str, Any]
+) -> None:
+    before = version_of(files)
+    assert version_of(write_model(tmp_path, **sections)) == before
 
 
 @pytest.mark.parametrize(
     ("name", "reason"), [("tiny", "the model is not verified"), ("other", "models/other/model.yaml does not exist")]
 )
-def test_a_refusal_is_exit_code_1_with_the_reason_and_leaves_nothing_in_the_store(
-    project: Project, name: str, reason: str
-) -> None:
+def test_an_error_is_exit_code_1_with_the_reason_and_stores_nothing(project: Project, name: str, reason: str) -> None:
     (project.files.folder / "report.json").unlink()
     done = project.run(name)
     assert done.returncode == 1
@@ -195,7 +210,7 @@ def test_a_refusal_is_exit_code_1_with_the_reason_and_leaves_nothing_in_the_stor
 
 
 @pytest.mark.parametrize("report", [{}, {"export": {"bytes": 5}}])
-def test_an_unverified_model_is_refused_with_the_command_to_run(
+def test_an_unverified_model_is_rejected_with_the_command_to_run(
     files: ModelFiles, no_store: None, report: dict[str, Any]
 ) -> None:
     (files.folder / "report.json").write_text(json.dumps(report), encoding="utf-8")
@@ -204,31 +219,22 @@ def test_an_unverified_model_is_refused_with_the_command_to_run(
 
 
 @pytest.mark.parametrize("name", ["model.onnx", "tokenizer.json"])
-def test_a_file_that_changed_after_the_verification_is_refused(files: ModelFiles, no_store: None, name: str) -> None:
+def test_a_file_that_changed_after_the_verification_is_rejected(files: ModelFiles, no_store: None, name: str) -> None:
     (files.folder / name).write_bytes(b"other")
-    with pytest.raises(
-        ModelingError, match=r"sha256 changed after the model was verified; run .*scripts\.verify tiny$"
-    ):
+    with pytest.raises(ModelingError, match=r"sha256 changed since scripts\.verify; run .*scripts\.verify tiny$"):
         save(files)
 
 
-@pytest.mark.parametrize(
-    ("key", "value"),
-    [
-        ("labels", [{"name": name, "meaning": name} for name in ("positive", "neutral", "negative")]),
-        ("tokenization", {"pad_id": 0, "max_tokens": 32}),
-        ("graph", {"token_type_ids": None}),
-    ],
-)
-def test_a_spec_that_reads_the_files_otherwise_than_was_verified_is_refused(
-    files: ModelFiles, tmp_path: Path, write_model: Callable[..., ModelFiles], no_store: None, key: str, value: Any
+@pytest.mark.parametrize("key", ["labels", "tokenization", "graph", "golden"])
+def test_a_spec_that_changed_after_the_verification_is_rejected(
+    files: ModelFiles, tmp_path: Path, write_model: Callable[..., ModelFiles], no_store: None, key: str
 ) -> None:
-    changed = write_model(tmp_path, **{key: value})
-    with pytest.raises(ModelingError, match=f"{key} changed after the model was verified"):
-        save(changed)
+    (sections, *_) = (sections for sections in CHANGES_AN_ANSWER.values() if key in sections)
+    with pytest.raises(ModelingError, match=rf"{key} changed since scripts\.verify"):
+        save(write_model(tmp_path, **sections))
 
 
-def test_a_model_outside_the_limits_is_refused_with_each_of_them(files: ModelFiles, no_store: None) -> None:
+def test_a_model_outside_the_limits_is_rejected_with_each_of_them(files: ModelFiles, no_store: None) -> None:
     verified(files, agreement=0.9, texts=10)
     with pytest.raises(
         ModelingError, match=r"outside the limits of the spec: .*fidelity\.texts.*; agreement is 0\.9000"
@@ -236,7 +242,7 @@ def test_a_model_outside_the_limits_is_refused_with_each_of_them(files: ModelFil
         save(files)
 
 
-def test_limits_that_were_tightened_after_the_verification_count(
+def test_limits_tightened_after_the_verification_apply(
     files: ModelFiles, tmp_path: Path, write_model: Callable[..., ModelFiles], no_store: None
 ) -> None:
     with pytest.raises(ModelingError, match=r"speed-up is 3\.00, min_speedup is 3\.5"):
@@ -244,7 +250,7 @@ def test_limits_that_were_tightened_after_the_verification_count(
 
 
 @pytest.mark.parametrize("name", ["model.onnx", "tokenizer.json"])
-def test_a_model_without_all_its_files_is_refused(files: ModelFiles, no_store: None, name: str) -> None:
+def test_a_model_without_all_its_files_is_rejected(files: ModelFiles, no_store: None, name: str) -> None:
     (files.folder / name).unlink()
     with pytest.raises(ModelingError, match=f"{name} does not exist"):
         save(files)

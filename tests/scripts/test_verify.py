@@ -15,12 +15,12 @@ from onnx import numpy_helper
 from modeling.errors import ModelingError
 from modeling.evaluation import fidelity
 from modeling.export.checkpoint import torch_probabilities
+from modeling.export.export import export
+from modeling.export.verification import GROUPINGS, Probabilities, compare, compare_in_batches, macro_f1
 from modeling.files import ModelFiles, sha256
 from modeling.tasks.sentiment import dataset
 from modeling.tasks.sentiment.texts import comparison_texts
 from scripts import verify as script
-from scripts.export import export
-from scripts.verify import Probabilities, compare_in_batches, macro_f1, verify
 from textserve.classifier import Classifier, Encoding
 
 pytestmark = pytest.mark.export
@@ -35,7 +35,7 @@ def checkpoint(make_checkpoint: Callable[..., Path]) -> Path:
 
 @pytest.fixture(scope="module")
 def reference(checkpoint: Path, texts: list[str]) -> Probabilities:
-    """What PyTorch answers."""
+    """Probabilities by PyTorch."""
     return torch_probabilities(checkpoint, texts, 32)
 
 
@@ -52,10 +52,10 @@ def exported(
     texts: list[str],
     reference: Probabilities,
 ) -> Path:
-    """The root of a project with an exported model whose golden texts are those that PyTorch is surest of."""
+    """The root of a project with an exported model whose golden texts are the most certain ones for PyTorch."""
     root = tmp_path_factory.mktemp("exported")
     surest = reference.argmax(axis=0)
-    golden = [{"text": texts[place], "label": label} for place, label in zip(surest, LABELS, strict=True)]
+    golden = [{"text": texts[index], "label": label} for index, label in zip(surest, LABELS, strict=True)]
     export(write_model(root, golden=golden), checkpoint, texts[:80])
     return root
 
@@ -84,7 +84,7 @@ def damage(files: ModelFiles) -> None:
 
 
 def answered(files: ModelFiles, texts: list[str]) -> list[dict[str, str]]:
-    """Golden texts with the labels that the served model gives them, right or wrong."""
+    """Golden texts labelled by the served model itself."""
     classifier = Classifier(files.folder)
     answers = classifier.predict(classifier.encode(texts)).argmax(axis=1)
     by_label = {LABELS[index]: text for text, index in zip(texts, answers, strict=True)}
@@ -94,7 +94,7 @@ def answered(files: ModelFiles, texts: list[str]) -> list[dict[str, str]]:
 def test_an_export_of_the_checkpoint_is_within_its_limits(
     files: ModelFiles, checkpoint: Path, texts: list[str], labels: list[str | None]
 ) -> None:
-    section = verify(files, checkpoint, texts, labels)
+    section = compare(files, checkpoint, texts, labels)
     assert fidelity.problems(section, files.spec()) == []
     assert section["texts"] == len(texts)
     assert section["agreement"] >= 0.95
@@ -105,9 +105,13 @@ def test_an_export_of_the_checkpoint_is_within_its_limits(
     assert 0 < section["mean_difference"] <= section["largest_difference"] < 0.1
 
 
-def test_a_verification_says_what_it_holds_for(files: ModelFiles, checkpoint: Path, texts: list[str]) -> None:
-    section = verify(files, checkpoint, texts[:20], [None] * 20)
-    assert section["identity"] == fidelity.identity(files.spec(), files.digests())
+def test_a_verification_records_its_identity_and_its_source(
+    files: ModelFiles, checkpoint: Path, texts: list[str]
+) -> None:
+    section = compare(files, checkpoint, texts[:20], [None] * 20)
+    assert section["identity"] == files.spec().identity(files.digests())
+    assert (section["source"]["kind"], section["source"]["repository"]) == ("training", "tests/tiny")
+    assert section["source"]["sha256"]["model.safetensors"] == sha256(checkpoint / "model.safetensors")
     assert "f1_loss" not in section
 
 
@@ -115,7 +119,7 @@ def test_the_float_graph_itself_differs_by_rounding_only(
     files: ModelFiles, checkpoint: Path, texts: list[str], labels: list[str | None]
 ) -> None:
     shutil.copyfile(files.float_model, files.model)
-    section = verify(files, checkpoint, texts, labels)
+    section = compare(files, checkpoint, texts, labels)
     assert section["agreement"] == 1.0
     assert section["f1_loss"] == 0.0
     assert section["largest_difference"] < 1e-4
@@ -126,13 +130,13 @@ def test_a_damaged_layer_is_outside_the_limits_even_if_the_golden_texts_are_answ
 ) -> None:
     damage(files)
     rewrite_spec(files, golden=answered(files, texts))
-    problems = fidelity.problems(verify(files, checkpoint, texts, labels), files.spec())
+    problems = fidelity.problems(compare(files, checkpoint, texts, labels), files.spec())
     assert len(problems) == 2
     assert "min_agreement" in problems[0]
     assert "max_f1_loss" in problems[1]
 
 
-def test_a_golden_text_with_another_answer_is_refused_by_its_place(
+def test_a_golden_text_with_another_label_is_rejected_with_its_index(
     files: ModelFiles, checkpoint: Path, texts: list[str]
 ) -> None:
     golden = files.spec().golden
@@ -141,56 +145,38 @@ def test_a_golden_text_with_another_answer_is_refused_by_its_place(
     with pytest.raises(
         ModelingError, match=r"tiny: golden\[0\] is negative, expected positive; golden\[2\] is positive"
     ):
-        verify(files, checkpoint, texts, [None] * len(texts))
+        compare(files, checkpoint, texts, [None] * len(texts))
 
 
-def test_a_tokenizer_that_reads_a_golden_text_differently_is_refused_by_name(
-    files: ModelFiles, checkpoint: Path, texts: list[str], labels: list[str | None]
+@pytest.mark.parametrize("group", ["golden", "texts"])
+def test_a_tokenizer_that_reads_a_text_differently_is_rejected_with_the_index_of_the_text(
+    files: ModelFiles, checkpoint: Path, texts: list[str], group: str
 ) -> None:
     content = json.loads(files.tokenizer.read_text(encoding="utf-8"))
-    words = content["model"]["vocab"]
-    first, second = files.spec().golden[0].text.split()[0], next(word for word in reversed(words) if word.isalpha())
-    words[first], words[second] = words[second], words[first]
+    vocabulary = content["model"]["vocab"]
+    golden = [word for text in files.spec().golden for word in text.text.split()]
+    others = [word for word in vocabulary if word.isalpha() and word not in golden]
+    first, second = (golden[0], others[-1]) if group == "golden" else others[:2]
+    vocabulary[first], vocabulary[second] = vocabulary[second], vocabulary[first]
     files.tokenizer.write_text(json.dumps(content), encoding="utf-8")
-    told = r"tokenizer\.json: is not the tokenizer of .*: it reads golden\[0\] differently"
-    with pytest.raises(ModelingError, match=told):
-        verify(files, checkpoint, texts, labels)
+    changed = next(index for index, text in enumerate(texts) if {first, second} & set(text.split()))
+    index = 0 if group == "golden" else changed
+    with pytest.raises(ModelingError, match=rf"is not the tokenizer of .*: it reads {group}\[{index}\] differently"):
+        compare(files, checkpoint, texts, [None] * len(texts))
 
 
-def test_a_tokenizer_that_reads_only_another_text_differently_is_refused_by_its_place(
-    files: ModelFiles, checkpoint: Path, texts: list[str]
-) -> None:
-    golden = {word for text in files.spec().golden for word in text.text.split()}
-    content = json.loads(files.tokenizer.read_text(encoding="utf-8"))
-    words = content["model"]["vocab"]
-    first, second = [word for word in words if word.isalpha() and word not in golden][:2]
-    words[first], words[second] = words[second], words[first]
-    files.tokenizer.write_text(json.dumps(content), encoding="utf-8")
-    (place, *_) = (number for number, text in enumerate(texts) if {first, second} & set(text.split()))
-    with pytest.raises(ModelingError, match=rf"it reads texts\[{place}\] differently"):
-        verify(files, checkpoint, texts, [None] * len(texts))
-
-
-def test_a_verification_says_what_it_was_compared_with(files: ModelFiles, checkpoint: Path, texts: list[str]) -> None:
-    source = verify(files, checkpoint, texts[:5], [None] * 5)["source"]
-    assert (source["kind"], source["repository"]) == ("training", "tests/tiny")
-    assert source["sha256"]["model.safetensors"] == sha256(checkpoint / "model.safetensors")
-
-
-def test_what_was_downloaded_is_the_source_as_long_as_it_is_that(
-    files: ModelFiles, checkpoint: Path, texts: list[str]
-) -> None:
+def test_an_unchanged_download_is_recorded_as_the_source(files: ModelFiles, checkpoint: Path, texts: list[str]) -> None:
     rewrite_spec(files, source={"kind": "mlflow", "repository": "models:/tiny@staging"})
     shutil.copytree(checkpoint, files.checkpoint)
     digests = {file.name: sha256(file) for file in checkpoint.iterdir()}
     recorded = {"kind": "mlflow", "repository": "models:/tiny@staging", "run_id": "1", "sha256": digests}
     files.add_to_report("source", recorded)
-    assert verify(files, files.checkpoint, texts[:5], [None] * 5)["source"] == recorded
+    assert compare(files, files.checkpoint, texts[:5], [None] * 5)["source"] == recorded
     (files.checkpoint / "config.json").write_text((checkpoint / "config.json").read_text() + "\n")
-    with pytest.raises(ModelingError, match=r"config\.json: is not the file that was downloaded"):
-        verify(files, files.checkpoint, texts[:5], [None] * 5)
+    with pytest.raises(ModelingError, match=r"config\.json: is not the downloaded file"):
+        compare(files, files.checkpoint, texts[:5], [None] * 5)
     shutil.copytree(files.checkpoint, files.build / "by-hand")
-    assert verify(files, files.build / "by-hand", texts[:5], [None] * 5)["source"]["kind"] == "folder"
+    assert compare(files, files.build / "by-hand", texts[:5], [None] * 5)["source"]["kind"] == "folder"
 
 
 @pytest.mark.parametrize(
@@ -216,11 +202,11 @@ def test_labels_count_in_the_languages_that_the_model_reads(
 
 
 class Answering:
-    """Stands in for a classifier: a text is its number, and its answer is ``answer(number, size of the batch)``."""
+    """A fake classifier: a text is a number, and its answer is ``answer(number, size of the batch)``."""
 
     def __init__(self, pads: bool, answer: Callable[[int, int], float]) -> None:
         self.pads, self.answer = pads, answer
-        self.asked: list[int] = []
+        self.computed: list[int] = []
 
     def encode(self, texts: Sequence[str]) -> list[Encoding]:
         return [Encoding([int(text)] * (2 + int(text) % 5), False) for text in texts]
@@ -228,28 +214,28 @@ class Answering:
     def predict(self, encodings: Sequence[Encoding]) -> Probabilities:
         assert self.pads or len({len(encoding.ids) for encoding in encodings}) == 1
         numbers = [encoding.ids[0] for encoding in encodings]
-        self.asked += numbers
+        self.computed += numbers
         first = np.array([self.answer(number, len(numbers)) for number in numbers], dtype=np.float32)
         return np.stack([first, 1 - first], axis=1)
 
     def compared(self, texts: int) -> tuple[int, float]:
         names = [str(number) for number in range(texts)]
-        alone = np.concatenate([self.predict([one]) for one in self.encode(names)])
-        self.asked.clear()
+        alone = np.concatenate([self.predict([encoding]) for encoding in self.encode(names)])
+        self.computed.clear()
         return compare_in_batches(cast(Classifier, self), self.encode(names), alone)
 
 
 @pytest.mark.parametrize("pads", [True, False])
-def test_each_text_is_answered_in_every_grouping_and_never_with_others_it_cannot_be_with(pads: bool) -> None:
+def test_every_grouping_computes_each_text_once_and_never_mixes_lengths_without_padding(pads: bool) -> None:
     classifier = Answering(pads, lambda number, size: number / 200)
     assert classifier.compared(150) == (0, 0.0)
-    assert sorted(classifier.asked) == sorted(list(range(150)) * script.GROUPINGS)
+    assert sorted(classifier.computed) == sorted(list(range(150)) * GROUPINGS)
 
 
 def test_an_answer_that_depends_on_the_batch_is_found() -> None:
     classifier = Answering(True, lambda number, size: 0.7 if number == 60 and size > 1 else 0.2)
     flips, largest = classifier.compared(64)
-    assert flips == script.GROUPINGS
+    assert flips == GROUPINGS
     assert largest == pytest.approx(0.5)
 
 
@@ -279,7 +265,7 @@ def test_texts_without_a_label_that_the_model_knows_do_not_count() -> None:
     assert scores == {"torch_macro_f1": 1.0, "served_macro_f1": 1.0, "f1_loss": 0.0}
 
 
-def test_there_is_no_f1_without_any_label() -> None:
+def test_without_labels_there_is_no_f1() -> None:
     assert macro_f1(LABELS, one_hot(0, 1), one_hot(0, 1), [None, "other"]) == {}
 
 
@@ -303,95 +289,70 @@ def test_the_script_passes_a_model_within_its_limits_and_reports_it(
     assert "0 labels changed" in printed
 
 
-def test_the_script_refuses_a_damaged_model_with_exit_code_2_and_names_the_limit(
+def test_a_damaged_model_is_exit_code_2_with_the_limit(
     files: ModelFiles, checkpoint: Path, texts: list[str], texts_file: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     damage(files)
     rewrite_spec(files, golden=answered(files, texts))
     assert script.main(["tiny", "--checkpoint", str(checkpoint), "--texts", texts_file]) == 2
-    assert "REFUSED      agreement is 0." in capsys.readouterr().err
+    assert "FAIL         agreement is 0." in capsys.readouterr().err
     assert files.report()["verification"]["agreement"] < 0.95
 
 
-def test_the_script_names_every_limit_that_is_missed(
+def test_every_failed_limit_is_printed(
     files: ModelFiles, checkpoint: Path, texts_file: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     slow = {"min_speedup": 1000.0, "min_speedup_without_vnni": 1000.0}
     rewrite_spec(files, fidelity={"texts": 161, "min_agreement": 0.5, **slow})
     assert script.main(["tiny", "--checkpoint", str(checkpoint), "--texts", texts_file]) == 2
-    refused = [line for line in capsys.readouterr().err.splitlines() if line.startswith("REFUSED")]
-    assert len(refused) == 2
-    assert "fidelity.texts requires 161" in refused[0]
-    assert "min_speedup is 1000.0" in refused[1]
+    failed = [line for line in capsys.readouterr().err.splitlines() if line.startswith("FAIL")]
+    assert len(failed) == 2
+    assert "fidelity.texts requires 161" in failed[0]
+    assert "min_speedup is 1000.0" in failed[1]
 
 
-def test_without_a_file_of_texts_the_rated_ones_of_the_test_part_and_the_polish_sentences_are_taken(
+def test_the_default_texts_are_the_labelled_ones(
     files: ModelFiles,
     checkpoint: Path,
     texts: list[str],
     write_data: Callable[..., Path],
-    monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     root = files.folder.parents[1]
-    monkeypatch.setattr(script, "ROOT", root)
     lines = "".join(f"{number}\t2.0\t{text}\n" for number, text in enumerate(texts)).encode()
     write_data(root / "build" / "data", {"tweets": lines})
     (files.folder / "polish-dev.jsonl").write_text('{"text": "ba be", "label": "neutral"}\n', encoding="utf-8")
     tested = [text for text in texts if dataset.part_of(text) == "test"]
-    found, labels = comparison_texts(files, root / "build" / "data")
-    assert found == [*tested, "ba be"]
-    assert labels == ["positive"] * len(tested) + ["neutral"]
     rewrite_spec(files, fidelity={"texts": 1, "min_agreement": 0.5, "max_f1_loss": 1.0, "min_speedup": 0.0})
     assert script.main(["tiny", "--checkpoint", str(checkpoint)]) == 0
     assert files.report()["verification"]["texts"] == len(tested) + 1
     assert "macro-F1" in capsys.readouterr().out
 
 
-def test_an_unknown_model_is_exit_code_1_with_the_known_ones(
-    files: ModelFiles, texts_file: str, capsys: pytest.CaptureFixture[str]
-) -> None:
-    assert script.main(["other", "--texts", texts_file]) == 1
-    assert "there are: tiny" in capsys.readouterr().err
-
-
-@pytest.mark.parametrize("name", ["model.onnx", "tokenizer.json", "model.yaml"])
+@pytest.mark.parametrize("name", ["model.onnx", "tokenizer.json", "model.yaml", "float.onnx"])
 def test_a_missing_file_is_exit_code_1_with_its_name(
     files: ModelFiles, checkpoint: Path, texts_file: str, name: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    (files.folder / name).unlink()
+    (files.build if name == "float.onnx" else files.folder).joinpath(name).unlink()
     assert script.main(["tiny", "--checkpoint", str(checkpoint), "--texts", texts_file]) == 1
     assert name in capsys.readouterr().err
-    assert files.report() == {}
+    assert "verification" not in files.report()
 
 
-def test_a_missing_file_of_texts_is_exit_code_1_with_its_name(
-    files: ModelFiles, checkpoint: Path, capsys: pytest.CaptureFixture[str]
+@pytest.mark.parametrize(("model", "reason"), [("other", "known models: tiny"), ("tiny", "build/tiny/checkpoint")])
+def test_an_unknown_model_or_a_missing_checkpoint_is_exit_code_1(
+    files: ModelFiles, texts_file: str, model: str, reason: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    assert script.main(["tiny", "--checkpoint", str(checkpoint), "--texts", "no-such-file.txt"]) == 1
-    assert "no-such-file.txt" in capsys.readouterr().err
+    assert script.main([model, "--texts", texts_file]) == 1
+    assert reason in capsys.readouterr().err
 
 
-def test_a_missing_checkpoint_is_exit_code_1_with_its_folder(
-    files: ModelFiles, texts_file: str, capsys: pytest.CaptureFixture[str]
-) -> None:
-    assert script.main(["tiny", "--texts", texts_file]) == 1
-    assert "build/tiny/checkpoint" in capsys.readouterr().err
-
-
-def test_a_missing_float_graph_is_exit_code_1_with_its_name(
-    files: ModelFiles, checkpoint: Path, texts_file: str, capsys: pytest.CaptureFixture[str]
-) -> None:
-    files.float_model.unlink()
-    assert script.main(["tiny", "--checkpoint", str(checkpoint), "--texts", texts_file]) == 1
-    assert "float.onnx" in capsys.readouterr().err
-
-
-@pytest.mark.parametrize("content", [b"", b"caf\xe9\n"])
-def test_a_file_of_texts_that_holds_none_or_is_not_utf8_is_exit_code_1_with_its_name(
-    files: ModelFiles, checkpoint: Path, tmp_path: Path, content: bytes, capsys: pytest.CaptureFixture[str]
+@pytest.mark.parametrize("content", [b"", b"caf\xe9\n", None])
+def test_a_texts_file_that_is_missing_empty_or_not_utf8_is_exit_code_1_with_its_name(
+    files: ModelFiles, checkpoint: Path, tmp_path: Path, content: bytes | None, capsys: pytest.CaptureFixture[str]
 ) -> None:
     file = tmp_path / "wrong.txt"
-    file.write_bytes(content)
+    if content is not None:
+        file.write_bytes(content)
     assert script.main(["tiny", "--checkpoint", str(checkpoint), "--texts", str(file)]) == 1
     assert "wrong.txt" in capsys.readouterr().err

@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from modeling.evaluation.fidelity import identity, problems
+from modeling.evaluation.fidelity import problems
 from modeling.spec import ModelSpec
 
 AT_THE_LIMITS: dict[str, Any] = {
@@ -74,29 +74,3 @@ def test_every_failed_limit_is_named(spec: ModelSpec) -> None:
 def test_texts_without_labels_have_no_f1_loss(spec: ModelSpec) -> None:
     unlabelled = {key: value for key, value in AT_THE_LIMITS.items() if key != "f1_loss"}
     assert problems(unlabelled, spec) == []
-
-
-def test_a_verification_is_valid_for_the_model_files_but_not_for_the_text_of_the_spec(spec: ModelSpec) -> None:
-    digests = {"model.yaml": "a", "model.onnx": "b", "tokenizer.json": "c"}
-    assert identity(spec, digests)["sha256"] == {"model.onnx": "b", "tokenizer.json": "c"}
-
-
-@pytest.mark.parametrize(
-    ("key", "value"),
-    [
-        ("labels", [{"name": name, "meaning": name} for name in ("positive", "neutral", "negative")]),
-        ("tokenization", {"pad_id": 1, "max_tokens": 16}),
-        ("graph", {"token_type_ids": None}),
-    ],
-)
-def test_keys_that_change_answers_change_the_identity(
-    spec: ModelSpec, spec_content: dict[str, Any], key: str, value: Any
-) -> None:
-    changed = ModelSpec.model_validate(spec_content | {key: value})
-    assert identity(changed, {})[key] != identity(spec, {})[key]
-
-
-@pytest.mark.parametrize(("key", "value"), [("description", "Other words."), ("fidelity", {"texts": 1})])
-def test_other_keys_keep_the_identity(spec: ModelSpec, spec_content: dict[str, Any], key: str, value: Any) -> None:
-    changed = ModelSpec.model_validate(spec_content | {key: value})
-    assert identity(changed, {}) == identity(spec, {})

@@ -67,11 +67,9 @@ def test_only_the_two_files_that_were_asked_for_are_written(checkpoint: Path, tm
     assert sorted(file.name for file in tmp_path.iterdir()) == ["float.onnx", "other.json"]
 
 
-def test_a_folder_without_a_checkpoint_is_refused_with_what_to_do(tmp_path: Path, spec: ModelSpec) -> None:
+def test_a_folder_without_a_checkpoint_is_rejected_with_what_to_do(tmp_path: Path, spec: ModelSpec) -> None:
     missing = tmp_path / "checkpoint"
-    with pytest.raises(
-        ModelingError, match=r"checkpoint holds no checkpoint; train one, or name another .*--checkpoint"
-    ):
+    with pytest.raises(ModelingError, match=r"checkpoint has no checkpoint; train one, or give another .*--checkpoint"):
         export_float(spec, missing, tmp_path / "float.onnx", tmp_path / "tokenizer.json")
 
 
@@ -84,7 +82,7 @@ def test_a_folder_without_a_checkpoint_is_refused_with_what_to_do(tmp_path: Path
         None,
     ],
 )
-def test_a_checkpoint_with_other_labels_is_refused_by_name_and_nothing_is_written(
+def test_a_checkpoint_with_other_labels_is_rejected_by_name_and_nothing_is_written(
     checkpoint: Path, tmp_path: Path, spec: ModelSpec, id2label: dict[str, str] | None
 ) -> None:
     folder = shutil.copytree(checkpoint, tmp_path / "swapped")

@@ -247,7 +247,7 @@ def test_versions_that_were_deleted_are_passed_over_when_rolling_back() -> None:
         registry.delete(number)
     champion.roll_back(registry, NAME, by="Bob", at="now")
     assert registry.aliases[CHAMPION] == "1"
-    with pytest.raises(ModelingError, match="version 1 is the first champion; there is none to go back to"):
+    with pytest.raises(ModelingError, match="version 1 is the first champion; nothing to roll back to"):
         champion.roll_back(registry, NAME, by="Bob", at="now")
 
 
@@ -274,7 +274,7 @@ def test_a_champion_that_was_made_by_hand_is_the_one_that_a_roll_back_goes_to() 
     ("staging", "reason"),
     [(None, "no version has the alias staging"), ("2", "version 1 was evaluated, but staging is version 2 now")],
 )
-def test_a_candidate_that_is_none_is_refused_with_the_reason(staging: Any, reason: str) -> None:
+def test_a_candidate_that_is_none_is_rejected_with_the_reason(staging: Any, reason: str) -> None:
     registry = MemoryRegistry()
     numbers = [registry.create(), registry.create()]
     if staging:

@@ -112,7 +112,7 @@ def test_without_a_uri_all_is_kept_in_the_build_folder(tmp_path: Path, monkeypat
 
 
 @pytest.mark.parametrize(("user", "password"), [("admin", "wrong"), ("nobody", "a password of tests")])
-def test_a_wrong_password_or_user_is_refused_in_one_line(
+def test_a_wrong_password_or_user_is_rejected_in_one_line(
     server: MlflowServer, monkeypatch: pytest.MonkeyPatch, user: str, password: str
 ) -> None:
     log_in(server, monkeypatch, user, password)
@@ -120,7 +120,7 @@ def test_a_wrong_password_or_user_is_refused_in_one_line(
         Registry.connect()
     message = str(refused.value)
     assert message == (
-        f"MLflow at {server.url} refuses the password of the user {user}; "
+        f"MLflow at {server.url} rejects the password of the user {user}; "
         "set MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD"
     )
     assert password not in message
@@ -130,7 +130,7 @@ def test_without_a_user_the_message_asks_for_one(server: MlflowServer, monkeypat
     monkeypatch.setenv("MLFLOW_TRACKING_URI", server.url)
     for name in ("MLFLOW_TRACKING_USERNAME", "MLFLOW_TRACKING_PASSWORD"):
         monkeypatch.delenv(name, raising=False)
-    with pytest.raises(ModelingError, match=r"refuses to answer without a user; set MLFLOW_TRACKING_USERNAME"):
+    with pytest.raises(ModelingError, match=r"rejects requests without a user; set MLFLOW_TRACKING_USERNAME"):
         Registry.connect()
 
 
@@ -140,7 +140,7 @@ def test_a_user_who_may_only_read_is_told_so(server: MlflowServer, monkeypatch: 
     server.add_user("reader", "another password")
     log_in(server, monkeypatch, "reader", "another password")
     registry = Registry.connect()
-    with pytest.raises(ModelingError, match=r"^MLflow at \S+: the user reader may not do this; ask .*$"):
+    with pytest.raises(ModelingError, match=r"^MLflow at \S+: the user reader has no write access; request .*$"):
         registry.set_alias("guarded", CHAMPION, "1")
     assert registry.version_of("guarded", CHAMPION) is None
 
@@ -152,7 +152,7 @@ def test_a_server_that_is_not_there_is_named_with_what_to_do(monkeypatch: pytest
         Registry.connect()
 
 
-def test_a_file_that_is_no_database_is_refused_at_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_file_that_is_no_database_is_rejected_at_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     file = tmp_path / "mlflow.db"
     file.write_text("this is no database, whatever its name says", encoding="utf-8")
     monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{file}")

@@ -1,0 +1,60 @@
+"""Export a model: from the checkpoint to the float and the served ONNX file."""
+
+from __future__ import annotations
+
+import shutil
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import onnx
+from tqdm import tqdm
+
+from modeling.environment import versions
+from modeling.evaluation.speed import feeds
+from modeling.export import provenance
+from modeling.export.checkpoint import check_tokenizer, export_float, require_checkpoint
+from modeling.export.quantization import quantize
+from modeling.files import ModelFiles, sha256
+from modeling.tasks.sentiment.texts import calibration_texts
+from textserve.classifier import load_tokenizer
+
+
+def export(files: ModelFiles, checkpoint: Path, texts: list[str] | None = None) -> dict[str, Any]:
+    """Write the float and the served ONNX file, and return the section ``export`` of the report, which it adds.
+
+    Args:
+        files: of the model.
+        checkpoint: folder of the checkpoint, or of the ready ONNX file and its tokenizer.
+        texts: calibration texts; by default texts of the training data.
+
+    Raises:
+        ModelingError: if the checkpoint, its labels or its tokenizer do not fit the spec, or it cannot be quantized.
+        SpecError: if the spec is not valid.
+    """
+    spec = files.spec()
+    require_checkpoint(spec, checkpoint)
+    provenance.of(files, checkpoint)
+    check_tokenizer(spec, checkpoint)
+    export_float(spec, checkpoint, files.float_model, files.tokenizer)
+    section: dict[str, Any] = {
+        "versions": versions(["torch", "transformers", "optimum-onnx", "onnx", "onnxruntime"]),
+        "float_bytes": files.float_model.stat().st_size,
+    }
+    if spec.quantization.method == "none":
+        shutil.copyfile(files.float_model, files.model)
+    else:
+        tokenizer = load_tokenizer(spec, files.tokenizer)
+        texts = texts or calibration_texts(spec, files.data)
+        model, report = quantize(
+            onnx.load(files.float_model),
+            (feeds(spec, tokenizer, text) for text in texts[: spec.quantization.calibration_texts]),
+            outlier_ratio=spec.quantization.outlier_ratio,
+            weight_bits=spec.quantization.weight_bits,
+            progress=lambda items: tqdm(items, desc="quantize"),
+        )
+        onnx.save(model, files.model)
+        section["quantization"] = {**asdict(report), "outlier_channels": report.outlier_channels}
+    section |= {"bytes": files.model.stat().st_size, "sha256": sha256(files.model)}
+    files.add_to_report("export", section)
+    return section

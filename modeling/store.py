@@ -1,0 +1,96 @@
+"""Save a verified model in BentoML's model store."""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import json
+import shutil
+from pathlib import Path
+from typing import Any
+
+import bentoml
+import yaml
+from bentoml.exceptions import NotFound
+
+from modeling.environment import versions
+from modeling.errors import ModelingError
+from modeling.evaluation import fidelity
+from modeling.files import REPORT_FILE, ModelFiles, check_identity
+from modeling.spec import ModelSpec
+from textserve.spec import SPEC_FILE, STORED_FOLDER
+
+VERSION_DIGITS = 16
+
+
+def save(files: ModelFiles) -> str:
+    """Save the model unless the store has this version, make it the latest one, and return its tag.
+
+    The stored folder has the ONNX file, the tokenizer, the report, and the part of the spec that serving reads.
+
+    Raises:
+        ModelingError: if a file is missing, or the model is not verified as it is now or not within its limits.
+        SpecError: if the spec is not valid.
+    """
+    spec, report = files.spec(), files.report()
+    digests, verification = files.digests(), report.get("verification")
+    if verification is None:
+        raise ModelingError(
+            f"{files.folder / REPORT_FILE}: the model is not verified; run python -m scripts.verify {spec.name}"
+        )
+    check_identity(files, verification, "verify")
+    if problems := fidelity.problems(verification, spec):
+        raise ModelingError(f"{files.folder / REPORT_FILE}: outside the limits of the spec: {'; '.join(problems)}")
+    tag = f"{spec.name}:{version(spec, digests)}"
+    with contextlib.suppress(NotFound):
+        stored = bentoml.models.get(tag)
+        # The service takes the latest version; BentoML moves it only for new ones.
+        (Path(stored.path).parent / "latest").write_text(str(stored.tag.version))
+        return tag
+    with bentoml.models.create(
+        tag,
+        labels={"license": spec.license, "languages": "-".join(spec.languages)},
+        metadata=metadata(spec, digests, report),
+    ) as model:
+        folder = Path(model.path) / STORED_FOLDER
+        folder.mkdir()
+        for name in (*digests, REPORT_FILE):
+            shutil.copyfile(files.folder / name, folder / name)
+        serving = yaml.safe_dump(spec.serving.model_dump(mode="json"), allow_unicode=True, sort_keys=False)
+        (folder / SPEC_FILE).write_text(serving, encoding="utf-8")
+    return tag
+
+
+def version(spec: ModelSpec, digests: dict[str, str]) -> str:
+    """The version of a stored model: the first digits of the SHA-256 of its identity as canonical JSON."""
+    canonical = json.dumps(spec.identity(digests), sort_keys=True, separators=(",", ":"))
+    return hashlib.sha256(canonical.encode()).hexdigest()[:VERSION_DIGITS]
+
+
+def metadata(spec: ModelSpec, digests: dict[str, str], report: dict[str, Any]) -> dict[str, Any]:
+    """The provenance of the model: source, digests, spec, tool versions, CPU, and sections of its report."""
+    verification = report["verification"]
+    steps = [report.get(section, {}).get("versions", {}) for section in ("training", "export", "verification")]
+    used = {name: version for step in steps for name, version in step.items()}
+    elsewhere = ("identity", "source", "versions", "cpu", "cpu_flags")
+    content: dict[str, Any] = {
+        "source": verification.get("source", spec.source.model_dump(mode="json")),
+        "sha256": digests,
+        "spec": spec.model_dump(mode="json"),
+        "versions": used | versions(["bentoml", "onnxruntime", "tokenizers"]),
+        "cpu": {"name": verification.get("cpu", "unknown"), "flags": verification.get("cpu_flags", [])},
+        "verification": {key: value for key, value in verification.items() if key not in elsewhere},
+        "quality": report.get("quality"),
+        "training": report.get("training"),
+    }
+    stored: dict[str, Any] = _without_nulls(content)
+    return stored
+
+
+def _without_nulls(value: Any) -> Any:
+    """``value`` without null values, which the metadata of the store cannot hold."""
+    if isinstance(value, dict):
+        return {key: _without_nulls(item) for key, item in value.items() if item is not None}
+    if isinstance(value, list):
+        return [_without_nulls(item) for item in value if item is not None]
+    return value
