@@ -1,4 +1,4 @@
-"""A small Hugging Face hub on loopback: what the client ``huggingface_hub`` asks of the real one, from memory.
+"""A fake Hugging Face hub on loopback, in memory, with the endpoints that ``huggingface_hub`` uses.
 
 As on the real hub, a small file is reached by a redirect to another path and has git's SHA-1 of its blob as ETag, a
 large one by a redirect to another host, with its SHA-256 and size in headers of their own; errors carry an
@@ -34,7 +34,7 @@ class Repository:
 
 @dataclass(frozen=True)
 class Asked:
-    """A request that was made."""
+    """A received request."""
 
     method: str
     path: str
@@ -44,7 +44,7 @@ class Asked:
 
 @dataclass
 class Hub:
-    """Repositories by id, faults by file name, and what was asked so far; made by :func:`running_hub`."""
+    """Repositories by id, faults by file name, and the requests so far; see :func:`running_hub`."""
 
     url: str = ""
     cdn: str = ""
@@ -65,9 +65,9 @@ class Hub:
 
     def asked_for(self, name: str, method: str = "GET") -> list[Asked]:
         """The requests for the content of a file."""
-        contents = [one.files[name] for one in self.repositories.values() if name in one.files]
+        contents = [repository.files[name] for repository in self.repositories.values() if name in repository.files]
         paths = (f"/{name}", *(f"/cdn/{digest(content)}" for content in contents))
-        return [one for one in self.asked if one.method == method and one.path.endswith(paths)]
+        return [request for request in self.asked if request.method == method and request.path.endswith(paths)]
 
 
 def digest(content: bytes) -> str:
@@ -81,7 +81,7 @@ def git_digest(content: bytes) -> str:
 
 
 def called(name: str) -> dict[str, str]:
-    """The header with the name of a file, which the client shows beside its progress bar."""
+    """The header with the file name that the client shows in its progress bar."""
     return {"Content-Disposition": f"inline; filename*=UTF-8''{name}; filename=\"{name}\";"}
 
 
@@ -148,7 +148,7 @@ class _Handler(BaseHTTPRequestHandler):
         if revision not in (None, repository.commit, *repository.branches):
             self._refuse(404, "RevisionNotFound")
             return None
-        # What is in a gated repository is told to everybody.
+        # The file list of a gated repository is public.
         if repository.gated and name is not None:
             self._refuse(403, "GatedRepo")
             return None

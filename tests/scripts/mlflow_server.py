@@ -1,4 +1,4 @@
-"""Starts a real MLflow server with users and passwords, in a folder and on a port of its own, and ends it."""
+"""A real MLflow server with users and passwords, in its own folder and on its own port."""
 
 from __future__ import annotations
 
@@ -16,13 +16,13 @@ import psutil
 
 from tests.server import free_port
 
-START_SECONDS = 90.0
+START_SECONDS = 600.0
 ADMIN = ("admin", "a password of tests")
 
 
 @dataclass(frozen=True)
 class MlflowServer:
-    """Where it listens, who may do everything, and the file of its log."""
+    """URL, administrator and log file of a running server."""
 
     url: str
     user: str
@@ -30,7 +30,7 @@ class MlflowServer:
     log_file: Path
 
     def add_user(self, user: str, password: str) -> None:
-        """Let somebody read, and write what is his own."""
+        """Add a user who can read everything and write own models."""
         answer = httpx.post(
             f"{self.url}/api/2.0/mlflow/users/create",
             json={"username": user, "password": password},
@@ -42,7 +42,7 @@ class MlflowServer:
 
 @contextlib.contextmanager
 def serve(folder: Path) -> Iterator[MlflowServer]:
-    """Serve a new and empty MLflow below ``folder`` until the block ends."""
+    """Run a new, empty MLflow below ``folder`` until the block ends."""
     folder.mkdir(parents=True, exist_ok=True)
     settings, port = folder / "basic_auth.ini", free_port()
     settings.write_text(
@@ -91,9 +91,9 @@ def _wait(url: str, process: subprocess.Popen[bytes], log_file: Path) -> None:
 def _end(process: subprocess.Popen[bytes]) -> None:
     with contextlib.suppress(psutil.NoSuchProcess):
         started = [*psutil.Process(process.pid).children(recursive=True), psutil.Process(process.pid)]
-        for one in started:
+        for started_process in started:
             with contextlib.suppress(psutil.NoSuchProcess):
-                one.terminate()
-        for one in psutil.wait_procs(started, timeout=10)[1]:
-            one.kill()
-    process.wait(10)
+                started_process.terminate()
+        for alive in psutil.wait_procs(started, timeout=60)[1]:
+            alive.kill()
+    process.wait(60)

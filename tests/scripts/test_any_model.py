@@ -28,20 +28,20 @@ pytestmark = pytest.mark.export
 
 COMMIT = "0123456789abcdef0123456789abcdef01234567"
 HUB = "huggingface"
-# Which of them need a word about pickles is part of what is tested.
+# Which models need --allow-pickle is tested, too.
 OPTIONS = {
     "twitter-sentiment-pl-base": [],
     "twitter-roberta-base-sentiment-latest": ["--allow-pickle"],
     "roberta-sequence-classification-9": [],
     "distilbert-base-uncased-finetuned-sst-2-english": [],
 }
-# What the limits of a spec say of a real model no random one can keep.
+# Random models cannot stay within the limits for real ones.
 LIMITS = {"texts": 100, "min_agreement": 0.9, "max_f1_loss": 1.0, "min_speedup": 0.0}
 FIFTH = "my-model"
 
 
 class Project:
-    """A copy of the project, a hub that has what its specs name, and a model store."""
+    """A copy of the project, a hub with the sources of its specs, and a model store."""
 
     def __init__(self, root: Path, hub: Hub, scratch: Path) -> None:
         self.root, self.hub, self.scratch = root, hub, scratch
@@ -92,7 +92,7 @@ class Project:
         return metadata
 
     def answers(self, name: str, spec: ModelSpec) -> list[dict[str, Any]]:
-        """What the served model says to its golden texts and to a text longer than it reads."""
+        """Answers of the served model to its golden texts and to a text longer than its maximum."""
         texts = [golden.text for golden in spec.golden] + [f"{spec.golden[0].text} " * 300]
         with serve(self.home, TEXTSERVE_MODEL=name) as server:
             answer = httpx.post(f"{server.url}/classify", json={"texts": texts}, timeout=60)

@@ -1,7 +1,7 @@
-"""Tiny random models of exactly the shapes of the specs in ``models/``, which answer their golden texts rightly.
+"""Tiny random models that fit the specs in ``models/`` and pass their golden texts.
 
-Architecture, kind of vocabulary, id of the padding, names and order of the labels, longest input and the files that the
-repository has are those of the real model; the encoder is random, and the head fitted to the golden texts.
+Architecture, kind of vocabulary, padding id, names and order of labels, longest input and repository files are those of
+the real model; the encoder is random, and the head is fitted to the golden texts.
 """
 
 from __future__ import annotations
@@ -32,11 +32,6 @@ def texts_like(spec: ModelSpec, count: int = 120) -> list[str]:
     words = [word for golden in spec.golden for word in golden.text.split()]
     draw = random.Random(0)
     return [" ".join(draw.choices(words, k=draw.randint(2, 14))) for _ in range(count)]
-
-
-def make(spec: ModelSpec, folder: Path) -> None:
-    """Write the files of the repository that ``spec`` names."""
-    MAKERS[spec.name](spec, folder)
 
 
 def herbert(spec: ModelSpec, folder: Path) -> None:
@@ -135,7 +130,7 @@ _LAYERS: dict[str, Any] = {
 
 
 class _Unmasked(torch.nn.Module):  # type: ignore[misc]  # torch is not typed here
-    """RoBERTa of one input, which counts the positions by itself."""
+    """RoBERTa with ``input_ids`` only; positions are computed."""
 
     def __init__(self, network: Any) -> None:
         super().__init__()
@@ -183,7 +178,7 @@ def _roberta(spec: ModelSpec, folder: Path) -> tuple[Any, Any]:
 
 
 def _fit(network: Any, tokenizer: Any, spec: ModelSpec) -> None:
-    """Give the golden texts their labels: least squares for the last layer, on what it reads for them."""
+    """Fit the last layer to the golden texts by least squares on its inputs."""
     network.eval()
     linears = {name: layer for name, layer in network.named_modules() if isinstance(layer, torch.nn.Linear)}
     head = list(linears.values())[-1]
@@ -191,16 +186,16 @@ def _fit(network: Any, tokenizer: Any, spec: ModelSpec) -> None:
     hook = head.register_forward_pre_hook(lambda _, inputs: read.append(inputs[0].detach()))
     with torch.no_grad():
         for name, layer in linears.items():
-            # The answer is read at the first token: make it hear the words more than itself.
+            # The head reads the first token: make it attend more to the words.
             if name.endswith(("self.value", "attention.output.dense", "attention.v_lin", "attention.out_lin")):
                 layer.weight.mul_(3)
         for text in [*(golden.text for golden in spec.golden), *texts_like(spec)]:
             network(**tokenizer([text], return_tensors="pt", return_token_type_ids=False))
     hook.remove()
-    features = np.concatenate([one.reshape(-1, HIDDEN).numpy() for one in read]).astype(np.float64)
+    features = np.concatenate([features.reshape(-1, HIDDEN).numpy() for features in read]).astype(np.float64)
     centre = features[len(spec.golden) :].mean(axis=0)
-    places = [spec.meanings.index(golden.label) for golden in spec.golden]
-    wanted = np.eye(len(spec.labels))[places] - 1 / len(spec.labels)
+    indices = [spec.meanings.index(golden.label) for golden in spec.golden]
+    wanted = np.eye(len(spec.labels))[indices] - 1 / len(spec.labels)
     weight = 6 * (np.linalg.pinv(features[: len(spec.golden)] - centre) @ wanted).T
     with torch.no_grad():
         head.weight.copy_(torch.tensor(weight))

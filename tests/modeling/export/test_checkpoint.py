@@ -58,7 +58,7 @@ def test_the_graph_has_the_opset_of_the_spec(
 ) -> None:
     spec = ModelSpec.model_validate(spec_content | {"export": {"opset": opset}})
     export_float(spec, checkpoint, tmp_path / "float.onnx", tmp_path / "tokenizer.json")
-    (found,) = [one.version for one in onnx.load(tmp_path / "float.onnx").opset_import if one.domain == ""]
+    (found,) = [entry.version for entry in onnx.load(tmp_path / "float.onnx").opset_import if entry.domain == ""]
     assert found == opset
 
 

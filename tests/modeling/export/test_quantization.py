@@ -423,7 +423,7 @@ class TestPlan:
         low, high = min(float(rows.min()), 0.0), max(float(rows.max()), 0.0)
         scale = max((high - low) / 255, 1e-8)
         plain = ActivationPlan(none, 0.0, np.ones(16, np.float32), scale, int(np.rint(-low / scale)))
-        errors = [rms(one.error(rows, weight, round_to_nearest(one.inside(weight), 7))) for one in (plan, plain)]
+        errors = [rms(tried.error(rows, weight, round_to_nearest(tried.inside(weight), 7))) for tried in (plan, plain)]
         assert errors[0] <= errors[1]
 
     def test_channels_of_uneven_size_are_evened_out(self, weight: Array) -> None:

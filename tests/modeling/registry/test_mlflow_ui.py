@@ -39,7 +39,7 @@ def test_the_page_of_the_registry_opens_as_the_documentation_says(tmp_path: Path
             assert process.poll() is None, "mlflow ui ended"
             assert time.monotonic() < deadline, f"mlflow ui did not answer within {SECONDS} s"
             try:
-                answer = httpx.get(f"http://127.0.0.1:{port}/", timeout=5)
+                answer = httpx.get(f"http://127.0.0.1:{port}/", timeout=50)
                 break
             except httpx.HTTPError:
                 time.sleep(0.2)
@@ -47,7 +47,7 @@ def test_the_page_of_the_registry_opens_as_the_documentation_says(tmp_path: Path
     finally:
         started = [psutil.Process(process.pid), *psutil.Process(process.pid).children(recursive=True)]
         process.terminate()
-        process.wait(20)
-        _, alive = psutil.wait_procs(started, timeout=20)
-        for one in alive:
-            one.kill()
+        process.wait(200)
+        _, alive = psutil.wait_procs(started, timeout=200)
+        for process_alive in alive:
+            process_alive.kill()
