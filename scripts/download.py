@@ -22,7 +22,6 @@ Next: python -m scripts.export NAME
 
 from __future__ import annotations
 
-import argparse
 import sys
 
 from modeling.files import ModelFiles
@@ -36,11 +35,13 @@ def main(arguments: list[str] | None = None) -> int:
     args.add_argument("model", help="name of a folder in models/")
     args.add_argument("--source", help="folder, ID@COMMIT on the hub, or MLflow URI (default: the spec's)")
     args.add_argument("--allow-pickle", action="store_true", help="accept pytorch_model.bin; trust its author")
-    return run(args, _run, arguments)
-
-
-def _run(options: argparse.Namespace) -> None:
-    print(download(ModelFiles.of(options.model), options.source, allow_pickle=options.allow_pickle))
+    return run(
+        args,
+        lambda options: print(
+            download(ModelFiles.of(options.model), options.source, allow_pickle=options.allow_pickle)
+        ),
+        arguments,
+    )
 
 
 if __name__ == "__main__":

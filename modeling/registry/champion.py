@@ -19,34 +19,14 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from typing import Protocol
 
 from modeling.errors import ModelingError
-from modeling.registry.versions import CHAMPION, STAGING, Version
+from modeling.registry.versions import CHAMPION, STAGING, Registry, Version
 
 BEFORE = "champion.before"
 FILES = "champion.files"
 # MLflow tags are limited to 5,000 characters; older champions are dropped.
 MAX_BEFORE = 100
-
-
-class Versions(Protocol):
-    """The part of :class:`modeling.registry.versions.Registry` that moves need."""
-
-    def version_of(self, name: str, alias: str) -> Version | None:
-        """The version with ``alias``."""
-
-    def version(self, name: str, number: str) -> Version | None:
-        """A version by number."""
-
-    def set_alias(self, name: str, alias: str, number: str) -> None:
-        """Move ``alias`` to a version."""
-
-    def remove_alias(self, name: str, alias: str) -> None:
-        """Remove ``alias``."""
-
-    def set_tags(self, version: Version, tags: Mapping[str, str]) -> None:
-        """Set tags on a version."""
 
 
 def before(champion: Version | None) -> list[str]:
@@ -55,14 +35,14 @@ def before(champion: Version | None) -> list[str]:
     return stack
 
 
-def check(versions: Versions, candidate: Version) -> Version | None:
+def check(registry: Registry, candidate: Version) -> Version | None:
     """Check that ``candidate`` can become the champion, and return the current one.
 
     Raises:
         ModelingError: if the candidate does not have ``staging``, or is the champion already.
     """
     name = candidate.name
-    staging, champion = versions.version_of(name, STAGING), versions.version_of(name, CHAMPION)
+    staging, champion = registry.version_of(name, STAGING), registry.version_of(name, CHAMPION)
     if champion and champion.number == candidate.number:
         raise ModelingError(f"{name}: version {candidate.number} is the {CHAMPION} already")
     if staging is None:
@@ -75,11 +55,11 @@ def check(versions: Versions, candidate: Version) -> Version | None:
     return champion
 
 
-def promote(versions: Versions, candidate: Version, *, by: str, at: str, tags: Mapping[str, str]) -> None:
+def promote(registry: Registry, candidate: Version, *, by: str, at: str, tags: Mapping[str, str]) -> None:
     """Make ``candidate`` the champion.
 
     Args:
-        versions: the registry.
+        registry: of the versions.
         candidate: the evaluated version.
         by: user name.
         at: time in UTC.
@@ -88,32 +68,32 @@ def promote(versions: Versions, candidate: Version, *, by: str, at: str, tags: M
     Raises:
         ModelingError: see :func:`check`.
     """
-    champion = check(versions, candidate)
+    champion = check(registry, candidate)
     stack = [*before(champion), *([champion.number] if champion else [])][-MAX_BEFORE:]
     moved = {"by": by, "at": at, "from": champion.number if champion else "none", "move": "promote"}
-    versions.set_tags(candidate, {**tags, **_champion(moved), BEFORE: json.dumps(stack)})
-    versions.set_alias(candidate.name, CHAMPION, candidate.number)
-    versions.remove_alias(candidate.name, STAGING)
+    registry.set_tags(candidate, {**tags, **_champion(moved), BEFORE: json.dumps(stack)})
+    registry.set_alias(candidate.name, CHAMPION, candidate.number)
+    registry.remove_alias(candidate.name, STAGING)
 
 
-def roll_back(versions: Versions, name: str, *, by: str, at: str) -> tuple[Version, Version]:
+def roll_back(registry: Registry, name: str, *, by: str, at: str) -> tuple[Version, Version]:
     """Move the alias back to the previous champion, and return the old and the new champion.
 
     Raises:
         ModelingError: if there is no champion, or no previous one.
     """
-    champion = versions.version_of(name, CHAMPION)
+    champion = registry.version_of(name, CHAMPION)
     if champion is None:
         raise ModelingError(f"{name}: no version has the alias {CHAMPION}; there is nothing to roll back")
     stack, target = before(champion), None
     while stack and target is None:
-        target = versions.version(name, stack.pop())
+        target = registry.version(name, stack.pop())
     if target is None:
         raise ModelingError(f"{name}: version {champion.number} is the first {CHAMPION}; nothing to roll back to")
     moved = {"by": by, "at": at, "from": champion.number, "move": "rollback"}
-    versions.set_tags(target, {**_champion(moved), BEFORE: json.dumps(stack)})
-    versions.set_alias(name, CHAMPION, target.number)
-    versions.set_tags(champion, {"rolled_back.by": by, "rolled_back.at": at, "rolled_back.to": target.number})
+    registry.set_tags(target, {**_champion(moved), BEFORE: json.dumps(stack)})
+    registry.set_alias(name, CHAMPION, target.number)
+    registry.set_tags(champion, {"rolled_back.by": by, "rolled_back.at": at, "rolled_back.to": target.number})
     return champion, target
 
 

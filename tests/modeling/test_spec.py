@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import copy
+import re
 from pathlib import Path
 from typing import Any
 
@@ -30,7 +31,7 @@ VALID: dict[str, Any] = {
 
 
 def changed(*changes: tuple[tuple[str | int, ...], object]) -> dict[str, Any]:
-    """VALID with each key, given by the path to it, set to a value or taken away."""
+    """VALID with the value at each path replaced or deleted."""
     content = copy.deepcopy(VALID)
     for path, value in changes:
         section: Any = content
@@ -71,23 +72,20 @@ def test_meanings_are_in_the_order_of_the_outputs(tmp_path: Path) -> None:
     assert ModelSpec.load(written(tmp_path, content)).meanings == ["positive", "negative"]
 
 
-def test_a_missing_file_is_named(tmp_path: Path) -> None:
-    assert refusal(tmp_path) == f"{tmp_path / 'model.yaml'}: cannot be read: No such file or directory"
-
-
-def test_a_file_that_is_not_yaml_is_named_with_the_line(tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("content", "problem"),
+    [
+        (None, "cannot be read: No such file or directory"),
+        (b"name: tiny\nlabels: [unclosed\n", "is not YAML in UTF-8: .*line 3"),
+        (b"name: \xff\n", "is not YAML in UTF-8: "),
+        *((content, "is empty or not a mapping") for content in (b"", b"- a list\n", b"words\n", b"# a comment\n")),
+    ],
+)
+def test_a_file_without_a_mapping_is_named(tmp_path: Path, content: bytes | None, problem: str) -> None:
     file = tmp_path / "model.yaml"
-    file.write_text("name: tiny\nlabels: [unclosed\n", encoding="utf-8")
-    message = refusal(tmp_path)
-    assert message.startswith(f"{file}: is not YAML in UTF-8: ")
-    assert "line 3" in message
-
-
-@pytest.mark.parametrize("content", ["", "- a list\n", "words\n", "# only a comment\n"])
-def test_a_file_that_is_not_a_mapping_is_named(tmp_path: Path, content: str) -> None:
-    file = tmp_path / "model.yaml"
-    file.write_text(content, encoding="utf-8")
-    assert refusal(tmp_path).startswith(f"{file}: is empty or not a mapping")
+    if content is not None:
+        file.write_bytes(content)
+    assert re.match(f"{re.escape(str(file))}: {problem}", refusal(tmp_path), re.DOTALL)
 
 
 @pytest.mark.parametrize(
@@ -121,7 +119,7 @@ def test_a_file_that_is_not_a_mapping_is_named(tmp_path: Path, content: str) -> 
         (("source", "sha256"), {"x.onnx": "abc"}, "source.sha256.x.onnx: String should match pattern"),
     ],
 )
-def test_a_wrong_key_is_named_with_what_is_wanted(
+def test_a_wrong_key_is_named_with_the_expected_value(
     tmp_path: Path, path: tuple[str | int, ...], value: object, problem: str
 ) -> None:
     file = written(tmp_path, changed((path, value)))
@@ -143,7 +141,7 @@ def test_a_golden_label_that_the_model_does_not_have_is_named(tmp_path: Path) ->
     assert refusal(tmp_path) == f"{file}: golden: the label 'neutral' is not one of this model's: negative, positive"
 
 
-def test_several_problems_are_all_named_a_line_each(tmp_path: Path) -> None:
+def test_each_problem_has_a_line(tmp_path: Path) -> None:
     content = changed(
         (("license",), ABSENT),
         (("licence",), "MIT"),
@@ -153,8 +151,3 @@ def test_several_problems_are_all_named_a_line_each(tmp_path: Path) -> None:
     file = written(tmp_path, content)
     keys = {line.removeprefix(f"{file}: ").split(": ")[0] for line in refusal(tmp_path).splitlines()}
     assert keys == {"license", "licence", "labels[1].meaning", "source.revision"}
-
-
-def test_a_file_that_is_not_utf_8_is_named(tmp_path: Path) -> None:
-    (tmp_path / "model.yaml").write_bytes(b"name: \xff\n")
-    assert refusal(tmp_path).startswith(f"{tmp_path / 'model.yaml'}: is not YAML in UTF-8: ")

@@ -33,7 +33,7 @@ class Interrupted(Exception):
     """The process was ended in the middle of a move."""
 
 
-class MemoryRegistry:
+class MemoryRegistry(Registry):
     """Versions and aliases in memory; ``writes_left`` is how many more writes there may be before it is interrupted."""
 
     def __init__(self) -> None:
