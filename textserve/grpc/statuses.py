@@ -8,44 +8,27 @@ import grpc
 from google.protobuf.any_pb2 import Any as Packed
 from google.protobuf.duration_pb2 import Duration
 
-from textserve import oip
-from textserve.errors import (
-    BodyTooLarge,
-    DeadlineExceeded,
-    EmptyInput,
-    InputTooLong,
-    Internal,
-    InvalidRequest,
-    MethodNotAllowed,
-    NotFound,
-    NotReady,
-    Overloaded,
-    ShuttingDown,
-    TextserveError,
-    TextTooLong,
-    TooManyTexts,
-    Unauthorized,
-    UnknownModel,
-)
+from textserve import errors, oip
+from textserve.errors import TextserveError
 from textserve.grpc.status_pb2 import RetryInfo, Status
 
 # https://grpc.io/docs/guides/status-codes
 CODES: Mapping[type[TextserveError], grpc.StatusCode] = {
-    InvalidRequest: grpc.StatusCode.INVALID_ARGUMENT,
-    EmptyInput: grpc.StatusCode.INVALID_ARGUMENT,
-    TooManyTexts: grpc.StatusCode.INVALID_ARGUMENT,
-    TextTooLong: grpc.StatusCode.INVALID_ARGUMENT,
-    InputTooLong: grpc.StatusCode.INVALID_ARGUMENT,
-    BodyTooLarge: grpc.StatusCode.RESOURCE_EXHAUSTED,  # gRPC itself rejects the message with it
-    UnknownModel: grpc.StatusCode.NOT_FOUND,
-    NotFound: grpc.StatusCode.NOT_FOUND,
-    MethodNotAllowed: grpc.StatusCode.UNIMPLEMENTED,
-    Unauthorized: grpc.StatusCode.UNAUTHENTICATED,
-    Overloaded: grpc.StatusCode.RESOURCE_EXHAUSTED,
-    DeadlineExceeded: grpc.StatusCode.DEADLINE_EXCEEDED,
-    NotReady: grpc.StatusCode.UNAVAILABLE,
-    ShuttingDown: grpc.StatusCode.UNAVAILABLE,
-    Internal: grpc.StatusCode.INTERNAL,
+    errors.InvalidRequest: grpc.StatusCode.INVALID_ARGUMENT,
+    errors.EmptyInput: grpc.StatusCode.INVALID_ARGUMENT,
+    errors.TooManyTexts: grpc.StatusCode.INVALID_ARGUMENT,
+    errors.TextTooLong: grpc.StatusCode.INVALID_ARGUMENT,
+    errors.InputTooLong: grpc.StatusCode.INVALID_ARGUMENT,
+    errors.BodyTooLarge: grpc.StatusCode.RESOURCE_EXHAUSTED,  # gRPC itself rejects the message with it
+    errors.UnknownModel: grpc.StatusCode.NOT_FOUND,
+    errors.NotFound: grpc.StatusCode.NOT_FOUND,
+    errors.MethodNotAllowed: grpc.StatusCode.UNIMPLEMENTED,
+    errors.Unauthorized: grpc.StatusCode.UNAUTHENTICATED,
+    errors.Overloaded: grpc.StatusCode.RESOURCE_EXHAUSTED,
+    errors.DeadlineExceeded: grpc.StatusCode.DEADLINE_EXCEEDED,
+    errors.NotReady: grpc.StatusCode.UNAVAILABLE,
+    errors.ShuttingDown: grpc.StatusCode.UNAVAILABLE,
+    errors.Internal: grpc.StatusCode.INTERNAL,
 }
 RETRY_INFO = "type.googleapis.com/google.rpc.RetryInfo"
 NANOSECONDS = 1_000_000_000

@@ -4,24 +4,21 @@ from __future__ import annotations
 
 from typing import Annotated, Any
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, WithJsonSchema
+from pydantic import BaseModel, ConfigDict, Field, WithJsonSchema
 
 from textserve.application import Application
 from textserve.explanation import Explanation, explain
-from textserve.http.formats import SCORE_DIGITS, ErrorResponse, Result, error_body, invalid, result
+from textserve.http.formats import SCORE_DIGITS, ErrorResponse, Result, error_body, messages, read, result
 from textserve.http.router import HttpProtocol, Request, Response, Route, dump
 from textserve.http.schemas import TEXT, operation, reference, schemas
 
 EXAMPLE = '{"text": "…"}'
-PROBLEMS = {
-    "json_invalid": "is not valid JSON in UTF-8",
-    "missing": f"is missing; send {EXAMPLE}",
-    "extra_forbidden": "is not a known key; the only one is text",
-    "string_type": "must be a string",
-    "string_unicode": "must be Unicode text; it has half of a surrogate pair",
-    "model_type": f"must be an object: {EXAMPLE}",
-    "model_attributes_type": f"must be an object: {EXAMPLE}",
-}
+PROBLEMS = messages(
+    f"is missing; send {EXAMPLE}",
+    f"must be an object: {EXAMPLE}",
+    extra_forbidden="is not a known key; the only one is text",
+    string_unicode="must be Unicode text; it has half of a surrogate pair",
+)
 
 
 class ExplainRequest(BaseModel):
@@ -66,20 +63,8 @@ def response(application: Application, text: str, explanation: Explanation) -> d
     return {"model": application.tag, **whole, "words": words}
 
 
-def parse(body: bytes) -> str:
-    """The text in a body.
-
-    Raises:
-        InvalidRequest: naming the first part of the body that is wrong.
-    """
-    try:
-        return ExplainRequest.model_validate_json(body).text
-    except ValidationError as error:
-        raise invalid(error, PROBLEMS) from None
-
-
 async def _explain(application: Application, request: Request) -> Response:
-    text = parse(request.body)
+    text = read(ExplainRequest, request.body, PROBLEMS).text
     explanation = await explain(application, text)
     return Response(dump(response(application, text, explanation)), classified=explanation.classified)
 

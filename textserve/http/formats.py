@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, TypeVar
 
 from pydantic import BaseModel, Field, ValidationError
 
@@ -17,6 +17,7 @@ from textserve.validation import problems
 
 # Six digits: a hundred times finer than the 1e-4 within which results are the same, and short.
 SCORE_DIGITS = 6
+Model = TypeVar("Model", bound=BaseModel)
 
 
 class Result(BaseModel):
@@ -80,10 +81,30 @@ def ranked(prediction: Prediction, scores: Sequence[float]) -> list[dict[str, An
     return [{"label": label, "score": round(score, SCORE_DIGITS)} for label, score in prediction.ranked(scores)]
 
 
-def invalid(error: ValidationError, messages: Mapping[str, str]) -> InvalidRequest:
-    """The first problem of a body, in the words of ``messages`` by pydantic's error types."""
-    first = problems(error, messages)[0]
-    return InvalidRequest(first.message, where=first.where or "body")
+def messages(missing: str, no_object: str, **others: str) -> dict[str, str]:
+    """Error messages by pydantic's error type."""
+    return {
+        "json_invalid": "is not valid JSON in UTF-8",
+        "missing": missing,
+        "model_type": no_object,
+        "bool_type": "must be true or false",
+        "int_type": "must be a whole number",
+        "string_type": "must be a string",
+        **others,
+    }
+
+
+def read(model: type[Model], body: bytes, messages: Mapping[str, str]) -> Model:
+    """The request in a JSON body.
+
+    Raises:
+        InvalidRequest: with the first problem, in the words of ``messages`` by pydantic's error types.
+    """
+    try:
+        return model.model_validate_json(body)
+    except ValidationError as error:
+        first = problems(error, messages)[0]
+        raise InvalidRequest(first.message, where=first.where or "body") from None
 
 
 async def classify_inputs(

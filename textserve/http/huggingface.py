@@ -9,40 +9,28 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Annotated, Any, Literal
 
-from pydantic import (
-    BaseModel,
-    BeforeValidator,
-    ConfigDict,
-    Field,
-    PlainValidator,
-    TypeAdapter,
-    ValidationError,
-    WithJsonSchema,
-)
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, PlainValidator, WithJsonSchema
 
 from textserve.application import Application
 from textserve.classifier import Truncation
-from textserve.errors import InvalidRequest, TextserveError
-from textserve.http.formats import LabelScore, classify_inputs, invalid, message, ranked
+from textserve.errors import InvalidRequest
+from textserve.http.formats import LabelScore, classify_inputs, message, messages, ranked, read
 from textserve.http.router import HttpProtocol, Request, Response, Route, dump
 from textserve.http.schemas import TEXT, TEXTS, answer_schema, operation, reference, schemas
 from textserve.runner import Prediction
 
 Transform = Literal["softmax", "sigmoid", "none"]
 
-PROBLEMS = {
-    "json_invalid": "is not valid JSON in UTF-8",
-    "missing": 'is missing; send {"inputs": "…"}',
-    "extra_forbidden": "is not a known key",
-    "model_type": "must be an object",
-    "model_attributes_type": "must be an object",
-    "bool_type": "must be true or false",
-    "int_type": "must be a whole number",
-    "greater_than_equal": "must be at least 1",
-    "literal_error": "must be softmax, sigmoid or none",
-}
+PROBLEMS = messages(
+    'is missing; send {"inputs": "…"}',
+    "must be an object",
+    extra_forbidden="is not a known key",
+    greater_than_equal="must be at least 1",
+    literal_error="must be softmax, sigmoid or none",
+)
 
 
 def _inputs(value: Any) -> list[str] | str:
@@ -104,9 +92,6 @@ class InferenceError(BaseModel):
     error: str
 
 
-ANSWER: TypeAdapter[list[list[LabelScore]]] = TypeAdapter(list[list[LabelScore]])
-
-
 def _sigmoid(logit: float) -> float:
     # Of two equal forms, the one whose power cannot overflow.
     return 1 / (1 + math.exp(-logit)) if logit >= 0 else math.exp(logit) / (1 + math.exp(logit))
@@ -119,20 +104,8 @@ SCORES: dict[Transform, Callable[[Prediction], Sequence[float]]] = {
 }
 
 
-def parse(body: bytes) -> InferenceRequest:
-    """The request in a body.
-
-    Raises:
-        InvalidRequest: naming the first part of the body that is wrong.
-    """
-    try:
-        return InferenceRequest.model_validate_json(body)
-    except ValidationError as error:
-        raise invalid(error, PROBLEMS) from None
-
-
 async def _infer(application: Application, request: Request) -> Response:
-    wanted = parse(request.body)
+    wanted = read(InferenceRequest, request.body, PROBLEMS)
     parameters = wanted.parameters or Parameters()
     truncation: Truncation | None = None if parameters.truncation is False else "right"
     classified = await classify_inputs(application, wanted.inputs, truncation)
@@ -141,23 +114,22 @@ async def _infer(application: Application, request: Request) -> Response:
     return Response(dump(content), classified=classified)
 
 
-def _error_body(error: TextserveError) -> bytes:
-    return dump({"error": message(error)})
-
-
-def _operation(application: Application) -> dict[str, Any]:
-    return operation(
-        application,
-        "Classify a text, or several, as Hugging Face's Inference API does",
-        request=reference(InferenceRequest),
-        answer=answer_schema(ANSWER),
-        error=InferenceError,
-    )
-
-
 HUGGINGFACE = HttpProtocol(
     "huggingface",
-    [Route("POST", "/", _infer, _operation)],
-    _error_body,
+    [
+        Route(
+            "POST",
+            "/",
+            _infer,
+            partial(
+                operation,
+                summary="Classify a text, or several, as Hugging Face's Inference API does",
+                request=reference(InferenceRequest),
+                answer=answer_schema(list[list[LabelScore]]),
+                error=InferenceError,
+            ),
+        )
+    ],
+    lambda error: dump({"error": message(error)}),
     schemas=lambda _: schemas(InferenceRequest, LabelScore, InferenceError),
 )

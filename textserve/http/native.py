@@ -7,27 +7,25 @@ errors in three formats, and with the text of every invalid request in the log.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import partial
 from typing import Annotated, Any
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, WithJsonSchema
+from pydantic import BaseModel, ConfigDict, Field, WithJsonSchema
 
 from textserve.application import Application
-from textserve.http.formats import ErrorResponse, Result, error_body, invalid, result
+from textserve.http.formats import ErrorResponse, Result, error_body, messages, read, result
 from textserve.http.router import HttpProtocol, Request, Response, Route, dump
 from textserve.http.schemas import TEXTS, operation, reference, schemas
 from textserve.runner import Prediction
 
-PROBLEMS = {
-    "json_invalid": "is not valid JSON in UTF-8",
-    "missing": 'is missing; send {"texts": ["…"]}',
-    "extra_forbidden": "is not a known key; known are texts and truncate",
-    "bool_type": "must be true or false",
-    "list_type": "must be a list of strings",
-    "string_type": "must be a string",
-    "string_unicode": "must be Unicode text; it has half of a surrogate pair",
-    "model_type": 'must be an object: {"texts": ["…"]}',
-    "model_attributes_type": 'must be an object: {"texts": ["…"]}',
-}
+EXAMPLE = '{"texts": ["…"]}'
+PROBLEMS = messages(
+    f"is missing; send {EXAMPLE}",
+    f"must be an object: {EXAMPLE}",
+    extra_forbidden="is not a known key; known are texts and truncate",
+    list_type="must be a list of strings",
+    string_unicode="must be Unicode text; it has half of a surrogate pair",
+)
 
 
 class ClassifyRequest(BaseModel):
@@ -53,37 +51,28 @@ def response(application: Application, predictions: Sequence[Prediction]) -> dic
     return {"model": application.tag, "results": [result(prediction) for prediction in predictions]}
 
 
-def parse(body: bytes) -> ClassifyRequest:
-    """The request in a body.
-
-    Raises:
-        InvalidRequest: naming the first part of the body that is wrong.
-    """
-    try:
-        return ClassifyRequest.model_validate_json(body)
-    except ValidationError as error:
-        raise invalid(error, PROBLEMS) from None
-
-
 async def _classify(application: Application, request: Request) -> Response:
-    wanted = parse(request.body)
+    wanted = read(ClassifyRequest, request.body, PROBLEMS)
     classified = await application.classify(wanted.texts, truncation="right" if wanted.truncate else None)
     return Response(dump(response(application, classified.predictions)), classified=classified)
 
 
-def _operation(application: Application) -> dict[str, Any]:
-    return operation(
-        application,
-        "Classify texts, in the order given",
-        request=reference(ClassifyRequest),
-        answer=reference(ClassifyResponse),
-        error=ErrorResponse,
-    )
-
-
 NATIVE = HttpProtocol(
     "native",
-    [Route("POST", "/classify", _classify, _operation)],
+    [
+        Route(
+            "POST",
+            "/classify",
+            _classify,
+            partial(
+                operation,
+                summary="Classify texts, in the order given",
+                request=reference(ClassifyRequest),
+                answer=reference(ClassifyResponse),
+                error=ErrorResponse,
+            ),
+        )
+    ],
     error_body,
     schemas=lambda _: schemas(ClassifyRequest, ClassifyResponse, ErrorResponse),
 )

@@ -13,14 +13,14 @@ from dataclasses import asdict
 from functools import partial
 from typing import Any
 
-from pydantic import BaseModel, StrictInt, ValidationError
+from pydantic import BaseModel, StrictInt
 
 from textserve import __version__, oip
 from textserve.application import Application
 from textserve.errors import InvalidRequest, TextserveError
 from textserve.http import oip_openapi
 from textserve.http.compression import compress
-from textserve.http.formats import invalid
+from textserve.http.formats import messages, read
 from textserve.http.oip_openapi import MODEL_PATHS
 from textserve.http.router import JSON, Handler, HttpProtocol, Request, Response, Route, dump
 
@@ -34,16 +34,7 @@ DATA = "inputs[0].data"
 # More digits than any body's length has.
 MAX_DIGITS = 10
 
-PROBLEMS = {
-    "json_invalid": "is not valid JSON in UTF-8",
-    "missing": "is missing",
-    "list_type": "must be a list",
-    "dict_type": "must be an object",
-    "string_type": "must be a string",
-    "int_type": "must be a whole number",
-    "model_type": "must be an object",
-    "model_attributes_type": "must be an object",
-}
+PROBLEMS = messages("is missing", "must be an object", list_type="must be a list", dict_type="must be an object")
 
 # Some clients write null for what they leave out.
 Parameters = dict[str, Any] | None
@@ -89,10 +80,7 @@ def parse(body: bytes, header_length: bytes | None, most: int) -> tuple[oip.Infe
         TooManyTexts: if it has more than ``most``.
     """
     size = len(body) if header_length is None else _length(header_length, len(body))
-    try:
-        content = Body.model_validate_json(body[:size])
-    except ValidationError as error:
-        raise invalid(error, PROBLEMS) from None
+    content = read(Body, body[:size], PROBLEMS)
     oip.check_input_count(len(content.inputs))
     tensor = content.inputs[0]
     oip.check_input(tensor.name, tensor.datatype, tensor.parameters or {})

@@ -12,22 +12,9 @@ from typing import Any
 from pydantic import BaseModel, TypeAdapter
 from pydantic.json_schema import models_json_schema
 
+from textserve import errors
 from textserve.application import Application
-from textserve.errors import (
-    BodyTooLarge,
-    DeadlineExceeded,
-    EmptyInput,
-    InputTooLong,
-    Internal,
-    InvalidRequest,
-    NotReady,
-    Overloaded,
-    ShuttingDown,
-    TextserveError,
-    TextTooLong,
-    TooManyTexts,
-    Unauthorized,
-)
+from textserve.errors import Overloaded, TextserveError, Unauthorized
 from textserve.settings import Settings
 
 REFERENCE = "#/components/schemas/{model}"
@@ -38,18 +25,18 @@ TEXTS = {ELSEWHERE: "Texts"}
 
 # What a request for the classification of texts may be refused with, in the order in which it is checked.
 REFUSALS: Sequence[type[TextserveError]] = (
-    Unauthorized,
-    BodyTooLarge,
-    InvalidRequest,
-    TooManyTexts,
-    TextTooLong,
-    EmptyInput,
-    InputTooLong,
-    NotReady,
-    ShuttingDown,
-    Overloaded,
-    DeadlineExceeded,
-    Internal,
+    errors.Unauthorized,
+    errors.BodyTooLarge,
+    errors.InvalidRequest,
+    errors.TooManyTexts,
+    errors.TextTooLong,
+    errors.EmptyInput,
+    errors.InputTooLong,
+    errors.NotReady,
+    errors.ShuttingDown,
+    errors.Overloaded,
+    errors.DeadlineExceeded,
+    errors.Internal,
 )
 
 HEADERS: dict[str, Any] = {
@@ -107,9 +94,9 @@ def reference(model: type[BaseModel]) -> dict[str, Any]:
     return {"$ref": REFERENCE.format(model=model.__name__)}
 
 
-def answer_schema(answer: TypeAdapter[Any]) -> dict[str, Any]:
-    """The schema of an answer that is not a model itself, its models by reference."""
-    schema = answer.json_schema(mode="serialization", ref_template=REFERENCE)
+def answer_schema(answer: Any) -> dict[str, Any]:
+    """The schema of an answer's type that is not a model itself, its models by reference."""
+    schema = TypeAdapter(answer).json_schema(mode="serialization", ref_template=REFERENCE)
     schema.pop("$defs", None)
     return schema
 

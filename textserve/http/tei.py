@@ -7,30 +7,16 @@ silent, its router: too many tokens in a text and too many texts in a batch are 
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, PlainValidator, TypeAdapter, ValidationError, WithJsonSchema
+from pydantic import BaseModel, ConfigDict, Field, PlainValidator, WithJsonSchema
 
-from textserve import __version__
+from textserve import __version__, errors
 from textserve.application import Application
 from textserve.classifier import Truncation
-from textserve.errors import (
-    BodyTooLarge,
-    EmptyInput,
-    InputTooLong,
-    InvalidRequest,
-    MethodNotAllowed,
-    NotFound,
-    NotReady,
-    Overloaded,
-    ShuttingDown,
-    TextserveError,
-    TextTooLong,
-    TooManyTexts,
-    Unauthorized,
-    UnknownModel,
-)
-from textserve.http.formats import LabelScore, classify_inputs, invalid, message, ranked
+from textserve.errors import InvalidRequest, TextserveError
+from textserve.http.formats import LabelScore, classify_inputs, message, messages, ranked, read
 from textserve.http.router import HttpProtocol, Request, Response, Route, dump
 from textserve.http.schemas import ELSEWHERE, TEXT, answer_schema, get, operation, reference, resolved, schemas
 from textserve.spec import Meaning
@@ -39,30 +25,26 @@ ErrorType = Literal["Unhealthy", "Backend", "Overloaded", "Validation", "Tokeniz
 
 # Status and error_type; anything else is the model's own failure.
 ERRORS: dict[type[TextserveError], tuple[int, ErrorType]] = {
-    InvalidRequest: (422, "Validation"),
-    TextTooLong: (422, "Validation"),
-    InputTooLong: (422, "Validation"),
-    TooManyTexts: (413, "Validation"),
-    BodyTooLarge: (413, "Validation"),
-    EmptyInput: (400, "Empty"),
-    Overloaded: (429, "Overloaded"),
-    NotReady: (503, "Unhealthy"),
-    ShuttingDown: (503, "Unhealthy"),
-    Unauthorized: (401, "Validation"),
-    UnknownModel: (404, "Validation"),
-    NotFound: (404, "Validation"),
-    MethodNotAllowed: (405, "Validation"),
+    errors.InvalidRequest: (422, "Validation"),
+    errors.TextTooLong: (422, "Validation"),
+    errors.InputTooLong: (422, "Validation"),
+    errors.TooManyTexts: (413, "Validation"),
+    errors.BodyTooLarge: (413, "Validation"),
+    errors.EmptyInput: (400, "Empty"),
+    errors.Overloaded: (429, "Overloaded"),
+    errors.NotReady: (503, "Unhealthy"),
+    errors.ShuttingDown: (503, "Unhealthy"),
+    errors.Unauthorized: (401, "Validation"),
+    errors.UnknownModel: (404, "Validation"),
+    errors.NotFound: (404, "Validation"),
+    errors.MethodNotAllowed: (405, "Validation"),
 }
 BACKEND: tuple[int, ErrorType] = (424, "Backend")
 
-PROBLEMS = {
-    "json_invalid": "is not valid JSON in UTF-8",
-    "missing": 'is missing; send {"inputs": "…"}',
-    "model_type": 'must be an object: {"inputs": "…"}',
-    "model_attributes_type": 'must be an object: {"inputs": "…"}',
-    "bool_type": "must be true or false",
-    "literal_error": "must be Left or Right",
-}
+EXAMPLE = '{"inputs": "…"}'
+PROBLEMS = messages(
+    f"is missing; send {EXAMPLE}", f"must be an object: {EXAMPLE}", literal_error="must be Left or Right"
+)
 
 ONE_TEXT = {"type": "array", "items": TEXT, "minItems": 1, "maxItems": 1}
 PAIR = "is a pair, and this model takes single texts; send two texts as [[…], […]]"
@@ -80,14 +62,12 @@ def _inputs(value: Any) -> list[str] | str:
 
 
 def _only(sequence: Any, where: str) -> str:
-    if not isinstance(sequence, list) or not all(isinstance(text, str) for text in sequence):
-        raise InvalidRequest("must be a list with one string in it", where=where)
-    if len(sequence) == 2:
-        raise InvalidRequest(PAIR, where=where)
-    if len(sequence) != 1:
-        raise InvalidRequest("must be a list with one string in it", where=where)
-    text: str = sequence[0]
-    return text
+    match sequence:
+        case [str(text)]:
+            return text
+        case [str(), str()]:
+            raise InvalidRequest(PAIR, where=where)
+    raise InvalidRequest("must be a list with one string in it", where=where)
 
 
 class PredictRequest(BaseModel):
@@ -151,9 +131,6 @@ class Info(BaseModel):
     docker_label: None
 
 
-ANSWER: TypeAdapter[list[LabelScore] | list[list[LabelScore]]] = TypeAdapter(list[LabelScore] | list[list[LabelScore]])
-
-
 def info(application: Application) -> Info:
     """The served model and its limits."""
     spec, settings = application.classifier.spec, application.settings
@@ -181,18 +158,6 @@ def info(application: Application) -> Info:
     )
 
 
-def parse(body: bytes) -> PredictRequest:
-    """The request in a body.
-
-    Raises:
-        InvalidRequest: naming the first part of the body that is wrong.
-    """
-    try:
-        return PredictRequest.model_validate_json(body)
-    except ValidationError as error:
-        raise invalid(error, PROBLEMS) from None
-
-
 def _truncation(request: PredictRequest) -> Truncation | None:
     if not request.truncate:
         return None
@@ -200,7 +165,7 @@ def _truncation(request: PredictRequest) -> Truncation | None:
 
 
 async def _predict(application: Application, request: Request) -> Response:
-    wanted = parse(request.body)
+    wanted = read(PredictRequest, request.body, PROBLEMS)
     classified = await classify_inputs(application, wanted.inputs, _truncation(wanted))
     rows = [
         ranked(prediction, prediction.logits if wanted.raw_scores else prediction.probabilities)
@@ -221,24 +186,6 @@ def _error_body(error: TextserveError) -> bytes:
     return dump({"error": message(error), "error_type": ERRORS.get(type(error), BACKEND)[1]})
 
 
-def _predict_operation(application: Application) -> dict[str, Any]:
-    return operation(
-        application,
-        "Classify a text, or a batch, as text-embeddings-inference does",
-        request=reference(PredictRequest),
-        answer=answer_schema(ANSWER),
-        error=PredictError,
-        status=_status,
-    )
-
-
-def _info_operation(application: Application) -> dict[str, Any]:
-    content = {"application/json": {"schema": reference(Info)}}
-    return get(
-        application, "The served model and its limits, as text-embeddings-inference has it", content, PredictError
-    )
-
-
 def _schemas(application: Application) -> dict[str, Any]:
     batch = {"type": "array", "items": resolved(ONE_TEXT), "minItems": 1, "maxItems": application.settings.max_texts}
     return {**schemas(PredictRequest, LabelScore, PredictError, Info), "Batch": batch}
@@ -246,7 +193,32 @@ def _schemas(application: Application) -> dict[str, Any]:
 
 TEI = HttpProtocol(
     "tei",
-    [Route("POST", "/predict", _predict, _predict_operation), Route("GET", "/info", _info, _info_operation)],
+    [
+        Route(
+            "POST",
+            "/predict",
+            _predict,
+            partial(
+                operation,
+                summary="Classify a text, or a batch, as text-embeddings-inference does",
+                request=reference(PredictRequest),
+                answer=answer_schema(list[LabelScore] | list[list[LabelScore]]),
+                error=PredictError,
+                status=_status,
+            ),
+        ),
+        Route(
+            "GET",
+            "/info",
+            _info,
+            partial(
+                get,
+                summary="The served model and its limits, as text-embeddings-inference has it",
+                content={"application/json": {"schema": reference(Info)}},
+                error=PredictError,
+            ),
+        ),
+    ],
     _error_body,
     status=_status,
     schemas=_schemas,

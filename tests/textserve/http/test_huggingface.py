@@ -18,7 +18,8 @@ from hypothesis import strategies as st
 from tests.asgi import MEANINGS, Serve
 from tests.server import Server, serve
 from textserve.errors import InvalidRequest, Overloaded, TextserveError
-from textserve.http.huggingface import HUGGINGFACE, InferenceRequest, parse
+from textserve.http.formats import read
+from textserve.http.huggingface import HUGGINGFACE, PROBLEMS, InferenceRequest
 from textserve.runner import Prediction
 
 LOGITS = [-1.0, 0.5, 2.0]
@@ -189,7 +190,7 @@ def test_a_refused_text_is_neither_answered_nor_logged(huggingface: Serve, caplo
 )
 def test_what_is_asked_is_read_as_it_was_written(inputs: object, top_k: int | None, function: str | None) -> None:
     asked = {"inputs": inputs, "parameters": {"top_k": top_k, "function_to_apply": function}}
-    assert parse(json.dumps(asked).encode()) == InferenceRequest.model_validate(asked)
+    assert read(InferenceRequest, json.dumps(asked).encode(), PROBLEMS) == InferenceRequest.model_validate(asked)
 
 
 @settings(deadline=None)
@@ -197,7 +198,7 @@ def test_what_is_asked_is_read_as_it_was_written(inputs: object, top_k: int | No
 def test_any_body_is_read_or_refused_with_the_place(body: bytes | str) -> None:
     where: str | None = "nowhere: it was read"
     try:
-        parse(body if isinstance(body, bytes) else f'{{"inputs":{body}}}'.encode())
+        read(InferenceRequest, body if isinstance(body, bytes) else f'{{"inputs":{body}}}'.encode(), PROBLEMS)
     except InvalidRequest as refusal:
         where = refusal.where
     assert where

@@ -16,7 +16,8 @@ from tests.asgi import MEANINGS, Message, Serve
 from textserve.application import Application
 from textserve.classifier import Classifier
 from textserve.errors import InputTooLong, InvalidRequest
-from textserve.http.native import NATIVE, ClassifyResponse, parse
+from textserve.http.formats import read
+from textserve.http.native import NATIVE, PROBLEMS, ClassifyRequest, ClassifyResponse
 from textserve.http.router import HttpProtocols
 from textserve.metrics import RequestMetrics, RunnerMetrics
 from textserve.runner import Prediction, Runner
@@ -194,7 +195,7 @@ def test_a_text_that_may_not_be_cut_off_is_refused_by_its_place(native: Serve) -
 @settings(deadline=None)
 @given(texts=st.lists(st.text(), max_size=8), escaped=st.booleans())
 def test_texts_are_read_as_they_were_written(texts: list[str], escaped: bool) -> None:
-    assert parse(json.dumps({"texts": texts}, ensure_ascii=escaped).encode()).texts == texts
+    assert read(ClassifyRequest, json.dumps({"texts": texts}, ensure_ascii=escaped).encode(), PROBLEMS).texts == texts
 
 
 @settings(deadline=None)
@@ -204,7 +205,7 @@ def test_texts_are_read_as_they_were_written(texts: list[str], escaped: bool) ->
 def test_any_body_is_a_list_of_texts_or_an_invalid_request_that_says_where(body: bytes) -> None:
     texts, where = None, None
     try:
-        texts = parse(body).texts
+        texts = read(ClassifyRequest, body, PROBLEMS).texts
     except InvalidRequest as refusal:
         where = refusal.where
     assert where if texts is None else json.loads(body)["texts"] == texts

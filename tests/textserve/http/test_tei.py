@@ -31,7 +31,8 @@ from textserve.errors import (
     Unauthorized,
     UnknownModel,
 )
-from textserve.http.tei import TEI, parse
+from textserve.http.formats import read
+from textserve.http.tei import PROBLEMS, TEI, PredictRequest
 from textserve.runner import Prediction
 
 ANSWER = [Prediction(MEANINGS, [0.25, 0.15, 0.6], tokens=3, truncated=False, logits=[0.5, 0.0, 1.5])]
@@ -248,7 +249,7 @@ def test_a_refused_text_is_neither_answered_nor_logged(tei: Serve, caplog: pytes
 def test_any_body_is_read_or_refused_with_the_place(body: bytes | str) -> None:
     where: str | None = "nowhere: it was read"
     try:
-        parse(body if isinstance(body, bytes) else f'{{"inputs":{body}}}'.encode())
+        read(PredictRequest, body if isinstance(body, bytes) else f'{{"inputs":{body}}}'.encode(), PROBLEMS)
     except InvalidRequest as refusal:
         where = refusal.where
     assert where
