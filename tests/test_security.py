@@ -108,7 +108,7 @@ def test_with_a_certificate_it_talks_tls_and_nothing_else(
     [
         ({"TEXTSERVE_API_KEYS_FILE": "/no/such/file"}, "TEXTSERVE_API_KEYS_FILE: /no/such/file cannot be read"),
         ({"TEXTSERVE_TLS_KEY": "/no/such/file"}, "TEXTSERVE_TLS_KEY: /no/such/file cannot be read"),
-        ({"TEXTSERVE_TLS_KEY": __file__}, "TEXTSERVE_TLS_CERTIFICATE and TEXTSERVE_TLS_KEY: set both, or none"),
+        ({"TEXTSERVE_TLS_KEY": __file__}, "TEXTSERVE_TLS_CERTIFICATE and TEXTSERVE_TLS_KEY: set both or neither"),
     ],
 )
 def test_a_wrong_setting_ends_the_start_with_its_name(
