@@ -44,7 +44,7 @@ unexport PYTHONDONTWRITEBYTECODE
 
 .DEFAULT_GOAL := help
 .PHONY: help serve test image test-image measure-image programs screenshot test-isa test-export lint format protobuf audit bento model download train export verify evaluate promote rollback save benchmark promises tune \
-	workflows pipeline image-save image-load scan push sign deploy report update docs docs-serve settings test-docs clean
+	workflows pipeline image-save image-load scan push sign deploy summary update docs docs-serve settings test-docs clean
 
 help: ## List the verbs
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -100,6 +100,7 @@ lint: .venv/.integration ## Check style, format and types
 	$(VENV)/ruff check
 	$(VENV)/ruff format --check
 	$(VENV)/mypy
+	$(VENV)/shellcheck textserve/bento/uv.sh
 
 format: .venv/.integration ## Put the code into its format
 	$(VENV)/ruff check --fix
@@ -179,17 +180,11 @@ sign: ## Sign IMAGE (NAME@sha256:…) with the identity of who runs this; needs 
 	@$(call require,cosign,https://docs.sigstore.dev/cosign/system_config/installation/)
 	cosign sign --yes "$$IMAGE"
 
-deploy: ## Run IMAGE (NAME@sha256:…), signed by SIGNED_BY, as deploy/compose.yaml says, until it is ready; needs docker
-	@case "$$IMAGE" in ?*@sha256:?*) ;; *) echo "make deploy takes an image by its digest: IMAGE=NAME@sha256:…" >&2; exit 2;; esac
-	@$(call require,docker,https://docs.docker.com/engine/install/)
-	@test -n "$$SIGNED_BY" || { echo "make deploy needs SIGNED_BY, the address of the workflow that signed the image" >&2; exit 2; }
-	@$(call require,cosign,https://docs.sigstore.dev/cosign/system_config/installation/)
-	@IMAGE=$$(printf %s "$$IMAGE" | tr '[:upper:]' '[:lower:]') && export IMAGE && set -x \
-		&& cosign verify --certificate-identity-regexp "^$$SIGNED_BY@" --certificate-oidc-issuer https://token.actions.githubusercontent.com "$$IMAGE" >/dev/null \
-		&& docker compose --file deploy/compose.yaml up --detach --wait --wait-timeout 60 --no-build
+deploy: .venv/.inference ## Run IMAGE (NAME@sha256:…), signed by SIGNED_BY, as deploy/compose.yaml says, until it is ready; needs docker
+	@$(VENV)/python -m scripts.deploy "$$IMAGE" "$$SIGNED_BY"
 
-report: .venv/.inference ## Say what tests, model, image and benchmark gave, as a page that GitHub shows with the run
-	@$(VENV)/python -m scripts.report $(MODEL) sentiment-en-head
+summary: .venv/.inference ## Summarize tests, models, image and benchmark on one page, which GitHub shows with the run
+	@$(VENV)/python -m scripts.summary $(MODEL) sentiment-en-head
 
 workflows: .venv/.integration ## Check the workflows of GitHub: their form, and what they may do
 	$(VENV)/zizmor $(if $(GH_TOKEN),,--offline) --quiet .github
