@@ -126,14 +126,8 @@ sign: ## Sign IMAGE (NAME@sha256:…) with your identity; needs cosign
 	@$(call require,cosign,https://docs.sigstore.dev/cosign/system_config/installation/)
 	cosign sign --yes "$$IMAGE"
 
-deploy: ## Run IMAGE (NAME@sha256:…), signed by SIGNED_BY, as deploy/compose.yaml says, until it is ready; needs docker
-	@case "$$IMAGE" in ?*@sha256:?*) ;; *) echo "make deploy takes an image by its digest: IMAGE=NAME@sha256:…" >&2; exit 2;; esac
-	@$(call require,docker,https://docs.docker.com/engine/install/)
-	@test -n "$$SIGNED_BY" || { echo "make deploy needs SIGNED_BY, the address of the workflow that signed the image" >&2; exit 2; }
-	@$(call require,cosign,https://docs.sigstore.dev/cosign/system_config/installation/)
-	@IMAGE=$$(printf %s "$$IMAGE" | tr '[:upper:]' '[:lower:]') && export IMAGE && set -x \
-		&& cosign verify --certificate-identity-regexp "^$$SIGNED_BY@" --certificate-oidc-issuer https://token.actions.githubusercontent.com "$$IMAGE" >/dev/null \
-		&& docker compose --file deploy/compose.yaml up --detach --wait --wait-timeout 60 --no-build
+deploy: .venv/.inference ## Run IMAGE (NAME@sha256:…), signed by SIGNED_BY, by deploy/compose.yaml; needs docker and cosign
+	@$(VENV)/python -m scripts.deploy "$$IMAGE" "$$SIGNED_BY"
 
 summary: .venv/.inference ## Summarize tests, models, image and benchmark of a pipeline run
 	@$(VENV)/python -m scripts.summary $(MODEL) sentiment-en-head
