@@ -18,6 +18,7 @@ from modeling.errors import ModelingError
 from modeling.evaluation import fidelity
 from modeling.files import REPORT_FILE, ModelFiles, check_identity
 from modeling.spec import ModelSpec
+from textserve.bento.store import set_latest
 from textserve.spec import SPEC_FILE, STORED_FOLDER
 
 VERSION_DIGITS = 16
@@ -44,8 +45,7 @@ def save(files: ModelFiles) -> str:
     tag = f"{spec.name}:{version(spec, digests)}"
     with contextlib.suppress(NotFound):
         stored = bentoml.models.get(tag)
-        # The service takes the latest version; BentoML moves it only for new ones.
-        (Path(stored.path).parent / "latest").write_text(str(stored.tag.version))
+        set_latest(Path(stored.path))
         return tag
     with bentoml.models.create(
         tag,
