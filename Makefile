@@ -154,7 +154,7 @@ test-isa: .venv-export/.synced ## Compare the answers of every model with those 
 	PATH="$$PATH:/usr/bin:/bin" $(EXPORT_VENV)/pytest -m isa tests/model/test_isa.py
 
 test-docs: .venv/.integration programs ## Run the examples of the documentation
-	$(VENV)/pytest tests/test_docs.py tests/test_makefile.py tests/scripts/test_docs_tables.py
+	$(VENV)/pytest tests/test_docs.py tests/scripts/test_docs_tables.py
 
 # Programs that tests start: a browser, curl, openssl, qemu for other processors. Root installs them, or sudo without a
 # password; otherwise the tests fail and name the missing package.
