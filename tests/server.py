@@ -11,10 +11,9 @@ import ssl
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import httpx
 import psutil
@@ -133,7 +132,7 @@ def serve(
     server = Server(f"{'https' if certificate else 'http'}://127.0.0.1:{port}", process, log_file, home, grpc_port)
     started: list[psutil.Process] = []
     try:
-        wait_ready(process, server.url + ("/readyz" if ready else "/livez"), server.log, certificate)
+        _wait(server, "/readyz" if ready else "/livez", trusting(certificate))
         started = server.processes()
         yield server
     finally:
@@ -147,22 +146,16 @@ def serve(
             remaining.kill()
 
 
-def wait_ready(process: subprocess.Popen[Any], url: str, log: Callable[[], str], certificate: str | None) -> None:
-    """Wait until ``url`` answers 200.
-
-    Raises:
-        RuntimeError: with ``log()``, if the process exits first, or after ``LIMIT_SECONDS``.
-    """
-    verify = trusting(certificate)
+def _wait(server: Server, path: str, verify: ssl.SSLContext | bool) -> None:
     deadline = time.monotonic() + LIMIT_SECONDS
     while time.monotonic() < deadline:
-        if process.poll() is not None:
-            raise RuntimeError(f"the service exited with {process.returncode}:\n{log()}")
+        if server.process.poll() is not None:
+            raise RuntimeError(f"the service exited with {server.process.returncode}:\n{server.log()}")
         with contextlib.suppress(httpx.HTTPError):
-            if httpx.get(url, timeout=10, verify=verify).status_code == 200:
+            if httpx.get(server.url + path, timeout=10, verify=verify).status_code == 200:
                 return
         time.sleep(0.1)
-    raise RuntimeError(f"{url} did not answer 200 within {LIMIT_SECONDS} s:\n{log()}")
+    raise RuntimeError(f"{path} did not answer 200 within {LIMIT_SECONDS} s:\n{server.log()}")
 
 
 def self_signed(folder: Path) -> tuple[Path, Path]:

@@ -11,10 +11,9 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import httpx
-import psutil
 import pytest
 
-from tests.server import LIMIT_SECONDS, ROOT, environment, free_port, self_signed, wait_ready
+from tests.server import LIMIT_SECONDS, ROOT, environment, free_port, self_signed, serve
 
 SIGNALS = [signal.SIGTERM, signal.SIGINT]
 
@@ -38,29 +37,22 @@ def started(home: Path, **variables: str) -> Iterator[subprocess.Popen[str]]:
         process.communicate(timeout=LIMIT_SECONDS)
 
 
-def ready(process: subprocess.Popen[str], url: str, certificate: str | None = None) -> None:
-    wait_ready(process, f"{url}/readyz", lambda: process.communicate()[0], certificate)
-
-
 @pytest.mark.parametrize("number", SIGNALS)
 def test_it_serves_in_one_process_until_a_signal(home: Path, number: signal.Signals) -> None:
-    port = free_port()
-    with started(home, PORT=str(port)) as process:
-        ready(process, f"http://127.0.0.1:{port}")
-        assert psutil.Process(process.pid).children(recursive=True) == []
-        answer = httpx.post(f"http://127.0.0.1:{port}/classify", json={"texts": ["Świetnie!"]}, timeout=LIMIT_SECONDS)
+    with serve(home, supervisor=False) as server:
+        assert len(server.processes()) == 1, "BentoML's worker starts processes: see run_worker"
+        answer = httpx.post(f"{server.url}/classify", json={"texts": ["Świetnie!"]}, timeout=LIMIT_SECONDS)
         assert answer.json()["results"][0]["label"] == "positive"
-        process.send_signal(number)
-        assert process.wait(LIMIT_SECONDS) == 0
+        assert server.stop(number) == 0
 
 
-def test_with_a_certificate_it_serves_tls(home: Path, tmp_path: Path) -> None:
-    port, (certificate, key) = free_port(), self_signed(tmp_path)
-    tls = {"TEXTSERVE_TLS_CERTIFICATE": str(certificate), "TEXTSERVE_TLS_KEY": str(key)}
-    with started(home, PORT=str(port), **tls) as process:
-        ready(process, f"https://127.0.0.1:{port}", str(certificate))
-        with pytest.raises(httpx.HTTPError):
-            httpx.get(f"http://127.0.0.1:{port}/livez", timeout=2)
+def test_with_a_certificate_it_serves_tls_only(home: Path, tmp_path: Path) -> None:
+    certificate, key = map(str, self_signed(tmp_path))
+    with (
+        serve(home, supervisor=False, TEXTSERVE_TLS_CERTIFICATE=certificate, TEXTSERVE_TLS_KEY=key) as server,
+        pytest.raises(httpx.HTTPError),
+    ):
+        httpx.get(f"http://127.0.0.1:{server.port}/livez", timeout=LIMIT_SECONDS)
 
 
 @pytest.mark.parametrize("number", SIGNALS)
@@ -97,11 +89,12 @@ def test_a_wrong_setting_is_named(tmp_path: Path, variables: dict[str, str], mes
 
 
 def test_a_port_in_use_is_named(tmp_path: Path) -> None:
-    with socket.create_server(("0.0.0.0", 0)) as other:  # noqa: S104  # as the service listens
-        port = other.getsockname()[1]
-        with started(tmp_path, PORT=str(port)) as process:
-            output, _ = process.communicate(timeout=LIMIT_SECONDS)
-            assert process.returncode == 1
+    with (
+        socket.create_server(("0.0.0.0", port := free_port())),  # noqa: S104  # as the service listens
+        started(tmp_path, PORT=str(port)) as process,
+    ):
+        output, _ = process.communicate(timeout=LIMIT_SECONDS)
+        assert process.returncode == 1
     assert output == f"HTTP cannot listen on port {port} of 0.0.0.0: Address already in use; set PORT to another one\n"
 
 
