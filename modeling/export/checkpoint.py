@@ -67,11 +67,7 @@ def check_labels(spec: ModelSpec, folder: Path) -> None:
 
 
 def load_tokenizer(folder: Path) -> Any:
-    """The checkpoint's own tokenizer, as transformers reads it.
-
-    Raises:
-        ModelingError: if it cannot be loaded, or the ``tokenizers`` library, which serving uses, cannot run it.
-    """
+    """The checkpoint's own tokenizer; raises :class:`ModelingError` if it, or a fast one, cannot be loaded."""
     try:
         tokenizer = AutoTokenizer.from_pretrained(folder)
     except Exception as error:  # transformers raises anything on damaged files
@@ -128,9 +124,7 @@ def export_float(spec: ModelSpec, checkpoint: Path, model: Path, tokenizer: Path
 
 def token_ids(checkpoint: Path, texts: Sequence[str], max_tokens: int) -> list[list[int]]:
     """Token ids of each text by the checkpoint's own tokenizer, special tokens included, at most ``max_tokens``."""
-    encoded = load_tokenizer(checkpoint)(list(texts), truncation=True, max_length=max_tokens)
-    ids: list[list[int]] = encoded["input_ids"]
-    return ids
+    return list(load_tokenizer(checkpoint)(list(texts), truncation=True, max_length=max_tokens)["input_ids"])
 
 
 def source_probabilities(spec: ModelSpec, checkpoint: Path, texts: Sequence[str]) -> npt.NDArray[np.float32]:
@@ -167,10 +161,9 @@ def torch_probabilities(checkpoint: Path, texts: Sequence[str], max_tokens: int)
 
 def _config(folder: Path) -> dict[str, Any]:
     try:
-        config: dict[str, Any] = json.loads((folder / "config.json").read_text(encoding="utf-8"))
+        return dict(json.loads((folder / "config.json").read_text(encoding="utf-8")))
     except (OSError, ValueError) as error:
         raise ModelingError(f"{folder / 'config.json'}: cannot be read: {error}") from error
-    return config
 
 
 def _network(folder: Path, **options: Any) -> Any:

@@ -56,11 +56,7 @@ def check(registry: Registry, candidate: Version) -> Version | None:
 
 
 def promote(registry: Registry, candidate: Version, *, by: str, at: str, tags: Mapping[str, str]) -> None:
-    """Make ``candidate`` the champion by user ``by`` at the UTC time ``at``, and set ``tags`` on it too.
-
-    Raises:
-        ModelingError: see :func:`check`.
-    """
+    """Make ``candidate`` the champion by user ``by`` at the UTC time ``at``, after :func:`check`, and set ``tags``."""
     champion = check(registry, candidate)
     stack = [*before(champion), *([champion.number] if champion else [])][-MAX_BEFORE:]
     last = champion.number if champion else "none"

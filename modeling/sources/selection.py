@@ -51,22 +51,14 @@ def checkpoint_files(names: list[str], allow_pickle: bool) -> list[str]:
 
 
 def tokenizer_files(names: list[str]) -> list[str]:
-    """The files of a tokenizer among ``names``, with the model configuration.
-
-    Raises:
-        ModelingError: if there is no vocabulary.
-    """
+    """The tokenizer's files and the configuration; raises :class:`ModelingError` if there is no vocabulary."""
     if not _matching(names, VOCABULARIES):
         raise ModelingError("has no tokenizer: none of tokenizer.json, vocab.json, vocab.txt and *.model")
     return _matching(names, (CONFIG_FILE, *TOKENIZER))
 
 
 def check_complete(folder: Path) -> None:
-    """Open every safetensors file, and check that those in an index exist.
-
-    Raises:
-        ModelingError: naming the file that is truncated, damaged or missing.
-    """
+    """Raise a :class:`ModelingError` if a safetensors file is truncated or damaged, or one in an index is missing."""
     for index in (folder / name for name in INDEX_FILES if (folder / name).exists()):
         try:
             shards = set(json.loads(index.read_text(encoding="utf-8"))["weight_map"].values())

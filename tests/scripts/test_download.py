@@ -394,17 +394,17 @@ def tracked(checkpoint: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple
     return uri, done.stdout.splitlines()[-1]
 
 
+@pytest.fixture
+def run(tracked: tuple[str, str], monkeypatch: pytest.MonkeyPatch) -> str:
+    """The id of the run, with MLflow set to its store."""
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", tracked[0])
+    return tracked[1]
+
+
 @pytest.mark.parametrize("place", ["models:/textserve@staging", "models:/textserve/1", "runs:/RUN/model"])
 def test_a_checkpoint_in_mlflow_is_fetched_by_alias_version_or_run(
-    own_root: Path,
-    write_model: Callable[..., ModelFiles],
-    tracked: tuple[str, str],
-    checkpoint: Path,
-    monkeypatch: pytest.MonkeyPatch,
-    place: str,
+    own_root: Path, write_model: Callable[..., ModelFiles], run: str, checkpoint: Path, place: str
 ) -> None:
-    uri, run = tracked
-    monkeypatch.setenv("MLFLOW_TRACKING_URI", uri)
     place = place.replace("RUN", run)
     files = write_model(own_root, source={"kind": "mlflow", "repository": place})
     assert script.main(["tiny"]) == 0
@@ -429,14 +429,11 @@ def test_a_checkpoint_in_mlflow_is_fetched_by_alias_version_or_run(
 def test_what_mlflow_does_not_have_is_told_in_a_line(
     own_root: Path,
     write_model: Callable[..., ModelFiles],
-    tracked: tuple[str, str],
-    monkeypatch: pytest.MonkeyPatch,
+    run: str,
     capsys: pytest.CaptureFixture[str],
     place: str,
     reason: str,
 ) -> None:
-    uri, run = tracked
-    monkeypatch.setenv("MLFLOW_TRACKING_URI", uri)
     files = write_model(own_root)
     assert script.main(["tiny", "--source", place.replace("RUN", run)]) == 1
     assert reason in capsys.readouterr().err.splitlines()[-1]  # after MLflow's progress bar
