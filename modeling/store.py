@@ -70,10 +70,10 @@ def version(spec: ModelSpec, digests: dict[str, str]) -> str:
 def metadata(spec: ModelSpec, digests: dict[str, str], report: dict[str, Any]) -> dict[str, Any]:
     """The provenance of the model: source, digests, spec, tool versions, CPU, and sections of its report."""
     verification = report["verification"]
-    steps = [report.get(section, {}).get("versions", {}) for section in ("training", "export", "verification")]
-    used = {name: version for step in steps for name, version in step.items()}
+    steps = [report.get(section, {}) for section in ("training", "export", "verification")]
+    used = {name: version for step in steps for name, version in step.get("versions", {}).items()}
     elsewhere = ("identity", "source", "versions", "cpu", "cpu_flags")
-    content: dict[str, Any] = {
+    content = {
         "source": verification.get("source", spec.source.model_dump(mode="json")),
         "sha256": digests,
         "spec": spec.model_dump(mode="json"),
@@ -83,8 +83,7 @@ def metadata(spec: ModelSpec, digests: dict[str, str], report: dict[str, Any]) -
         "quality": report.get("quality"),
         "training": report.get("training"),
     }
-    stored: dict[str, Any] = _without_nulls(content)
-    return stored
+    return dict(_without_nulls(content))
 
 
 def _without_nulls(value: Any) -> Any:
