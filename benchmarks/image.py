@@ -1,12 +1,12 @@
-"""Measure the container image IMAGE: its size and what has it, and how long it takes from its start until it is ready.
+"""Measure a container image: the sizes of its parts, and the time from its start until it is ready.
 
     python -m benchmarks.image textserve:latest [--starts N]
 
-Ready is when `/readyz` answers 200, in seconds since the engine was asked for the container. The part of the machine's
-cores that others use is measured before each start and noted beside it.
+It is ready when `/readyz` answers 200; the time counts from the engine's command. Before each start, the share of the
+machine's cores that other processes use is measured and recorded.
 
-Prints the figures and writes benchmarks/results/image-ENGINE.json, with the machine that they were measured on.
-Exit codes: 0 done, 1 refused (the message says why).
+Prints the figures and writes them to benchmarks/results/image-ENGINE.json, with a description of the machine.
+Exit codes: 0 done, 1 failed (the message says why).
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ import socket
 import statistics
 import sys
 import time
+from argparse import Namespace
 from collections.abc import Iterator
 from typing import Any
 
@@ -25,12 +26,12 @@ from modeling.files import ROOT
 from release import engine
 from release.engine import Engine
 from release.errors import ReleaseError
-from scripts.command import parser
+from scripts.command import parser, run
 from textserve.bento.health import ready
 
 RESULTS = ROOT / "benchmarks" / "results"
 START_SECONDS = 60.0
-# Bytes of every file that is there, by the folders that they are in; what is in none of them is the system's.
+# The folders of the parts whose sizes are measured; the remainder is the operating system.
 PARTS = {
     "bento": "/home/bentoml/bento",
     "packages": "/app/.venv",
@@ -52,17 +53,16 @@ print(json.dumps({part: sum(map(size, glob.glob(folders, recursive=True))) for p
 
 @contextlib.contextmanager
 def _running(container_engine: Engine, image: str) -> Iterator[tuple[str, float]]:
-    """A container that is ready, until the block ends: its id, and the seconds until it was."""
-    with socket.socket() as one:
-        one.bind(("127.0.0.1", 0))
-        port = one.getsockname()[1]
+    """A ready container, until the block ends: its id, and the seconds that its start took."""
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+        port = listening.getsockname()[1]
     begun = time.monotonic()
     name = container_engine.run("run", "--detach", f"--publish=127.0.0.1:{port}:3000", image)
     try:
         while not ready(port, tls=False):
             if time.monotonic() > begun + START_SECONDS:
                 raise ReleaseError(
-                    f"{image}: not ready within {START_SECONDS:g} s; {container_engine.program} logs says why"
+                    f"{image}: not ready within {START_SECONDS:g} s; see {container_engine.program} logs"
                 )
             time.sleep(0.02)
         yield name, time.monotonic() - begun
@@ -74,9 +74,9 @@ def measure(container_engine: Engine, image: str, starts: int) -> dict[str, Any]
     """Bytes of the image and its parts, and the seconds of every start.
 
     Raises:
-        ReleaseError: if the image is not there, or does not become ready.
+        ReleaseError: if the image does not exist, or does not become ready.
     """
-    size = int(container_engine.run("image", "inspect", "--format", "{{.Size}}", image))
+    size = container_engine.size(image)
     with _running(container_engine, image) as (name, _):
         parts = json.loads(container_engine.run("exec", name, "python", "-c", SIZES, json.dumps(PARTS)))
     parts["system"] = size - parts["bento"] - parts["packages"]
@@ -88,7 +88,7 @@ def measure(container_engine: Engine, image: str, starts: int) -> dict[str, Any]
     return {
         "bytes": {"image": size, **parts},
         "starts": tries,
-        "median_seconds": statistics.median(one["seconds"] for one in tries),
+        "median_seconds": statistics.median(start["seconds"] for start in tries),
     }
 
 
@@ -96,22 +96,20 @@ def main(arguments: list[str] | None = None) -> int:
     """Run the script and return its exit code."""
     args = parser(__doc__)
     args.add_argument("image", help="name of an image that make image has built")
-    args.add_argument("--starts", type=int, default=9, help="how often it is started")
-    options = args.parse_args(arguments)
-    try:
-        found = engine.find()
-        version = found.run("version", "--format", "{{.Client.Version}}")
-        figures = measure(found, options.image, options.starts)
-    except ReleaseError as error:
-        print(error, file=sys.stderr)
-        return 1
+    args.add_argument("--starts", type=int, default=9, help="number of starts")
+    return run(args, _measure, arguments)
+
+
+def _measure(options: Namespace) -> None:
+    found = engine.find()
+    version = found.run("version", "--format", "{{.Client.Version}}")
+    figures = measure(found, options.image, options.starts)
     for part, size in figures["bytes"].items():
         print(f"{part:14}{size / 1e6:6.0f} MB")
-    tries = [one["seconds"] for one in figures["starts"]]
+    tries = [start["seconds"] for start in figures["starts"]]
     print(f"ready after {figures['median_seconds']:.2f} s, {min(tries):.2f} to {max(tries):.2f} in {len(tries)} starts")
     about = {"machine": machine.describe(), "engine": f"{found.program} {version}"}
     (RESULTS / f"image-{found.program}.json").write_text(json.dumps(about | figures, indent=2) + "\n", encoding="utf-8")
-    return 0
 
 
 if __name__ == "__main__":

@@ -40,9 +40,7 @@ def commit(root: Path = ROOT) -> dict[str, str]:
     """The ``commit`` checked out in ``root`` and the number of ``changed_files``; empty outside a git repository."""
     try:
         head, changes = (
-            subprocess.run(
-                ["git", "-C", str(root), *command], capture_output=True, text=True, check=True
-            ).stdout.strip()
+            subprocess.check_output(["git", "-C", str(root), *command], stderr=subprocess.DEVNULL, text=True).strip()
             for command in (["rev-parse", "HEAD"], ["status", "--porcelain"])
         )
     except (OSError, subprocess.CalledProcessError):

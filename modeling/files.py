@@ -26,11 +26,7 @@ class ModelFiles:
 
     @classmethod
     def of(cls, name: str, root: Path = ROOT) -> ModelFiles:
-        """The folders ``models/NAME`` and ``build/NAME`` of the project.
-
-        Raises:
-            ModelingError: if no model has that name.
-        """
+        """``models/NAME`` and ``build/NAME``; raises :class:`ModelingError` if no model has that name."""
         folder = root / "models" / name
         if not (folder / SPEC_FILE).is_file():
             known = ", ".join(sorted(file.parent.name for file in (root / "models").glob(f"*/{SPEC_FILE}")))
@@ -71,8 +67,7 @@ class ModelFiles:
     def report(self) -> dict[str, Any]:
         """The sections of ``report.json``; empty if the file does not exist."""
         file = self.folder / REPORT_FILE
-        content: dict[str, Any] = json.loads(file.read_text(encoding="utf-8")) if file.exists() else {}
-        return content
+        return dict(json.loads(file.read_text(encoding="utf-8"))) if file.exists() else {}
 
     def add_to_report(self, section: str, content: dict[str, Any]) -> None:
         """Write one section of ``report.json`` and keep the others."""
@@ -81,28 +76,16 @@ class ModelFiles:
         (self.folder / REPORT_FILE).write_text(text + "\n", encoding="utf-8")
 
     def digests(self) -> dict[str, str]:
-        """SHA-256 of the ONNX file and the tokenizer, by file name.
-
-        Raises:
-            ModelingError: if a file does not exist.
-        """
-        for file in (self.model, self.tokenizer):
+        """SHA-256 of ONNX file and tokenizer by file name; raises :class:`ModelingError` if one does not exist."""
+        files = (self.model, self.tokenizer)
+        for file in files:
             if not file.exists():
                 raise ModelingError(f"{file} does not exist; python -m scripts.export {self.folder.name} writes it")
-        return {file.name: sha256(file) for file in (self.model, self.tokenizer)}
+        return {file.name: sha256(file) for file in files}
 
 
 def check_identity(files: ModelFiles, section: dict[str, Any], step: str) -> None:
-    """Compare the model with the identity that ``section`` of its report was written for.
-
-    Args:
-        files: of the model.
-        section: of the report, with an ``identity``.
-        step: script that writes the section, such as ``verify``.
-
-    Raises:
-        ModelingError: naming the first key that changed.
-    """
+    """Raise a :class:`ModelingError` if the model changed since the script ``step`` wrote ``section`` of its report."""
     for key, value in files.spec().identity(files.digests()).items():
         if section["identity"].get(key) != value:
             raise ModelingError(

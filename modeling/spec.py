@@ -107,10 +107,7 @@ class FailureRates(Section):
 
 
 class Gates(Section):
-    """Limits that scripts/promote.py checks on the measurements of scripts/evaluate.py.
-
-    :class:`Fidelity` is a gate too.
-    """
+    """Limits that scripts/promote.py checks on the measurements of scripts/evaluate.py, with :class:`Fidelity`."""
 
     min_macro_f1: float = Field(0.6, ge=0, le=1, description="In each language.")
     min_macro_f1_bound: float = Field(0.5, ge=0, le=1, description="Lower end of its 95 % interval, in each language.")
@@ -141,10 +138,9 @@ class ModelSpec(spec.ModelSpec):
         return spec.ModelSpec.model_validate(self.model_dump())
 
     def identity(self, digests: dict[str, str]) -> dict[str, Any]:
-        """Everything that changes an answer: SHA-256 of the files by name, and the answer-relevant keys of the spec.
+        """Everything that changes an answer; a verification is valid for one identity, and a version is its hash.
 
-        A verification and an evaluation are valid for one identity; the version of a stored model is its hash. Golden
-        texts are part of it: they decide whether the service answers at all.
+        Golden texts are part of it: they decide whether the service answers at all.
         """
         keys = self.model_dump(mode="json", include={"labels", "tokenization", "graph", "golden"})
         return {"sha256": digests, **keys}

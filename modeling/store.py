@@ -18,6 +18,7 @@ from modeling.errors import ModelingError
 from modeling.evaluation import fidelity
 from modeling.files import REPORT_FILE, ModelFiles, check_identity
 from modeling.spec import ModelSpec
+from textserve.bento.store import set_latest
 from textserve.spec import SPEC_FILE, STORED_FOLDER
 
 VERSION_DIGITS = 16
@@ -44,8 +45,7 @@ def save(files: ModelFiles) -> str:
     tag = f"{spec.name}:{version(spec, digests)}"
     with contextlib.suppress(NotFound):
         stored = bentoml.models.get(tag)
-        # The service takes the latest version; BentoML moves it only for new ones.
-        (Path(stored.path).parent / "latest").write_text(str(stored.tag.version))
+        set_latest(Path(stored.path))
         return tag
     with bentoml.models.create(
         tag,
@@ -70,10 +70,10 @@ def version(spec: ModelSpec, digests: dict[str, str]) -> str:
 def metadata(spec: ModelSpec, digests: dict[str, str], report: dict[str, Any]) -> dict[str, Any]:
     """The provenance of the model: source, digests, spec, tool versions, CPU, and sections of its report."""
     verification = report["verification"]
-    steps = [report.get(section, {}).get("versions", {}) for section in ("training", "export", "verification")]
-    used = {name: version for step in steps for name, version in step.items()}
+    steps = [report.get(section, {}) for section in ("training", "export", "verification")]
+    used = {name: version for step in steps for name, version in step.get("versions", {}).items()}
     elsewhere = ("identity", "source", "versions", "cpu", "cpu_flags")
-    content: dict[str, Any] = {
+    content = {
         "source": verification.get("source", spec.source.model_dump(mode="json")),
         "sha256": digests,
         "spec": spec.model_dump(mode="json"),
@@ -83,8 +83,7 @@ def metadata(spec: ModelSpec, digests: dict[str, str], report: dict[str, Any]) -
         "quality": report.get("quality"),
         "training": report.get("training"),
     }
-    stored: dict[str, Any] = _without_nulls(content)
-    return stored
+    return dict(_without_nulls(content))
 
 
 def _without_nulls(value: Any) -> Any:

@@ -1,1 +1,1 @@
-"""From a model in the store to a running container: Bento, image, push, deployment, pipeline report."""
+"""From a model in the store to a running container: Bento, image, push, deployment, summary of a pipeline run."""

@@ -12,16 +12,16 @@ from pathlib import Path
 from release.errors import ReleaseError
 
 ENGINES = ("docker", "podman")
-# For podman alone, which can leave out of an image what a later step removed from its base. A health check is part of
-# docker's format of images.
+# podman can drop from an image what a later layer deleted from its base, and supports health checks in docker's image
+# format only.
 BUILD_OPTIONS: dict[str, tuple[str, ...]] = {"docker": (), "podman": ("format=docker", "squash-all")}
 
 
 @dataclass(frozen=True)
 class Engine:
-    """How images are built and run here: a program, and the environment that it needs for each.
+    """A program that builds and runs images, and the environment variables it needs for each.
 
-    ``build_options`` is what ``bentoml containerize --opt`` gets, ``base_image`` what to build upon if not the usual.
+    ``build_options`` are for ``bentoml containerize --opt``; ``base_image`` replaces the default one if set.
     """
 
     program: str
@@ -31,10 +31,10 @@ class Engine:
     base_image: str | None
 
     def run(self, *arguments: str, seconds: float = 60.0, folder: Path | None = None) -> str:
-        """What the program prints, run with ``arguments`` in ``folder``, or in this process's own.
+        """Run the program with ``arguments`` in ``folder`` (default: the current one); its stripped output.
 
         Raises:
-            ReleaseError: with what it says, if it fails.
+            ReleaseError: if it fails, with its error output.
         """
         done = subprocess.run(
             [self.program, *arguments],
@@ -48,18 +48,26 @@ class Engine:
             raise ReleaseError(f"{self.program} {arguments[0]} failed: {done.stderr.strip()}")
         return done.stdout.strip()
 
+    def size(self, image: str) -> int:
+        """The size of an image in bytes.
+
+        Raises:
+            ReleaseError: if there is no such image.
+        """
+        return int(self.run("image", "inspect", "--format", "{{.Size}}", image))
+
 
 def find(variables: Mapping[str, str] = os.environ) -> Engine:
     """The engine that ``CONTAINER_BACKEND`` names, or else the first of docker and podman that works.
 
-    ``CONTAINERS_CONF_BUILD`` and ``CONTAINERS_CONF_RUN`` are podman's configuration for the one and the other, and
-    ``BASE_IMAGE`` is another image to build upon.
+    ``CONTAINERS_CONF_BUILD`` and ``CONTAINERS_CONF_RUN`` are podman's configuration files for building and running,
+    ``BASE_IMAGE`` is another base image.
 
     Raises:
-        ReleaseError: if there is none.
+        ReleaseError: if none works.
     """
     named = variables.get("CONTAINER_BACKEND")
-    program = next((one for one in ([named] if named else ENGINES) if _works(one)), None)
+    program = next((name for name in ([named] if named else ENGINES) if _works(name)), None)
     if program is None:
         raise ReleaseError(
             f"{named or 'docker, podman'}: no container engine works here; install docker or podman and start it "
@@ -71,7 +79,7 @@ def find(variables: Mapping[str, str] = os.environ) -> Engine:
         program,
         build_environment,
         _configuration(variables.get("CONTAINERS_CONF_RUN")),
-        # Such a configuration is for machines where a build reaches the package index by the host's network alone.
+        # A machine with such a configuration reaches the package index only through the host's network.
         (*options, "network=host") if build_environment else options,
         variables.get("BASE_IMAGE") or None,
     )
@@ -82,7 +90,7 @@ def _configuration(file: str | None) -> dict[str, str]:
 
 
 def _works(program: str) -> bool:
-    # Docker's client is there without its daemon on many a machine.
+    # docker's client is often installed without its daemon.
     return shutil.which(program) is not None and (
         subprocess.run([program, "info"], capture_output=True, timeout=60).returncode == 0
     )

@@ -1,5 +1,5 @@
-"""The library's one error that a person can fix."""
+"""The library's one error that a user can fix."""
 
 
 class ReleaseError(Exception):
-    """A step cannot go on for a reason that the user can fix. The message says what, where and what to do."""
+    """A step failed for a reason that the user can fix. The message says what, where and what to do."""

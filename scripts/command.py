@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import sys
 from collections.abc import Callable, Sequence
+from pathlib import Path
 
 from modeling.errors import ModelingError
 from release.errors import ReleaseError
@@ -18,6 +19,18 @@ EXPECTED = (ModelingError, ReleaseError, SpecError, ModelFilesError)
 def parser(manual: str | None) -> argparse.ArgumentParser:
     """An argument parser whose ``--help`` prints the script's docstring as written."""
     return argparse.ArgumentParser(description=manual, formatter_class=argparse.RawDescriptionHelpFormatter)
+
+
+def model_parser(manual: str | None, texts: str | None = None) -> argparse.ArgumentParser:
+    """A parser with the argument ``model`` and, with the help of ``--texts``, the options of exports and checks."""
+    arguments = parser(manual)
+    arguments.add_argument("model", help="name of a folder in models/")
+    if texts:
+        arguments.add_argument(
+            "--checkpoint", type=Path, help="folder of the checkpoint (default: build/NAME/checkpoint)"
+        )
+        arguments.add_argument("--texts", type=Path, help=texts)
+    return arguments
 
 
 def run(

@@ -25,14 +25,13 @@ from __future__ import annotations
 import sys
 
 from modeling.files import ModelFiles
-from modeling.sources.download import download
-from scripts.command import parser, run
+from modeling.sources import download
+from scripts.command import model_parser, run
 
 
 def main(arguments: list[str] | None = None) -> int:
     """Run the script and return its exit code."""
-    args = parser(__doc__)
-    args.add_argument("model", help="name of a folder in models/")
+    args = model_parser(__doc__)
     args.add_argument("--source", help="folder, ID@COMMIT on the hub, or MLflow URI (default: the spec's)")
     args.add_argument("--allow-pickle", action="store_true", help="accept pytorch_model.bin; trust its author")
     return run(

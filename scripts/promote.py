@@ -29,13 +29,12 @@ from modeling.files import ModelFiles
 from modeling.registry import champion, served
 from modeling.registry.promotion import GatesError, promote
 from modeling.registry.versions import CHAMPION, Registry
-from scripts.command import parser, run
+from scripts.command import model_parser, run
 
 
 def main(arguments: list[str] | None = None) -> int:
     """Run the script and return its exit code."""
-    args = parser(__doc__)
-    args.add_argument("model", help="name of a folder in models/")
+    args = model_parser(__doc__)
     args.add_argument("--rollback", action="store_true", help="make the previous champion the champion again")
     return run(args, _run, arguments)
 

@@ -20,14 +20,12 @@ import sys
 
 from modeling.files import ModelFiles
 from modeling.store import save
-from scripts.command import parser, run
+from scripts.command import model_parser, run
 
 
 def main(arguments: list[str] | None = None) -> int:
     """Run the script and return its exit code."""
-    args = parser(__doc__)
-    args.add_argument("model", help="name of a folder in models/")
-    return run(args, lambda options: print(save(ModelFiles.of(options.model))), arguments)
+    return run(model_parser(__doc__), lambda options: print(save(ModelFiles.of(options.model))), arguments)
 
 
 if __name__ == "__main__":

@@ -22,21 +22,17 @@ from __future__ import annotations
 
 import argparse
 import sys
-from pathlib import Path
 
 from modeling.evaluation import fidelity
 from modeling.export.verification import verify
 from modeling.files import ModelFiles
 from modeling.tasks.sentiment.texts import read_texts
-from scripts.command import parser, run
+from scripts.command import model_parser, run
 
 
 def main(arguments: list[str] | None = None) -> int:
     """Run the script and return its exit code."""
-    args = parser(__doc__)
-    args.add_argument("model", help="name of a folder in models/")
-    args.add_argument("--checkpoint", type=Path, help="folder of the checkpoint (default: build/NAME/checkpoint)")
-    args.add_argument("--texts", type=Path, help="file with one text a line (default: labelled texts)")
+    args = model_parser(__doc__, texts="file with one text a line (default: labelled texts)")
     return run(args, _run, arguments)
 
 

@@ -1,4 +1,4 @@
-"""What tests share: the project's folders, the default model, and model stores that hold it."""
+"""Shared fixtures: the default model, and model stores that contain it."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import pytest
 from tests.server import ROOT, save_model
 from textserve.classifier import Classifier
 
-# Programs of the system that tests start (see `programs` in the Makefile) need not be on PATH.
+# The system programs that tests start (see `programs` in the Makefile) may be outside PATH.
 os.environ["PATH"] = f"{os.environ['PATH']}:/usr/sbin:/usr/bin:/sbin:/bin"
 
 pytest_plugins = ["tests.tiny_checkpoints"]
@@ -27,7 +27,7 @@ def classifier() -> Classifier:
 
 @pytest.fixture(scope="session")
 def saved_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A model store with the default model, to copy."""
+    """A model store with the default model; copy it to change it."""
     home = tmp_path_factory.mktemp("saved")
     save_model(home)
     return home

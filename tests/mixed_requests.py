@@ -1,9 +1,9 @@
-"""Asks every protocol at once, each with its own client, in a process of its own, and prints the answers as JSON.
+"""Sends requests of every protocol at once, each with its own client, and prints the answers as JSON.
 
     python -m tests.mixed_requests sentiment-pl-en http://127.0.0.1:3000 127.0.0.1:3002 5000
 
 ``tritonclient.grpc`` and :mod:`textserve.grpc` both bring the messages of the package ``inference``, and
-protobuf takes them only once into a process: no test imports this module but for its texts.
+protobuf registers them once per process: tests run this as a process, and import only its constants.
 """
 
 from __future__ import annotations
@@ -46,16 +46,16 @@ Ask = Callable[[Sequence[str]], Awaitable[list[Scores]]]
 
 def _in_order(labels: Sequence[Any]) -> Scores:
     """The scores of a ranked list of labels, in the order of ``LABELS``."""
-    found = {one["label"]: one["score"] for one in labels}
+    found = {answer["label"]: answer["score"] for answer in labels}
     return [found[label] for label in LABELS]
 
 
 def _rows(flat: Sequence[float]) -> list[Scores]:
-    return [[float(one) for one in flat[start : start + 3]] for start in range(0, len(flat), 3)]
+    return [list(map(float, flat[start : start + 3])) for start in range(0, len(flat), 3)]
 
 
 def over_http(model: str, client: httpx.AsyncClient) -> dict[str, Ask]:
-    """Protocols asked with a plain HTTP client."""
+    """Protocols with a plain HTTP client."""
 
     async def post(path: str, content: object) -> Any:
         answer = await client.post(path, json=content)
@@ -88,7 +88,7 @@ def over_http(model: str, client: httpx.AsyncClient) -> dict[str, Ask]:
 
 
 def with_their_clients(model: str, bento: Any, face: Any, triton_http: Any, triton_grpc: Any) -> dict[str, Ask]:
-    """Protocols asked with the clients that others wrote."""
+    """Protocols with third-party clients."""
     import numpy as np
     import tritonclient.grpc as grpc_client
     import tritonclient.http as http_client
@@ -99,7 +99,7 @@ def with_their_clients(model: str, bento: Any, face: Any, triton_http: Any, trit
 
     async def huggingface(texts: Sequence[str]) -> list[Scores]:
         found = await face.text_classification(texts[0], top_k=3)
-        return [_in_order([{"label": one.label, "score": one.score} for one in found])]
+        return [_in_order([{"label": answer.label, "score": answer.score} for answer in found])]
 
     def triton(module: Any, client: Any) -> Ask:
         async def ask(texts: Sequence[str]) -> list[Scores]:
@@ -119,7 +119,7 @@ def with_their_clients(model: str, bento: Any, face: Any, triton_http: Any, trit
 
 
 async def ask_all(model: str, url: str, grpc_address: str, count: int) -> dict[str, Any]:
-    """Ask ``count`` times, many at once, every protocol in turn; what was answered, and what went wrong."""
+    """Send ``count`` requests, ``AT_ONCE`` in parallel, equally many of each protocol; the answers and the errors."""
     import bentoml
     import tritonclient.grpc.aio as triton_grpc
     import tritonclient.http.aio as triton_http
@@ -129,7 +129,7 @@ async def ask_all(model: str, url: str, grpc_address: str, count: int) -> dict[s
     rows: list[tuple[str, int, Scores]] = []
     errors: list[str] = []
     async with (
-        httpx.AsyncClient(base_url=url, timeout=120) as plain,
+        httpx.AsyncClient(base_url=url, timeout=600) as plain,
         bentoml.AsyncHTTPClient(url) as bento,
         triton_http.InferenceServerClient(url.removeprefix("http://"), conn_limit=AT_ONCE) as http,
         triton_grpc.InferenceServerClient(grpc_address) as grpc,
@@ -145,14 +145,14 @@ async def ask_all(model: str, url: str, grpc_address: str, count: int) -> dict[s
         waiting = iter(work)
 
         async def worker() -> None:
-            for name, places in waiting:
+            for name, indexes in waiting:
                 try:
-                    answers = await asks[name]([TEXTS[place] for place in places])
+                    answers = await asks[name]([TEXTS[index] for index in indexes])
                 except Exception as error:
                     errors.append(f"{name}: {type(error).__name__}: {error}")
                 else:
-                    # Those that take one text answer the first.
-                    rows.extend((name, place, scores) for place, scores in zip(places, answers, strict=False))
+                    # Protocols of a single text answer the first.
+                    rows.extend((name, index, scores) for index, scores in zip(indexes, answers, strict=False))
                     asked[name] += 1
 
         asked = dict.fromkeys(names, 0)

@@ -1,8 +1,9 @@
-"""Starts the real service as its users do, with a port and a model store of its own, and leaves nothing behind."""
+"""Starts the real service as its users do, on ports and with a model store of its own, and stops all its processes."""
 
 from __future__ import annotations
 
 import contextlib
+import itertools
 import os
 import signal
 import socket
@@ -18,12 +19,19 @@ import httpx
 import psutil
 
 ROOT = Path(__file__).resolve().parents[1]
-START_SECONDS = 60.0
+# A limit for a busy machine, of everything that the tests wait for.
+LIMIT_SECONDS = 600.0
+BENTOML = str(Path(sys.executable).with_name("bentoml"))
+# Below the ports that Linux gives to clients (32768 to 60999), which must not take one between two tests.
+PORTS = range(10_000, 30_000)
+# Other processes that run these tests, such as workers of pytest-xdist, start at another port.
+_first = os.getpid() * 199 % len(PORTS)
+_ports: Iterator[int] = itertools.cycle([*PORTS[_first:], *PORTS[:_first]])
 
 
 @dataclass(frozen=True)
 class Server:
-    """A running service: its address, its first process, the file of its log, its model store, its port for gRPC."""
+    """A running service: its URL, its first process, its log file, its model store, and its gRPC port."""
 
     url: str
     process: subprocess.Popen[bytes]
@@ -33,43 +41,40 @@ class Server:
 
     @property
     def port(self) -> int:
-        """The port on which it listens."""
+        """The port of HTTP."""
         return int(self.url.rsplit(":", 1)[1])
 
     def log(self) -> str:
-        """Everything that it has logged so far."""
+        """The log so far."""
         return self.log_file.read_text(encoding="utf-8")
 
     def processes(self) -> list[psutil.Process]:
-        """The first process and all that it has started."""
+        """The first process and its descendants."""
         first = psutil.Process(self.process.pid)
         return [first, *first.children(recursive=True)]
 
-    def stop(self, number: signal.Signals = signal.SIGTERM, seconds: float = 30.0) -> int:
-        """Send a signal and wait for the end; the exit code."""
+    def stop(self, number: signal.Signals = signal.SIGTERM, seconds: float = LIMIT_SECONDS) -> int:
+        """Send a signal, wait for the process to exit, and return its exit code."""
         self.process.send_signal(number)
         return self.process.wait(seconds)
 
 
-_given_ports: set[int] = set()
-
-
 def free_port() -> int:
-    """A port on which nothing listens, another one each time: the system may give the same one twice."""
-    while True:
-        with socket.socket() as one:
-            one.bind(("127.0.0.1", 0))
-            port = int(one.getsockname()[1])
-        if port not in _given_ports:
-            _given_ports.add(port)
+    """A port on which nothing listens, on any address; a different one at each call."""
+    for port in itertools.islice(_ports, len(PORTS)):
+        with contextlib.suppress(OSError), socket.socket() as listening:
+            # As servers do: a port whose connections have not timed out is free.
+            listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            listening.bind(("0.0.0.0", port))  # noqa: S104
             return port
+    raise RuntimeError("no free port")
 
 
 def save_model(home: Path, name: str = "sentiment-pl-en", root: Path = ROOT) -> str:
-    """Save a model into the store of ``home`` with the project's own script; its tag."""
+    """Save a model into the store of ``home`` with scripts/save.py; its tag."""
     command = [sys.executable, "-m", "scripts.save", name]
     done = subprocess.run(
-        command, cwd=root, env=environment(home), capture_output=True, text=True, check=True, timeout=120
+        command, cwd=root, env=environment(home), capture_output=True, text=True, check=True, timeout=LIMIT_SECONDS
     )
     return done.stdout.strip()
 
@@ -80,25 +85,48 @@ def environment(home: Path, **extra: str) -> dict[str, str]:
     return {**inherited, "BENTOML_HOME": str(home), "BENTOML_DO_NOT_TRACK": "True", **extra}
 
 
-@contextlib.contextmanager
-def serve(home: Path, bento: str = "service:TextClassifier", *, ready: bool = True, **extra: str) -> Iterator[Server]:
-    """Serve ``bento`` until the block ends; ``ready=False`` waits only for it to be alive.
+def fail_to_serve(home: Path, **extra: str) -> str:
+    """The output of a `bentoml serve` that must exit with an error."""
+    done = subprocess.run(
+        [BENTOML, "serve", "service:TextClassifier", "--port", str(free_port())],
+        cwd=ROOT,
+        env=environment(home, **{"TEXTSERVE_GRPC_PORT": str(free_port()), **extra}),
+        capture_output=True,
+        text=True,
+        timeout=LIMIT_SECONDS,
+    )
+    output = done.stdout + done.stderr
+    assert done.returncode == 1, output
+    return output
 
-    Whatever is still running afterwards is killed, and was a failure of the test that let it run.
+
+@contextlib.contextmanager
+def serve(
+    home: Path,
+    bento: str = "service:TextClassifier",
+    *,
+    ready: bool = True,
+    supervisor: bool = True,
+    **extra: str,
+) -> Iterator[Server]:
+    """Serve ``bento`` until the block ends; ``ready=False`` waits only until it is live.
+
+    ``supervisor=False`` starts one process, as the image does. BentoML's supervisor kills a worker that takes longer
+    than 30 s to stop.
+
+    Kills the processes that remain after it has stopped.
     """
     port, grpc_port = free_port(), free_port()
     home.mkdir(parents=True, exist_ok=True)
     log_file = home / "service.log"
-    bentoml = Path(sys.executable).with_name("bentoml")
+    command = [BENTOML, "serve", bento, "--host", "127.0.0.1", "--port", str(port)]
+    variables = {"TEXTSERVE_GRPC_HOST": "127.0.0.1", "TEXTSERVE_GRPC_PORT": str(grpc_port), **extra}
+    if not supervisor:
+        command = [sys.executable, "-m", "textserve.bento.start"]
+        variables |= {"BENTO_PATH": bento, "PORT": str(port)}
     with log_file.open("wb") as log:
         process = subprocess.Popen(
-            [bentoml, "serve", bento, "--host", "127.0.0.1", "--port", str(port)],
-            cwd=ROOT,
-            env=environment(
-                home, **{"TEXTSERVE_GRPC_HOST": "127.0.0.1", "TEXTSERVE_GRPC_PORT": str(grpc_port), **extra}
-            ),
-            stdout=log,
-            stderr=subprocess.STDOUT,
+            command, cwd=ROOT, env=environment(home, **variables), stdout=log, stderr=subprocess.STDOUT
         )
     certificate = extra.get("TEXTSERVE_TLS_CERTIFICATE")
     server = Server(f"{'https' if certificate else 'http'}://127.0.0.1:{port}", process, log_file, home, grpc_port)
@@ -112,14 +140,26 @@ def serve(home: Path, bento: str = "service:TextClassifier", *, ready: bool = Tr
             started = server.processes()
             process.terminate()
             with contextlib.suppress(subprocess.TimeoutExpired):
-                process.wait(30)
-        _, alive = psutil.wait_procs(started, timeout=10)
-        for one in alive:
-            one.kill()
+                process.wait(120)
+        _, alive = psutil.wait_procs(started, timeout=30)
+        for remaining in alive:
+            remaining.kill()
+
+
+def _wait(server: Server, path: str, verify: ssl.SSLContext | bool) -> None:
+    deadline = time.monotonic() + LIMIT_SECONDS
+    while time.monotonic() < deadline:
+        if server.process.poll() is not None:
+            raise RuntimeError(f"the service exited with {server.process.returncode}:\n{server.log()}")
+        with contextlib.suppress(httpx.HTTPError):
+            if httpx.get(server.url + path, timeout=10, verify=verify).status_code == 200:
+                return
+        time.sleep(0.1)
+    raise RuntimeError(f"{path} did not answer 200 within {LIMIT_SECONDS} s:\n{server.log()}")
 
 
 def self_signed(folder: Path) -> tuple[Path, Path]:
-    """A certificate of 127.0.0.1 that trusts itself, and its key, as files in ``folder``."""
+    """A self-signed certificate for 127.0.0.1 and its key, as files in ``folder``."""
     certificate, key = folder / "certificate.pem", folder / "key.pem"
     command = (
         "openssl req -x509 -newkey rsa:2048 -nodes -days 2 -subj /CN=localhost -addext subjectAltName=IP:127.0.0.1"
@@ -129,17 +169,5 @@ def self_signed(folder: Path) -> tuple[Path, Path]:
 
 
 def trusting(certificate: str | None) -> ssl.SSLContext | bool:
-    """What httpx is to verify a server with: a certificate that it shows, or what the system trusts."""
+    """The ``verify`` of httpx that trusts a certificate, or the system's authorities."""
     return ssl.create_default_context(cafile=certificate) if certificate else True
-
-
-def _wait(server: Server, path: str, verify: ssl.SSLContext | bool) -> None:
-    deadline = time.monotonic() + START_SECONDS
-    while time.monotonic() < deadline:
-        if server.process.poll() is not None:
-            raise RuntimeError(f"the service ended with {server.process.returncode}:\n{server.log()}")
-        with contextlib.suppress(httpx.HTTPError):
-            if httpx.get(server.url + path, timeout=2, verify=verify).status_code == 200:
-                return
-        time.sleep(0.1)
-    raise RuntimeError(f"{path} did not answer 200 within {START_SECONDS} s:\n{server.log()}")

@@ -1,4 +1,4 @@
-"""Every protocol at once: the same answers behind all of them.
+"""All protocols at once give the same answers.
 
 MIXED_REQUESTS=5000 .venv/bin/pytest tests/test_protocols_together.py
 """
@@ -20,23 +20,23 @@ import pytest
 from tests.mixed_requests import LABELS, TEXTS
 from tests.server import ROOT, Server, environment, serve
 
-# The issue asks for 5,000; a multiple of eight, the number of protocols and clients.
+# A multiple of eight, the number of protocols and clients.
 MIXED_REQUESTS = int(os.environ.get("MIXED_REQUESTS", "400"))
 
 
 @pytest.fixture(scope="module")
 def server(store: Path) -> Iterator[Server]:
-    # A slow machine is no error: what waits is answered.
-    with serve(store, TEXTSERVE_MAX_QUEUE_SECONDS="120", TEXTSERVE_REQUEST_SECONDS="120") as running:
+    # No request times out on a slow machine.
+    with serve(store, TEXTSERVE_MAX_QUEUE_SECONDS="600", TEXTSERVE_REQUEST_SECONDS="600") as running:
         yield running
 
 
 @pytest.fixture(scope="module")
 def alone(server: Server) -> list[list[float]]:
-    """The scores of each text, asked by itself before there is anything else to compute."""
+    """The scores of each text in a batch of its own."""
     scores = []
     for text in TEXTS:
-        (result,) = httpx.post(f"{server.url}/classify", json={"texts": [text]}, timeout=30).json()["results"]
+        (result,) = httpx.post(f"{server.url}/classify", json={"texts": [text]}, timeout=600).json()["results"]
         scores.append([result["scores"][label] for label in LABELS])
     return scores
 
@@ -57,7 +57,7 @@ def mixed(server: Server, alone: list[list[float]]) -> Any:
 
 
 @pytest.mark.timeout(1800)
-def test_all_are_answered_and_none_with_an_error(server: Server, mixed: Any) -> None:
+def test_all_requests_succeed(server: Server, mixed: Any) -> None:
     assert mixed["errors"] == []
     assert sum(mixed["asked"].values()) == MIXED_REQUESTS
     assert min(mixed["asked"].values()) >= MIXED_REQUESTS // 8
@@ -65,15 +65,15 @@ def test_all_are_answered_and_none_with_an_error(server: Server, mixed: Any) -> 
     requests = [line for line in metrics.splitlines() if line.startswith("textserve_requests_total{")]
     assert [line for line in requests if 'outcome="ok"' not in line] == []
     protocols = {"native", "explain", "huggingface", "tei", "oip", "grpc"}
-    assert {one for one in protocols if f'protocol="{one}"' in "".join(requests)} == protocols
+    assert {name for name in protocols if f'protocol="{name}"' in "".join(requests)} == protocols
     assert "Traceback" not in server.log()
 
 
-def test_a_text_has_the_same_answer_from_all_of_them(alone: list[list[float]], mixed: Any) -> None:
-    assert {place for _, place, _ in mixed["rows"]} == set(range(len(TEXTS)))
+def test_all_protocols_give_a_text_the_same_scores(alone: list[list[float]], mixed: Any) -> None:
+    assert {index for _, index, _ in mixed["rows"]} == set(range(len(TEXTS)))
     worst: Counter[str] = Counter()
-    for name, place, scores in mixed["rows"]:
-        difference = max(abs(one - other) for one, other in zip(scores, alone[place], strict=True))
+    for name, index, scores in mixed["rows"]:
+        difference = max(abs(score - expected) for score, expected in zip(scores, alone[index], strict=True))
         worst[name] = max(worst[name], difference)
     assert len(worst) == 8
     assert max(worst.values()) <= 1e-4, worst

@@ -74,7 +74,7 @@ class BodyTooLarge(TextserveError):
 
 
 class UnknownModel(TextserveError):
-    """The request names a model or version other than the served one, or a path that does not exist."""
+    """The request names a model or version other than the served one."""
 
     type = "unknown_model"
     status = 404

@@ -21,7 +21,8 @@ def measure(
 ) -> list[tuple[str, dict[str, Any], dict[str, bool]]]:
     """Name, figures and verdicts; ``seconds`` is not used, since every text is asked for."""
     asked = list(texts[:TEXTS])
-    with textserve_service(cores=sorted({*cores, *load.cores})) as server:
+    settings = {"TEXTSERVE_MAX_QUEUE_SECONDS": "600"}  # a slow processor must not reject a part of the texts
+    with textserve_service(cores=sorted({*cores, *load.cores}), env=settings) as server:
         alone = _results(server.url, load, [[text] for text in asked], connections=1)
         flips, largest = 0, 0.0
         for seed in range(GROUPINGS):
@@ -56,4 +57,7 @@ def _groups(order: Sequence[int], chance: random.Random) -> Sequence[Sequence[in
 
 def _results(url: str, load: LoadGenerator, groups: Sequence[Sequence[str]], connections: int) -> list[dict[str, Any]]:
     answers = load.ask(url + URL_PATH, [body(group) for group in groups], connections)
-    return [result for answer in answers for result in json.loads(answer.body)["results"]]
+    contents = [json.loads(answer.body) for answer in answers]
+    if rejected := [content for content in contents if "results" not in content]:
+        raise RuntimeError(f"{len(rejected)} of {len(contents)} requests were rejected, such as with {rejected[0]}")
+    return [result for content in contents for result in content["results"]]

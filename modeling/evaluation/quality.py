@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-from scipy.stats import bootstrap  # type: ignore[import-untyped]  # scipy has no types of its own
+from scipy.stats import bootstrap
 from sklearn.metrics import confusion_matrix
 
 from modeling.tasks.sentiment.dataset import MEANINGS

@@ -11,39 +11,55 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+import onnx
 import torch
+from onnx import version_converter
 from optimum.exporters.onnx import onnx_export_from_model
 from tqdm import tqdm
 from transformers import AutoModelForSequenceClassification, AutoTokenizer
 
 from modeling.errors import ModelingError
-from modeling.export import ready_onnx
+from modeling.files import ModelFiles, sha256
 from modeling.spec import ModelSpec
-from textserve.classifier import BATCH_TEXTS, length_batches
+from textserve.classifier import BATCH_TEXTS, batch_feeds, length_batches, open_session, softmax
 
 # Embedding tables are padded, often to a multiple of 64, and have unused tokens; no published encoder has more spare
 # rows than this.
 SPARE_ROWS = 1024
 
 
-def require_checkpoint(spec: ModelSpec, folder: Path) -> None:
-    """Check that ``folder`` has the checkpoint or the ready ONNX file of the spec's source.
+def check_source(files: ModelFiles, checkpoint: Path) -> dict[str, Any]:
+    """Check that ``checkpoint`` is complete, unchanged since the download, and has the right tokenizer.
+
+    Returns:
+        Its provenance: the section ``source`` of the report if the files match it, otherwise (from training, or copied
+        by hand) its kind, repository and the SHA-256 of each file.
 
     Raises:
-        ModelingError: if not, with the command that makes it.
+        ModelingError: if not, naming the file.
     """
-    kind, name = ("ONNX file", spec.source.onnx_file) if spec.source.kind == "onnx" else ("checkpoint", "config.json")
-    if not (folder / name).is_file():
-        fix = "train one" if spec.source.kind == "training" else f"run python -m scripts.download {spec.name}"
-        raise ModelingError(f"{folder} has no {kind}; {fix}, or give another folder with --checkpoint")
+    spec = files.spec()
+    source, own = spec.source, spec.source.kind == "training"
+    kind, name = ("ONNX file", source.onnx_file) if source.kind == "onnx" else ("checkpoint", "config.json")
+    if not (checkpoint / name).is_file():
+        fix = "train one" if own else f"run python -m scripts.download {spec.name}"
+        raise ModelingError(f"{checkpoint} has no {kind}; {fix}, or give another folder with --checkpoint")
+    found = {file.name: sha256(file) for file in sorted(checkpoint.iterdir()) if file.is_file()}
+    recorded = files.report().get("source")
+    changed = [name for name, digest in recorded["sha256"].items() if found.get(name) != digest] if recorded else []
+    # Training writes into the same folder; any other folder is the user's choice.
+    if changed and not own and checkpoint == files.checkpoint:
+        raise ModelingError(
+            f"{checkpoint / changed[0]}: is not the downloaded file; run python -m scripts.download {spec.name} again"
+        )
+    _check_tokenizer(spec, checkpoint)
+    if recorded and not changed:
+        return dict(recorded)
+    return {"kind": "training" if own else "folder", "repository": source.repository, "sha256": found}
 
 
 def check_labels(spec: ModelSpec, folder: Path) -> None:
-    """Compare the checkpoint's ``id2label`` with the spec's labels.
-
-    Raises:
-        ModelingError: if they differ, with both.
-    """
+    """Raise a :class:`ModelingError` if the checkpoint's ``id2label`` differs from the spec's labels."""
     found = {int(index): name for index, name in _config(folder).get("id2label", {}).items()}
     wanted = dict(enumerate(label.name for label in spec.labels))
     if found != wanted:
@@ -51,11 +67,7 @@ def check_labels(spec: ModelSpec, folder: Path) -> None:
 
 
 def load_tokenizer(folder: Path) -> Any:
-    """The checkpoint's own tokenizer, as transformers reads it.
-
-    Raises:
-        ModelingError: if it cannot be loaded, or the ``tokenizers`` library, which serving uses, cannot run it.
-    """
+    """The checkpoint's own tokenizer; raises :class:`ModelingError` if it, or a fast one, cannot be loaded."""
     try:
         tokenizer = AutoTokenizer.from_pretrained(folder)
     except Exception as error:  # transformers raises anything on damaged files
@@ -65,17 +77,12 @@ def load_tokenizer(folder: Path) -> Any:
     return tokenizer
 
 
-def check_tokenizer(spec: ModelSpec, folder: Path) -> None:
-    """Check that the tokenizer in ``folder`` belongs to the network.
-
-    Raises:
-        ModelingError: if the ids of padding, start or end differ from those of the spec or the network, or it has more
-            tokens, or far fewer, than the network has embeddings.
-    """
+def _check_tokenizer(spec: ModelSpec, folder: Path) -> None:
+    """Compare special ids and the number of tokens with those of the spec and of the network."""
     tokenizer, ready = load_tokenizer(folder), spec.source.kind == "onnx"
     # The config beside a ready ONNX file is that of the tokenizer's own model.
     config = {} if ready else _config(folder)
-    rows = ready_onnx.token_rows(spec, folder / spec.source.onnx_file) if ready else config.get("vocab_size")
+    rows = _token_rows(spec, folder / spec.source.onnx_file) if ready else config.get("vocab_size")
     problems = []
     if tokenizer.pad_token_id != spec.tokenization.pad_id:
         problems.append(f"it pads with {tokenizer.pad_token_id}, tokenization.pad_id is {spec.tokenization.pad_id}")
@@ -95,9 +102,8 @@ def export_float(spec: ModelSpec, checkpoint: Path, model: Path, tokenizer: Path
     Raises:
         ModelingError: if the checkpoint cannot be loaded, or its labels are not the spec's.
     """
-    require_checkpoint(spec, checkpoint)
     if spec.source.kind == "onnx":
-        ready_onnx.upgrade(spec, checkpoint / spec.source.onnx_file, model)
+        _upgrade(spec, checkpoint / spec.source.onnx_file, model)
         load_tokenizer(checkpoint).backend_tokenizer.save(str(tokenizer))
         return
     check_labels(spec, checkpoint)
@@ -118,17 +124,26 @@ def export_float(spec: ModelSpec, checkpoint: Path, model: Path, tokenizer: Path
 
 def token_ids(checkpoint: Path, texts: Sequence[str], max_tokens: int) -> list[list[int]]:
     """Token ids of each text by the checkpoint's own tokenizer, special tokens included, at most ``max_tokens``."""
-    encoded = load_tokenizer(checkpoint)(list(texts), truncation=True, max_length=max_tokens)
-    ids: list[list[int]] = encoded["input_ids"]
-    return ids
+    return list(load_tokenizer(checkpoint)(list(texts), truncation=True, max_length=max_tokens)["input_ids"])
 
 
 def source_probabilities(spec: ModelSpec, checkpoint: Path, texts: Sequence[str]) -> npt.NDArray[np.float32]:
-    """Probabilities by the source, PyTorch in float32 or the ready ONNX file, shape ``[len(texts), labels]``."""
+    """Probabilities by the source, PyTorch in float32 or the ready ONNX file, shape ``[len(texts), labels]``.
+
+    Raises:
+        ModelingError: if the source does not run, or a ready ONNX file has other inputs and outputs than the spec.
+    """
     if spec.source.kind != "onnx":
         return torch_probabilities(checkpoint, texts, spec.tokenization.max_tokens)
-    ids = token_ids(checkpoint, texts, spec.tokenization.max_tokens)
-    return ready_onnx.probabilities(spec, checkpoint / spec.source.onnx_file, ids)
+    # One by one, by the unconverted file.
+    ids = tqdm(token_ids(checkpoint, texts, spec.tokenization.max_tokens), desc="source", unit="text")
+    file = checkpoint / spec.source.onnx_file
+    try:
+        session = open_session(file)
+        rows = [session.run([spec.graph.logits], batch_feeds(spec, [text]))[0] for text in ids]
+    except Exception as error:  # ONNX Runtime's exceptions have no common base
+        raise ModelingError(f"{file}: does not run with the names of the spec's graph section: {error}") from error
+    return softmax(np.concatenate(rows))
 
 
 def torch_probabilities(checkpoint: Path, texts: Sequence[str], max_tokens: int) -> npt.NDArray[np.float32]:
@@ -146,10 +161,9 @@ def torch_probabilities(checkpoint: Path, texts: Sequence[str], max_tokens: int)
 
 def _config(folder: Path) -> dict[str, Any]:
     try:
-        config: dict[str, Any] = json.loads((folder / "config.json").read_text(encoding="utf-8"))
+        return dict(json.loads((folder / "config.json").read_text(encoding="utf-8")))
     except (OSError, ValueError) as error:
         raise ModelingError(f"{folder / 'config.json'}: cannot be read: {error}") from error
-    return config
 
 
 def _network(folder: Path, **options: Any) -> Any:
@@ -157,6 +171,34 @@ def _network(folder: Path, **options: Any) -> Any:
         return AutoModelForSequenceClassification.from_pretrained(folder, dtype=torch.float32, **options).eval()
     except Exception as error:  # transformers raises anything on damaged files
         raise ModelingError(f"{folder}: its network cannot be loaded: {_first_line(error)}") from error
+
+
+def _upgrade(spec: ModelSpec, file: Path, to: Path) -> None:
+    """Write the graph of ``file`` to ``to`` at the opset of the spec, or at its own if that is higher."""
+    try:
+        model = onnx.load(file)
+        (opset,) = (entry.version for entry in model.opset_import if entry.domain in ("", "ai.onnx"))
+        if opset < spec.export.opset:
+            model = version_converter.convert_version(model, spec.export.opset)
+        onnx.save(model, to)
+    except Exception as error:  # protobuf and the converter raise anything
+        raise ModelingError(
+            f"{file}: cannot be converted to opset {spec.export.opset}: {_first_line(error)}; lower export.opset in "
+            "the spec (quantization needs at least 10)"
+        ) from error
+
+
+def _token_rows(spec: ModelSpec, file: Path) -> int | None:
+    """Rows of the token embedding table; None if the graph does not look it up with ``Gather``."""
+    graph = onnx.load(file).graph
+    shapes = {constant.name: constant.dims for constant in graph.initializer}
+    ids = {spec.graph.input_ids}
+    for node in graph.node:
+        if node.op_type in ("Cast", "Identity") and node.input[0] in ids:
+            ids.add(node.output[0])
+        if node.op_type == "Gather" and node.input[1] in ids and node.input[0] in shapes:
+            return int(shapes[node.input[0]][0])
+    return None
 
 
 def _first_line(error: Exception) -> str:

@@ -12,8 +12,7 @@ from tqdm import tqdm
 
 from modeling.environment import versions
 from modeling.evaluation.speed import feeds
-from modeling.export import provenance
-from modeling.export.checkpoint import check_tokenizer, export_float, require_checkpoint
+from modeling.export.checkpoint import check_source, export_float
 from modeling.export.quantization import quantize
 from modeling.files import ModelFiles, sha256
 from modeling.tasks.sentiment.texts import calibration_texts
@@ -23,19 +22,14 @@ from textserve.classifier import load_tokenizer
 def export(files: ModelFiles, checkpoint: Path, texts: list[str] | None = None) -> dict[str, Any]:
     """Write the float and the served ONNX file, and return the section ``export`` of the report, which it adds.
 
-    Args:
-        files: of the model.
-        checkpoint: folder of the checkpoint, or of the ready ONNX file and its tokenizer.
-        texts: calibration texts; by default texts of the training data.
+    ``texts`` are calibration texts; by default texts of the training data.
 
     Raises:
         ModelingError: if the checkpoint, its labels or its tokenizer do not fit the spec, or it cannot be quantized.
         SpecError: if the spec is not valid.
     """
     spec = files.spec()
-    require_checkpoint(spec, checkpoint)
-    provenance.of(files, checkpoint)
-    check_tokenizer(spec, checkpoint)
+    check_source(files, checkpoint)
     export_float(spec, checkpoint, files.float_model, files.tokenizer)
     section: dict[str, Any] = {
         "versions": versions(["torch", "transformers", "optimum-onnx", "onnx", "onnxruntime"]),

@@ -5,17 +5,15 @@ Each linear layer ``y = x W + b`` (``x``: tokens by channels, ``W``: constant) g
 1. **Outlier channels are split off.** In a trained encoder one input channel of a few layers is ten times larger than
    all others, and a scale that covers it leaves no resolution for the rest. Channels whose largest calibration value
    exceeds ``outlier_ratio`` times the 90th percentile of the layer's channel maxima are multiplied in float with their
-   rows of ``W``; everything else goes through INT8; the two parts are added. This is LLM.int8() (Dettmers and others
-   2022, arXiv:2208.07339) applied once, in the graph, instead of on every call.
-2. **One fixed scale and zero point per tensor** for ``x`` (uint8), chosen on calibration texts for the least squared
-   error of the layer's output. With fixed scales results do not depend on the batch; dynamic quantization scales by
-   the whole batch.
-   Uneven channels are smoothed first (SmoothQuant, Xiao and others 2022, arXiv:2211.10438): each is multiplied by a
-   factor, and the rows of ``W`` are divided by it.
+   rows of ``W``, and added to the INT8 result of the others: LLM.int8() (Dettmers and others 2022, arXiv:2208.07339),
+   but once, in the graph.
+2. **One fixed scale and zero point per tensor** for ``x`` (uint8), with the least squared output error on calibration
+   texts; results do not depend on the batch, as with dynamic quantization. Uneven channels are smoothed first
+   (SmoothQuant, Xiao and others 2022, arXiv:2211.10438): multiplied by a factor that divides the rows of ``W``.
 3. **One scale per output channel** for ``W`` (int8, symmetric), rounded with GPTQ (Frantar and others 2022,
-   arXiv:2210.17323), which lets weights not yet rounded absorb the error of those already rounded.
-   CPUs without VNNI add the products of two neighbouring channels in 16 bits and saturate there (onnxruntime#5849), so
-   the codes of two neighbours never exceed PAIR_LIMIT together, and no sum overflows.
+   arXiv:2210.17323): weights not yet rounded absorb the error of those already rounded. CPUs without VNNI add the
+   products of two neighbouring channels in 16 bits and saturate (onnxruntime#5849), so the codes of two neighbours
+   never exceed PAIR_LIMIT together.
 4. **The mean error** on the calibration texts is subtracted from ``b``.
 
 Embedding tables become int8 with one scale per row. The classification head (``Gemm`` nodes) stays in float.
@@ -168,9 +166,9 @@ def quantize(
     Args:
         model: a float32 graph as optimum exports it.
         calibration: feeds of single texts, without padding: int64 arrays of shape ``[1, L]`` by input name.
-        outlier_ratio: see the module docstring; 3.0 splits off a handful of channels, infinity none.
+        outlier_ratio: 3.0 splits off a handful of channels, infinity none.
         weight_bits: width of the integer weights, at most 8.
-        progress: wraps the calibration texts and the layers, for a progress bar.
+        progress: wraps the calibration texts and the layers.
 
     Raises:
         QuantizationError: if the graph has no linear layer, or ``calibration`` is empty.
@@ -245,11 +243,7 @@ def find_linears(graph: onnx.GraphProto) -> list[Linear]:
 def calibrate(
     model: onnx.ModelProto, tensors: list[str], calibration: Iterable[Feeds]
 ) -> dict[str, ActivationStatistics]:
-    """Run ``model`` in float on the calibration feeds, and return statistics of the activations in ``tensors``.
-
-    Raises:
-        QuantizationError: if ``calibration`` is empty.
-    """
+    """Run ``model`` in float on the calibration feeds, and return statistics of the activations in ``tensors``."""
     observed = onnx.ModelProto()
     observed.CopyFrom(model)
     observed.graph.output.extend(onnx.ValueInfoProto(name=name) for name in tensors)
@@ -313,12 +307,7 @@ def plan_activation(stats: ActivationStatistics, weights: Array, outliers: Array
     """The plan with the least squared output error on a sample of the calibration tokens.
 
     Searches smoothing exponents and, for each, shrunken ranges, which clip a few values and resolve the others better.
-
-    Args:
-        stats: of the activation.
-        weights: of all layers that read it, concatenated, float32 ``[K, N]``.
-        outliers: indices of the channels to keep in float.
-        bits: width of the weights, rounded here to the nearest code as a stand-in for GPTQ.
+    ``weights``: float32 ``[K, N]`` of all layers that read the activation, rounded here to the nearest code for GPTQ.
     """
     rows = stats.sample[:: max(1, stats.rows_kept // PLAN_ROWS)]
     # Bounded factors: a channel silent on the calibration texts may be active on others.
@@ -358,16 +347,10 @@ def weight_scales(weight: Array, limit: int) -> Array:
 
 
 def gptq(weight: Array, gram: Array, bits: int) -> tuple[Array, Array]:
-    """Round ``weight`` to integers with one scale per output channel, by GPTQ (arXiv:2210.17323).
+    """Round ``weight``, float64 ``[K, N]``, with one scale per output channel, by GPTQ (arXiv:2210.17323).
 
-    Args:
-        weight: float64 ``[K, N]``; the layer computes ``x @ weight``.
-        gram: ``X^T X`` over the calibration tokens, ``[K, K]``.
-        bits: 8 gives codes from -127 to 127, 7 from -63 to 63.
-
-    Returns:
-        Integer codes ``[K, N]`` (float64) and scales ``[N]``. ``codes * scales`` approximates the output of ``weight``
-        on the calibration tokens, not its entries.
+    ``gram`` is ``X^T X`` over the calibration tokens, ``[K, K]``. Returns integer codes ``[K, N]`` (float64) and scales
+    ``[N]``; ``codes * scales`` approximates the output ``X @ weight``, not the entries of ``weight``.
     """
     limit = 2 ** (bits - 1) - 1
     scales = weight_scales(weight, limit)

@@ -15,8 +15,7 @@ from tqdm import tqdm
 from modeling.environment import cpu_flags, cpu_name, versions
 from modeling.errors import ModelingError
 from modeling.evaluation.speed import texts_per_second
-from modeling.export import provenance
-from modeling.export.checkpoint import check_tokenizer, require_checkpoint, source_probabilities, token_ids
+from modeling.export.checkpoint import check_source, source_probabilities, token_ids
 from modeling.files import ModelFiles
 from modeling.tasks.sentiment.texts import comparison_texts
 from textserve.classifier import TOKENIZER_FILE, Classifier, Encoding, GoldenMismatch, batch_feeds, open_session
@@ -32,10 +31,7 @@ Probabilities = npt.NDArray[np.float32]
 def verify(files: ModelFiles, checkpoint: Path, texts: list[str] | None = None) -> dict[str, Any]:
     """Measure fidelity, speed and exactness, and return the section ``verification`` of the report, which it adds.
 
-    Args:
-        files: of the model.
-        checkpoint: folder of the checkpoint, or of the ready ONNX file and its tokenizer.
-        texts: unlabelled texts to compare on; by default the labelled texts of the task.
+    ``texts`` are unlabelled; by default the labelled texts of the task are compared.
 
     Raises:
         ModelingError: if a file is missing, the tokenizer is another model's, or a golden text gets another label.
@@ -51,14 +47,12 @@ def verify(files: ModelFiles, checkpoint: Path, texts: list[str] | None = None) 
 def compare(files: ModelFiles, checkpoint: Path, texts: list[str], labels: Sequence[str | None]) -> dict[str, Any]:
     """The measurements of :func:`verify` on ``texts``; a label of None does not count for macro-F1."""
     spec = files.spec()
-    require_checkpoint(spec, checkpoint)
-    source = provenance.of(files, checkpoint)
-    check_tokenizer(spec, checkpoint)
+    source = check_source(files, checkpoint)
     if not files.float_model.exists():
         raise ModelingError(f"{files.float_model} does not exist; python -m scripts.export {spec.name} writes it")
     classifier = Classifier(files.folder)
     encodings = classifier.encode(texts)
-    check_served_tokenizer(classifier, checkpoint, texts, encodings)
+    _check_served_tokenizer(classifier, checkpoint, texts, encodings)
     try:
         classifier.check_golden()
     except GoldenMismatch as error:
@@ -87,14 +81,10 @@ def compare(files: ModelFiles, checkpoint: Path, texts: list[str], labels: Seque
     }
 
 
-def check_served_tokenizer(
+def _check_served_tokenizer(
     classifier: Classifier, checkpoint: Path, texts: list[str], encodings: list[Encoding]
 ) -> None:
-    """Compare the token ids of the served tokenizer with those of the checkpoint's own, golden texts first.
-
-    Raises:
-        ModelingError: naming the first text, by its index, with different ids.
-    """
+    """Compare the token ids of the served tokenizer with those of the checkpoint's own, golden texts first."""
     spec = classifier.spec
     golden = [text.text for text in spec.golden]
     for name, group, served in (("golden", golden, classifier.encode(golden)), ("texts", texts, encodings)):
@@ -134,8 +124,8 @@ def macro_f1(
     truth = {index: meanings.index(label) for index, label in enumerate(labels) if label in meanings}
     if not truth:
         return {}
+    indices, right = list(truth), list(truth.values())
     source, own = (
-        float(f1_score(list(truth.values()), rows[list(truth)].argmax(axis=1), average="macro"))
-        for rows in (reference, served)
+        float(f1_score(right, rows[indices].argmax(axis=1), average="macro")) for rows in (reference, served)
     )
     return {"torch_macro_f1": source, "served_macro_f1": own, "f1_loss": source - own}

@@ -56,22 +56,11 @@ def check(registry: Registry, candidate: Version) -> Version | None:
 
 
 def promote(registry: Registry, candidate: Version, *, by: str, at: str, tags: Mapping[str, str]) -> None:
-    """Make ``candidate`` the champion.
-
-    Args:
-        registry: of the versions.
-        candidate: the evaluated version.
-        by: user name.
-        at: time in UTC.
-        tags: further tags for the version.
-
-    Raises:
-        ModelingError: see :func:`check`.
-    """
+    """Make ``candidate`` the champion by user ``by`` at the UTC time ``at``, after :func:`check`, and set ``tags``."""
     champion = check(registry, candidate)
     stack = [*before(champion), *([champion.number] if champion else [])][-MAX_BEFORE:]
-    moved = {"by": by, "at": at, "from": champion.number if champion else "none", "move": "promote"}
-    registry.set_tags(candidate, {**tags, **_champion(moved), BEFORE: json.dumps(stack)})
+    last = champion.number if champion else "none"
+    registry.set_tags(candidate, {**tags, **_moved(by, at, last, "promote"), BEFORE: json.dumps(stack)})
     registry.set_alias(candidate.name, CHAMPION, candidate.number)
     registry.remove_alias(candidate.name, STAGING)
 
@@ -90,12 +79,11 @@ def roll_back(registry: Registry, name: str, *, by: str, at: str) -> tuple[Versi
         target = registry.version(name, stack.pop())
     if target is None:
         raise ModelingError(f"{name}: version {champion.number} is the first {CHAMPION}; nothing to roll back to")
-    moved = {"by": by, "at": at, "from": champion.number, "move": "rollback"}
-    registry.set_tags(target, {**_champion(moved), BEFORE: json.dumps(stack)})
+    registry.set_tags(target, {**_moved(by, at, champion.number, "rollback"), BEFORE: json.dumps(stack)})
     registry.set_alias(name, CHAMPION, target.number)
     registry.set_tags(champion, {"rolled_back.by": by, "rolled_back.at": at, "rolled_back.to": target.number})
     return champion, target
 
 
-def _champion(moved: Mapping[str, str]) -> dict[str, str]:
-    return {f"champion.{key}": value for key, value in moved.items()}
+def _moved(by: str, at: str, last: str, move: str) -> dict[str, str]:
+    return {"champion.by": by, "champion.at": at, "champion.from": last, "champion.move": move}

@@ -23,13 +23,7 @@ class GatesError(Exception):
 
 
 def promote(files: ModelFiles, registry: Registry, *, by: str, at: str) -> Version:
-    """Make the evaluated version the champion, record it, and return that version.
-
-    Args:
-        files: of the model.
-        registry: where its version is registered.
-        by: user name.
-        at: time in UTC, ISO 8601.
+    """Make the evaluated version the champion by user ``by`` at ``at`` (UTC, ISO 8601), and return that version.
 
     Raises:
         ModelingError: if the report is missing or outdated, the version is not the candidate, or the registry fails.
@@ -45,7 +39,14 @@ def promote(files: ModelFiles, registry: Registry, *, by: str, at: str) -> Versi
     check_identity(files, evaluation, "evaluate")
     if failed := [gate for gate in gates.check(report, spec) if not gate.holds]:
         raise GatesError(failed)
-    version = _evaluated(registry, evaluation, spec.name)
+    registered = evaluation["registered"]
+    if registered is None:
+        raise ModelingError(
+            f"models/{spec.name} does not come from a registered version; train it, or download models:/NAME@staging"
+        )
+    version = registry.version(registered["name"], registered["version"])
+    if version is None:
+        raise ModelingError(f"{registry.uri} has no version {registered['version']} of {registered['name']}")
     served.check_origin(version, report)
     _check_compared(registry.version_of(version.name, CHAMPION), report["performance"]["against"], spec.name)
     champion.check(registry, version)
@@ -56,18 +57,6 @@ def promote(files: ModelFiles, registry: Registry, *, by: str, at: str) -> Versi
         **{f"champion.{key}": value for key, value in commit().items()},
     }
     champion.promote(registry, version, by=by, at=at, tags=tags)
-    return version
-
-
-def _evaluated(registry: Registry, evaluation: dict[str, Any], model: str) -> Version:
-    registered = evaluation["registered"]
-    if registered is None:
-        raise ModelingError(
-            f"models/{model} does not come from a registered version; train it, or download models:/NAME@staging"
-        )
-    version = registry.version(registered["name"], registered["version"])
-    if version is None:
-        raise ModelingError(f"{registry.uri} has no version {registered['version']} of {registered['name']}")
     return version
 
 

@@ -1,8 +1,7 @@
 """The served files of a registered version: their origin, and storage with the champion.
 
-A registered version is a checkpoint; the served files (quantized graph, tokenizer, spec) are made from it. A promotion
-stores them as artifacts of the version's run, so that the next candidate is measured against exactly the files in use,
-on any machine that reaches the registry.
+A registered version is a checkpoint. A promotion stores the files made from it (quantized graph, tokenizer, spec) as
+artifacts of its run, so that the next candidate is measured against exactly the files in use, on any machine.
 """
 
 from __future__ import annotations
@@ -38,11 +37,7 @@ def origin(files: ModelFiles) -> dict[str, str] | None:
 
 
 def check_origin(version: Version, report: dict[str, Any]) -> None:
-    """Check that the files were verified against the checkpoint of ``version``.
-
-    Raises:
-        ModelingError: if not.
-    """
+    """Raise a :class:`ModelingError` unless the files were verified against the checkpoint of ``version``."""
     verified = report["verification"].get("source", {}).get("sha256", {})
     if version.tags.get(WEIGHTS_TAG, verified.get(WEIGHTS)) != verified.get(WEIGHTS):
         raise ModelingError(
@@ -54,11 +49,7 @@ def check_origin(version: Version, report: dict[str, Any]) -> None:
 def upload(registry: Registry, version: Version, files: ModelFiles, digest: str) -> str:
     """Store the served files, the report and its page as artifacts of the version's run, and return the artifact path.
 
-    Args:
-        registry: of the version.
-        version: the evaluated version.
-        files: of the model made from it.
-        digest: SHA-256 of the report; makes the path unique per evaluation.
+    ``digest``, the SHA-256 of the report, makes the path unique per evaluation.
 
     Raises:
         ModelingError: if the version has no run, or the registry rejects the files.
@@ -89,10 +80,8 @@ def champion_files(registry: Registry, name: str, build: Path) -> InUse | None:
     folder = build / CHAMPION
     with tempfile.TemporaryDirectory(dir=build) as temporary:
         with plain_errors(registry.uri):
-            fetched = Path(
-                mlflow.artifacts.download_artifacts(
-                    run_id=version.run_id, artifact_path=version.tags[FILES], dst_path=temporary
-                )
+            fetched = mlflow.artifacts.download_artifacts(
+                f"runs:/{version.run_id}/{version.tags[FILES]}", dst_path=temporary
             )
         shutil.rmtree(folder, ignore_errors=True)
         shutil.copytree(fetched, folder)

@@ -13,7 +13,7 @@ import logging
 import os
 import sqlite3
 import warnings
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import closing, contextmanager
 from dataclasses import dataclass, field
 from importlib import metadata
@@ -106,19 +106,14 @@ class Registry:
 
     def version_of(self, name: str, alias: str) -> Version | None:
         """The version of ``name`` with ``alias``; None if there is no such model or alias."""
-        with plain_errors(self.uri):
-            number = self._aliases(name).get(alias)
+        model = self._found(lambda: self._client.get_registered_model(name))
+        number = model.aliases.get(alias) if model else None
         return None if number is None else self.version(name, str(number))
 
     def version(self, name: str, number: str) -> Version | None:
         """A version by number; None if it does not exist."""
-        with plain_errors(self.uri):
-            try:
-                return _version(self._client.get_model_version(name, number))
-            except MlflowException as error:
-                if error.error_code == "RESOURCE_DOES_NOT_EXIST":
-                    return None
-                raise
+        found = self._found(lambda: self._client.get_model_version(name, number))
+        return _version(found) if found else None
 
     def versions(self, name: str) -> list[Version]:
         """All versions of ``name``, oldest first; empty if there is no such model."""
@@ -140,20 +135,13 @@ class Registry:
     def remove_alias(self, name: str, alias: str) -> None:
         """Remove ``alias``, if it is set."""
         with plain_errors(self.uri):
-            if alias in self._aliases(name):
-                self._client.delete_registered_model_alias(name, alias)
+            self._client.delete_registered_model_alias(name, alias)
 
     def set_tags(self, version: Version, tags: Mapping[str, str]) -> None:
         """Set tags on a version and keep its other tags."""
         with plain_errors(self.uri):
             for key, value in tags.items():
                 self._client.set_model_version_tag(version.name, version.number, key, value)
-
-    def metrics(self, run_id: str) -> dict[str, float]:
-        """The last value of each metric of a run."""
-        with plain_errors(self.uri):
-            metrics: dict[str, float] = self._client.get_run(run_id).data.metrics
-        return metrics
 
     @contextmanager
     def run(self, experiment: str, name: str, tags: Mapping[str, str] | None = None) -> Iterator[str]:
@@ -162,11 +150,11 @@ class Registry:
         Raises:
             ModelingError: if MLflow stops answering or rejects a write.
         """
+        found = commit()
+        git = {MLFLOW_GIT_COMMIT: found["commit"], "git.changed_files": found["changed_files"]} if found else {}
         with plain_errors(self.uri):
             experiment_id = self._experiment(experiment)
-            with mlflow.start_run(
-                experiment_id=experiment_id, run_name=name, tags=_commit_tags() | dict(tags or {})
-            ) as run:
+            with mlflow.start_run(experiment_id=experiment_id, run_name=name, tags={**git, **(tags or {})}) as run:
                 yield run.info.run_id
 
     def _experiment(self, name: str) -> str:
@@ -174,20 +162,18 @@ class Registry:
         if found is not None:
             return str(found.experiment_id)
         # A server has its own artifact location; with a database MLflow would use the current folder.
-        files = (
-            Path(self.uri.removeprefix(SQLITE)).absolute().with_suffix("").as_uri()
-            if self.uri.startswith(SQLITE)
-            else None
-        )
-        return str(self._client.create_experiment(name, artifact_location=files))
+        local = self.uri.startswith(SQLITE)
+        location = Path(self.uri.removeprefix(SQLITE)).absolute().with_suffix("").as_uri() if local else None
+        return str(self._client.create_experiment(name, artifact_location=location))
 
-    def _aliases(self, name: str) -> dict[str, Any]:
-        try:
-            return dict(self._client.get_registered_model(name).aliases)
-        except MlflowException as error:
-            if error.error_code == "RESOURCE_DOES_NOT_EXIST":
-                return {}
-            raise
+    def _found(self, get: Callable[[], Any]) -> Any:
+        with plain_errors(self.uri):
+            try:
+                return get()
+            except MlflowException as error:
+                if error.error_code == "RESOURCE_DOES_NOT_EXIST":
+                    return None
+                raise
 
 
 def log_checkpoint(checkpoint: Path, max_tokens: int) -> str:
@@ -208,40 +194,26 @@ def log_checkpoint(checkpoint: Path, max_tokens: int) -> str:
     return str(logged.model_uri)
 
 
-def _commit_tags() -> dict[str, str]:
-    found = commit()
-    return {MLFLOW_GIT_COMMIT: found["commit"], "git.changed_files": found["changed_files"]} if found else {}
-
-
 @contextmanager
 def plain_errors(uri: str) -> Iterator[None]:
-    """Turn MLflow's errors into one line with the fix.
-
-    Raises:
-        ModelingError: instead of MLflow's own exceptions and those of its HTTP client.
-    """
+    """Turn MLflow's errors, and those of its HTTP client, into a :class:`ModelingError` of one line with the fix."""
     try:
         yield
-    except MlflowException as error:
+    except (MlflowException, RequestException) as error:
         raise ModelingError(_explain(uri, error)) from error
-    except RequestException as error:
-        raise ModelingError(_absent(uri)) from error
 
 
-def _explain(uri: str, error: MlflowException) -> str:
-    user = os.environ.get("MLFLOW_TRACKING_USERNAME")
-    if error.error_code == "PERMISSION_DENIED":
+def _explain(uri: str, error: MlflowException | RequestException) -> str:
+    user, code = os.environ.get("MLFLOW_TRACKING_USERNAME"), getattr(error, "error_code", None)
+    if code == "PERMISSION_DENIED":
         return f"MLflow at {uri}: the user {user} has no write access; request it from the administrator"
-    if error.error_code in DENIED:
+    if code in DENIED:
         rejected = f"the password of the user {user}" if user else "requests without a user"
         return f"MLflow at {uri} rejects {rejected}; set MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD"
-    if isinstance(error.__context__, RequestException) or "failed with exception" in str(error):
-        return _absent(uri)
+    silent = isinstance(error, RequestException) or isinstance(error.__context__, RequestException)
+    if silent or "failed with exception" in str(error):
+        return f"MLflow at {uri} does not answer; start it, set {URI_VARIABLE} to another, or unset it to use build/"
     return f"MLflow at {uri}: {str(error).splitlines()[0]}"
-
-
-def _absent(uri: str) -> str:
-    return f"MLflow at {uri} does not answer; start it, set {URI_VARIABLE} to another, or unset it to use build/"
 
 
 def _check_database(uri: str) -> None:

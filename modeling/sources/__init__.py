@@ -1,7 +1,7 @@
 """From a source to a folder with a complete checkpoint whose digests are checked.
 
-:func:`fetch` is the entry point. :mod:`~modeling.sources.hub` reads a Hugging Face hub,
-:mod:`~modeling.sources.tracking` reads MLflow, and :mod:`~modeling.sources.selection` selects the files.
+:mod:`~modeling.sources.hub` reads a Hugging Face hub, :mod:`~modeling.sources.tracking` reads MLflow, and
+:mod:`~modeling.sources.selection` selects the files.
 """
 
 from __future__ import annotations
@@ -12,17 +12,67 @@ import shutil
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any
 
+import yaml
+
 from modeling.errors import ModelingError
-from modeling.files import ROOT, sha256
+from modeling.files import ROOT, ModelFiles, sha256
 from modeling.sources import hub, selection
-from modeling.spec import Source, is_path
+from modeling.spec import ModelSpec, Source, is_path
+from textserve.spec import SPEC_FILE, SpecError
 
 HUB_ID = re.compile(r"(?P<repository>[\w.-]+(/[\w.-]+)?)@(?P<revision>[\w./-]+)")
 COMMIT = re.compile(r"[0-9a-f]{40}")
 MLFLOW_SCHEMES = ("models:/", "runs:/")
+
+
+def download(files: ModelFiles, other: str | None, *, allow_pickle: bool) -> str:
+    """Fetch the checkpoint, write the section ``source`` of the report, and return a summary line.
+
+    ``other`` overrides the source of the spec; see :func:`override` and :func:`fetch`.
+
+    Raises:
+        SpecError: if the spec is not valid.
+        ModelingError: if the checkpoint cannot be fetched or is rejected.
+    """
+    spec, folder = _spec(files), f"build/{files.folder.name}/checkpoint"
+    source = override(spec.source, other) if other else spec.source
+    if source.kind == "training":
+        if (files.checkpoint / "config.json").exists():
+            return f"{folder}: exists from training; nothing to fetch"
+        raise ModelingError(
+            f"{spec.name}: its checkpoint comes from training: make train MODEL={spec.name}, or fetch a trained one "
+            "with --source (a folder, or models:/NAME@ALIAS of MLflow)"
+        )
+    section = fetch(source, files.checkpoint, allow_pickle=allow_pickle)
+    files.add_to_report("source", section)
+    revision = f"@{section['revision']}" if "revision" in section else ""
+    size = sum((files.checkpoint / name).stat().st_size for name in section["sha256"])
+    return f"{folder}: {len(section['sha256'])} files, {size / 1e6:.1f} MB from {section['repository']}{revision}"
+
+
+def _spec(files: ModelFiles) -> ModelSpec:
+    """The spec. If its revision is a branch or a tag, the error has the commit to pin."""
+    try:
+        return files.spec()
+    except SpecError:
+        content = yaml.safe_load((files.folder / SPEC_FILE).read_text(encoding="utf-8"))
+        source = content.get("source") if isinstance(content, dict) else None
+        if not isinstance(source, dict) or source.get("kind") != "huggingface" or "repository" not in source:
+            raise
+        revision = str(source.get("revision", "main"))
+        if COMMIT.fullmatch(revision):
+            raise
+        problem = _unpinned(str(source["repository"]), revision)
+        raise ModelingError(f"{files.folder / SPEC_FILE}: source.revision: {problem}") from None
+
+
+def _unpinned(repository: str, revision: str) -> str:
+    commit = hub.commit_of(repository, revision)
+    return f"{revision!r} is a branch or a tag, which moves; the commit to pin is {commit}"
 
 
 def override(source: Source, other: str) -> Source:
@@ -33,45 +83,30 @@ def override(source: Source, other: str) -> Source:
     Raises:
         ModelingError: if ``other`` is none of these, or names a branch or a tag.
     """
-    ready = source.kind == "onnx"
-    # The digests of a training source are those of its base checkpoint.
-    common = {"sha256": {} if source.kind == "training" else source.sha256}
+    ready, revision = source.kind == "onnx", None
     if other.startswith(MLFLOW_SCHEMES) and not ready:
-        return Source.model_validate({"kind": "mlflow", "repository": other, **common})
-    if Path(other).expanduser().is_dir():
-        folder = str(Path(other).expanduser().resolve())
-        return Source.model_validate({"kind": "onnx" if ready else "folder", "repository": folder, **common})
-    if match := HUB_ID.fullmatch(other):
-        repository, revision = match["repository"], match["revision"]
+        kind, repository = "mlflow", other
+    elif Path(other).expanduser().is_dir():
+        kind, repository = "folder", str(Path(other).expanduser().resolve())
+    elif match := HUB_ID.fullmatch(other):
+        kind, repository, revision = "huggingface", match["repository"], match["revision"]
         if not COMMIT.fullmatch(revision):
-            raise ModelingError(f"--source {other}: {unpinned(repository, revision)}")
-        kind = "onnx" if ready else "huggingface"
-        return Source.model_validate({"kind": kind, "repository": repository, "revision": revision, **common})
-    forms = "a folder, ID@COMMIT" if ready else "a folder, ID@COMMIT, models:/NAME@ALIAS, models:/NAME/VERSION, runs:/…"
-    raise ModelingError(f"--source {other}: is not an existing folder or another source; give {forms}")
-
-
-def unpinned(repository: str, revision: str) -> str:
-    """The error message for a branch or a tag as revision, with the commit to pin.
-
-    Raises:
-        ModelingError: if the hub does not have the revision, or does not answer.
-    """
-    commit = hub.commit_of(repository, revision)
-    return f"{revision!r} is a branch or a tag, which moves; the commit to pin is {commit}"
+            raise ModelingError(f"--source {other}: {_unpinned(repository, revision)}")
+    else:
+        forms = "a folder, ID@COMMIT" + ("" if ready else ", models:/NAME@ALIAS, models:/NAME/VERSION, runs:/…")
+        raise ModelingError(f"--source {other}: is not an existing folder or another source; give {forms}")
+    # The digests of a training source are those of its base checkpoint.
+    digests = {} if source.kind == "training" else source.sha256
+    location = {"kind": "onnx" if ready else kind, "repository": repository, "revision": revision}
+    return Source.model_validate({**location, "sha256": digests})
 
 
 def fetch(source: Source, folder: Path, *, allow_pickle: bool = False) -> dict[str, Any]:
     """Atomically replace ``folder`` by the files of ``source``, and return the section ``source`` of the report.
 
-    Args:
-        source: any kind but ``training``.
-        folder: of the checkpoint, or of the ready ONNX file and its tokenizer.
-        allow_pickle: accept ``pytorch_model.bin`` where there are no safetensors.
-
-    Returns:
-        Kind, repository, revision (hub), run and version (MLflow), the tokenizer's own repository and revision, and the
-        SHA-256 of every file.
+    ``source`` has any kind but ``training``; ``allow_pickle`` accepts ``pytorch_model.bin`` where there are no
+    safetensors. The section has kind, repository, revision (hub), run and version (MLflow), the tokenizer's own
+    repository and revision, and the SHA-256 of every file.
 
     Raises:
         ModelingError: if the source cannot be fetched, is incomplete, or does not match the digests of the spec.
@@ -93,66 +128,46 @@ def fetch(source: Source, folder: Path, *, allow_pickle: bool = False) -> dict[s
 
 
 def _checkpoint(source: Source, into: Path, allow_pickle: bool) -> dict[str, Any]:
-    if source.kind == "huggingface":
-        commit = hub.fetch(
-            source.repository, source.revision, into, lambda names: selection.checkpoint_files(names, allow_pickle)
-        )
-        return {"revision": commit}
-    if source.kind == "folder":
-        _copy(_folder(source.repository), into, allow_pickle)
-        return {}
+    select = partial(selection.checkpoint_files, allow_pickle=allow_pickle)
+    if source.kind != "mlflow":
+        return _files(source.repository, source.revision, into, select, local=source.kind == "folder")
     # MLflow takes seconds to import, and most sources do not need it.
     from modeling.sources import tracking
 
     with tempfile.TemporaryDirectory(prefix="mlflow-", dir=into.parent) as temporary:
         fetched, section = tracking.fetch(source.repository, Path(temporary))
-        _copy(fetched, into, allow_pickle)
+        _copy(fetched, into, select)
     return section
 
 
 def _ready_onnx(source: Source, into: Path) -> dict[str, Any]:
-    section: dict[str, Any] = {}
-    wanted = list(source.sha256)
-    if is_path(source.repository):
-        _copy_files(_folder(source.repository), into, wanted)
-    else:
-        section["revision"] = hub.fetch(source.repository, source.revision, into, lambda names: wanted)
-    if source.tokenizer is None:
-        if is_path(source.repository):
-            beside = _folder(source.repository)
-            _copy_files(beside, into, selection.tokenizer_files(_names(beside)))
-        else:
-            hub.fetch(source.repository, section["revision"], into, selection.tokenizer_files)
-    elif is_path(source.tokenizer.repository):
-        tokens = _folder(source.tokenizer.repository)
-        _copy_files(tokens, into, selection.tokenizer_files(_names(tokens)))
-        section["tokenizer"] = {"repository": source.tokenizer.repository}
-    else:
-        commit = hub.fetch(source.tokenizer.repository, source.tokenizer.revision, into, selection.tokenizer_files)
-        section["tokenizer"] = {"repository": source.tokenizer.repository, "revision": commit}
-    return section
+    local, tokenizer = is_path(source.repository), source.tokenizer
+    section = _files(source.repository, source.revision, into, lambda names: list(source.sha256), local=local)
+    if tokenizer is None:
+        _files(source.repository, section.get("revision"), into, selection.tokenizer_files, local=local)
+        return section
+    own = _files(
+        tokenizer.repository, tokenizer.revision, into, selection.tokenizer_files, local=is_path(tokenizer.repository)
+    )
+    return {**section, "tokenizer": {"repository": tokenizer.repository, **own}}
 
 
-def _folder(path: str) -> Path:
-    folder = ROOT / Path(path).expanduser()
+def _files(repository: str, revision: str | None, into: Path, select: hub.Select, *, local: bool) -> dict[str, Any]:
+    """Copy the selected files of a folder or of a repository on the hub, and return its commit as ``revision``."""
+    if not local:
+        return {"revision": hub.fetch(repository, revision, into, select)}
+    folder = ROOT / Path(repository).expanduser()
     if not folder.is_dir():
         raise ModelingError(f"{folder}: is not a folder; source.repository is relative to the project's root")
-    return folder
+    _copy(folder, into, select)
+    return {}
 
 
-def _names(folder: Path) -> list[str]:
-    return sorted(file.name for file in folder.iterdir() if file.is_file())
-
-
-def _copy(folder: Path, into: Path, allow_pickle: bool) -> None:
+def _copy(folder: Path, into: Path, select: hub.Select) -> None:
     try:
-        names = selection.checkpoint_files(_names(folder), allow_pickle)
+        names = select(sorted(file.name for file in folder.iterdir() if file.is_file()))
     except ModelingError as error:
         raise ModelingError(f"{folder}: {error}") from error
-    _copy_files(folder, into, names)
-
-
-def _copy_files(folder: Path, into: Path, names: list[str]) -> None:
     for name in names:
         if not (folder / name).is_file():
             raise ModelingError(f"{folder}: has no {name}")
@@ -175,12 +190,10 @@ def _plain_disk_errors() -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        # ModelingError and the hub's errors are no OSError here; what remains is the disk.
-        if error.errno == errno.ENOSPC:
-            raise ModelingError(
-                f"{error.filename or 'the disk'}: no space left; free some, or set HF_HOME to another "
-                "folder for the hub's files"
-            ) from error
         if error.errno is None:
             raise
-        raise ModelingError(f"{error.filename}: {error.strerror}") from error
+        reason = f"{error.filename}: {error.strerror}"
+        if error.errno == errno.ENOSPC:
+            disk = error.filename or "the disk"
+            reason = f"{disk}: no space left; free some, or set HF_HOME to another folder for the hub's files"
+        raise ModelingError(reason) from error

@@ -31,16 +31,14 @@ from modeling.files import sha256
 
 SHA256 = re.compile(r"[0-9a-f]{64}")
 GIT_SHA1 = re.compile(r"[0-9a-f]{40}")
+# Selects from the names of all files.
+Select = Callable[[list[str]], list[str]]
 
 
-def fetch(repository: str, revision: str | None, into: Path, select: Callable[[list[str]], list[str]]) -> str:
-    """Copy files of ``repository`` into the folder ``into``, and return their commit.
+def fetch(repository: str, revision: str | None, into: Path, select: Select) -> str:
+    """Copy the selected files of ``repository`` into the folder ``into``, and return their commit.
 
-    Args:
-        repository: id on the hub.
-        revision: commit; ``None`` is the main branch.
-        into: an existing folder.
-        select: selects from the names of all files.
+    ``revision`` is a commit; ``None`` is the main branch.
 
     Raises:
         ModelingError: if the hub does not answer or denies access, or a file does not match the hub's digest.
@@ -50,7 +48,8 @@ def fetch(repository: str, revision: str | None, into: Path, select: Callable[[l
     try:
         chosen = select(names)
     except ModelingError as error:
-        raise ModelingError(f"{repository}{_in_the_cache()}: {error}") from error
+        cache = " in the cache (HF_HUB_OFFLINE is set)" if constants.HF_HUB_OFFLINE else ""
+        raise ModelingError(f"{repository}{cache}: {error}") from error
     for name in chosen:
         with _plain_errors(repository, revision, name):
             cached = Path(hf_hub_download(repository, name, revision=commit)).resolve()
@@ -60,11 +59,7 @@ def fetch(repository: str, revision: str | None, into: Path, select: Callable[[l
 
 
 def commit_of(repository: str, revision: str) -> str:
-    """The commit of a branch or a tag.
-
-    Raises:
-        ModelingError: if the hub does not answer, or does not have it.
-    """
+    """The commit of a branch or a tag; raises :class:`ModelingError` if the hub does not have it."""
     with _plain_errors(repository, revision):
         return _listed(repository, revision)[0]
 
@@ -98,57 +93,44 @@ def _check(blob: Path, name: str) -> None:
 @contextmanager
 def _plain_errors(repository: str, revision: str | None, name: str = "") -> Iterator[None]:
     """Turn errors of the hub's client into one line with the fix."""
-    hub = constants.ENDPOINT
-    at = f"{repository}@{revision}" if revision else repository
     try:
         yield
-    except GatedRepoError as error:
-        message = f"{repository}: is gated; request access at {hub}/{repository}, and set HF_TOKEN to your token"
-        raise ModelingError(message) from error
-    except RepositoryNotFoundError as error:
-        message = f"{repository}: not found on {hub}; check the id, or set HF_TOKEN if it is private"
-        raise ModelingError(message) from error
-    except RevisionNotFoundError as error:
-        raise ModelingError(
-            f"{repository}: has no revision {revision}; check it at {hub}/{repository}/commits"
-        ) from error
-    except (OfflineModeIsEnabled, LocalEntryNotFoundError) as error:
-        if constants.HF_HUB_OFFLINE:
-            what = f"{name} of {at}" if name else at
-            raise ModelingError(
-                f"{what}: is not in the cache in HF_HOME, and HF_HUB_OFFLINE is set; unset it, or use --source FOLDER"
-            ) from error
-        raise ModelingError(_silent(hub)) from error
-    except EntryNotFoundError as error:
-        raise ModelingError(f"{at}: has no file {name}") from error
-    except HFValidationError as error:
-        raise ModelingError(f"{repository}: is not a hub id, which has the form OWNER/NAME") from error
-    except HfHubHTTPError as error:
-        status = error.response.status_code
-        if status in (401, 403):
-            message = f"{repository}: {hub} answers {status}; check that HF_TOKEN can read this repository"
-            raise ModelingError(message) from error
-        raise ModelingError(f"{at}: {hub} answers {status}; retry later") from error
-    except (requests.ConnectionError, requests.Timeout) as error:
-        raise ModelingError(_silent(hub)) from error
-    except requests.RequestException as error:
-        raise ModelingError(
-            f"{name or at}: the download was interrupted ({type(error).__name__}); retry to resume it"
-        ) from error
-    except OSError as error:
-        # The client's own check of the size; errors of the operating system have an errno.
-        if error.errno is not None:
+    except (OSError, HFValidationError) as error:
+        if not (message := _explain(error, repository, revision, name)):
             raise
-        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
-        raise ModelingError(f"{name or at}: is truncated: {reason.rstrip('.')}; retry") from error
+        raise ModelingError(message) from error
 
 
-def _silent(hub: str) -> str:
-    return (
-        f"{hub} does not answer; check the network, or HF_ENDPOINT, set HF_HUB_OFFLINE=1 to use the cache, "
-        "or use --source FOLDER"
-    )
-
-
-def _in_the_cache() -> str:
-    return " in the cache (HF_HUB_OFFLINE is set)" if constants.HF_HUB_OFFLINE else ""
+def _explain(error: Exception, repository: str, revision: str | None, name: str) -> str | None:
+    hub, at = constants.ENDPOINT, f"{repository}@{revision}" if revision else repository
+    match error:
+        case GatedRepoError():
+            return f"{repository}: is gated; request access at {hub}/{repository}, and set HF_TOKEN to your token"
+        case RepositoryNotFoundError():
+            return f"{repository}: not found on {hub}; check the id, or set HF_TOKEN if it is private"
+        case RevisionNotFoundError():
+            return f"{repository}: has no revision {revision}; check it at {hub}/{repository}/commits"
+        case OfflineModeIsEnabled() | LocalEntryNotFoundError() if constants.HF_HUB_OFFLINE:
+            file = f"{name} of {at}" if name else at
+            return (
+                f"{file}: is not in the cache in HF_HOME, and HF_HUB_OFFLINE is set; unset it, or use --source FOLDER"
+            )
+        case OfflineModeIsEnabled() | LocalEntryNotFoundError() | requests.ConnectionError() | requests.Timeout():
+            return (
+                f"{hub} does not answer; check the network, or HF_ENDPOINT, set HF_HUB_OFFLINE=1 to use the cache, "
+                "or use --source FOLDER"
+            )
+        case EntryNotFoundError():
+            return f"{at}: has no file {name}"
+        case HFValidationError():
+            return f"{repository}: is not a hub id, which has the form OWNER/NAME"
+        case HfHubHTTPError(response=response) if response.status_code in (401, 403):
+            return f"{repository}: {hub} answers {response.status_code}; check that HF_TOKEN can read this repository"
+        case HfHubHTTPError(response=response):
+            return f"{at}: {hub} answers {response.status_code}; retry later"
+        case requests.RequestException():
+            return f"{name or at}: the download was interrupted ({type(error).__name__}); retry to resume it"
+        case OSError(errno=None):  # the client's own check of the size
+            reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+            return f"{name or at}: is truncated: {reason.rstrip('.')}; retry"
+    return None

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable
 from fnmatch import fnmatch
 from pathlib import Path
 
@@ -29,18 +28,17 @@ SAFETENSORS = ("model.safetensors", "model-*-of-*.safetensors")
 PICKLES = ("pytorch_model.bin", "pytorch_model-*-of-*.bin")
 
 
-def checkpoint_files(names: Iterable[str], allow_pickle: bool) -> list[str]:
+def checkpoint_files(names: list[str], allow_pickle: bool) -> list[str]:
     """The files of a checkpoint among ``names``: configuration, tokenizer, and weights, preferably safetensors.
 
     Raises:
         ModelingError: if one of these is missing, or the weights are pickles without ``allow_pickle``.
     """
-    known = list(names)
-    if CONFIG_FILE not in known:
+    if CONFIG_FILE not in names:
         raise ModelingError(f"is not a checkpoint: it has no {CONFIG_FILE}")
-    weights, index = _matching(known, SAFETENSORS), INDEX_FILES[0]
+    weights, index = _matching(names, SAFETENSORS), INDEX_FILES[0]
     if not weights:
-        weights, index = _matching(known, PICKLES), INDEX_FILES[1]
+        weights, index = _matching(names, PICKLES), INDEX_FILES[1]
         if not weights:
             raise ModelingError("has no weights: neither model.safetensors nor pytorch_model.bin")
         if not allow_pickle:
@@ -49,27 +47,18 @@ def checkpoint_files(names: Iterable[str], allow_pickle: bool) -> list[str]:
                 "Convert it to safetensors (for a hub, huggingface.co/spaces/safetensors/convert opens a pull request "
                 "whose commit can be pinned), or trust its author with --allow-pickle"
             )
-    return [*tokenizer_files(known), *weights, *_matching(known, (index,))]
+    return [*tokenizer_files(names), *weights, *_matching(names, (index,))]
 
 
-def tokenizer_files(names: Iterable[str]) -> list[str]:
-    """The files of a tokenizer among ``names``, with the model configuration.
-
-    Raises:
-        ModelingError: if there is no vocabulary.
-    """
-    known = list(names)
-    if not _matching(known, VOCABULARIES):
+def tokenizer_files(names: list[str]) -> list[str]:
+    """The tokenizer's files and the configuration; raises :class:`ModelingError` if there is no vocabulary."""
+    if not _matching(names, VOCABULARIES):
         raise ModelingError("has no tokenizer: none of tokenizer.json, vocab.json, vocab.txt and *.model")
-    return _matching(known, (CONFIG_FILE, *TOKENIZER))
+    return _matching(names, (CONFIG_FILE, *TOKENIZER))
 
 
 def check_complete(folder: Path) -> None:
-    """Open every safetensors file, and check that those in an index exist.
-
-    Raises:
-        ModelingError: naming the file that is truncated, damaged or missing.
-    """
+    """Raise a :class:`ModelingError` if a safetensors file is truncated or damaged, or one in an index is missing."""
     for index in (folder / name for name in INDEX_FILES if (folder / name).exists()):
         try:
             shards = set(json.loads(index.read_text(encoding="utf-8"))["weight_map"].values())
@@ -86,6 +75,5 @@ def check_complete(folder: Path) -> None:
             raise ModelingError(f"{file.name}: is truncated or damaged ({error}); fetch it again") from error
 
 
-def _matching(names: Iterable[str], patterns: Iterable[str]) -> list[str]:
-    chosen = list(patterns)
-    return [name for name in names if any(fnmatch(name, pattern) for pattern in chosen)]
+def _matching(names: list[str], patterns: tuple[str, ...]) -> list[str]:
+    return [name for name in names if any(fnmatch(name, pattern) for pattern in patterns)]

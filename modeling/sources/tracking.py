@@ -18,11 +18,9 @@ RUN = re.compile(r"runs:/(?P<run_id>[^/]+)(/.+)?")
 
 
 def fetch(uri: str, into: Path) -> tuple[Path, dict[str, Any]]:
-    """Download the artifacts at ``uri`` into ``into``.
+    """Download the artifacts at ``uri`` into ``into``, and return the folder of the checkpoint there and its origin.
 
-    Returns:
-        The folder below ``into`` with the checkpoint, and, for the report, the run id and the name and number of a
-        registered version.
+    The origin has the ``run_id`` and, of a registered version, its ``name`` and ``version``.
 
     Raises:
         ModelingError: if MLflow does not answer or has no such version or run, or there is not exactly one checkpoint.
@@ -31,25 +29,27 @@ def fetch(uri: str, into: Path) -> tuple[Path, dict[str, Any]]:
     if not registered and not run:
         raise ModelingError(f"{uri}: give models:/NAME@ALIAS, models:/NAME/VERSION or runs:/ID/PATH")
     registry = Registry.connect()
-    # An alias may move during the download; a number does not.
-    uri_now, section = uri, {}
+    pinned, section = uri, run.groupdict() if run else {}
     if registered:
         version = _version(registry, registered)
-        uri_now, section = version.uri, {"name": version.name, "version": version.number}
+        # An alias may move during the download; a number does not.
+        pinned, section = version.uri, {"name": version.name, "version": version.number}
         if version.run_id:
             section["run_id"] = version.run_id
-    elif run:
-        section["run_id"] = run["run_id"]
     with plain_errors(registry.uri):
         try:
-            mlflow.artifacts.download_artifacts(artifact_uri=uri_now, dst_path=str(into))
+            mlflow.artifacts.download_artifacts(artifact_uri=pinned, dst_path=str(into))
         except MlflowException as error:
             if error.error_code not in ("RESOURCE_DOES_NOT_EXIST", "INVALID_PARAMETER_VALUE", "INTERNAL_ERROR"):
                 raise
             raise ModelingError(f"{uri}: {registry.uri} has no such artifacts") from error
         except OSError as error:
             raise ModelingError(f"{uri}: its artifacts cannot be read: {error.strerror or error}") from error
-    return _checkpoint(uri, into), section
+    found = sorted(file.parent for file in into.rglob(CONFIG_FILE))
+    if len(found) != 1:
+        folders = ", ".join(str(path.relative_to(into)) for path in found) or "none"
+        raise ModelingError(f"{uri}: expected one folder with a {CONFIG_FILE}, found {folders}")
+    return found[0], section
 
 
 def _version(registry: Registry, match: re.Match[str]) -> Version:
@@ -60,11 +60,3 @@ def _version(registry: Registry, match: re.Match[str]) -> Version:
         known = f"it has {', '.join(uris)}" if uris else f"it has no model {name!r}"
         raise ModelingError(f"{match[0]}: {registry.uri} has no such version; {known}")
     return version
-
-
-def _checkpoint(uri: str, folder: Path) -> Path:
-    found = sorted(file.parent for file in folder.rglob(CONFIG_FILE))
-    if len(found) != 1:
-        folders = ", ".join(str(path.relative_to(folder)) for path in found) or "none"
-        raise ModelingError(f"{uri}: expected one folder with a {CONFIG_FILE}, found {folders}")
-    return found[0]

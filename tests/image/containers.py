@@ -1,6 +1,6 @@
-"""Starts the very image that ``IMAGE`` names, as it is run in production, and leaves no container behind.
+"""Starts the image that ``IMAGE`` names as in production, and removes its containers.
 
-With no container engine, or without the image, this raises, and so every test that needs it fails.
+Without a container engine, or without the image, this raises, and the tests that need it fail.
 """
 
 from __future__ import annotations
@@ -22,21 +22,17 @@ import httpx
 from modeling.spec import ModelSpec
 from release import engine
 from release.engine import Engine
-from tests.server import ROOT, free_port
+from tests.server import LIMIT_SECONDS, ROOT, free_port
 
 IMAGE = os.environ.get("IMAGE", "textserve:latest")
-START_SECONDS = 60.0
-# As an operator who trusts nobody runs it. Left alone, podman mounts writable folders beside a read-only root.
+# As docs/operations.md recommends. By default, podman mounts writable folders into a read-only root.
 HARDENED = ("--read-only", "--cap-drop=all", "--security-opt=no-new-privileges")
 OPTIONS = {"podman": ("--read-only-tmpfs=false",), "docker": ()}
 
 
 @dataclass(frozen=True)
 class Container:
-    """A running container: its engine, its id, its addresses on this machine, and when it was started.
-
-    ``started`` is of :func:`time.monotonic`, in seconds, before the engine was asked.
-    """
+    """A running container: its engine, its id, its addresses, and the :func:`time.monotonic` of its start."""
 
     engine: Engine
     id: str
@@ -45,7 +41,7 @@ class Container:
     started: float
 
     def log(self) -> str:
-        """Everything that it has logged so far, of either stream."""
+        """The log so far, stdout and stderr."""
         done = subprocess.run(
             [self.engine.program, "logs", self.id],
             env={**os.environ, **self.engine.run_environment},
@@ -57,16 +53,16 @@ class Container:
         return done.stdout
 
     def state(self) -> dict[str, Any]:
-        """``Status``, ``ExitCode``, ``OOMKilled`` and what else the engine knows."""
+        """``Status``, ``ExitCode``, ``OOMKilled`` and the other fields of the engine."""
         found: dict[str, Any] = inspect(self.engine, self.id)["State"]
         return found
 
     def python(self, code: str, *arguments: str) -> str:
-        """What Python prints that runs ``code`` inside, as the service's user."""
+        """The output of ``code``, run by Python in the container as the service's user."""
         return self.engine.run("exec", self.id, "python", "-c", code, *arguments)
 
     def healthy(self) -> bool:
-        """Whether the image's own health check says so."""
+        """Whether the image's health check succeeds."""
         check = self.engine.run("image", "inspect", "--format", health_field(self.engine), IMAGE)
         command = check.strip("[]").removeprefix("CMD-SHELL ")
         done = subprocess.run(
@@ -82,44 +78,44 @@ class Container:
             return httpx.get(f"{self.url}/readyz", timeout=2).status_code == 200
         return False
 
-    def classify(self, texts: list[str], seconds: float = 30.0) -> httpx.Response:
+    def classify(self, texts: list[str], seconds: float = LIMIT_SECONDS) -> httpx.Response:
         """The answer to ``POST /classify``."""
         return httpx.post(f"{self.url}/classify", json={"texts": texts}, timeout=seconds)
 
-    def wait_ended(self, seconds: float) -> dict[str, Any]:
-        """Its state once it has ended.
+    def wait_ended(self) -> dict[str, Any]:
+        """Its state once it has exited.
 
         Raises:
-            TimeoutError: if it runs on for ``seconds``.
+            TimeoutError: if it runs on for ``LIMIT_SECONDS``.
         """
-        deadline = time.monotonic() + seconds
+        deadline = time.monotonic() + LIMIT_SECONDS
         while (state := self.state())["Status"] == "running":
             if time.monotonic() > deadline:
-                raise TimeoutError(f"it still runs after {seconds} s:\n{self.log()}")
+                raise TimeoutError(f"it still runs after {LIMIT_SECONDS} s:\n{self.log()}")
             time.sleep(0.1)
         return state
 
 
 def health_field(container_engine: Engine) -> str:
-    """Where an image's health check is in what the engine says of it."""
+    """The template of the engine's field with an image's health check."""
     return "{{.HealthCheck.Test}}" if container_engine.program == "podman" else "{{.Config.Healthcheck.Test}}"
 
 
 def inspect(container_engine: Engine, name: str) -> dict[str, Any]:
-    """What the engine knows of a container or an image."""
+    """The engine's description of a container or an image."""
     found: list[dict[str, Any]] = json.loads(container_engine.run("inspect", name))
     return found[0]
 
 
 @functools.cache
 def model_name() -> str:
-    """Of the model that the image carries."""
+    """The name of the model in the image."""
     return str(inspect(engine.find(), IMAGE)["Config"]["Labels"]["model"]).partition(":")[0]
 
 
 @functools.cache
 def golden_texts() -> dict[str, str]:
-    """The golden texts of that model, each with its label."""
+    """The golden texts of that model, with their labels."""
     spec = ModelSpec.load(ROOT / "models" / model_name())
     labels = {label.meaning: label.name for label in spec.labels}
     return {golden.text: labels[golden.label] for golden in spec.golden}
@@ -134,15 +130,15 @@ def started(
     hardened: bool = True,
     **variables: str,
 ) -> Iterator[Container]:
-    """A container that was started a moment ago, until the block ends.
+    """A container that is starting, until the block ends.
 
     Args:
-        options: more of what ``docker run`` takes.
-        command: what it runs instead of what the image says.
-        port: on which it listens inside, for HTTP.
-        network: whether it has one; without, ``url`` is of no use.
-        hardened: whether its root is read-only, without capabilities or ways to get any.
-        variables: of its environment.
+        options: more options of ``docker run``.
+        command: replaces the image's command.
+        port: the HTTP port inside the container.
+        network: whether it has one; without, ``url`` does not work.
+        hardened: whether its root is read-only, and it has no capabilities.
+        variables: its environment.
     """
     container_engine = engine.find()
     http, grpc = free_port(), free_port()
@@ -154,7 +150,7 @@ def started(
     else:
         arguments.append("--network=none")
     arguments += [f"--env={name}={value}" for name, value in variables.items()]
-    # podman notes in the folder where it is called that a container ran out of memory.
+    # podman writes a file into the current folder when a container runs out of memory.
     with tempfile.TemporaryDirectory() as folder:
         begun = time.monotonic()
         name = container_engine.run(*arguments, IMAGE, *command, folder=Path(folder))
@@ -166,7 +162,7 @@ def started(
 
 @contextlib.contextmanager
 def running(*options: str, network: bool = True, **how: Any) -> Iterator[Container]:
-    """A container that is ready, until the block ends; takes what :func:`started` takes."""
+    """A container that is ready, until the block ends; with the arguments of :func:`started`."""
     with started(*options, network=network, **how) as container:
         _wait(container, container.ready if network else container.healthy)
         yield container
@@ -176,6 +172,6 @@ def _wait(container: Container, ready: Any) -> None:
     while not ready():
         if container.state()["Status"] != "running":
             raise RuntimeError(f"the container ended: {container.state()}\n{container.log()}")
-        if time.monotonic() > container.started + START_SECONDS:
-            raise RuntimeError(f"not ready within {START_SECONDS} s:\n{container.log()}")
+        if time.monotonic() > container.started + LIMIT_SECONDS:
+            raise RuntimeError(f"not ready within {LIMIT_SECONDS} s:\n{container.log()}")
         time.sleep(0.05)

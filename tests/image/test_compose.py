@@ -1,4 +1,4 @@
-"""The service of deploy/compose.yaml, by docker's compose or podman's. Its friends' images come from a registry."""
+"""The service of deploy/compose.yaml, run by docker compose or podman-compose."""
 
 from __future__ import annotations
 
@@ -13,16 +13,16 @@ import pytest
 
 from release import engine
 from tests.image.containers import IMAGE, golden_texts, inspect
-from tests.server import ROOT, free_port
+from tests.server import LIMIT_SECONDS, ROOT, free_port
 
-pytestmark = [pytest.mark.image, pytest.mark.timeout(300)]
+pytestmark = [pytest.mark.image, pytest.mark.timeout(3000)]
 
 PROJECT = "textserve-test"
 
 
 @pytest.fixture(scope="module")
 def url() -> Iterator[str]:
-    """The address of the service, ready, until the tests end."""
+    """The address of the ready service, until the tests end."""
     found, port = engine.find(), free_port()
     compose = (
         ["docker", "compose"]
@@ -35,7 +35,7 @@ def url() -> Iterator[str]:
 
     def run(*arguments: str) -> None:
         done = subprocess.run(
-            [*command, *arguments], cwd=ROOT, env=environment, capture_output=True, text=True, timeout=120
+            [*command, *arguments], cwd=ROOT, env=environment, capture_output=True, text=True, timeout=LIMIT_SECONDS
         )
         assert done.returncode == 0, done.stderr
 
@@ -48,7 +48,7 @@ def url() -> Iterator[str]:
 
 
 def _wait_ready(url: str) -> None:
-    deadline = time.monotonic() + 60
+    deadline = time.monotonic() + LIMIT_SECONDS
     while time.monotonic() < deadline:
         try:
             if httpx.get(f"{url}/readyz", timeout=2).status_code == 200:
@@ -56,18 +56,18 @@ def _wait_ready(url: str) -> None:
         except httpx.HTTPError:
             pass
         time.sleep(0.2)
-    raise AssertionError("not ready within 60 s")
+    raise AssertionError(f"not ready within {LIMIT_SECONDS} s")
 
 
-def test_the_service_answers_where_the_variables_say_and_keeps_the_keys(url: str) -> None:
+def test_ports_and_keys_come_from_the_variables(url: str) -> None:
     golden = golden_texts()
     body = {"texts": list(golden)}
-    answer = httpx.post(f"{url}/classify", json=body, headers={"authorization": "Bearer two"}, timeout=30)
+    answer = httpx.post(f"{url}/classify", json=body, headers={"authorization": "Bearer two"}, timeout=LIMIT_SECONDS)
     assert [result["label"] for result in answer.json()["results"]] == list(golden.values())
-    assert httpx.post(f"{url}/classify", json=body, timeout=30).status_code == 401
+    assert httpx.post(f"{url}/classify", json=body, timeout=LIMIT_SECONDS).status_code == 401
 
 
-def test_it_runs_as_hardened_as_the_file_says(url: str) -> None:
+def test_it_is_hardened_as_in_the_file(url: str) -> None:
     found = engine.find()
     (name,) = found.run("ps", "--filter", f"label=com.docker.compose.project={PROJECT}", "--quiet").split()
     host = inspect(found, name)["HostConfig"]

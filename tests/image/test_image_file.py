@@ -1,6 +1,6 @@
-"""From the image to a file and back, and what is in it: the verbs that carry an image from job to job.
+"""The verbs that save, load and scan an image.
 
-syft is the real one. trivy cannot be had everywhere and needs its database: a stand-in takes note of what it is asked.
+syft is the real one. trivy needs its database: a script stands in for it and logs its arguments.
 """
 
 from __future__ import annotations
@@ -14,9 +14,9 @@ import pytest
 
 from release import engine
 from tests.image.containers import IMAGE, inspect
-from tests.server import ROOT
+from tests.server import LIMIT_SECONDS, ROOT
 
-pytestmark = [pytest.mark.image, pytest.mark.timeout(300)]
+pytestmark = [pytest.mark.image, pytest.mark.timeout(3000)]
 
 TRIVY = '#!/bin/sh\necho "$@" >"$NOTES"\nexit "$FOUND"\n'
 
@@ -28,7 +28,7 @@ def make(verb: str, file: Path, **variables: str) -> subprocess.CompletedProcess
         env={**os.environ, "IMAGE": IMAGE, "IMAGE_FILE": str(file), **variables},
         capture_output=True,
         text=True,
-        timeout=250,
+        timeout=LIMIT_SECONDS,
     )
 
 
@@ -40,14 +40,14 @@ def file(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return target
 
 
-def test_a_saved_image_has_beside_it_what_the_engine_knows(file: Path) -> None:
+def test_a_saved_image_is_described_in_a_file_beside_it(file: Path) -> None:
     (known,) = json.loads(file.with_suffix(".json").read_text(encoding="utf-8"))
     assert known["Id"].removeprefix("sha256:") == inspect(engine.find(), IMAGE)["Id"].removeprefix("sha256:")
     assert known["Architecture"] in ("amd64", "arm64")
     assert known["Size"] > 0
 
 
-def test_what_is_loaded_is_the_image_that_was_saved(file: Path) -> None:
+def test_the_saved_image_can_be_loaded(file: Path) -> None:
     found = engine.find()
     before = inspect(found, IMAGE)["Id"]
     done = make("image-load", file)
@@ -56,9 +56,7 @@ def test_what_is_loaded_is_the_image_that_was_saved(file: Path) -> None:
 
 
 @pytest.mark.parametrize("vulnerable", [False, True])
-def test_a_scan_lists_what_is_in_the_image_and_fails_where_something_is_vulnerable(
-    file: Path, tmp_path: Path, vulnerable: bool
-) -> None:
+def test_a_scan_lists_the_packages_and_fails_for_a_vulnerability(file: Path, tmp_path: Path, vulnerable: bool) -> None:
     program = tmp_path / "trivy"
     program.write_text(TRIVY, encoding="utf-8")
     program.chmod(0o755)
@@ -69,7 +67,7 @@ def test_a_scan_lists_what_is_in_the_image_and_fails_where_something_is_vulnerab
     names = {package["name"] for package in listed["packages"]}
     assert {"onnxruntime", "bentoml", "tokenizers", "libc6"} <= names
     assert not {"torch", "transformers", "pip", "uv"} & names
-    asked = (tmp_path / "notes").read_text(encoding="utf-8")
-    assert f"--input {file}" in asked
-    assert "--severity HIGH,CRITICAL" in asked
-    assert "--exit-code 1" in asked
+    options = (tmp_path / "notes").read_text(encoding="utf-8")
+    assert f"--input {file}" in options
+    assert "--severity HIGH,CRITICAL" in options
+    assert "--exit-code 1" in options

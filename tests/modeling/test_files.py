@@ -45,11 +45,8 @@ def test_a_missing_file_is_named_with_the_command_that_writes_it(files: ModelFil
         files.digests()
 
 
-def test_without_a_section_the_report_is_empty(files: ModelFiles) -> None:
-    assert files.report() == {}
-
-
 def test_a_section_of_the_report_is_replaced_and_the_others_stay(files: ModelFiles) -> None:
+    assert files.report() == {}
     files.add_to_report("export", {"bytes": 5})
     files.add_to_report("verification", {"agreement": 0.5, "cpu": "old"})
     files.add_to_report("verification", {"agreement": 1.0})

@@ -9,7 +9,7 @@ from release.errors import ReleaseError
 
 
 def install(folder: Path, name: str, *, works: bool = True) -> None:
-    """A program that answers every command, or refuses every one, with its own name."""
+    """Install a program that prints its command, or fails with it."""
     program = folder / name
     stream, code = ("", 0) if works else (" >&2", 1)
     program.write_text(f'#!/bin/sh\necho "{name} $*"{stream}\nexit {code}\n', encoding="utf-8")
@@ -18,12 +18,12 @@ def install(folder: Path, name: str, *, works: bool = True) -> None:
 
 @pytest.fixture
 def programs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A folder that alone is on PATH."""
+    """The only folder on PATH."""
     monkeypatch.setenv("PATH", str(tmp_path))
     return tmp_path
 
 
-def test_docker_is_taken_where_it_works(programs: Path) -> None:
+def test_docker_is_preferred(programs: Path) -> None:
     install(programs, "docker")
     install(programs, "podman")
     found = engine.find({})
@@ -32,7 +32,7 @@ def test_docker_is_taken_where_it_works(programs: Path) -> None:
     assert found.run("info") == "docker info"
 
 
-def test_a_docker_without_its_daemon_is_passed_over(programs: Path) -> None:
+def test_docker_without_its_daemon_is_skipped(programs: Path) -> None:
     install(programs, "docker", works=False)
     install(programs, "podman")
     found = engine.find({})
@@ -40,7 +40,7 @@ def test_a_docker_without_its_daemon_is_passed_over(programs: Path) -> None:
     assert {"format=docker", "squash-all"} <= set(found.build_options)
 
 
-def test_one_can_be_named_with_its_configuration_and_base_image(programs: Path) -> None:
+def test_the_environment_selects_the_engine_its_configuration_and_the_base_image(programs: Path) -> None:
     install(programs, "docker")
     install(programs, "podman")
     found = engine.find(
@@ -57,12 +57,12 @@ def test_one_can_be_named_with_its_configuration_and_base_image(programs: Path) 
     assert found.base_image == "localhost/python:3.11-slim"
 
 
-def test_without_any_it_says_what_to_install(programs: Path) -> None:
+def test_without_an_engine_the_error_says_what_to_install(programs: Path) -> None:
     with pytest.raises(ReleaseError, match="no container engine works here; install docker or podman"):
         engine.find({})
 
 
-def test_what_a_failed_command_says_is_passed_on(programs: Path) -> None:
+def test_the_error_output_of_a_failed_command_is_in_the_error(programs: Path) -> None:
     install(programs, "podman")
     found = engine.find({})
     install(programs, "podman", works=False)

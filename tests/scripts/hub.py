@@ -192,28 +192,22 @@ class _Handler(BaseHTTPRequestHandler):
         return self._refuse(404, "NotFound")
 
     def _send(self, content: bytes, headers: Mapping[str, str], breaks_after: int | None = None) -> None:
-        start = 0
-        if asked := re.fullmatch(r"bytes=(\d+)-", self.headers.get("Range", "")):
-            start = int(asked[1])
-        self.send_response(206 if start else 200)
-        if start:
-            self.send_header("Content-Range", f"bytes {start}-{len(content) - 1}/{len(content)}")
-        for key, value in headers.items():
-            self.send_header(key, value)
-        self.send_header("Content-Length", str(len(content) - start))
-        self.end_headers()
+        asked = re.fullmatch(r"bytes=(\d+)-", self.headers.get("Range", ""))
+        start = int(asked[1]) if asked else 0
+        part = {"Content-Range": f"bytes {start}-{len(content) - 1}/{len(content)}"} if start else {}
+        self._head(206 if start else 200, {**part, **headers, "Content-Length": str(len(content) - start)})
         if self.command == "GET":
             self.wfile.write(content[start:breaks_after])
         self.close_connection = breaks_after is not None
 
     def _redirect(self, status: int, location: str, headers: Mapping[str, str]) -> None:
-        self.send_response(status)
-        for key, value in {**headers, "Location": location, "Content-Length": "0"}.items():
-            self.send_header(key, value)
-        self.end_headers()
+        self._head(status, {**headers, "Location": location, "Content-Length": "0"})
 
     def _refuse(self, status: int, code: str, headers: Mapping[str, str] | None = None) -> None:
+        self._head(status, {"X-Error-Code": code, "Content-Length": "0", **(headers or {})})
+
+    def _head(self, status: int, headers: Mapping[str, str]) -> None:
         self.send_response(status)
-        for key, value in {"X-Error-Code": code, "Content-Length": "0", **(headers or {})}.items():
+        for key, value in headers.items():
             self.send_header(key, value)
         self.end_headers()

@@ -70,30 +70,33 @@ def serve(folder: Path) -> Iterator[MlflowServer]:
     with log_file.open("wb") as log:
         process = subprocess.Popen(command, cwd=folder, env=environment, stdout=log, stderr=subprocess.STDOUT)
     try:
-        _wait(f"http://127.0.0.1:{port}/health", process, log_file)
+        wait(f"http://127.0.0.1:{port}/health", process, log_file)
         yield MlflowServer(f"http://127.0.0.1:{port}", *ADMIN, log_file)
     finally:
-        _end(process)
+        stop(process)
 
 
-def _wait(url: str, process: subprocess.Popen[bytes], log_file: Path) -> None:
+def wait(url: str, process: subprocess.Popen[bytes], log_file: Path) -> str:
+    """Wait until the server answers at ``url``, and return the body."""
     deadline = time.monotonic() + START_SECONDS
     while time.monotonic() < deadline:
         if process.poll() is not None:
             break
         with contextlib.suppress(httpx.TransportError):
-            if httpx.get(url, timeout=5.0).status_code == 200:
-                return
+            answer = httpx.get(url, timeout=50.0)
+            if answer.status_code == 200:
+                return answer.text
         time.sleep(0.2)
     raise RuntimeError(f"the MLflow server did not start:\n{log_file.read_text(encoding='utf-8')}")
 
 
-def _end(process: subprocess.Popen[bytes]) -> None:
+def stop(process: subprocess.Popen[bytes]) -> None:
+    """End the server and its workers."""
     with contextlib.suppress(psutil.NoSuchProcess):
         started = [*psutil.Process(process.pid).children(recursive=True), psutil.Process(process.pid)]
-        for started_process in started:
+        for running in started:
             with contextlib.suppress(psutil.NoSuchProcess):
-                started_process.terminate()
+                running.terminate()
         for alive in psutil.wait_procs(started, timeout=60)[1]:
             alive.kill()
     process.wait(60)

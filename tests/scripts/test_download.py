@@ -137,17 +137,13 @@ def test_a_download_that_broke_off_goes_on_where_it_was(project: Project, hub: H
 
 
 @pytest.mark.parametrize("name", ["model.safetensors", "config.json"])
-def test_a_truncated_file_is_rejected_by_name(project: Project, hub: Hub, name: str) -> None:
-    hub.instead[name] = hub.repositories[ID].files[name][:-100]
-    assert project.refusal(hub=hub).startswith(f"{name}: is truncated")
-    assert project.fetched == []
-
-
-@pytest.mark.parametrize("name", ["model.safetensors", "config.json"])
-def test_a_damaged_file_is_rejected_by_name_and_fetched_anew_the_next_time(
+def test_a_truncated_or_damaged_file_is_rejected_by_name_and_fetched_anew_the_next_time(
     project: Project, hub: Hub, name: str
 ) -> None:
     content = hub.repositories[ID].files[name]
+    hub.instead[name] = content[:-100]
+    assert project.refusal(hub=hub).startswith(f"{name}: is truncated")
+    assert project.fetched == []
     hub.instead[name] = content[:-1] + bytes([content[-1] ^ 1])
     refused = project.refusal(hub=hub)
     assert refused.startswith(f"{name}: is truncated or damaged: the hub's digest is ")
@@ -245,15 +241,12 @@ def test_an_unknown_commit_is_rejected(project: Project, hub: Hub) -> None:
     assert project.refusal(hub=hub).startswith(f"{ID}: has no revision {OTHER_COMMIT}")
 
 
-def test_a_hub_that_does_not_answer_is_told_with_the_ways_around_it(project: Project) -> None:
-    told = project.refusal()
-    assert "does not answer; check the network, or HF_ENDPOINT, set HF_HUB_OFFLINE=1" in told
-    assert "--source FOLDER" in told
-
-
-def test_offline_with_an_empty_cache_is_told(project: Project) -> None:
-    told = project.refusal(HF_HUB_OFFLINE="1")
-    assert told.startswith(f"{ID}@{COMMIT}: is not in the cache in HF_HOME, and HF_HUB_OFFLINE is set")
+def test_without_a_hub_or_a_cache_the_error_names_the_alternatives(project: Project) -> None:
+    silent = project.refusal()
+    assert "does not answer; check the network, or HF_ENDPOINT, set HF_HUB_OFFLINE=1" in silent
+    assert "--source FOLDER" in silent
+    offline = project.refusal(HF_HUB_OFFLINE="1")
+    assert offline.startswith(f"{ID}@{COMMIT}: is not in the cache in HF_HOME, and HF_HUB_OFFLINE is set")
 
 
 def test_a_failed_download_leaves_the_earlier_one_and_a_good_one_nothing_of_it(
@@ -401,17 +394,17 @@ def tracked(checkpoint: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple
     return uri, done.stdout.splitlines()[-1]
 
 
+@pytest.fixture
+def run(tracked: tuple[str, str], monkeypatch: pytest.MonkeyPatch) -> str:
+    """The id of the run, with MLflow set to its store."""
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", tracked[0])
+    return tracked[1]
+
+
 @pytest.mark.parametrize("place", ["models:/textserve@staging", "models:/textserve/1", "runs:/RUN/model"])
 def test_a_checkpoint_in_mlflow_is_fetched_by_alias_version_or_run(
-    own_root: Path,
-    write_model: Callable[..., ModelFiles],
-    tracked: tuple[str, str],
-    checkpoint: Path,
-    monkeypatch: pytest.MonkeyPatch,
-    place: str,
+    own_root: Path, write_model: Callable[..., ModelFiles], run: str, checkpoint: Path, place: str
 ) -> None:
-    uri, run = tracked
-    monkeypatch.setenv("MLFLOW_TRACKING_URI", uri)
     place = place.replace("RUN", run)
     files = write_model(own_root, source={"kind": "mlflow", "repository": place})
     assert script.main(["tiny"]) == 0
@@ -436,14 +429,11 @@ def test_a_checkpoint_in_mlflow_is_fetched_by_alias_version_or_run(
 def test_what_mlflow_does_not_have_is_told_in_a_line(
     own_root: Path,
     write_model: Callable[..., ModelFiles],
-    tracked: tuple[str, str],
-    monkeypatch: pytest.MonkeyPatch,
+    run: str,
     capsys: pytest.CaptureFixture[str],
     place: str,
     reason: str,
 ) -> None:
-    uri, run = tracked
-    monkeypatch.setenv("MLFLOW_TRACKING_URI", uri)
     files = write_model(own_root)
     assert script.main(["tiny", "--source", place.replace("RUN", run)]) == 1
     assert reason in capsys.readouterr().err.splitlines()[-1]  # after MLflow's progress bar
@@ -461,17 +451,10 @@ def test_a_full_disk_is_told_with_the_file(checkpoint: Path, tmp_path: Path, mon
     assert list((tmp_path / "build").iterdir()) == []
 
 
-def test_an_unknown_model_is_exit_code_1_with_the_known_ones(
-    own_root: Path, write_model: Callable[..., ModelFiles], capsys: pytest.CaptureFixture[str]
-) -> None:
-    write_model(own_root)
-    assert script.main(["other"]) == 1
-    assert "known models: tiny" in capsys.readouterr().err
-
-
-def test_a_spec_that_is_wrong_otherwise_is_rejected_with_its_key(
-    own_root: Path, write_model: Callable[..., ModelFiles], capsys: pytest.CaptureFixture[str]
+@pytest.mark.parametrize(("name", "reason"), [("other", "known models: tiny"), ("tiny", "languages")])
+def test_an_unknown_model_or_an_invalid_spec_is_exit_code_1(
+    own_root: Path, write_model: Callable[..., ModelFiles], capsys: pytest.CaptureFixture[str], name: str, reason: str
 ) -> None:
     write_model(own_root, languages=[])
-    assert script.main(["tiny"]) == 1
-    assert "languages" in capsys.readouterr().err
+    assert script.main([name]) == 1
+    assert reason in capsys.readouterr().err

@@ -85,19 +85,12 @@ def test_a_spec_without_quantization_serves_the_float_graph(
     assert section["bytes"] == section["float_bytes"]
 
 
-def test_calibration_uses_at_most_the_number_of_texts_in_the_spec(
+def test_calibration_is_deterministic_and_uses_at_most_the_number_of_texts_in_the_spec(
     checkpoint: Path, write_model: Callable[..., ModelFiles], tmp_path: Path, texts: list[str]
 ) -> None:
     files = write_model(tmp_path, quantization={"calibration_texts": 8})
     digests = [export(files, checkpoint, texts[:number])["sha256"] for number in (7, 8, 80)]
     assert digests[1] == digests[2] != digests[0]
-
-
-def test_the_same_checkpoint_and_texts_give_the_same_file(
-    checkpoint: Path, write_model: Callable[..., ModelFiles], tmp_path: Path, texts: list[str]
-) -> None:
-    digests = {export(write_model(tmp_path / name), checkpoint, texts[:20])["sha256"] for name in ("first", "second")}
-    assert len(digests) == 1
 
 
 def test_calibration_texts_are_a_fixed_draw_from_the_training_part(
@@ -143,17 +136,11 @@ def test_the_script_writes_everything_that_its_manual_lists(
     assert "12 linear layers and 0 tables in INT8, 0 outlier channels in float" in printed
 
 
-@pytest.mark.parametrize(
-    ("arguments", "reason"),
-    [
-        (["other"], "models/other/model.yaml does not exist; known models: tiny"),
-        (["tiny"], "build/tiny/checkpoint has no checkpoint; train one, or give another folder with --checkpoint"),
-    ],
-)
-def test_a_missing_model_or_checkpoint_is_exit_code_1_with_the_reason(
-    project: ModelFiles, arguments: list[str], reason: str, capsys: pytest.CaptureFixture[str]
+def test_a_missing_checkpoint_is_exit_code_1_with_the_reason(
+    project: ModelFiles, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    assert script.main(arguments) == 1
+    assert script.main(["tiny"]) == 1
+    reason = "build/tiny/checkpoint has no checkpoint; train one, or give another folder with --checkpoint"
     assert reason in capsys.readouterr().err
     assert not project.model.exists()
 
@@ -259,7 +246,7 @@ def test_a_polish_model_is_calibrated_on_polish_phrases_too(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     folder = write_data(tmp_path / "data", rated)
-    phrases = Phrases()
+    phrases = SimpleNamespace(draw=lambda count: [(f"fraza {number}", 0.0) for number in range(count)])
     monkeypatch.setattr("modeling.tasks.sentiment.texts.PolishExamples", SimpleNamespace(of=lambda _: phrases))
     quantization = {"calibration_texts": 50}
     spec = write_model(tmp_path, languages=["pl"], quantization=quantization).spec()
@@ -268,13 +255,6 @@ def test_a_polish_model_is_calibrated_on_polish_phrases_too(
     assert found[::2] == [f"fraza {number}" for number in range(25)]
     english = calibration_texts(write_model(tmp_path, quantization=quantization).spec(), folder)
     assert found[1::2] == english[:25]
-
-
-class Phrases:
-    """Fake Polish examples."""
-
-    def draw(self, count: int) -> list[tuple[str, float]]:
-        return [(f"fraza {number}", 0.0) for number in range(count)]
 
 
 def test_data_with_another_digest_is_exit_code_1(

@@ -51,69 +51,82 @@ def files(own_root: Path, write_model: Callable[..., ModelFiles]) -> ModelFiles:
     return made
 
 
-def train(registry: Registry, files: ModelFiles) -> Version:
-    """Register a run's model and make it the candidate; promotion does not read its content."""
-    with registry.run("tiny", "a run") as run_id:
-        mlflow.log_dict({}, "model/config.json")
-    client = mlflow.MlflowClient()
-    if not client.search_registered_models("name = 'tiny'"):
-        client.create_registered_model("tiny")
-    tags = {"sha256.model.safetensors": WEIGHTS}
-    number = str(client.create_model_version("tiny", f"runs:/{run_id}/model", run_id, tags=tags).version)
-    registry.set_alias("tiny", STAGING, number)
-    files.add_to_report("training", {"mlflow": {"run_id": run_id, "model": "tiny", "version": number}})
-    files.model.write_bytes(f"graph {number}".encode())
-    version = registry.version("tiny", number)
-    assert version
-    return version
+class Model:
+    """A model of the project, its registry, and the output of the script."""
+
+    def __init__(self, registry: Registry, files: ModelFiles, capsys: pytest.CaptureFixture[str]) -> None:
+        self.registry, self.files, self.capsys = registry, files, capsys
+
+    def train(self) -> Version:
+        """Register a run's model and make it the candidate; promotion does not read its content."""
+        with self.registry.run("tiny", "a run") as run_id:
+            mlflow.log_dict({}, "model/config.json")
+        client = mlflow.MlflowClient()
+        if not client.search_registered_models("name = 'tiny'"):
+            client.create_registered_model("tiny")
+        tags = {"sha256.model.safetensors": WEIGHTS}
+        number = str(client.create_model_version("tiny", f"runs:/{run_id}/model", run_id, tags=tags).version)
+        self.registry.set_alias("tiny", STAGING, number)
+        self.files.add_to_report("training", {"mlflow": {"run_id": run_id, "model": "tiny", "version": number}})
+        self.files.model.write_bytes(f"graph {number}".encode())
+        version = self.registry.version("tiny", number)
+        assert version
+        return version
+
+    def evaluate(self, **quality: Any) -> None:
+        """Write a verification and an evaluation that pass every gate, except for ``quality`` of English."""
+        identity = self.files.spec().identity(self.files.digests())
+        measured = {"macro_f1": 0.8, "macro_f1_interval": [0.7, 0.9]}
+        trained = self.files.report()["training"]["mlflow"]
+        in_use = self.registry.version_of("tiny", CHAMPION)
+        against = in_use and {
+            "version": in_use.number,
+            "languages": {"en": {"f1_loss": 0.0}, "pl": {"f1_loss": 0.0}},
+            "relative_speed": 1.0,
+        }
+        verification = {"texts": 50, "agreement": 1.0, "speedup": 1.0, "batches": {"largest_difference": 0.0}}
+        source = {"kind": "training", "sha256": {"model.safetensors": WEIGHTS}}
+        self.files.add_to_report("verification", {**verification, "identity": identity, "source": source})
+        self.files.add_to_report("quality", {"languages": {"en": measured | quality, "pl": measured}})
+        self.files.add_to_report("behaviour", {"failure_rates": {}, "not_tested": ["en", "pl"]})
+        self.files.add_to_report("performance", {"bytes": {"model.onnx": 5}, "against": against})
+        registered = {"name": trained["model"], "version": trained["version"]}
+        self.files.add_to_report("evaluation", {"identity": identity, "registered": registered})
+
+    def numbers(self) -> tuple[str | None, str | None]:
+        """The numbers of the champion and of the candidate."""
+        champion, staging = (self.registry.version_of("tiny", alias) for alias in (CHAMPION, STAGING))
+        return champion.number if champion else None, staging.number if staging else None
+
+    def rejected(self, *arguments: str, code: int = 1) -> str:
+        assert promote.main(["tiny", *arguments]) == code
+        printed = self.capsys.readouterr()
+        assert printed.out == ""
+        assert "Traceback" not in printed.err
+        return printed.err
 
 
-def evaluate(registry: Registry, files: ModelFiles, **quality: Any) -> None:
-    """Write a verification and an evaluation that pass every gate, except for ``quality`` of English."""
-    identity = files.spec().identity(files.digests())
-    measured = {"macro_f1": 0.8, "macro_f1_interval": [0.7, 0.9]}
-    trained = files.report()["training"]["mlflow"]
-    in_use = registry.version_of("tiny", CHAMPION)
-    against = in_use and {
-        "version": in_use.number,
-        "languages": {"en": {"f1_loss": 0.0}, "pl": {"f1_loss": 0.0}},
-        "relative_speed": 1.0,
-    }
-    verification = {"texts": 50, "agreement": 1.0, "speedup": 1.0, "batches": {"largest_difference": 0.0}}
-    source = {"kind": "training", "sha256": {"model.safetensors": WEIGHTS}}
-    files.add_to_report("verification", {**verification, "identity": identity, "source": source})
-    files.add_to_report("quality", {"languages": {"en": measured | quality, "pl": measured}})
-    files.add_to_report("behaviour", {"failure_rates": {}, "not_tested": ["en", "pl"]})
-    files.add_to_report("performance", {"bytes": {"model.onnx": 5}, "against": against})
-    registered = {"name": trained["model"], "version": trained["version"]}
-    files.add_to_report("evaluation", {"identity": identity, "registered": registered})
+@pytest.fixture
+def model(registry: Registry, files: ModelFiles, capsys: pytest.CaptureFixture[str]) -> Model:
+    return Model(registry, files, capsys)
 
 
-def numbers(registry: Registry) -> tuple[str | None, str | None]:
-    """The numbers of the champion and of the candidate."""
-    champion, staging = (registry.version_of("tiny", alias) for alias in (CHAMPION, STAGING))
-    return champion.number if champion else None, staging.number if staging else None
+@pytest.fixture
+def evaluated(model: Model) -> Model:
+    model.train()
+    model.evaluate()
+    return model
 
 
-def rejected(capsys: pytest.CaptureFixture[str], *arguments: str, code: int = 1) -> str:
-    assert promote.main(["tiny", *arguments]) == code
-    printed = capsys.readouterr()
-    assert printed.out == ""
-    assert "Traceback" not in printed.err
-    return printed.err
-
-
-def test_a_promotion_records_user_time_report_and_served_files(
-    registry: Registry, files: ModelFiles, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    version = train(registry, files)
-    evaluate(registry, files)
+def test_a_promotion_records_user_time_report_and_served_files(model: Model, tmp_path: Path) -> None:
+    version = model.train()
+    model.evaluate()
     assert promote.main(["tiny"]) == 0
-    assert capsys.readouterr().out == "tiny: champion is version 1\n"
-    assert numbers(registry) == ("1", None)
-    found = registry.version("tiny", version.number)
+    assert model.capsys.readouterr().out == "tiny: champion is version 1\n"
+    assert model.numbers() == ("1", None)
+    found = model.registry.version("tiny", version.number)
     assert found
-    digest = sha256(files.folder / "report.json")
+    digest = sha256(model.files.folder / "report.json")
     tags = {key.removeprefix("champion."): value for key, value in found.tags.items() if key.startswith("champion.")}
     assert datetime.fromisoformat(tags.pop("at")).utcoffset() is not None
     assert len(tags.pop("commit")) == 40
@@ -128,150 +141,118 @@ def test_a_promotion_records_user_time_report_and_served_files(
     }
     build = tmp_path / "elsewhere"
     build.mkdir()
-    in_use = champion_files(registry, "tiny", build)
+    in_use = champion_files(model.registry, "tiny", build)
     assert in_use
     assert (in_use.name, in_use.version) == ("tiny, version 1", "1")
     served = {file.name: file.read_bytes() for file in in_use.folder.iterdir()}
     names = ("model.yaml", "model.onnx", "tokenizer.json", "report.json")
-    assert served == {name: (files.folder / name).read_bytes() for name in names} | {"report.html": b"<html>"}
+    assert served == {name: (model.files.folder / name).read_bytes() for name in names} | {"report.html": b"<html>"}
 
 
-def test_each_failed_gate_is_printed_with_its_margin_and_nothing_moves(
-    registry: Registry, files: ModelFiles, capsys: pytest.CaptureFixture[str]
-) -> None:
-    train(registry, files)
-    evaluate(registry, files, macro_f1=0.55, macro_f1_interval=[0.45, 0.6])
-    assert rejected(capsys, code=2).splitlines() == [
+def test_each_failed_gate_is_printed_with_its_margin_and_nothing_moves(model: Model) -> None:
+    model.train()
+    model.evaluate(macro_f1=0.55, macro_f1_interval=[0.45, 0.6])
+    assert model.rejected(code=2).splitlines() == [
         "FAIL  macro-F1, en: 0.55, must be at least 0.6, short by 0.05",
         "FAIL  macro-F1, en, lower end: 0.45, must be at least 0.5, short by 0.05",
     ]
-    assert numbers(registry) == (None, "1")
+    assert model.numbers() == (None, "1")
 
 
-def test_a_model_that_was_not_evaluated_is_rejected(
-    registry: Registry, files: ModelFiles, capsys: pytest.CaptureFixture[str]
-) -> None:
-    train(registry, files)
-    assert "the model is not evaluated; run python -m scripts.evaluate tiny" in rejected(capsys)
+def test_a_model_that_was_not_evaluated_is_rejected(model: Model) -> None:
+    model.train()
+    assert "the model is not evaluated; run python -m scripts.evaluate tiny" in model.rejected()
 
 
 @pytest.mark.parametrize("name", ["model.onnx", "tokenizer.json"])
-def test_a_file_that_changed_after_the_evaluation_is_rejected(
-    registry: Registry, files: ModelFiles, capsys: pytest.CaptureFixture[str], name: str
-) -> None:
-    train(registry, files)
-    evaluate(registry, files)
-    (files.folder / name).write_bytes(b"other")
-    assert "sha256 changed since scripts.evaluate" in rejected(capsys)
-    assert numbers(registry) == (None, "1")
+def test_a_file_that_changed_after_the_evaluation_is_rejected(evaluated: Model, name: str) -> None:
+    (evaluated.files.folder / name).write_bytes(b"other")
+    assert "sha256 changed since scripts.evaluate" in evaluated.rejected()
+    assert evaluated.numbers() == (None, "1")
 
 
-def test_a_model_verified_against_another_checkpoint_is_rejected(
-    registry: Registry, files: ModelFiles, capsys: pytest.CaptureFixture[str]
-) -> None:
-    train(registry, files)
-    evaluate(registry, files)
-    verification = files.report()["verification"]
+def test_a_model_verified_against_another_checkpoint_is_rejected(evaluated: Model) -> None:
+    verification = evaluated.files.report()["verification"]
     source = {"sha256": {"model.safetensors": "1" * 64}}
-    files.add_to_report("verification", verification | {"source": source})
-    assert "was not verified against the checkpoint of models:/tiny/1" in rejected(capsys)
-    assert numbers(registry) == (None, "1")
+    evaluated.files.add_to_report("verification", verification | {"source": source})
+    assert "was not verified against the checkpoint of models:/tiny/1" in evaluated.rejected()
+    assert evaluated.numbers() == (None, "1")
 
 
-def test_a_candidate_that_changed_after_the_evaluation_is_rejected(
-    registry: Registry, files: ModelFiles, capsys: pytest.CaptureFixture[str]
-) -> None:
-    train(registry, files)
-    evaluate(registry, files)
-    report, graph = files.report(), files.model.read_bytes()
-    train(registry, files)
-    (files.folder / "report.json").write_text(json.dumps(report))
-    files.model.write_bytes(graph)
-    assert "version 1 was evaluated, but staging is version 2 now" in rejected(capsys)
-    assert numbers(registry) == (None, "2")
+def test_a_candidate_that_changed_after_the_evaluation_is_rejected(evaluated: Model) -> None:
+    report, graph = evaluated.files.report(), evaluated.files.model.read_bytes()
+    evaluated.train()
+    (evaluated.files.folder / "report.json").write_text(json.dumps(report))
+    evaluated.files.model.write_bytes(graph)
+    assert "version 1 was evaluated, but staging is version 2 now" in evaluated.rejected()
+    assert evaluated.numbers() == (None, "2")
 
 
-def test_a_comparison_with_another_version_than_the_champion_is_rejected(
-    registry: Registry, files: ModelFiles, capsys: pytest.CaptureFixture[str]
-) -> None:
-    train(registry, files)
-    evaluate(registry, files)
-    compared_with_nothing = files.report()["performance"]
+def test_a_comparison_with_another_version_than_the_champion_is_rejected(evaluated: Model) -> None:
+    compared_with_nothing = evaluated.files.report()["performance"]
     assert promote.main(["tiny"]) == 0
-    train(registry, files)
-    evaluate(registry, files)
-    compared_with_version_1 = files.report()["performance"]
-    files.add_to_report("performance", compared_with_nothing)
-    capsys.readouterr()
-    assert "compared with nothing, but the champion is version 1; run" in rejected(capsys)
-    files.add_to_report("performance", compared_with_version_1)
+    evaluated.train()
+    evaluated.evaluate()
+    compared_with_version_1 = evaluated.files.report()["performance"]
+    evaluated.files.add_to_report("performance", compared_with_nothing)
+    evaluated.capsys.readouterr()
+    assert "compared with nothing, but the champion is version 1; run" in evaluated.rejected()
+    evaluated.files.add_to_report("performance", compared_with_version_1)
     assert promote.main(["tiny"]) == 0
-    train(registry, files)
-    evaluate(registry, files)
-    files.add_to_report("performance", compared_with_version_1)
-    capsys.readouterr()
-    assert "compared with version 1, but the champion is version 2" in rejected(capsys)
-    assert numbers(registry) == ("2", "3")
+    evaluated.train()
+    evaluated.evaluate()
+    evaluated.files.add_to_report("performance", compared_with_version_1)
+    evaluated.capsys.readouterr()
+    assert "compared with version 1, but the champion is version 2" in evaluated.rejected()
+    assert evaluated.numbers() == ("2", "3")
 
 
-def test_a_model_without_a_registered_version_is_rejected(
-    registry: Registry, files: ModelFiles, capsys: pytest.CaptureFixture[str]
-) -> None:
-    train(registry, files)
-    evaluate(registry, files)
-    evaluation = files.report()["evaluation"]
-    files.add_to_report("evaluation", evaluation | {"registered": None})
-    assert "does not come from a registered version" in rejected(capsys)
-    files.add_to_report("evaluation", evaluation | {"registered": {"name": "tiny", "version": "7"}})
-    assert "has no version 7 of tiny" in rejected(capsys)
+def test_a_model_without_a_registered_version_is_rejected(evaluated: Model) -> None:
+    evaluation = evaluated.files.report()["evaluation"]
+    evaluated.files.add_to_report("evaluation", evaluation | {"registered": None})
+    assert "does not come from a registered version" in evaluated.rejected()
+    evaluated.files.add_to_report("evaluation", evaluation | {"registered": {"name": "tiny", "version": "7"}})
+    assert "has no version 7 of tiny" in evaluated.rejected()
 
 
-def test_each_rollback_undoes_one_promotion_until_none_is_left(
-    registry: Registry, files: ModelFiles, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_each_rollback_undoes_one_promotion_until_none_is_left(model: Model) -> None:
     for _ in range(3):
-        train(registry, files)
-        evaluate(registry, files)
+        model.train()
+        model.evaluate()
         assert promote.main(["tiny"]) == 0
-    capsys.readouterr()
+    model.capsys.readouterr()
     assert promote.main(["tiny", "--rollback"]) == 0
-    assert capsys.readouterr().out == "tiny: champion is version 2 again, no longer version 3\n"
+    assert model.capsys.readouterr().out == "tiny: champion is version 2 again, no longer version 3\n"
     assert promote.main(["tiny", "--rollback"]) == 0
-    assert numbers(registry) == ("1", None)
-    capsys.readouterr()
-    assert "version 1 is the first champion; nothing to roll back to" in rejected(capsys, "--rollback")
+    assert model.numbers() == ("1", None)
+    model.capsys.readouterr()
+    assert "version 1 is the first champion; nothing to roll back to" in model.rejected("--rollback")
 
 
-def test_without_a_champion_there_is_nothing_to_roll_back(
-    registry: Registry, files: ModelFiles, capsys: pytest.CaptureFixture[str]
-) -> None:
-    assert "no version has the alias champion" in rejected(capsys, "--rollback")
+def test_without_a_champion_there_is_nothing_to_roll_back(model: Model) -> None:
+    assert "no version has the alias champion" in model.rejected("--rollback")
 
 
-def test_a_champion_that_was_made_by_hand_cannot_be_compared_with_but_replaced(
-    registry: Registry, files: ModelFiles, capsys: pytest.CaptureFixture[str]
-) -> None:
-    by_hand = train(registry, files)
-    registry.set_alias("tiny", CHAMPION, by_hand.number)
+def test_a_champion_that_was_made_by_hand_cannot_be_compared_with_but_replaced(model: Model) -> None:
+    by_hand = model.train()
+    model.registry.set_alias("tiny", CHAMPION, by_hand.number)
     with pytest.raises(ModelingError, match=r"scripts\.promote did not set; give its folder with --against"):
-        champion_files(registry, "tiny", files.build)
-    train(registry, files)
-    evaluate(registry, files)
-    files.add_to_report("performance", files.report()["performance"] | {"against": None})
+        champion_files(model.registry, "tiny", model.files.build)
+    model.train()
+    model.evaluate()
+    model.files.add_to_report("performance", model.files.report()["performance"] | {"against": None})
     assert promote.main(["tiny"]) == 0
-    assert numbers(registry) == ("2", None)
+    assert model.numbers() == ("2", None)
 
 
-def test_a_version_without_a_run_is_rejected_as_it_cannot_hold_files(
-    registry: Registry, files: ModelFiles, capsys: pytest.CaptureFixture[str]
-) -> None:
-    train(registry, files)
-    number = str(mlflow.MlflowClient().create_model_version("tiny", files.folder.as_uri()).version)
-    registry.set_alias("tiny", STAGING, number)
-    files.add_to_report("training", {"mlflow": {"run_id": None, "model": "tiny", "version": number}})
-    evaluate(registry, files)
-    assert "models:/tiny/2 was registered without a run" in rejected(capsys)
-    assert numbers(registry) == (None, "2")
+def test_a_version_without_a_run_is_rejected_as_it_cannot_hold_files(model: Model) -> None:
+    model.train()
+    number = str(mlflow.MlflowClient().create_model_version("tiny", model.files.folder.as_uri()).version)
+    model.registry.set_alias("tiny", STAGING, number)
+    model.files.add_to_report("training", {"mlflow": {"run_id": None, "model": "tiny", "version": number}})
+    model.evaluate()
+    assert "models:/tiny/2 was registered without a run" in model.rejected()
+    assert model.numbers() == (None, "2")
 
 
 def test_a_registry_that_does_not_answer_is_named(
@@ -279,4 +260,5 @@ def test_a_registry_that_does_not_answer_is_named(
 ) -> None:
     monkeypatch.setenv(URI_VARIABLE, "http://127.0.0.1:9")
     monkeypatch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")
-    assert "MLflow at http://127.0.0.1:9 does not answer" in rejected(capsys)
+    assert promote.main(["tiny"]) == 1
+    assert "MLflow at http://127.0.0.1:9 does not answer" in capsys.readouterr().err

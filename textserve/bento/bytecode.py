@@ -1,11 +1,11 @@
-"""Compile what the service loads, and nothing else, while its image is built.
+"""Compile the modules that the service loads, and no others, while its image is built.
 
     python -m textserve.bento.bytecode
 
-A container whose files cannot be written would compile the same modules at every start, which takes longer than all the
-rest; and bytecode of everything that is installed is twice as large. The modules are loaded, with all that these load
-in their turn, whether they are packages, the service or Python's own, and those of Python files are compiled. Nothing
-looks at the files again, since in an image they do not change; elsewhere they do, so elsewhere this refuses to run.
+A container with a read-only root would compile the same modules at every start, which takes longer than the rest of the
+start; the bytecode of all installed modules would be twice as large. This imports the service and compiles every module
+that is then loaded. The bytecode is never checked against its source again: the files of an image do not change. Those
+of a working copy do, so this fails outside an image.
 """
 
 from __future__ import annotations
@@ -16,8 +16,8 @@ import py_compile
 import sys
 from pathlib import Path
 
-# The service, and what BentoML and uvicorn load late: by name, or once a request needs it. A test of the image finds
-# what is missing here.
+# The service, and the modules that BentoML 1.4.39 and uvicorn 0.54 import late: by name, or at the first request. No
+# public API lists them. A test finds those that no longer exist; a test of the image finds those that are missing.
 MODULES = (
     "service",
     "textserve.bento.start",
@@ -48,11 +48,9 @@ MODULES = (
 
 
 def main() -> None:
-    """Load the modules and write the bytecode of each that is loaded."""
+    """Import the modules and write the bytecode of every module that is then loaded."""
     if "BENTO_PATH" not in os.environ:
-        sys.exit(
-            "textserve.bento.bytecode is for an image that is being built: what is changed afterwards would not be seen"
-        )
+        sys.exit("textserve.bento.bytecode is for an image that is being built: Python would ignore later changes")
     for name in MODULES:
         importlib.import_module(name)
     files = {getattr(module, "__file__", None) for module in list(sys.modules.values())}

@@ -1,9 +1,9 @@
-"""Whether the service beside it is ready, for a container's health check: exit code 0 if it is, 1 if it is not.
+"""The health check of the container: exit code 0 if the service is ready, 1 if not.
 
     python -IS textserve/bento/health.py
 
-Asks ``/readyz`` on ``PORT`` (3000 where it is not set), over TLS if the service talks TLS. It uses the standard library
-alone and imports nothing of the service, because it is started every few seconds.
+Requests ``/readyz`` on ``PORT`` (default 3000), over TLS if the service uses TLS. It imports the standard library only,
+because it starts every few seconds.
 """
 
 from __future__ import annotations
@@ -17,10 +17,10 @@ SECONDS = 2.0
 
 
 def http_port() -> int:
-    """The port of HTTP in a container: ``PORT``, or 3000 where it is not set.
+    """The HTTP port of the container: ``PORT``, or 3000 by default.
 
     Raises:
-        ValueError: if it is not a port; the message says what to do.
+        ValueError: if it is not a port number; the message says what to do.
     """
     value = os.environ.get("PORT") or "3000"
     if not value.isascii() or not value.isdigit() or not 0 < int(value) < 65536:
@@ -32,7 +32,7 @@ def ready(port: int, *, tls: bool) -> bool:
     """Whether ``/readyz`` on this machine's ``port`` answers 200 within ``SECONDS``."""
     connection: http.client.HTTPConnection
     if tls:
-        # Nobody stands between the two: it is the name in the certificate that could not be verified here.
+        # The certificate is for another name than 127.0.0.1, and the connection does not leave the container.
         context = ssl._create_unverified_context()  # noqa: S323
         connection = http.client.HTTPSConnection("127.0.0.1", port, timeout=SECONDS, context=context)
     else:

@@ -2,15 +2,13 @@
 
     python -m textserve.bento.start
 
-`bentoml serve` puts a supervisor beside the process that serves, and in a container that only costs: it loads all of
-BentoML, and the model, once more before there is anything to supervise, and it outlives the process that it
-supervises. Here the process that serves is the container: when it dies, so does the
-container, and whoever runs that starts another.
+`bentoml serve` runs a supervisor beside the serving process. In a container that is only a cost: the supervisor loads
+BentoML and the model a second time before it starts the worker, and outlives the process that it supervises. Here the
+container is the serving process: when it exits, the container exits, and the orchestrator starts another.
 
-It is BentoML's own worker that runs, as the supervisor would have started it, on a socket that is opened here.
-``BENTO_PATH`` is the Bento, or what else `bentoml serve` takes; ``PORT`` the port of HTTP, 3000 where it is not set.
-Exit codes: 0 told to stop, 1 refused (the message says why), 3 the model cannot be loaded, or gRPC cannot listen (the
-log says why).
+``BENTO_PATH`` is the Bento, or any other argument of `bentoml serve`; ``PORT`` is the port of HTTP, 3000 by default.
+Exit codes: 0 stopped by a signal, 1 a setting is wrong (the message says which), 3 the model cannot be loaded, or gRPC
+cannot listen (the log says why).
 """
 
 from __future__ import annotations
@@ -18,6 +16,7 @@ from __future__ import annotations
 import gc
 import os
 import signal
+import socket
 import sys
 from pathlib import Path
 from types import FrameType
@@ -25,24 +24,23 @@ from types import FrameType
 from textserve import ports
 from textserve.bento.health import http_port
 
-BACKLOG = 2048  # connections that wait to be accepted; as many as BentoML has by default
+BACKLOG = 2048  # connections that wait to be accepted: BentoML's default
 
 
 def models(bento: str) -> list[Path]:
-    """The folders with the files of the models in a Bento's folder; of ours it is one."""
+    """The folders with the files of a Bento's models; this Bento has one."""
     from textserve.spec import STORED_FOLDER
 
     return sorted(Path(bento, "models").glob(f"*/*/{STORED_FOLDER}"))
 
 
 def main() -> None:
-    """Serve until told to stop."""
-    # A container's first process ignores what it does not handle, and the server's own handlers come late. What takes
-    # time to be loaded is therefore loaded here, and not above.
+    """Serve until SIGTERM or SIGINT."""
+    # The first process of a container ignores signals that it does not handle, and uvicorn installs its handlers late.
+    # Slow imports are therefore made below this line.
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, _exit)
-    # It is there for good, and looking through it for garbage takes time; the application does so once, when all is
-    # there.
+    # Loaded modules and the model are never garbage. The application collects once, after everything is loaded.
     gc.disable()
     bento = os.environ.get("BENTO_PATH")
     if not bento:
@@ -52,23 +50,30 @@ def main() -> None:
 
     try:
         settings = Settings()
-        # On every address: a container's port is reached from outside.
+        # A container's port is reached from outside, so this listens on every address.
         listening = ports.listen("0.0.0.0", http_port(), name="HTTP", advice="set PORT to another one", backlog=BACKLOG)  # noqa: S104
-        options = ["--fd", str(listening.detach()), "--backlog", str(BACKLOG), "--worker-id", "1"]
     except (ValueError, ports.PortError) as error:
         sys.exit(str(error))
-    if settings.tls_certificate:
-        options += ["--ssl-certfile", str(settings.tls_certificate), "--ssl-keyfile", str(settings.tls_key)]
     for folder in models(bento):
         load_early(folder)
+    run_worker(bento, listening, settings.tls_certificate, settings.tls_key)
+
+
+def run_worker(bento: str, listening: socket.socket, certificate: Path | None, key: Path | None) -> None:
+    """Run the worker that BentoML's supervisor would start, in this process, on a socket that listens.
+
+    Checked with BentoML 1.4.39. Its public ways to serve, `bentoml serve` and ``bentoml.serve``, start a supervisor.
+    """
     from _bentoml_impl.worker.service import main as work
 
+    options = ["--fd", str(listening.detach()), "--backlog", str(BACKLOG), "--worker-id", "1"]
+    if certificate:
+        options += ["--ssl-certfile", str(certificate), "--ssl-keyfile", str(key)]
     work([bento, *options])
 
 
 def _exit(number: int, frame: FrameType | None) -> None:
-    # Whatever is being loaded, on this thread or another, is not waited for. Where the server was told to stop, it has
-    # done so before it passes the signal on to here.
+    # Does not wait for threads that are still loading. Once uvicorn serves, it has shut down before this runs.
     os._exit(0)
 
 

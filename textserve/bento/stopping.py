@@ -1,9 +1,9 @@
-"""The order in which the service stops, once it is told to.
+"""The graceful shutdown of the service.
 
-At the signal the application leaves: it is no longer ready, and answers on for ``TEXTSERVE_STOP_DELAY_SECONDS``, in
-which whoever sends requests here notices. Then the HTTP server gets the signal, stops accepting and waits for what it
-has. What is not answered ``TEXTSERVE_DRAIN_SECONDS`` later is refused, and the process ends. Servers beside HTTP watch
-the application and do the same.
+At the signal the application leaves: it is no longer ready, but answers for ``TEXTSERVE_STOP_DELAY_SECONDS``, in which
+load balancers notice. Then uvicorn gets the signal, stops accepting and waits for the requests in flight. Those not
+answered ``TEXTSERVE_DRAIN_SECONDS`` later are rejected, and the process exits. Servers beside HTTP watch the
+application and do the same.
 """
 
 from __future__ import annotations
@@ -21,34 +21,28 @@ from textserve.application import Application
 logger = logging.getLogger(__name__)
 
 SIGNALS = (signal.SIGTERM, signal.SIGINT)
-# What the HTTP server's own limit is longer than ours: time for the refusals to be sent.
+# Added to the drain as uvicorn's limit: the time to send the rejections.
 SENDING_SECONDS = 1.0
 
 Handler = Callable[[int, FrameType | None], Any]
 
 
 class Stopping:
-    """Comes before the HTTP server's handlers of the signals; make it once that server has set them, in its loop."""
+    """Handles the signals before uvicorn does; create it in uvicorn's event loop, once uvicorn has set its handlers."""
 
     def __init__(self, application: Application) -> None:
         self._application = application
         self._loop = asyncio.get_running_loop()
-        self._told = False
+        self._leaving = False
         self._task: asyncio.Task[None] | None = None
-        self._server_handlers: dict[int, Handler] = {}
-        for number in SIGNALS:
-            handler = signal.getsignal(number)
-            if callable(handler):
-                self._server_handlers[number] = handler
-                _limit(handler, application.settings.drain_seconds + SENDING_SECONDS)
-                signal.signal(number, self._receive)
+        self._uvicorn = replace_uvicorn_handlers(self._receive, application.settings.drain_seconds + SENDING_SECONDS)
 
     def _receive(self, number: int, frame: FrameType | None) -> None:
-        if self._told:
-            # Whoever says it again does not want to wait: the server stops accepting now.
-            self._server_handlers[number](number, frame)
+        if self._leaving:
+            # A second signal skips the delay: uvicorn stops accepting now.
+            self._uvicorn[number](number, frame)
         else:
-            self._told = True
+            self._leaving = True
             self._loop.call_soon_threadsafe(self._start, number)
 
     def _start(self, number: int) -> None:
@@ -59,17 +53,26 @@ class Stopping:
         settings = self._application.settings
         logger.info("told to stop; accepting for %g s more", settings.stop_delay_seconds)
         await asyncio.sleep(settings.stop_delay_seconds)
-        self._server_handlers[number](number, None)
+        self._uvicorn[number](number, None)
         await asyncio.sleep(settings.drain_seconds)
         await self._application.abandon()
 
 
-def _limit(handler: Handler, seconds: float) -> None:
-    """Give uvicorn, whose handler it is, a limit for what it waits for, if it was started without one.
+def replace_uvicorn_handlers(handler: Handler, drain_seconds: float) -> dict[int, Handler]:
+    """Set ``handler`` for ``SIGNALS``, return uvicorn's by signal, and limit how long uvicorn waits for its clients.
 
-    BentoML takes it from its command line only; without it a client that never finishes its request, or never reads its
-    answer, keeps the process for good.
+    Checked with BentoML 1.4.39 and uvicorn 0.54. Neither has a hook that runs at the signal: BentoML's ``on_shutdown``
+    runs after uvicorn has stopped accepting. BentoML sets uvicorn's ``timeout_graceful_shutdown`` from its command line
+    only; without it a client that never finishes its request, or never reads its answer, keeps the process running. A
+    limit from the command line is kept, and handlers of any other server are only replaced.
     """
-    config = getattr(getattr(handler, "__self__", None), "config", None)
-    if config is not None and getattr(config, "timeout_graceful_shutdown", 0) is None:
-        config.timeout_graceful_shutdown = math.ceil(seconds)
+    replaced: dict[int, Handler] = {}
+    for number in SIGNALS:
+        previous = signal.getsignal(number)
+        if callable(previous):
+            replaced[number] = previous
+            config = getattr(getattr(previous, "__self__", None), "config", None)
+            if config is not None and getattr(config, "timeout_graceful_shutdown", 0) is None:
+                config.timeout_graceful_shutdown = math.ceil(drain_seconds)
+            signal.signal(number, handler)
+    return replaced

@@ -62,17 +62,6 @@ def test_the_graph_has_the_opset_of_the_spec(
     assert found == opset
 
 
-def test_only_the_two_files_that_were_asked_for_are_written(checkpoint: Path, tmp_path: Path, spec: ModelSpec) -> None:
-    export_float(spec, checkpoint, tmp_path / "float.onnx", tmp_path / "other.json")
-    assert sorted(file.name for file in tmp_path.iterdir()) == ["float.onnx", "other.json"]
-
-
-def test_a_folder_without_a_checkpoint_is_rejected_with_what_to_do(tmp_path: Path, spec: ModelSpec) -> None:
-    missing = tmp_path / "checkpoint"
-    with pytest.raises(ModelingError, match=r"checkpoint has no checkpoint; train one, or give another .*--checkpoint"):
-        export_float(spec, missing, tmp_path / "float.onnx", tmp_path / "tokenizer.json")
-
-
 @pytest.mark.parametrize(
     "id2label",
     [

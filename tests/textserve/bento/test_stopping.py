@@ -1,4 +1,4 @@
-"""The order in which the real service stops."""
+"""The graceful shutdown of the real service."""
 
 from __future__ import annotations
 
@@ -7,18 +7,20 @@ import signal
 import socket
 import time
 from collections import Counter
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import httpx
-import pytest
+import uvicorn
 
-from tests.server import Server, serve
+from tests.server import LIMIT_SECONDS, Server, serve
+from textserve.bento.stopping import SIGNALS, replace_uvicorn_handlers
 
-IN_FLIGHT = 64
-# So much that some of it is computed long after the service has stopped accepting.
+# So many long texts that some are classified long after the service has stopped accepting.
+IN_FLIGHT = 32
 LONG = "It was great, we would come again. " * 48
-# A request of each protocol over HTTP; gRPC's are in protocols/test_grpc.py.
+# A request of each protocol over HTTP; tests/textserve/grpc tests gRPC.
 REQUESTS: dict[str, dict[str, Any]] = {
     "/classify": {"texts": [LONG]},
     "/explain": {"text": "It was great, we would come again. " * 3},
@@ -32,6 +34,7 @@ REQUESTS: dict[str, dict[str, Any]] = {
 
 
 def label(path: str, answer: httpx.Response) -> str:
+    """The label in a response of ``path``."""
     content = answer.json()
     match path:
         case "/classify":
@@ -46,84 +49,92 @@ def label(path: str, answer: httpx.Response) -> str:
     return found
 
 
-async def ask(server: Server, paths: list[str]) -> list[tuple[str, httpx.Response, float]]:
-    """Post to each path at once, tell the service to stop, and wait for every answer and when it came."""
+async def post_and_stop(server: Server, paths: Sequence[str]) -> list[tuple[str, httpx.Response, float]]:
+    """Post to all paths at once, then send SIGTERM; every path, its response, and the seconds until that arrived."""
     limits = httpx.Limits(max_connections=None)
-    async with httpx.AsyncClient(base_url=server.url, limits=limits, timeout=100) as client:
+    async with httpx.AsyncClient(base_url=server.url, limits=limits, timeout=LIMIT_SECONDS) as client:
 
-        async def one(path: str) -> tuple[str, httpx.Response, float]:
+        async def post(path: str) -> tuple[str, httpx.Response, float]:
             answer = await client.post(path, json=REQUESTS[path])
             return path, answer, time.monotonic()
 
-        tasks = [asyncio.create_task(one(path)) for path in paths]
-        # Answered after those have been sent: the service has the first of them, and the delay is for the others.
+        tasks = [asyncio.create_task(post(path)) for path in paths]
+        # Sent after the requests: the service has received the first of them, and receives the others in its delay.
         assert (await client.get("/livez")).status_code == 200
+        stopped = time.monotonic()
         server.process.send_signal(signal.SIGTERM)
-        return await asyncio.gather(*tasks)
+        return [(path, answer, at - stopped) for path, answer, at in await asyncio.gather(*tasks)]
 
 
-@pytest.mark.parametrize("path", REQUESTS)
-def test_what_is_in_flight_is_answered_when_it_is_told_to_stop(home: Path, path: str) -> None:
-    # Enough for a machine that is busy with something else.
-    with serve(
-        home, TEXTSERVE_MAX_QUEUE_SECONDS="60", TEXTSERVE_DRAIN_SECONDS="90", TEXTSERVE_REQUEST_SECONDS="90"
-    ) as stopping:
-        told = time.monotonic()
-        answers = asyncio.run(ask(stopping, [path] * IN_FLIGHT))
-        assert stopping.process.wait(30) == 0
-    assert Counter(answer.status_code for _, answer, _ in answers) == {200: IN_FLIGHT}
-    assert {label(path, answer) for _, answer, _ in answers} == {"positive"}
-    # It had stopped accepting before: the delay of a second was over, and requests were still in flight.
-    assert max(at for _, _, at in answers) - told > 1
-
-
-def test_readiness_goes_first_and_requests_are_answered_meanwhile(home: Path) -> None:
-    with serve(home, TEXTSERVE_STOP_DELAY_SECONDS="3") as stopping:
-        assert httpx.get(f"{stopping.url}/readyz").status_code == 200
-        stopping.process.send_signal(signal.SIGTERM)
-        deadline = time.monotonic() + 2
-        while httpx.get(f"{stopping.url}/readyz").status_code != 503:
-            assert time.monotonic() < deadline
-            time.sleep(0.02)
-        assert httpx.get(f"{stopping.url}/livez").status_code == 200
-        answer = httpx.post(f"{stopping.url}/classify", json={"texts": ["Great!"]}, timeout=10)
-        assert answer.status_code == 200
-        assert stopping.process.wait(15) == 0
-
-
-def test_what_is_not_answered_in_time_is_refused_and_the_service_ends(home: Path) -> None:
-    paths = ["/classify"] * 400
+def test_requests_in_flight_are_answered_by_every_protocol(home: Path) -> None:
+    limit = f"{LIMIT_SECONDS:g}"
     with serve(
         home,
+        supervisor=False,
+        TEXTSERVE_MAX_QUEUE_SECONDS=limit,
+        TEXTSERVE_REQUEST_SECONDS=limit,
+        TEXTSERVE_STOP_DELAY_SECONDS="2",
+        TEXTSERVE_DRAIN_SECONDS=limit,
+    ) as stopping:
+        answers = asyncio.run(post_and_stop(stopping, [*REQUESTS] * IN_FLIGHT))
+        assert stopping.process.wait(LIMIT_SECONDS) == 0
+    assert Counter((path, answer.status_code) for path, answer, _ in answers) == {
+        (path, 200): IN_FLIGHT for path in REQUESTS
+    }
+    assert {label(path, answer) for path, answer, _ in answers} == {"positive"}
+    assert max(seconds for _, _, seconds in answers) > 2, "all were answered before the service stopped accepting"
+
+
+def test_requests_not_answered_in_time_are_rejected(home: Path) -> None:
+    with serve(
+        home,
+        supervisor=False,
         TEXTSERVE_THREADS="1",
         TEXTSERVE_MAX_QUEUE_SECONDS="60",
-        TEXTSERVE_STOP_DELAY_SECONDS="1",
+        TEXTSERVE_STOP_DELAY_SECONDS="5",
         TEXTSERVE_DRAIN_SECONDS="1",
     ) as stopping:
-        answers = asyncio.run(ask(stopping, paths))
-        assert stopping.process.wait(10) == 0
-    statuses = Counter(answer.status_code for _, answer, _ in answers)
-    assert statuses.keys() == {200, 503}
-    refused = [answer.json()["error"]["type"] for _, answer, _ in answers if answer.status_code == 503]
-    assert set(refused) == {"shutting_down"}
+        answers = asyncio.run(post_and_stop(stopping, ["/classify"] * 400))
+        assert stopping.process.wait(LIMIT_SECONDS) == 0
+    assert {answer.status_code for _, answer, _ in answers} == {200, 503}
+    rejected = {answer.json()["error"]["type"] for _, answer, _ in answers if answer.status_code == 503}
+    assert rejected == {"shutting_down"}
 
 
-def test_a_client_that_never_finishes_does_not_keep_the_service(home: Path) -> None:
-    with (
-        serve(home, TEXTSERVE_STOP_DELAY_SECONDS="0", TEXTSERVE_DRAIN_SECONDS="1") as stopping,
-        socket.create_connection(("127.0.0.1", stopping.port)) as slow,
-    ):
-        slow.sendall(b"POST /classify HTTP/1.1\r\nhost: test\r\ncontent-length: 100\r\n\r\n{")
-        time.sleep(0.5)
-        started = time.monotonic()
-        assert stopping.stop() == 0
-        assert time.monotonic() - started < 6
-
-
-def test_who_says_it_twice_does_not_wait(home: Path) -> None:
-    with serve(home, TEXTSERVE_STOP_DELAY_SECONDS="60") as stopping:
-        (worker,) = [one for one in stopping.processes() if "_bentoml_impl.worker.service" in " ".join(one.cmdline())]
+def test_it_is_not_ready_but_answers_during_the_delay_which_a_second_signal_ends(home: Path) -> None:
+    with serve(home, supervisor=False, TEXTSERVE_STOP_DELAY_SECONDS=f"{2 * LIMIT_SECONDS:g}") as stopping:
         stopping.process.send_signal(signal.SIGTERM)
-        time.sleep(0.5)
-        worker.send_signal(signal.SIGTERM)
-        assert stopping.process.wait(15) == 0
+        while (status := httpx.get(f"{stopping.url}/readyz", timeout=LIMIT_SECONDS).status_code) == 200:
+            pass
+        assert status == 503
+        assert httpx.get(f"{stopping.url}/livez", timeout=LIMIT_SECONDS).status_code == 200
+        body = {"texts": ["Great!"]}
+        assert httpx.post(f"{stopping.url}/classify", json=body, timeout=LIMIT_SECONDS).status_code == 200
+        stopping.process.send_signal(signal.SIGTERM)
+        assert stopping.process.wait(LIMIT_SECONDS) == 0
+
+
+def test_a_client_that_never_finishes_its_request_does_not_keep_the_process(home: Path) -> None:
+    with (
+        serve(home, supervisor=False, TEXTSERVE_STOP_DELAY_SECONDS="0", TEXTSERVE_DRAIN_SECONDS="1") as stopping,
+        socket.create_connection(("127.0.0.1", stopping.port), timeout=LIMIT_SECONDS) as slow,
+    ):
+        slow.sendall(b"POST /classify HTTP/1.1\r\nhost: test\r\nexpect: 100-continue\r\ncontent-length: 100\r\n\r\n")
+        # The service waits for the body.
+        assert slow.recv(100).startswith(b"HTTP/1.1 100 ")
+        assert stopping.stop(seconds=LIMIT_SECONDS / 5) == 0, "uvicorn has no limit: see replace_uvicorn_handlers"
+
+
+def test_uvicorn_still_has_the_handlers_and_the_limit_that_are_replaced() -> None:
+    server = uvicorn.Server(uvicorn.Config(app="unused"))
+    assert server.config.timeout_graceful_shutdown is None
+
+    def handler(number: int, frame: object) -> None:
+        raise AssertionError
+
+    with server.capture_signals():
+        replaced = replace_uvicorn_handlers(handler, 1.5)
+        assert {signal.getsignal(number) for number in SIGNALS} == {handler}
+    message = "uvicorn no longer handles the signals with Server.handle_exit: see replace_uvicorn_handlers"
+    assert replaced == dict.fromkeys(SIGNALS, server.handle_exit), message
+    assert server.config.timeout_graceful_shutdown == 2

@@ -594,9 +594,10 @@ def test_health_and_reflection_are_served(channel: Any) -> None:
 
 def test_accepted_requests_are_answered_when_the_service_stops(home: Path) -> None:
     message = request(["dość długi tekst o niczym " * 20] * 5).SerializeToString()
-    patient = {"TEXTSERVE_REQUEST_SECONDS": "600", "TEXTSERVE_DRAIN_SECONDS": "600"}
+    patient = ("TEXTSERVE_REQUEST_SECONDS", "TEXTSERVE_DRAIN_SECONDS", "TEXTSERVE_MAX_QUEUE_SECONDS")
+    settings: Any = dict.fromkeys(patient, "600")
     with (
-        serve(home, ready=True, TEXTSERVE_MAX_QUEUE_SECONDS="600", **patient) as stopping,
+        serve(home, **settings) as stopping,
         grpc.insecure_channel(f"127.0.0.1:{stopping.grpc_port}") as stopping_channel,
         ThreadPoolExecutor(64) as pool,
     ):

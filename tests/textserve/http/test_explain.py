@@ -119,7 +119,7 @@ def test_a_text_beyond_the_limits_is_refused_and_neither_answered_nor_logged(
 
 
 def test_an_overloaded_service_says_when_to_come_back(explain: Serve) -> None:
-    answer = explain(Overloaded("come back later", retry_after=2)).post("/explain", {"text": "a"})
+    answer = explain(Overloaded("retry later", retry_after=2)).post("/explain", {"text": "a"})
     assert (answer.status_code, answer.headers["retry-after"]) == (429, "2")
     assert answer.json()["error"]["type"] == "overloaded"
 

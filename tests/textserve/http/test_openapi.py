@@ -153,7 +153,7 @@ def test_schemathesis_finds_nothing_that_is_not_as_described(server: Server, tmp
     done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=1800)
     assert done.returncode == 0, done.stdout[-10_000:] + done.stderr[-2000:]
     cases = sum(int(count.replace(",", "")) for count in CASES.findall(done.stdout))
-    print(f"{cases} generated cases")  # noqa: T201  # what the issue asks to be counted
+    print(f"{cases} generated cases")  # noqa: T201  # shown with -s
     assert cases >= 10 * len(OPERATIONS)
     metrics = httpx.get(f"{server.url}/metrics").text
     assert 'outcome="internal"' not in metrics

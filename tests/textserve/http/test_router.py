@@ -55,7 +55,7 @@ def test_an_error_is_answered_with_its_own_status_and_type(native: Serve, kind: 
 def test_an_overloaded_service_says_in_whole_seconds_when_to_come_back(
     native: Serve, seconds: float, header: str
 ) -> None:
-    answer = native(Overloaded("come back later", retry_after=seconds)).post("/classify", ONE_TEXT)
+    answer = native(Overloaded("retry later", retry_after=seconds)).post("/classify", ONE_TEXT)
     assert answer.status_code == 429
     assert answer.headers["retry-after"] == header
 

@@ -1,4 +1,4 @@
-"""The commands that push gives to docker, to a stand-in that knows images and a registry; there is no registry here."""
+"""The docker commands of a push, run by a script that stands in for docker and a container registry."""
 
 from __future__ import annotations
 
@@ -8,12 +8,13 @@ from pathlib import Path
 import pytest
 
 from release.errors import ReleaseError
-from scripts import push
+from release.push import push
+from scripts import push as script
 
 REPOSITORY = "ghcr.io/me/textserve"
 TAGS = [f"{REPOSITORY}:main", f"{REPOSITORY}:main-1234567"]
 DOCKER = """#!/bin/sh
-# A registry in $STATE: a digest for each pushed tag, and the sources of the manifest list for each of its tags.
+# A container registry in $STATE: a digest for each pushed tag.
 echo "$@" >>"$STATE/log"
 case "$1 $2" in
 "image load") echo "Loaded image: $(cat "$5")" ;;
@@ -45,7 +46,7 @@ def files(tmp_path: Path) -> list[Path]:
 
 
 def test_the_images_of_the_files_become_one_under_every_tag(state: Path, files: list[Path]) -> None:
-    assert push.push(files, TAGS) == {
+    assert push(files, TAGS) == {
         "name": REPOSITORY,
         "digest": "sha256:list",
         "image": f"{REPOSITORY}@sha256:list",
@@ -61,37 +62,37 @@ def test_the_images_of_the_files_become_one_under_every_tag(state: Path, files: 
 
 
 @pytest.mark.parametrize("tags", [[], ["textserve"], [*TAGS, "docker.io/me/textserve:main"]])
-def test_tags_of_no_or_of_several_repositories_are_refused(state: Path, files: list[Path], tags: list[str]) -> None:
-    with pytest.raises(ReleaseError, match="one repository with its tags"):
-        push.push(files, tags)
+def test_the_tags_must_be_of_one_repository(state: Path, files: list[Path], tags: list[str]) -> None:
+    with pytest.raises(ReleaseError, match="expected tags of one repository"):
+        push(files, tags)
     assert not (state / "log").exists()
 
 
 def test_without_an_image_there_is_nothing_to_push(state: Path) -> None:
-    with pytest.raises(ReleaseError, match="make image-save writes one"):
-        push.push([], TAGS)
+    with pytest.raises(ReleaseError, match="run make image-save"):
+        push([], TAGS)
 
 
-def test_a_refusal_of_docker_is_told_with_its_reason(state: Path, files: list[Path]) -> None:
+def test_an_error_of_docker_is_passed_on(state: Path, files: list[Path]) -> None:
     (state / "refuse").touch()
     with pytest.raises(ReleaseError, match=r"docker image push .+ ended with 1:\ndenied: no permission"):
-        push.push(files, TAGS)
+        push(files, TAGS)
 
 
-def test_without_docker_its_place_is_told(files: list[Path], monkeypatch: pytest.MonkeyPatch) -> None:
+def test_without_docker_the_error_links_to_its_installation(files: list[Path], monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PATH", "")
     with pytest.raises(ReleaseError, match="docker is not on PATH"):
-        push.push(files, TAGS)
+        push(files, TAGS)
 
 
-def test_a_step_of_a_workflow_gets_the_outputs(
+def test_a_workflow_step_gets_the_outputs(
     state: Path, files: list[Path], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr(push, "ROOT", state)
-    monkeypatch.setenv(push.OUTPUT_VARIABLE, str(state / "outputs"))
+    monkeypatch.setattr(script, "ROOT", state)
+    monkeypatch.setenv(script.OUTPUT_VARIABLE, str(state / "outputs"))
     (state / "build").mkdir()
     files[0].rename(state / "build" / files[0].name)
-    assert push.main(TAGS) == 0
+    assert script.main(TAGS) == 0
     assert capsys.readouterr().out == f"{REPOSITORY}@sha256:list\n"
     outputs = (state / "outputs").read_text(encoding="utf-8").splitlines()
     assert outputs == [
@@ -102,6 +103,6 @@ def test_a_step_of_a_workflow_gets_the_outputs(
     ]
 
 
-def test_a_mistake_is_exit_code_1(capsys: pytest.CaptureFixture[str]) -> None:
-    assert push.main([]) == 1
+def test_an_error_is_exit_code_1(capsys: pytest.CaptureFixture[str]) -> None:
+    assert script.main([]) == 1
     assert "REPOSITORY:TAG" in capsys.readouterr().err

@@ -1,8 +1,7 @@
-"""The Bento as `make bento` builds it, in copies of the project with model stores of their own."""
+"""The Bento that `make bento` builds, from copies of the project."""
 
 from __future__ import annotations
 
-import json
 import os
 import re
 import shutil
@@ -35,12 +34,12 @@ def run(root: Path, home: Path, *arguments: str, **variables: str) -> subprocess
         env={**environment(home), **variables},
         capture_output=True,
         text=True,
-        timeout=120,
+        timeout=600,
     )
 
 
 def build(root: Path, home: Path, **variables: str) -> tuple[Path, str]:
-    """The folder of the Bento, and its content digest as printed."""
+    """The folder of the Bento, and the printed content digest."""
     done = run(root, home, "sentiment-pl-en", "--uv", UV, **variables)
     assert done.returncode == 0, done.stderr
     tag, digest = done.stdout.splitlines()
@@ -57,32 +56,32 @@ def description(bento: Path) -> dict[str, object]:
     return content
 
 
-def test_the_same_content_is_the_same_version_wherever_and_whenever_it_is_built(
+def test_the_same_content_gives_the_same_version_in_any_folder_at_any_time(
     tmp_path: Path, store: Path, built: tuple[Path, str]
 ) -> None:
     created = description(built[0])["creation_time"]
     root = copy_project(tmp_path / "elsewhere")
-    # Neither what this shell serves with nor other packages beside the project belong to it.
+    # Neither the settings of this shell nor other packages below the project are part of it.
     (root / ".venv" / "lib").mkdir(parents=True)
     (root / ".venv" / "lib" / "service.py").write_text("another = True\n", encoding="utf-8")
     assert build(root, store, TEXTSERVE_REQUEST_SECONDS="7") == built
     assert description(built[0])["creation_time"] != created
 
 
-def test_a_changed_lock_file_is_another_version(tmp_path: Path, store: Path, built: tuple[Path, str]) -> None:
+def test_a_changed_lock_file_gives_another_version(tmp_path: Path, store: Path, built: tuple[Path, str]) -> None:
     root = copy_project(tmp_path / "project")
     lock = (root / "uv.lock").read_text(encoding="utf-8")
     changed, count = re.subn(r'(name = "tokenizers"\nversion = )"[^"]+"', r'\1"0.0.1"', lock)
     assert count == 1
     (root / "uv.lock").write_text(changed, encoding="utf-8")
-    # The names of the locked files are as they were.
+    # The locked file names keep the old version.
     bento, digest = build(root, store, UV_SKIP_WHEEL_FILENAME_CHECK="1")
     assert digest != built[1]
     assert bento != built[0]
     assert "tokenizers==0.0.1" in (bento / "env" / "python" / "requirements.txt").read_text(encoding="utf-8")
 
 
-def test_its_labels_say_what_it_is_made_of(store: Path, built: tuple[Path, str]) -> None:
+def test_its_labels_name_its_content_and_the_measured_quality(store: Path, built: tuple[Path, str]) -> None:
     bento, digest = built
     labels = description(bento)["labels"]
     assert isinstance(labels, dict)
@@ -111,7 +110,7 @@ def test_its_labels_name_the_commit(tmp_path: Path, store: Path) -> None:
     assert labels["changed_files"] == "1"
 
 
-def test_it_holds_the_service_and_no_other_files(built: tuple[Path, str]) -> None:
+def test_it_contains_the_service_and_no_other_files(built: tuple[Path, str]) -> None:
     source = built[0] / "src"
     assert {path.name for path in source.iterdir()} == {"bentofile.yaml", "textserve", "service.py"}
     requirements = (built[0] / "env" / "python" / "requirements.txt").read_text(encoding="utf-8")
@@ -120,50 +119,22 @@ def test_it_holds_the_service_and_no_other_files(built: tuple[Path, str]) -> Non
     assert not {"torch", "transformers", "optimum", "pytest"} & set(names)
 
 
-def test_its_image_needs_no_compiler_and_has_a_health_check(built: tuple[Path, str]) -> None:
-    dockerfile = (built[0] / "env" / "docker" / "Dockerfile").read_text(encoding="utf-8")
-    assert "HEALTHCHECK" in dockerfile
-    assert "USER bentoml" in dockerfile
-    assert "build-essential" not in dockerfile
-
-
-def test_nothing_is_removed_from_its_image_that_docker_mounts_while_it_builds(
-    store: Path, built: tuple[Path, str]
-) -> None:
-    # What is mounted cannot be removed; podman mounts nothing.
-    code = (
-        "import bentoml, json, sys\n"
-        "from bentoml._internal.container import construct_containerfile\n"
-        "from textserve.bento.image import UNUSED_IN_BASE\n"
-        "with construct_containerfile(bentoml.get(sys.argv[1]), enable_buildkit=True) as (_, file):\n"
-        "    print(json.dumps([open(file).read(), UNUSED_IN_BASE]))\n"
-    )
-    command = [sys.executable, "-c", code, f"textserve:{built[0].name}"]
-    done = subprocess.run(
-        command, cwd=ROOT, env=environment(store), capture_output=True, text=True, timeout=60, check=True
-    )
-    dockerfile, removed = json.loads(done.stdout)
-    mounted = re.findall(r"--mount=\S*target=([^\s,]+)", dockerfile)
-    assert "/root/.cache/" in mounted
-    assert [one for one in removed for target in mounted if target.startswith(one.rstrip("*"))] == []
-
-
-def test_its_image_is_installed_by_the_same_uv() -> None:
+def test_its_image_is_installed_by_the_uv_of_the_makefile() -> None:
     versions = [
-        re.findall(r"^UV_VERSION :?= \"?([\d.]+)", (ROOT / file).read_text(encoding="utf-8"), re.MULTILINE)
-        for file in ("Makefile", "textserve/bento/image.py")
+        re.findall(r"^UV_VERSION(?: :)?= ?([\d.]+)", (ROOT / file).read_text(encoding="utf-8"), re.MULTILINE)
+        for file in ("Makefile", "textserve/bento/uv.sh")
     ]
     assert versions[0] == versions[1] != []
 
 
 @pytest.mark.parametrize("architecture", ["x86_64", "aarch64"])
-def test_every_package_is_there_for_either_architecture_without_a_compiler(
+def test_every_package_has_a_wheel_for_either_architecture(
     tmp_path: Path, built: tuple[Path, str], architecture: str
 ) -> None:
     requirements = built[0] / "env" / "python" / "requirements.txt"
     platform = ["--python-version", "3.11", "--python-platform", f"{architecture}-manylinux_2_36"]
     command = [UV, "pip", "install", "--dry-run", "--target", str(tmp_path), *platform, "--only-binary", ":all:"]
-    done = subprocess.run([*command, "-r", str(requirements)], capture_output=True, text=True, timeout=120)
+    done = subprocess.run([*command, "-r", str(requirements)], capture_output=True, text=True, timeout=600)
     assert done.returncode == 0, done.stderr
     assert "+ onnxruntime==" in done.stderr
 
@@ -171,10 +142,10 @@ def test_every_package_is_there_for_either_architecture_without_a_compiler(
 def test_a_model_that_is_not_in_the_store_is_named(tmp_path: Path) -> None:
     done = run(ROOT, tmp_path, "no-such-model", "--uv", UV)
     assert done.returncode == 1
-    assert done.stderr.strip() == ("no-such-model: not in the model store; make save MODEL=no-such-model puts it there")
+    assert done.stderr.strip() == "no-such-model: not in the model store; run make save MODEL=no-such-model"
 
 
-def test_without_uv_it_says_so(tmp_path: Path, store: Path) -> None:
+def test_a_missing_uv_is_named(tmp_path: Path, store: Path) -> None:
     done = run(copy_project(tmp_path / "project"), store, "sentiment-pl-en", "--uv", str(tmp_path / "no-uv"))
     assert done.returncode == 1
     assert "no-uv: no such program" in done.stderr

@@ -8,7 +8,8 @@ from pathlib import Path
 import pytest
 
 from release.errors import ReleaseError
-from scripts import report
+from release.summary import render
+from scripts import summary as script
 from tests.server import ROOT
 
 MODEL = "sentiment-pl-en"
@@ -26,7 +27,7 @@ def comparison(date: str, *cases: dict[str, object]) -> str:
 
 @pytest.fixture
 def root(tmp_path: Path) -> Path:
-    """A project with the default model and its report, of which nothing else is known yet."""
+    """A project with the default model and its report, and no other results."""
     folder = tmp_path / "models" / MODEL
     folder.mkdir(parents=True)
     for name in ("model.yaml", "report.json"):
@@ -42,29 +43,29 @@ def write(file: Path, content: str) -> None:
 @pytest.mark.parametrize("folder", ["build/junit", "build/report"])
 def test_tests_are_counted_wherever_they_ran(root: Path, folder: str) -> None:
     write(root / folder / "test-export.xml", JUNIT)
-    assert "| test-export | 7 | 1 | 0 | 2 | 3 |" in report.render(root, [])
+    assert "| test-export | 7 | 1 | 0 | 2 | 3 |" in render(root, [])
 
 
 def test_the_images_have_their_size(root: Path) -> None:
     write(root / "build" / "image-arm64.json", json.dumps(IMAGE))
-    assert "| arm64 | 398 | `sha256:abc` |" in report.render(root, [])
+    assert "| arm64 | 398 | `sha256:abc` |" in render(root, [])
 
 
 def test_ratios_are_those_of_the_same_texts_and_connections(root: Path) -> None:
     cases = [case("textserve", 1, 300), case("other", 1, 200), case("textserve", 16, 400), case("other", 16, 100)]
     write(root / "build" / "benchmark" / "compare.json", comparison("2026-11-21", *cases))
-    page = report.render(root, [])
-    assert "| other | short | 1 | 200 | 12 | 1.50 |" in page
-    assert "| other | short | 16 | 100 | 12 | 4.00 |" in page
+    summary = render(root, [])
+    assert "| other | short | 1 | 200 | 12 | 1.50 |" in summary
+    assert "| other | short | 16 | 100 | 12 | 4.00 |" in summary
 
 
 def test_the_newest_benchmark_counts(root: Path) -> None:
     write(root / "benchmarks" / "results" / "compare.json", comparison("2026-11-20", case("textserve", 1, 111)))
     write(root / "build" / "report" / "compare.json", comparison("2026-11-21", case("textserve", 1, 222)))
-    page = report.render(root, [])
-    assert "222" in page
-    assert "111" not in page
-    assert "`report/compare.json`: A processor, 2026-11-21." in page
+    summary = render(root, [])
+    assert "222" in summary
+    assert "111" not in summary
+    assert "`report/compare.json`: A processor, 2026-11-21." in summary
 
 
 def test_a_model_has_its_gates_and_what_it_was_compared_with(root: Path) -> None:
@@ -77,44 +78,44 @@ def test_a_model_has_its_gates_and_what_it_was_compared_with(root: Path) -> None
         "relative_speed": 1.5,
     }
     write(file, json.dumps(content))
-    page = report.render(root, [MODEL])
-    assert "Beside sentiment-pl-en, version 3." in page
-    assert "| **no** | macro-F1 lost, en | 0.3, must be at most 0.02, over by 0.28 |" in page
-    assert "| ok | relative speed | 1.5" in page
+    summary = render(root, [MODEL])
+    assert "Beside sentiment-pl-en, version 3." in summary
+    assert "| **no** | macro-F1 lost, en | 0.3, must be at most 0.02, over by 0.28 |" in summary
+    assert "| ok | relative speed | 1.5" in summary
 
 
-def test_what_is_missing_is_said(root: Path) -> None:
+def test_missing_results_are_named(root: Path) -> None:
     (root / "models" / MODEL / "report.json").unlink()
-    page = report.render(root, [MODEL])
-    assert f"Not evaluated: `make evaluate MODEL={MODEL}`." in page
-    assert "No results of tests." in page
-    assert "No image." in page
-    assert "Not measured." in page
+    summary = render(root, [MODEL])
+    assert f"Not evaluated: `make evaluate MODEL={MODEL}`." in summary
+    assert "No test results." in summary
+    assert "No image." in summary
+    assert "Not measured." in summary
 
 
 @pytest.mark.parametrize("file", ["build/junit/test.xml", "build/image-amd64.json"])
 def test_a_file_that_cannot_be_read_is_named(root: Path, file: str) -> None:
     write(root / file, "<torn")
     with pytest.raises(ReleaseError, match=file):
-        report.render(root, [])
+        render(root, [])
 
 
 def test_an_unknown_model_is_exit_code_1_with_the_known_ones(capsys: pytest.CaptureFixture[str]) -> None:
-    assert report.main(["unknown"]) == 1
+    assert script.main(["unknown"]) == 1
     assert MODEL in capsys.readouterr().err
 
 
-def test_the_page_is_the_summary_of_a_run_and_a_file(tmp_path: Path) -> None:
+def test_the_summary_is_printed_and_written_for_the_run_and_to_a_file(tmp_path: Path) -> None:
     summary = tmp_path / "summary.md"
     done = subprocess.run(
-        [sys.executable, "-m", "scripts.report", MODEL],
+        [sys.executable, "-m", "scripts.summary", MODEL],
         cwd=ROOT,
-        env={"PATH": "", report.SUMMARY_VARIABLE: str(summary)},
+        env={"PATH": "", script.SUMMARY_VARIABLE: str(summary)},
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=600,
     )
     assert done.returncode == 0, done.stderr
     assert summary.read_text(encoding="utf-8").strip() == done.stdout.strip()
-    assert (ROOT / "build" / "report.md").read_text(encoding="utf-8").strip() == done.stdout.strip()
+    assert (ROOT / "build" / "summary.md").read_text(encoding="utf-8").strip() == done.stdout.strip()
     assert f"## Model {MODEL}" in done.stdout

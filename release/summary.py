@@ -1,43 +1,23 @@
-"""Say on one page what a run of the pipeline gave: tests, the models and their gates, the image, the benchmark.
-
-    python -m scripts.report sentiment-pl-en sentiment-en-head
-
-Reads what earlier steps wrote, from build/ or, where another machine wrote it, from build/report/:
-
-    junit/*.xml or *.xml     pytest --junit-xml
-    image-*.json             make image-save
-    benchmark/compare.json   make benchmark QUICK=1; a whole run writes benchmarks/results/compare.json
-    models/NAME/report.json  make verify and make evaluate, with the figures of the model in use if there is one
-
-What is not there is said to be missing. Prints Markdown and writes it to build/report.md; in a workflow of GitHub it is
-the run's summary too.
-
-Exit codes: 0 done, 1 there is no such model, or a file cannot be read.
-"""
+"""Renders the summary of a pipeline run: tests, the models and their gates, the image, the benchmark."""
 
 from __future__ import annotations
 
 import json
-import os
-import sys
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 from xml.etree import ElementTree
 
 from modeling.evaluation import gates
-from modeling.files import ROOT, ModelFiles
+from modeling.files import ModelFiles
 from release.errors import ReleaseError
-from scripts.command import parser
-from textserve.spec import SpecError
 
-SUMMARY_VARIABLE = "GITHUB_STEP_SUMMARY"
 OURS = "textserve"
 COUNTS = ("tests", "failures", "errors", "skipped")
 
 
 def render(root: Path, models: Sequence[str]) -> str:
-    """The page, in Markdown, from what is below the project's folder ``root``.
+    """The summary as Markdown, of the files below the project's folder ``root`` (see scripts/summary.py).
 
     Raises:
         ReleaseError, SpecError: if there is no such model, or a file cannot be read.
@@ -61,14 +41,14 @@ def _tests(files: Sequence[Path]) -> str:
     rows = []
     for file in files:
         try:
-            # Written by pytest on a machine of ours; nothing else gets there.
+            # Our own pytest wrote it.
             suites = list(ElementTree.parse(file).getroot().iter("testsuite"))  # noqa: S314
         except ElementTree.ParseError as error:
             raise ReleaseError(f"{file} is not what pytest --junit-xml writes: {error}") from None
         counts = [sum(int(suite.get(name, 0)) for suite in suites) for name in COUNTS]
         seconds = sum(float(suite.get("time", 0)) for suite in suites)
         rows.append([file.stem, *(str(count) for count in counts), f"{seconds:.0f}"])
-    return _table(["suite", *COUNTS, "seconds"], rows) or "No results of tests."
+    return _table(["suite", *COUNTS, "seconds"], rows) or "No test results."
 
 
 def _model(files: ModelFiles) -> str:
@@ -93,37 +73,24 @@ def _images(files: Sequence[Path]) -> str:
 def _benchmark(files: Sequence[Path]) -> str:
     if not files:
         return "Not measured."
-    # The newest of a whole run and a quick one.
-    comparison, file = max(((_json(file), file) for file in files), key=lambda one: str(one[0]["machine"]["date"]))
+    # The newer of a full run and a quick one.
+    comparison, file = max(((_json(file), file) for file in files), key=lambda read: str(read[0]["machine"]["date"]))
     cases = comparison["cases"]
+    ours = {(case["mix"], case["connections"]): case["texts_per_second"] for case in cases if case["server"] == OURS}
     rows = []
     for case in cases:
-        ours = [
-            one
-            for one in cases
-            if one["server"] == OURS and (one["mix"], one["connections"]) == (case["mix"], case["connections"])
-        ]
-        ratio = (
-            f"{ours[0]['texts_per_second'] / case['texts_per_second']:.2f}" if ours and case["texts_per_second"] else ""
-        )
-        rows.append(
-            [
-                case["server"],
-                case["mix"],
-                str(case["connections"]),
-                f"{case['texts_per_second']:.0f}",
-                f"{case['p99_ms']:.0f}",
-                ratio,
-            ]
-        )
+        rate, our_rate = case["texts_per_second"], ours.get((case["mix"], case["connections"]))
+        ratio = f"{our_rate / rate:.2f}" if our_rate and rate else ""
+        figures = [str(case["connections"]), f"{rate:.0f}", f"{case['p99_ms']:.0f}", ratio]
+        rows.append([case["server"], case["mix"], *figures])
     table = _table(["server", "texts", "connections", "texts a second", "p99, ms", f"{OURS} is faster by"], rows)
     machine = comparison["machine"]
-    # Its folder says whether it is of this run or as committed.
+    # The folder distinguishes a result of this run from the committed one.
     return f"`{file.parent.name}/{file.name}`: {machine['cpu']}, {machine['date']}.\n\n{table}"
 
 
 def _table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    """A table in Markdown; empty if there are no rows."""
+    """A Markdown table; empty without rows."""
     if not rows:
         return ""
     return "\n".join(f"| {' | '.join(row)} |" for row in (head, ["---"] * len(head), *rows))
@@ -137,27 +104,4 @@ def _json(file: Path) -> Any:
     try:
         return json.loads(file.read_text(encoding="utf-8"))
     except json.JSONDecodeError as error:
-        raise ReleaseError(f"{file} is not JSON: {error}; remove it and write it again") from None
-
-
-def main(arguments: list[str] | None = None) -> int:
-    """Run the script and return its exit code."""
-    args = parser(__doc__)
-    args.add_argument("models", nargs="+", help="names of folders in models/")
-    options = args.parse_args(arguments)
-    try:
-        page = render(ROOT, options.models)
-    except (ReleaseError, SpecError) as error:
-        print(error, file=sys.stderr)
-        return 1
-    print(page)
-    (ROOT / "build").mkdir(exist_ok=True)
-    (ROOT / "build" / "report.md").write_text(page, encoding="utf-8")
-    if target := os.environ.get(SUMMARY_VARIABLE):
-        with Path(target).open("a", encoding="utf-8") as stream:
-            stream.write(page)
-    return 0
-
-
-if __name__ == "__main__":
-    sys.exit(main())
+        raise ReleaseError(f"{file} is not JSON: {error}; delete it and run its step again") from None

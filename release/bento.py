@@ -1,0 +1,141 @@
+"""Builds the Bento: the service, one version of a stored model, and the locked packages."""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import json
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import bentoml
+import yaml
+from bentoml.exceptions import NotFound
+
+from modeling.environment import commit
+from modeling.files import ROOT
+from release.errors import ReleaseError
+from textserve.bento.store import bento_folder, share_models
+from textserve.classifier import MODEL_FILE
+from textserve.settings import PREFIX
+
+NAME = "textserve"
+DIGEST_LABEL = "content_digest"
+REQUIREMENTS = Path("build", "requirements.txt")
+VERSION_DIGITS = 16
+# From PATH, or where the Makefile installs it.
+UV = shutil.which("uv") or str(ROOT / ".uv" / "bin" / "uv")
+BENTOML = str(Path(sys.executable).with_name("bentoml"))
+DESCRIPTIONS = ("bento.yaml", "src/bentofile.yaml")
+# Keys of the descriptions that are not content, or differ between two builds of the same content.
+NO_CONTENT = ("labels", "version", "creation_time")
+
+
+@dataclass(frozen=True)
+class BuiltBento:
+    """A Bento in the store: its ``tag`` NAME:VERSION, the SHA-256 of its content as ``digest``, and its ``labels``."""
+
+    tag: str
+    digest: str
+    labels: dict[str, str]
+
+
+def build(model: str, base_image: str, uv: str = UV, root: Path = ROOT) -> BuiltBento:
+    """Build the Bento of ``model``, NAME or NAME:VERSION, into the store; replaces one with the same content.
+
+    Raises:
+        ReleaseError: if the model is not in the store, or uv or BentoML fails.
+    """
+    try:
+        stored = bentoml.models.get(model if ":" in model else f"{model}:latest")
+    except NotFound:
+        raise ReleaseError(f"{model}: not in the model store; run make save MODEL={model}") from None
+    export_requirements(root, uv)
+    labels = {**commit(root), **model_labels(str(stored.tag), stored.info.metadata)}
+    arguments = {"model": str(stored.tag), "base_image": base_image}
+    # BentoML runs uv too, and looks for it on PATH only.
+    path = os.pathsep.join([str(Path(shutil.which(uv) or uv).resolve().parent), os.environ["PATH"]])
+    # `bentoml build` takes the version, which is the digest of the content: the first of two builds is for the digest.
+    with tempfile.TemporaryDirectory() as home:
+        share_models(Path(stored.path), Path(home))
+        _bentoml_build(root, "unversioned", labels, arguments, PATH=path, BENTOML_HOME=home)
+        digest = content_digest(bento_folder(Path(home), NAME, "unversioned"))
+    tag = f"{NAME}:{digest[:VERSION_DIGITS]}"
+    labels[DIGEST_LABEL] = digest
+    with contextlib.suppress(NotFound):
+        bentoml.bentos.delete(tag)
+    _bentoml_build(root, digest[:VERSION_DIGITS], labels, arguments, PATH=path)
+    return BuiltBento(tag, digest, labels)
+
+
+def export_requirements(root: Path, uv: str) -> None:
+    """Write the locked versions of the ``inference`` group of uv.lock to the file that bentofile.yaml names.
+
+    Raises:
+        ReleaseError: if uv cannot be started, or rejects the lock file.
+    """
+    (root / REQUIREMENTS).parent.mkdir(exist_ok=True)
+    # A header would contain the command, and with it the path of this folder.
+    options = ["--frozen", "--quiet", "--no-header", "--no-annotate", "--no-hashes", "--no-emit-project"]
+    command = [uv, "export", *options, "--only-group", "inference", "--output-file", str(REQUIREMENTS)]
+    try:
+        subprocess.run(command, cwd=root, check=True, capture_output=True, text=True)
+    except FileNotFoundError:
+        raise ReleaseError(f"{uv}: no such program; make bento installs uv, or name it with --uv") from None
+    except subprocess.CalledProcessError as error:
+        raise ReleaseError(f"{root / 'uv.lock'} cannot be exported: {error.stderr.strip()}") from None
+
+
+def model_labels(tag: str, metadata: dict[str, Any]) -> dict[str, str]:
+    """Labels of the model: its tag, the SHA-256 of its ONNX file, and macro-F1 per language if measured."""
+    languages = (metadata.get("quality") or {}).get("languages", {})
+    quality = {f"macro_f1_{language}": f"{scores['macro_f1']:.4f}" for language, scores in sorted(languages.items())}
+    return {"model": tag, "model_sha256": metadata["sha256"][MODEL_FILE], **quality}
+
+
+def content_digest(bento: Path) -> str:
+    """SHA-256 over the files of a Bento's folder, listed as ``sha256sum`` does, sorted by path.
+
+    The two descriptions count without labels, version and creation time. The model counts by its version, which is
+    derived from its files.
+    """
+    lines = []
+    for file in sorted(bento.rglob("*")):
+        name = file.relative_to(bento).as_posix()
+        if file.is_file():
+            content = _description(file) if name in DESCRIPTIONS else file.read_bytes()
+            lines.append(f"{hashlib.sha256(content).hexdigest()}  {name}\n")
+    return hashlib.sha256("".join(lines).encode()).hexdigest()
+
+
+def _description(file: Path) -> bytes:
+    return json.dumps(_content(yaml.safe_load(file.read_text(encoding="utf-8"))), sort_keys=True).encode()
+
+
+def _content(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {key: _content(item) for key, item in value.items() if key not in NO_CONTENT}
+    if isinstance(value, list):
+        return [_content(item) for item in value]
+    return value
+
+
+def _bentoml_build(
+    root: Path, version: str, labels: dict[str, str], arguments: dict[str, str], **variables: str
+) -> None:
+    command = [BENTOML, "build", "--version", version, "--output", "tag"]
+    for key, value in labels.items():
+        command += ["--label", f"{key}={value}"]
+    for key, value in arguments.items():
+        command += ["--arg", f"{key}={value}"]
+    # BentoML would write this shell's settings into the Bento.
+    environment = {name: value for name, value in os.environ.items() if not name.startswith(PREFIX)}
+    done = subprocess.run(command, cwd=root, env={**environment, **variables}, capture_output=True, text=True)
+    if done.returncode != 0:
+        raise ReleaseError(f"bentoml build failed: {(done.stderr or done.stdout).strip()}")

@@ -1,0 +1,36 @@
+"""Builds the container image of a Bento with `bentoml containerize`."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+
+from release.bento import BENTOML, NAME, BuiltBento
+from release.engine import Engine
+from release.errors import ReleaseError
+
+LABELS = "org.opencontainers.image"
+
+
+def build(built: BuiltBento, name: str, engine: Engine) -> int:
+    """Build the image ``name`` of a Bento, with the Bento's labels; the engine's output goes to stderr.
+
+    Returns the image's size in bytes.
+
+    Raises:
+        ReleaseError: if the engine fails.
+    """
+    labels = {
+        f"{LABELS}.title": NAME,
+        f"{LABELS}.version": built.tag.split(":")[1],
+        f"{LABELS}.revision": built.labels.get("commit", ""),
+        **built.labels,
+    }
+    command = [BENTOML, "containerize", built.tag, "--backend", engine.program, "--image-tag", name]
+    for option in (*engine.build_options, *(f"label={key}={value}" for key, value in labels.items() if value)):
+        command += ["--opt", option]
+    environment = {**os.environ, **engine.build_environment}
+    if subprocess.run(command, env=environment, stdout=sys.stderr).returncode != 0:
+        raise ReleaseError(f"{name}: the build with {engine.program} failed; see its output above")
+    return engine.size(name)

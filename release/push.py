@@ -1,0 +1,53 @@
+"""Pushes tested images, one per architecture, to a container registry as one multi-architecture image."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+
+from release.errors import ReleaseError
+from release.programs import run
+
+PREFIX = "image-"
+
+
+def push(files: Sequence[Path], tags: Sequence[str]) -> dict[str, str]:
+    """Push the images of ``files`` (``image-ARCHITECTURE.tar``) under ``tags`` (``REPOSITORY:TAG``).
+
+    Returns the repository as ``name``, the ``digest``, ``image`` (``NAME@DIGEST``) and ``digest-ARCHITECTURE`` of each.
+
+    Raises:
+        ReleaseError: if there are no files, the tags are not of one repository, or docker fails.
+    """
+    repositories = {tag.rpartition(":")[0] for tag in tags}
+    if len(repositories) != 1 or "" in repositories:
+        raise ReleaseError(f"expected tags of one repository, REPOSITORY:TAG …; found: {' '.join(tags) or 'none'}")
+    if not files:
+        raise ReleaseError(f"no build/{PREFIX}ARCHITECTURE.tar; run make image-save with IMAGE_FILE set to this name")
+    (repository,) = repositories
+    digests = {}
+    for file in files:
+        architecture = file.stem.removeprefix(PREFIX)
+        digests[architecture] = _push_file(file, f"{tags[-1]}-{architecture}", repository)
+    names = [argument for tag in tags for argument in ("--tag", tag)]
+    run("docker", "buildx", "imagetools", "create", *names, *(f"{repository}@{digest}" for digest in digests.values()))
+    manifest = json.loads(run("docker", "buildx", "imagetools", "inspect", tags[-1], "--format", "{{json .Manifest}}"))
+    digest = manifest["digest"]
+    return {
+        "name": repository,
+        "digest": digest,
+        "image": f"{repository}@{digest}",
+        **{f"digest-{architecture}": digest for architecture, digest in digests.items()},
+    }
+
+
+def _push_file(file: Path, tag: str, repository: str) -> str:
+    """Push the image in ``file`` under ``tag``; its digest in the container registry."""
+    # "Loaded image: textserve:1234567"
+    loaded = run("docker", "image", "load", "--quiet", "--input", str(file)).split(": ", 1)[-1].strip()
+    run("docker", "image", "tag", loaded, tag)
+    run("docker", "image", "push", "--quiet", tag)
+    known = json.loads(run("docker", "image", "inspect", tag, "--format", "{{json .RepoDigests}}"))
+    (digest,) = {name.partition("@")[2] for name in known if name.startswith(f"{repository}@")}
+    return str(digest)

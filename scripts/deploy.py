@@ -1,0 +1,27 @@
+"""Deploy a signed image: verify its signature with cosign, and run deploy/compose.yaml with docker until it is ready.
+
+    python -m scripts.deploy ghcr.io/me/textserve@sha256:… https://github.com/me/textserve/.github/workflows/ci-cd.yaml
+
+The second argument is the address of the workflow that must have signed the image.
+
+Exit codes: 0 ready, 1 failed (the message says why).
+"""
+
+from __future__ import annotations
+
+import sys
+
+from release.deploy import deploy
+from scripts.command import parser, run
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Run the script and return its exit code."""
+    args = parser(__doc__)
+    args.add_argument("image", metavar="NAME@sha256:DIGEST")
+    args.add_argument("signed_by", metavar="WORKFLOW")
+    return run(args, lambda options: deploy(options.image, options.signed_by), arguments)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

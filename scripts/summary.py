@@ -1,0 +1,50 @@
+"""Summarize a pipeline run on one page: tests, the models and their gates, the image, the benchmark.
+
+    python -m scripts.summary sentiment-pl-en sentiment-en-head
+
+Reads what earlier steps wrote, from build/ or, if another machine wrote it, from build/report/:
+
+    junit/*.xml or *.xml     pytest --junit-xml
+    image-*.json             make image-save
+    benchmark/compare.json   make benchmark QUICK=1; a full run writes benchmarks/results/compare.json
+    models/NAME/report.json  make verify and make evaluate
+
+The page names what is missing. Prints Markdown and writes it to build/summary.md; in a GitHub workflow it is also the
+summary of the run.
+
+Exit codes: 0 done, 1 there is no such model, or a file cannot be read.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from argparse import Namespace
+from pathlib import Path
+
+from modeling.files import ROOT
+from release.summary import render
+from scripts.command import parser, run
+
+SUMMARY_VARIABLE = "GITHUB_STEP_SUMMARY"
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Run the script and return its exit code."""
+    args = parser(__doc__)
+    args.add_argument("models", nargs="+", help="names of folders in models/")
+    return run(args, _summarize, arguments)
+
+
+def _summarize(options: Namespace) -> None:
+    summary = render(ROOT, options.models)
+    print(summary)
+    (ROOT / "build").mkdir(exist_ok=True)
+    (ROOT / "build" / "summary.md").write_text(summary, encoding="utf-8")
+    if target := os.environ.get(SUMMARY_VARIABLE):
+        with Path(target).open("a", encoding="utf-8") as stream:
+            stream.write(summary)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

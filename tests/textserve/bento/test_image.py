@@ -1,0 +1,62 @@
+"""The instructions that BentoML makes of the image's definition; tests/image/ runs the image."""
+
+from __future__ import annotations
+
+import shlex
+import subprocess
+from pathlib import Path
+
+import pytest
+from _bentoml_impl.docker import generate_dockerfile
+from bentoml._internal.bento.bento import ImageInfo
+
+from textserve.bento import image
+
+
+@pytest.fixture
+def dockerfile(tmp_path: Path) -> list[str]:
+    definition = image.image("localhost/base")
+    info = ImageInfo(
+        base_image=definition.base_image,
+        python_version=definition.python_version,
+        commands=definition.commands,
+        python_requirements="",
+        build_include=definition.build_include_paths,
+    )
+    content: str = generate_dockerfile(info, tmp_path, enable_buildkit=True)
+    return content.splitlines()
+
+
+def test_bentoml_still_writes_each_line_of_a_command_as_an_instruction(dockerfile: list[str]) -> None:
+    _, *instructions = image.INSTRUCTIONS.splitlines()
+    assert len(instructions) == 3
+    missing = [line for line in instructions if line not in dockerfile]
+    assert missing == [], "BentoML changes commands of several lines: see INSTRUCTIONS in textserve.bento.image"
+
+
+def test_bentoml_still_drops_privileges_and_installs_no_compiler(dockerfile: list[str]) -> None:
+    assert "USER bentoml" in dockerfile
+    assert "build-essential" not in "".join(dockerfile)
+
+
+def test_bentoml_still_calls_uv_after_it_is_installed(dockerfile: list[str]) -> None:
+    parts = ("> /usr/local/bin/uv", " uv venv ", "uv --directory $INSTALL_ROOT pip install")
+    found = [part for line in dockerfile for part in parts if part in line]
+    assert tuple(found) == parts, "BentoML no longer creates and fills its environment with uv: see uv.sh"
+
+
+def test_uv_deletes_nothing_that_docker_mounts_during_the_build(dockerfile: list[str]) -> None:
+    # A mounted folder cannot be deleted; podman mounts nothing.
+    targets = [word.partition("target=")[2] for line in dockerfile for word in line.split() if "--mount=" in word]
+    assert "/root/.cache/" in targets, "BentoML mounts another cache: uv.sh must not delete it"
+    script = Path(image.__file__).with_name("uv.sh").read_text(encoding="utf-8")
+    deleted = [path.rstrip("*") for path in shlex.split(script, comments=True) if path.startswith("/")]
+    assert [path for path in deleted for target in targets if target.startswith(path)] == []
+
+
+def test_the_installed_uv_is_the_script_without_its_comments(tmp_path: Path) -> None:
+    target = tmp_path / "uv"
+    command = image.install_uv().removesuffix(" > /usr/local/bin/uv")
+    subprocess.run(["sh", "-c", f"{command} > {target}"], check=True)
+    script = Path(image.__file__).with_name("uv.sh").read_text(encoding="utf-8")
+    assert target.read_text().splitlines() == [line for line in script.splitlines() if not line.startswith("# ")]

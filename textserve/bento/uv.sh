@@ -1,0 +1,52 @@
+#!/bin/sh
+# Stands in for `uv` while the container image is built: downloads uv, runs it, and deletes it again, with everything
+# from the base image and the installed packages that serving does not need.
+#
+# Every instruction of a Dockerfile is a layer, and deleting a file in a later layer does not make the image smaller. So
+# the instruction that creates a file must delete it, and those of BentoML's generated Dockerfile only call `uv`.
+set -eu
+UV_VERSION=0.13.8
+SERVICE=/home/bentoml/bento/src
+
+# TMPDIR of the image is /dev/shm, too small for the downloads.
+export TMPDIR=/tmp
+pip install --quiet --root-user-action=ignore --no-cache-dir --target /tmp/uv "uv==$UV_VERSION"
+UV_NO_CACHE=1 UV_COMPILE_BYTECODE=0 /tmp/uv/bin/uv "$@"
+rm -rf /tmp/uv
+
+# BentoML calls uv twice: to create the environment, and to install into it.
+case "$*" in *"pip install"*) ;; *) exit ;; esac
+
+cd /app/.venv/lib/python3.11/site-packages
+# libonnxruntime.so is for C programs; Python's bindings contain a copy. hf_xet downloads from the Hugging Face Hub.
+# Pygments highlights hundreds of languages.
+rm -rf \
+    hf_xet* \
+    onnxruntime/capi/libonnxruntime.so* \
+    onnxruntime/quantization \
+    onnxruntime/tools \
+    onnxruntime/transformers \
+    pygments/lexers/[a-z]* \
+    numpy/_core/include \
+    numpy/_core/lib \
+    numpy/f2py
+find . -type d \( -name tests -o -name __pycache__ \) -prune -exec rm -rf {} +
+find . -type f \( -name '*.c' -o -name '*.h' -o -name '*.pxd' -o -name '*.pyi' -o -name '*.pyx' -o -name '_*_tests.*.so' \) \
+    -delete
+
+cd "$SERVICE"
+/app/.venv/bin/python -m textserve.bento.bytecode
+
+# Of the base image: package installers and Perl.
+rm -rf \
+    /usr/lib/python3/dist-packages/* \
+    /usr/local/lib/python3.11/site-packages/* \
+    /usr/local/lib/python3.11/ensurepip \
+    /usr/lib/python3.11/ensurepip \
+    /usr/share/python-wheels \
+    /usr/share/perl \
+    /usr/share/perl5 \
+    /usr/lib/*-linux-gnu/perl \
+    /usr/local/bin/uv \
+    /usr/local/bin/pip* \
+    /usr/bin/pip*
