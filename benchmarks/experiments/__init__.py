@@ -1,1 +1,1 @@
-"""What the service promises beside speed, measured one promise a module; benchmarks/promises.py runs them."""
+"""One module per promise of the service other than speed; benchmarks/promises.py runs them."""
