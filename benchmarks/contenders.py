@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Collection, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -57,31 +57,6 @@ class Contender:
         if not program(self.environment, "python").exists():
             raise Unavailable(MISSING.get(self.environment, f"{self.environment} does not exist; run make benchmark"))
         return self.start(model, cores)
-
-
-@dataclass(frozen=True)
-class Command:
-    """The command of a peer; the first of ``words`` is a program in ``environment``."""
-
-    environment: str
-    words: tuple[str, ...]
-    ready: str
-    env: Mapping[str, str] = field(default_factory=dict)
-
-    def __call__(self, model: Path, cores: Collection[int]) -> Server:
-        """The server, not yet started."""
-        first, *rest = self.words
-        return Server(
-            [str(program(self.environment, first)), *rest],
-            cores=cores,
-            ready=self.ready,
-            env={
-                FOLDER_VARIABLE: str(model),
-                "PYTHONPATH": str(ROOT),
-                "TOKENIZERS_PARALLELISM": "false",  # a thread pool is useless on one core
-                **self.env,
-            },
-        )
 
 
 MAIN = ".venv"
@@ -165,102 +140,110 @@ OURS = Contender(
     "textserve", "by length", MAIN, NATIVE, _service, ours=True, also=(OIP_GRPC, OIP_REST, HUGGING_FACE, TEI)
 )
 
+
+def _peer(
+    name: str,
+    batches: str,
+    environment: str,
+    protocol: Protocol,
+    words: Sequence[str],
+    ready: str,
+    env: Mapping[str, str] | None = None,
+) -> Contender:
+    """A contender started by ``words``; the first is a program in ``environment``."""
+
+    def start(model: Path, cores: Collection[int]) -> Server:
+        first, *rest = words
+        variables = {
+            FOLDER_VARIABLE: str(model),
+            "PYTHONPATH": str(ROOT),
+            "TOKENIZERS_PARALLELISM": "false",  # a thread pool is useless on one core
+            **(env or {}),
+        }
+        return Server([str(program(environment, first)), *rest], cores=cores, ready=ready, env=variables)
+
+    return Contender(name, batches, environment, protocol, start)
+
+
 BIND = ("--host", "127.0.0.1", "--port", "{port}")
 THEIRS = (
-    Contender(
+    _peer(
         "FastAPI",
         "none",
         PEERS,
         PLAIN,
-        Command(
-            PEERS,
-            ("uvicorn", "benchmarks.peers.fastapi_app:app", *BIND, "--no-access-log", "--log-level", "warning"),
-            "/health",
-        ),
+        ("uvicorn", "benchmarks.peers.fastapi_app:app", *BIND, "--no-access-log", "--log-level", "warning"),
+        "/health",
     ),
-    Contender(
+    _peer(
         "BentoML-batchable",
         "padded",
         MAIN,
         BATCHABLE,
-        Command(
-            MAIN,
-            ("bentoml", "serve", "benchmarks.peers.bentoml_service:Classify", *BIND),
-            "/readyz",
-            {"BENTOML_HOME": "{folder}", "BENTOML_DO_NOT_TRACK": "True"},
-        ),
+        ("bentoml", "serve", "benchmarks.peers.bentoml_service:Classify", *BIND),
+        "/readyz",
+        {"BENTOML_HOME": "{folder}", "BENTOML_DO_NOT_TRACK": "True"},
     ),
-    Contender(
+    _peer(
         "LitServe",
         "padded",
         PEERS,
         PLAIN,
-        Command(PEERS, ("python", "-m", "benchmarks.peers.litserve_api", "{port}"), "/health"),
+        ("python", "-m", "benchmarks.peers.litserve_api", "{port}"),
+        "/health",
     ),
-    Contender(
+    _peer(
         "mosec",
         "padded",
         PEERS,
         MOSEC_PLAIN,
-        Command(
-            PEERS,
-            ("python", "-m", "benchmarks.peers.mosec_worker", "--address", "127.0.0.1", "--port", "{port}"),
-            "/",
-            # 64 long texts take longer on one core than the default of 3 s.
-            {"MOSEC_TIMEOUT": "60000", "MOSEC_PATH": "{folder}/mosec", "MOSEC_LOG_LEVEL": "warning"},
-        ),
+        ("python", "-m", "benchmarks.peers.mosec_worker", "--address", "127.0.0.1", "--port", "{port}"),
+        "/",
+        # 64 long texts take longer on one core than the default of 3 s.
+        {"MOSEC_TIMEOUT": "60000", "MOSEC_PATH": "{folder}/mosec", "MOSEC_LOG_LEVEL": "warning"},
     ),
-    Contender(
+    _peer(
         "MLServer",
         "padded",
         MLSERVER,
         MLSERVER_V2,
-        Command(
-            MLSERVER,
-            ("mlserver", "start", "benchmarks/peers/mlserver_model"),
-            "/v2/models/classify/ready",
-            {
-                "MLSERVER_HOST": "127.0.0.1",
-                "MLSERVER_HTTP_PORT": "{port}",
-                "MLSERVER_GRPC_PORT": "{grpc_port}",
-                "MLSERVER_METRICS_PORT": "{metrics_port}",
-                "MLSERVER_METRICS_DIR": "{folder}",
-                "MLSERVER_PARALLEL_WORKERS": "1",
-                "MLSERVER_DEBUG": "false",
-            },
-        ),
+        ("mlserver", "start", "benchmarks/peers/mlserver_model"),
+        "/v2/models/classify/ready",
+        {
+            "MLSERVER_HOST": "127.0.0.1",
+            "MLSERVER_HTTP_PORT": "{port}",
+            "MLSERVER_GRPC_PORT": "{grpc_port}",
+            "MLSERVER_METRICS_PORT": "{metrics_port}",
+            "MLSERVER_METRICS_DIR": "{folder}",
+            "MLSERVER_PARALLEL_WORKERS": "1",
+            "MLSERVER_DEBUG": "false",
+        },
     ),
-    Contender(
+    _peer(
         "Ray-Serve",
         "padded",
         PEERS,
         PLAIN,
-        Command(
-            PEERS,
-            ("python", "-m", "benchmarks.peers.ray_serve", "{port}"),
-            "/-/healthz",
-            # RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER makes Ray bind to loopback, as it does on those systems.
-            {"RAY_USAGE_STATS_ENABLED": "0", "RAY_TMPDIR": "{folder}", "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0"},
-        ),
+        ("python", "-m", "benchmarks.peers.ray_serve", "{port}"),
+        "/-/healthz",
+        # RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER makes Ray bind to loopback, as it does on those systems.
+        {"RAY_USAGE_STATS_ENABLED": "0", "RAY_TMPDIR": "{folder}", "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0"},
     ),
-    Contender(
+    _peer(
         "Triton",
         "padded",
         TRITON,
         TRITON_V2,
-        Command(
-            TRITON,
-            (
-                "python",
-                "-m",
-                "benchmarks.peers.triton",
-                "{port}",
-                "{grpc_port}",
-                "{metrics_port}",
-                "{folder}/workspace",
-            ),
-            "/v2/models/classify/ready",
+        (
+            "python",
+            "-m",
+            "benchmarks.peers.triton",
+            "{port}",
+            "{grpc_port}",
+            "{metrics_port}",
+            "{folder}/workspace",
         ),
+        "/v2/models/classify/ready",
     ),
 )
 CONTENDERS = (OURS, *THEIRS)
