@@ -12,7 +12,7 @@ each server, `benchmarks/peers/` the peers' code.
 
 A full run writes `compare.json` and `compare.png` to `benchmarks/results/`, a partial run to `build/benchmark/`.
 
-Exit codes: 0 success (skipped servers are listed with the reason), 1 nothing or not this service was measured,
+Exit codes: 0 success (skipped servers are listed with the reason), 1 this service or everything failed,
 2 bad arguments or only one core, 130 interrupted.
 """
 
@@ -155,13 +155,13 @@ class Comparison:
 
     def _contender(self, contender: Contender, load: LoadGenerator, number: int) -> None:
         self.console.print(f"{contender.name} …")
-        begun = time.monotonic()
+        start = time.monotonic()
         try:
             with contender.server(self.model, {self.plan.server_core}) as server:
                 self.results["servers"][contender.name] = {
                     "protocol": contender.protocol.name,
                     "batches": contender.batches,
-                    "start_seconds": time.monotonic() - begun,
+                    "start_seconds": time.monotonic() - start,
                     "different_labels": {
                         mix: self._check(contender.protocol, server, load, mix) for mix in self.plan.mixes
                     },
@@ -293,7 +293,7 @@ def main(arguments: list[str] | None = None) -> int:
         print(error, file=sys.stderr)
         return 2
     os.sched_setaffinity(0, {plan.load_core})  # keep this process off the servers' core
-    begun = time.monotonic()
+    start = time.monotonic()
     try:
         comparison.run()
     except KeyboardInterrupt:
@@ -303,7 +303,7 @@ def main(arguments: list[str] | None = None) -> int:
         print(f"{' '.join(error.cmd)} exited with {error.returncode}:\n{error.stderr.strip()}", file=sys.stderr)
         return 1
     results = comparison.results
-    results["minutes"] = (time.monotonic() - begun) / 60
+    results["minutes"] = (time.monotonic() - start) / 60
     folder = options.output or (RESULTS if plan.whole else PARTIAL_RESULTS)
     write(results, folder)
     show(results, console)

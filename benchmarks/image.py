@@ -55,16 +55,16 @@ def _running(container_engine: Engine, image: str) -> Iterator[tuple[str, float]
     """Run a container; yield its id and startup time in seconds once it is ready, and remove it on exit."""
     with socket.create_server(("127.0.0.1", 0)) as listening:
         port = listening.getsockname()[1]
-    begun = time.monotonic()
+    start = time.monotonic()
     name = container_engine.run("run", "--detach", f"--publish=127.0.0.1:{port}:3000", image)
     try:
         while not ready(port, tls=False):
-            if time.monotonic() > begun + START_SECONDS:
+            if time.monotonic() > start + START_SECONDS:
                 raise ReleaseError(
                     f"{image}: not ready within {START_SECONDS:g} s; see {container_engine.program} logs"
                 )
             time.sleep(0.02)
-        yield name, time.monotonic() - begun
+        yield name, time.monotonic() - start
     finally:
         container_engine.run("rm", "--force", name)
 

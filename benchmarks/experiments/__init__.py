@@ -1,1 +1,6 @@
 """One module per promise of the service other than speed; benchmarks/promises.py runs them."""
+
+from typing import Any
+
+# Name, figures and verdicts of each measurement.
+Findings = list[tuple[str, dict[str, Any], dict[str, bool]]]

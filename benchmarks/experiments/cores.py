@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Collection, Sequence
 from typing import Any
 
+from benchmarks.experiments import Findings
 from benchmarks.load import LoadGenerator
 from benchmarks.requests import URL_PATH, body
 from benchmarks.servers import textserve_service
@@ -16,9 +17,7 @@ TEXTS_A_REQUEST = 32
 CONNECTIONS = 8
 
 
-def measure(
-    texts: Sequence[str], load: LoadGenerator, cores: Collection[int], seconds: float
-) -> list[tuple[str, dict[str, Any], dict[str, bool]]]:
+def measure(texts: Sequence[str], load: LoadGenerator, cores: Collection[int], seconds: float) -> Findings:
     """Name, figures and verdicts; two threads use ``cores`` and the cores of ``load``."""
     bodies = [body(texts[first : first + TEXTS_A_REQUEST]) for first in range(0, len(texts) - 32, TEXTS_A_REQUEST)]
     both = sorted({*cores, *load.cores})[:2]

@@ -7,6 +7,7 @@ import random
 from collections.abc import Collection, Sequence
 from typing import Any
 
+from benchmarks.experiments import Findings
 from benchmarks.load import LoadGenerator
 from benchmarks.requests import URL_PATH, body
 from benchmarks.servers import textserve_service
@@ -16,9 +17,7 @@ GROUPINGS = 20
 LARGEST_GROUP = 100
 
 
-def measure(
-    texts: Sequence[str], load: LoadGenerator, cores: Collection[int], seconds: float
-) -> list[tuple[str, dict[str, Any], dict[str, bool]]]:
+def measure(texts: Sequence[str], load: LoadGenerator, cores: Collection[int], seconds: float) -> Findings:
     """Name, figures and verdicts; ``seconds`` is unused, because every text is classified."""
     sample = list(texts[:TEXTS])
     settings = {"TEXTSERVE_MAX_QUEUE_SECONDS": "600"}  # no rejections on a slow processor

@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Collection, Sequence
 from typing import Any
 
+from benchmarks.experiments import Findings
 from benchmarks.load import LoadGenerator
 from benchmarks.requests import URL_PATH, body
 from benchmarks.servers import textserve_service
@@ -18,11 +19,9 @@ TIMES_CAPACITY = 10
 TEXTS_A_REQUEST = (8, 1)
 
 
-def measure(
-    texts: Sequence[str], load: LoadGenerator, cores: Collection[int], seconds: float
-) -> list[tuple[str, dict[str, Any], dict[str, bool]]]:
+def measure(texts: Sequence[str], load: LoadGenerator, cores: Collection[int], seconds: float) -> Findings:
     """Name, figures and verdicts for each number of texts per request."""
-    found = []
+    found: Findings = []
     for size in TEXTS_A_REQUEST:
         settings = {"TEXTSERVE_THREADS": "1", "TEXTSERVE_MAX_QUEUE_SECONDS": str(QUEUE_SECONDS)}
         with textserve_service(cores=cores, env=settings) as server:

@@ -10,6 +10,7 @@ from collections.abc import Collection, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
+from benchmarks.experiments import Findings
 from benchmarks.load import LoadGenerator
 from benchmarks.requests import URL_PATH, body
 from benchmarks.servers import textserve_service
@@ -21,9 +22,7 @@ CONNECTIONS = 32
 LONGEST_CHARACTERS = 40
 
 
-def measure(
-    texts: Sequence[str], load: LoadGenerator, cores: Collection[int], seconds: float
-) -> list[tuple[str, dict[str, Any], dict[str, bool]]]:
+def measure(texts: Sequence[str], load: LoadGenerator, cores: Collection[int], seconds: float) -> Findings:
     """Name, figures and verdicts; with less than 5 ``seconds``, a tenth of the requests."""
     scale = 1 if seconds >= 5 else 10
     bodies = [body([text]) for text in texts if len(text) <= LONGEST_CHARACTERS]
