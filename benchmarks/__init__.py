@@ -1,1 +1,1 @@
-"""Speed, measured against other servers: `make benchmark`. Nothing of it is part of the service."""
+"""Benchmarks of the service and of other servers: `make benchmark`. Not part of the Bento."""

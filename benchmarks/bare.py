@@ -1,14 +1,13 @@
-"""The same model in a loop of one process, with no server around it: what there is to lose, or to win.
+"""Measure the model in a single-process loop without a server: the baseline of the comparison.
 
     python -m benchmarks.bare MODEL_FOLDER DATA_FOLDER --mix short --texts 600 --labels 50
 
-Prints one JSON object: ``labels`` of the first texts, one by one, and for each loop texts a second and CPU milliseconds
-a text. Every loop tokenizes and classifies the same texts, and its time includes the tokenizing and the sorting.
+Prints one JSON object: ``labels`` of the first texts, classified one by one, and each loop's texts per second and CPU
+milliseconds per text. Every loop processes the same texts; tokenization and sorting are included.
 """
 
 from __future__ import annotations
 
-import argparse
 import json
 import sys
 import time
@@ -17,6 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from benchmarks import texts
+from scripts.command import parser
 from textserve.classifier import TOKENIZER_FILE, Classifier
 
 WARM_UP_TEXTS = 64
@@ -24,7 +24,7 @@ WARM_UP_TEXTS = 64
 
 @dataclass(frozen=True)
 class Loop:
-    """A way to go through texts: ``size`` at a time, in the order of their length or as they come."""
+    """A loop over texts in batches of ``size``, in input order or sorted by length."""
 
     name: str
     size: int
@@ -42,14 +42,14 @@ LOOPS = (
 
 @dataclass(frozen=True)
 class Speed:
-    """Texts a second, and milliseconds of CPU a text."""
+    """Texts per second, and CPU milliseconds per text."""
 
     texts_per_second: float
     cpu_ms: float
 
 
 def classify(classifier: Classifier, batch: Sequence[str], loop: Loop) -> None:
-    """Tokenize and classify ``batch`` as ``loop`` says; one by one it is also tokenized one by one."""
+    """Tokenize and classify ``batch``; a loop of size 1 also tokenizes one text at a time."""
     if loop.size == 1:
         for text in batch:
             classifier.predict(classifier.encode([text]))
@@ -62,7 +62,7 @@ def classify(classifier: Classifier, batch: Sequence[str], loop: Loop) -> None:
 
 
 def measure(classifier: Classifier, batch: Sequence[str], loop: Loop) -> Speed:
-    """How fast a loop goes through ``batch``, after a few texts to warm up."""
+    """The speed of a loop over ``batch``, after a warm-up."""
     classify(classifier, batch[:WARM_UP_TEXTS], loop)
     used, start = time.process_time(), time.perf_counter()
     classify(classifier, batch, loop)
@@ -71,7 +71,7 @@ def measure(classifier: Classifier, batch: Sequence[str], loop: Loop) -> Speed:
 
 
 def labels(classifier: Classifier, batch: Sequence[str]) -> list[str]:
-    """The label of each text, computed one by one."""
+    """The label of each text, classified one by one."""
     return [
         classifier.spec.meanings[int(classifier.predict([encoding]).argmax())] for encoding in classifier.encode(batch)
     ]
@@ -79,12 +79,12 @@ def labels(classifier: Classifier, batch: Sequence[str]) -> list[str]:
 
 def main(arguments: list[str] | None = None) -> int:
     """Run the script and return its exit code."""
-    args = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    args = parser(__doc__)
     args.add_argument("model", type=Path, help="folder of the model")
     args.add_argument("data", type=Path, help="folder of the data packages")
     args.add_argument("--mix", choices=texts.MIXES, default="short")
-    args.add_argument("--texts", type=int, default=600, help="how many each loop goes through; 0 for the labels alone")
-    args.add_argument("--labels", type=int, default=50, help="of how many texts the labels are wanted")
+    args.add_argument("--texts", type=int, default=600, help="texts per loop; 0 prints labels only")
+    args.add_argument("--labels", type=int, default=50, help="number of texts to print the labels of")
     options = args.parse_args(arguments)
     loaded = texts.load(options.mix, options.data, options.model / TOKENIZER_FILE)
     classifier = Classifier(options.model)

@@ -1,19 +1,19 @@
-"""Compare this service with other servers, and with the same model in a bare loop, side by side in one run.
+"""Compare this service with other servers and with the same model in a bare loop, in one run.
 
-    make benchmark                      # everything, a quarter of an hour
-    make benchmark QUICK=1              # short texts, 16 connections: about two minutes
+    make benchmark                      # everything, about 15 minutes
+    make benchmark QUICK=1              # short texts, 16 connections, about 2 minutes
     make benchmark ONLY="textserve FastAPI bare"
     python -m benchmarks.compare --seconds 10
 
-Every server has one worker and the same model, and runs on one core; the clients, on another, hold 1, 16 and 64
-connections and send one text a request. Every server is warmed up with each mix; before, 50 answers are compared with
-those of the bare loop. Figures are medians of three rounds, ratios those within a round. `benchmarks/contenders.py`
-says how each server is started, `benchmarks/peers/` what runs in it.
+Every server has one worker on one core and the same model; the clients, on another core, hold 1, 16 and 64 connections
+and send one text per request. Before the warm-up with each mix, 50 labels are compared with those of the bare loop.
+Figures are medians of three rounds; ratios are computed within a round. `benchmarks/contenders.py` has the command of
+each server, `benchmarks/peers/` the peers' code.
 
-A whole run writes `benchmarks/results/compare.json` and `compare.png`, any other one into `build/benchmark/`.
+A full run writes `compare.json` and `compare.png` to `benchmarks/results/`, a partial run to `build/benchmark/`.
 
-Exit codes: 0 done (what could not be run is listed with the reason), 1 nothing could be measured, or not this service,
-2 bad arguments or a machine with one core, 130 interrupted.
+Exit codes: 0 success (skipped servers are listed with the reason), 1 this service or everything failed,
+2 bad arguments or only one core, 130 interrupted.
 """
 
 from __future__ import annotations
@@ -36,9 +36,11 @@ from rich.console import Console
 from benchmarks import machine, plot, texts
 from benchmarks.contenders import CONTENDERS, ENVIRONMENTS, Contender, Protocol, Unavailable
 from benchmarks.load import LoadGenerator
-from benchmarks.servers import ROOT, Server, StartError, pinned
+from benchmarks.servers import Server, StartError, pinned
 from benchmarks.tables import BARE, CHECKED_TEXTS, TORCH, Results, median_cases, median_loops, show
+from modeling.files import ROOT, sha256
 from modeling.tasks.sentiment.dataset import DataError
+from scripts.command import parser
 from textserve.classifier import MODEL_FILE, TOKENIZER_FILE
 
 MODEL = "sentiment-pl-en"
@@ -48,24 +50,25 @@ PARTIAL_RESULTS = ROOT / "build" / "benchmark"
 
 NAMES = (BARE, TORCH, *(contender.name for contender in CONTENDERS))
 
-# The speed of a machine drifts by the minute, so everything is measured in rounds, and ratios within a round.
+# The machine's speed drifts, so measure in rounds and compute ratios within a round.
 ROUNDS, QUICK_ROUNDS = 3, 1
 SECONDS, QUICK_SECONDS = 2.0, 3.0
 WARM_UP_SHARE = 0.25
 CONNECTIONS: tuple[int, ...] = (1, 16, 64)
 QUICK_CONNECTIONS: tuple[int, ...] = (16,)
 CHECK_CONNECTIONS = 16
-# The service's other protocols: enough to see what each costs.
+# For the other protocols of the service.
 ALSO_CONNECTIONS = 16
-# Texts that a loop goes through for every second that a case takes.
+# Texts per loop, for each second of a case.
 BARE_TEXTS, TORCH_TEXTS = 100, 50
 
-WIDTH = 128  # characters of the widest table
+STOP_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+WIDTH = 128  # columns of the widest table
 
 
 @dataclass(frozen=True)
 class Plan:
-    """What is measured: in how many rounds, for how many seconds a case, with how many connections, on which texts."""
+    """The scope of a run: contenders, rounds, seconds per case, connections and text mixes."""
 
     names: Sequence[str]
     rounds: int
@@ -77,12 +80,12 @@ class Plan:
 
     @property
     def whole(self) -> bool:
-        """Whether nothing is left out."""
+        """Whether this is a full run."""
         return set(self.names) == set(NAMES) and (*self.connections,) == CONNECTIONS and (*self.mixes,) == texts.MIXES
 
 
 class Comparison:
-    """One run: measures what the plan says and keeps the results."""
+    """Measures the plan and collects the results."""
 
     def __init__(self, plan: Plan, console: Console) -> None:
         self.plan, self.console = plan, console
@@ -93,7 +96,7 @@ class Comparison:
             "machine": machine.describe(),
             "busy_before": machine.busy_share(),
             "plan": vars(plan),
-            "model": {"name": MODEL, "sha256": machine.sha256(self.model / MODEL_FILE)},
+            "model": {"name": MODEL, "sha256": sha256(self.model / MODEL_FILE)},
             "versions": {name: machine.versions(ROOT / name) for name in ENVIRONMENTS},
             "bare": {},
             "bare_rounds": [],
@@ -104,10 +107,10 @@ class Comparison:
         }
 
     def run(self) -> None:
-        """Measure everything; what cannot be is noted, and the rest goes on."""
+        """Measure everything; contenders that fail are recorded and skipped."""
         if self.results["busy_before"] > machine.BUSY_SHARE:
             share = self.results["busy_before"]
-            self.console.print(f"[bold red]Other programs use {share:.0%} of this machine: the figures will be low.")
+            self.console.print(f"[bold red]Other programs use {share:.0%} of this machine: expect low figures.")
         with LoadGenerator({self.plan.load_core}) as load:
             for number in range(self.plan.rounds):
                 self.console.print(f"[dim]round {number + 1} of {self.plan.rounds}[/dim]")
@@ -123,7 +126,7 @@ class Comparison:
         self.results["case_rounds"], self.results["cases"] = self.results["cases"], median_cases(self.results)
 
     def _bare(self, mix: texts.Mix) -> None:
-        """The bare loops; if they are not asked for, only the labels to compare with."""
+        """Run the bare loops; without them in the plan, compute the expected labels only."""
         count = round(BARE_TEXTS * self.plan.seconds) if BARE in self.plan.names else 0
         if count:
             self.console.print(f"bare loop, {mix} texts …")
@@ -136,21 +139,15 @@ class Comparison:
     def _torch(self, mix: texts.Mix) -> None:
         self.console.print(f"transformers pipeline, {mix} texts …")
         checkpoint = ROOT / "build" / MODEL / "checkpoint"
-        options = [
-            "--mix",
-            mix,
-            "--texts",
-            str(round(TORCH_TEXTS * self.plan.seconds)),
-            "--checkpoint",
-            str(checkpoint),
-        ]
+        count = round(TORCH_TEXTS * self.plan.seconds)
+        options = ["--mix", mix, "--texts", str(count), "--checkpoint", str(checkpoint)]
         try:
             self.results[TORCH][mix] = self._alone("benchmarks.torch_pipeline", options)
         except subprocess.CalledProcessError as error:
             self.results["not_run"][TORCH] = error.stderr.strip()[-1000:]
 
     def _alone(self, module: str, options: Sequence[str]) -> Any:
-        """What a module prints as JSON when it runs on the core of the servers."""
+        """Run a module on the servers' core and parse its JSON output."""
         command = [sys.executable, "-m", module, str(self.model), str(DATA), *options]
         with pinned({self.plan.server_core}):
             done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True)
@@ -158,13 +155,13 @@ class Comparison:
 
     def _contender(self, contender: Contender, load: LoadGenerator, number: int) -> None:
         self.console.print(f"{contender.name} …")
-        begun = time.monotonic()
+        start = time.monotonic()
         try:
             with contender.server(self.model, {self.plan.server_core}) as server:
                 self.results["servers"][contender.name] = {
                     "protocol": contender.protocol.name,
                     "batches": contender.batches,
-                    "start_seconds": time.monotonic() - begun,
+                    "start_seconds": time.monotonic() - start,
                     "different_labels": {
                         mix: self._check(contender.protocol, server, load, mix) for mix in self.plan.mixes
                     },
@@ -186,22 +183,22 @@ class Comparison:
                     self._add(case, name, contender.ours, number)
         except (Unavailable, StartError) as error:
             self.results["not_run"][contender.name] = str(error)
-            self.console.print(f"  could not be run: {str(error).splitlines()[0]}")
+            self.console.print(f"  failed: {str(error).splitlines()[0]}")
 
     def _add(self, case: Results, name: str, ours: bool, number: int) -> None:
         self.results["cases"].append({"server": name, "ours": ours, **case, "round": number})
 
     def _check(self, protocol: Protocol, server: Server, load: LoadGenerator, mix: texts.Mix) -> int:
-        """How many of the first answers have another label than the bare loop gives.
+        """Number of the first answers whose label differs from that of the bare loop.
 
         Raises:
-            StartError: if a text is not answered at all.
+            StartError: if a request fails.
         """
         bodies = [protocol.body(text) for text in self.texts[mix][:CHECKED_TEXTS]]
-        answers = load.ask(protocol.url(server), bodies, CHECK_CONNECTIONS)
+        answers = load.post(protocol.url(server), bodies, CHECK_CONNECTIONS)
         for answer in answers:
             if answer.status != 200:
-                raise StartError(f"answers with {answer.status}: {answer.body[:200]!r}\n{server.log()}")
+                raise StartError(f"responds with {answer.status}: {answer.body[:200]!r}\n{server.log()}")
         found = [protocol.label(answer.body) for answer in answers]
         return sum(label != expected for label, expected in zip(found, self.labels[mix], strict=True))
 
@@ -234,7 +231,7 @@ class Comparison:
 
 
 def _number(value: float) -> float | None:
-    """JSON has no word for what is not a number."""
+    """NaN as None, for JSON."""
     return None if math.isnan(value) else value
 
 
@@ -248,18 +245,18 @@ def write(results: Results, folder: Path) -> None:
 
 
 def plan_of(options: argparse.Namespace) -> Plan:
-    """The plan that the arguments ask for.
+    """The plan of the arguments.
 
     Raises:
-        ValueError: if a name is not known or this process may use one core only.
+        ValueError: if a name is unknown or only one core is available.
     """
     known = {name.lower(): name for name in NAMES}
     for name in options.only or ():
         if name.lower() not in known:
-            raise ValueError(f"{name}: there is no such contender; there are {', '.join(NAMES)}")
+            raise ValueError(f"{name}: unknown contender; known: {', '.join(NAMES)}")
     cores = sorted(os.sched_getaffinity(0))
     if len(cores) < 2:
-        raise ValueError("two cores are needed: one for the server, another for the clients")
+        raise ValueError("two cores are required: one for the server, one for the clients")
     return Plan(
         names=[known[name.lower()] for name in options.only] if options.only else NAMES,
         rounds=QUICK_ROUNDS if options.quick else ROUNDS,
@@ -272,46 +269,46 @@ def plan_of(options: argparse.Namespace) -> Plan:
 
 
 def _interrupt(number: int, frame: object) -> None:
-    """Leave by way of every ``finally``; a second signal must not cut the ending of the servers short."""
-    for one in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
-        signal.signal(one, signal.SIG_IGN)
+    """Unwind to stop the servers; ignore further signals meanwhile."""
+    for stop in STOP_SIGNALS:
+        signal.signal(stop, signal.SIG_IGN)
     raise KeyboardInterrupt
 
 
 def main(arguments: list[str] | None = None) -> int:
     """Run the script and return its exit code."""
-    args = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    args.add_argument("--quick", action="store_true", help="short texts and 16 connections only, 3 seconds a case")
-    args.add_argument("--seconds", type=float, help=f"length of a case; {SECONDS:.0f} if not given")
+    args = parser(__doc__)
+    args.add_argument("--quick", action="store_true", help="short texts and 16 connections only, 3 seconds per case")
+    args.add_argument("--seconds", type=float, help=f"duration of a case (default: {SECONDS:.0f})")
     args.add_argument("--only", nargs="+", metavar="NAME", help=f"some of: {', '.join(NAMES)}")
     args.add_argument("--output", type=Path, help="folder for compare.json and compare.png")
     options = args.parse_args(arguments)
     console = Console(width=max(WIDTH, Console().width))
     try:
         plan = plan_of(options)
-        for one in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
-            signal.signal(one, _interrupt)
+        for stop in STOP_SIGNALS:
+            signal.signal(stop, _interrupt)
         comparison = Comparison(plan, console)
     except (ValueError, DataError) as error:
         print(error, file=sys.stderr)
         return 2
-    os.sched_setaffinity(0, {plan.load_core})  # this process too must not run where the servers do
-    begun = time.monotonic()
+    os.sched_setaffinity(0, {plan.load_core})  # keep this process off the servers' core
+    start = time.monotonic()
     try:
         comparison.run()
     except KeyboardInterrupt:
-        print("interrupted; every server is ended and nothing is written", file=sys.stderr)
+        print("interrupted; all servers are stopped, nothing is written", file=sys.stderr)
         return 130
     except subprocess.CalledProcessError as error:
-        print(f"{' '.join(error.cmd)} ended with {error.returncode}:\n{error.stderr.strip()}", file=sys.stderr)
+        print(f"{' '.join(error.cmd)} exited with {error.returncode}:\n{error.stderr.strip()}", file=sys.stderr)
         return 1
     results = comparison.results
-    results["minutes"] = (time.monotonic() - begun) / 60
+    results["minutes"] = (time.monotonic() - start) / 60
     folder = options.output or (RESULTS if plan.whole else PARTIAL_RESULTS)
     write(results, folder)
     show(results, console)
-    left_out = "" if plan.whole else "; not everything was measured"
-    console.print(f"{results['minutes']:.1f} minutes{left_out}. Every figure is in {folder / 'compare.json'}")
+    partial = "" if plan.whole else "; partial run"
+    console.print(f"{results['minutes']:.1f} minutes{partial}. All figures are in {folder / 'compare.json'}")
     ours = {contender.name for contender in CONTENDERS if contender.ours}
     return 1 if ours & set(results["not_run"]) or not (results["cases"] or results["bare"] or results[TORCH]) else 0
 

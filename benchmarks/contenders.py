@@ -1,15 +1,16 @@
-"""Who is compared: this service over each of its protocols and seven other servers, how each is started and asked."""
+"""The compared servers, this service and seven peers: their commands and protocols."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Collection, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from benchmarks.peers.model import FOLDER_VARIABLE
-from benchmarks.servers import ROOT, Server, textserve_service
+from benchmarks.servers import Server, textserve_service
+from modeling.files import ROOT
 from textserve.grpc.inference_pb2 import ModelInferRequest, ModelInferResponse
 
 
@@ -19,7 +20,7 @@ class Unavailable(Exception):
 
 @dataclass(frozen=True)
 class Protocol:
-    """How one text is asked for: where, the body of the request, and the label in the answer."""
+    """A protocol: the path, the request body of one text, and the label of the response."""
 
     name: str
     path: str
@@ -28,15 +29,15 @@ class Protocol:
     grpc: bool = False
 
     def url(self, server: Server) -> str:
-        """Where ``server`` is asked; see :func:`benchmarks.clients.client_of`."""
+        """The URL of ``server`` for :func:`benchmarks.clients.client_of`."""
         return f"grpc://127.0.0.1:{server.grpc_port}{self.path}" if self.grpc else server.url + self.path
 
 
 @dataclass(frozen=True)
 class Contender:
-    """A server to compare. ``batches`` says how it groups texts; ``environment`` is where its packages are.
+    """A server to compare: ``batches`` is its batching method, ``environment`` its virtual environment.
 
-    ``also`` are other protocols that it has, measured less thoroughly.
+    The protocols in ``also`` get one case each.
     """
 
     name: str
@@ -48,39 +49,14 @@ class Contender:
     also: tuple[Protocol, ...] = ()
 
     def server(self, model: Path, cores: Collection[int]) -> Server:
-        """The server, not yet started, for the model in the folder ``model``.
+        """The server, not yet started, for the model in folder ``model``.
 
         Raises:
-            Unavailable: if its environment is not there.
+            Unavailable: if its environment does not exist.
         """
         if not program(self.environment, "python").exists():
-            raise Unavailable(MISSING.get(self.environment, f"{self.environment} is not there; run it by make"))
+            raise Unavailable(MISSING.get(self.environment, f"{self.environment} does not exist; run make benchmark"))
         return self.start(model, cores)
-
-
-@dataclass(frozen=True)
-class Command:
-    """Starts a peer: ``words`` as :class:`benchmarks.servers.Server` takes them, the first a program of its own."""
-
-    environment: str
-    words: tuple[str, ...]
-    ready: str
-    env: Mapping[str, str] = field(default_factory=dict)
-
-    def __call__(self, model: Path, cores: Collection[int]) -> Server:
-        """The server, not yet started."""
-        first, *rest = self.words
-        return Server(
-            [str(program(self.environment, first)), *rest],
-            cores=cores,
-            ready=self.ready,
-            env={
-                FOLDER_VARIABLE: str(model),
-                "PYTHONPATH": str(ROOT),
-                "TOKENIZERS_PARALLELISM": "false",  # a pool of threads would only wait for the one core
-                **self.env,
-            },
-        )
 
 
 MAIN = ".venv"
@@ -88,11 +64,11 @@ PEERS = ".venv-benchmark"
 MLSERVER = ".venv-benchmark-mlserver"
 TRITON = ".venv-benchmark-triton"
 ENVIRONMENTS = (MAIN, PEERS, MLSERVER, TRITON)
-MISSING = {TRITON: "needs a Python 3.11 with a shared libpython, and none is on PATH"}
+MISSING = {TRITON: "requires a Python 3.11 with a shared libpython on PATH"}
 
 
 def program(environment: str, name: str) -> Path:
-    """A program of a virtual environment of the project."""
+    """Path of a program in a virtual environment of the project."""
     return ROOT / environment / "bin" / name
 
 
@@ -118,10 +94,10 @@ def _infer_request(text: str) -> bytes:
 
 def _infer_label(answer: bytes) -> str:
     response = ModelInferResponse.FromString(answer)
-    place = [output.name for output in response.outputs].index("label")
+    index = [output.name for output in response.outputs].index("label")
     if response.raw_output_contents:
-        return str(response.raw_output_contents[place][4:].decode())
-    return str(response.outputs[place].contents.bytes_contents[0].decode())
+        return str(response.raw_output_contents[index][4:].decode())
+    return str(response.outputs[index].contents.bytes_contents[0].decode())
 
 
 def _inputs(text: str) -> bytes:
@@ -146,7 +122,7 @@ MOSEC_PLAIN = Protocol("HTTP, JSON", "/inference", _text, _label)
 BATCHABLE = Protocol("HTTP, JSON", "/classify", _texts, lambda answer: str(json.loads(answer)[0]["label"]))
 V2_PATH = "/v2/models/classify/infer"
 MLSERVER_V2 = Protocol("HTTP, V2 JSON", V2_PATH, _v2([1]), _v2_label)
-TRITON_V2 = Protocol("HTTP, V2 JSON", V2_PATH, _v2([1, 1]), _v2_label)  # its first axis is the batch
+TRITON_V2 = Protocol("HTTP, V2 JSON", V2_PATH, _v2([1, 1]), _v2_label)  # the first axis is the batch
 
 
 HUGGING_FACE = Protocol("Hugging Face", "/", _inputs, lambda answer: str(json.loads(answer)[0][0]["label"]))
@@ -164,102 +140,110 @@ OURS = Contender(
     "textserve", "by length", MAIN, NATIVE, _service, ours=True, also=(OIP_GRPC, OIP_REST, HUGGING_FACE, TEI)
 )
 
+
+def _peer(
+    name: str,
+    batches: str,
+    environment: str,
+    protocol: Protocol,
+    words: Sequence[str],
+    ready: str,
+    env: Mapping[str, str] | None = None,
+) -> Contender:
+    """A contender started by ``words``; the first is a program in ``environment``."""
+
+    def start(model: Path, cores: Collection[int]) -> Server:
+        first, *rest = words
+        variables = {
+            FOLDER_VARIABLE: str(model),
+            "PYTHONPATH": str(ROOT),
+            "TOKENIZERS_PARALLELISM": "false",  # a thread pool is useless on one core
+            **(env or {}),
+        }
+        return Server([str(program(environment, first)), *rest], cores=cores, ready=ready, env=variables)
+
+    return Contender(name, batches, environment, protocol, start)
+
+
 BIND = ("--host", "127.0.0.1", "--port", "{port}")
 THEIRS = (
-    Contender(
+    _peer(
         "FastAPI",
         "none",
         PEERS,
         PLAIN,
-        Command(
-            PEERS,
-            ("uvicorn", "benchmarks.peers.fastapi_app:app", *BIND, "--no-access-log", "--log-level", "warning"),
-            "/health",
-        ),
+        ("uvicorn", "benchmarks.peers.fastapi_app:app", *BIND, "--no-access-log", "--log-level", "warning"),
+        "/health",
     ),
-    Contender(
+    _peer(
         "BentoML-batchable",
         "padded",
         MAIN,
         BATCHABLE,
-        Command(
-            MAIN,
-            ("bentoml", "serve", "benchmarks.peers.bentoml_service:Classify", *BIND),
-            "/readyz",
-            {"BENTOML_HOME": "{folder}", "BENTOML_DO_NOT_TRACK": "True"},
-        ),
+        ("bentoml", "serve", "benchmarks.peers.bentoml_service:Classify", *BIND),
+        "/readyz",
+        {"BENTOML_HOME": "{folder}", "BENTOML_DO_NOT_TRACK": "True"},
     ),
-    Contender(
+    _peer(
         "LitServe",
         "padded",
         PEERS,
         PLAIN,
-        Command(PEERS, ("python", "-m", "benchmarks.peers.litserve_api", "{port}"), "/health"),
+        ("python", "-m", "benchmarks.peers.litserve_api", "{port}"),
+        "/health",
     ),
-    Contender(
+    _peer(
         "mosec",
         "padded",
         PEERS,
         MOSEC_PLAIN,
-        Command(
-            PEERS,
-            ("python", "-m", "benchmarks.peers.mosec_worker", "--address", "127.0.0.1", "--port", "{port}"),
-            "/",
-            # The default of 3 s is less than 64 long texts take on one core.
-            {"MOSEC_TIMEOUT": "60000", "MOSEC_PATH": "{folder}/mosec", "MOSEC_LOG_LEVEL": "warning"},
-        ),
+        ("python", "-m", "benchmarks.peers.mosec_worker", "--address", "127.0.0.1", "--port", "{port}"),
+        "/",
+        # 64 long texts take longer on one core than the default of 3 s.
+        {"MOSEC_TIMEOUT": "60000", "MOSEC_PATH": "{folder}/mosec", "MOSEC_LOG_LEVEL": "warning"},
     ),
-    Contender(
+    _peer(
         "MLServer",
         "padded",
         MLSERVER,
         MLSERVER_V2,
-        Command(
-            MLSERVER,
-            ("mlserver", "start", "benchmarks/peers/mlserver_model"),
-            "/v2/models/classify/ready",
-            {
-                "MLSERVER_HOST": "127.0.0.1",
-                "MLSERVER_HTTP_PORT": "{port}",
-                "MLSERVER_GRPC_PORT": "{grpc_port}",
-                "MLSERVER_METRICS_PORT": "{metrics_port}",
-                "MLSERVER_METRICS_DIR": "{folder}",
-                "MLSERVER_PARALLEL_WORKERS": "1",
-                "MLSERVER_DEBUG": "false",
-            },
-        ),
+        ("mlserver", "start", "benchmarks/peers/mlserver_model"),
+        "/v2/models/classify/ready",
+        {
+            "MLSERVER_HOST": "127.0.0.1",
+            "MLSERVER_HTTP_PORT": "{port}",
+            "MLSERVER_GRPC_PORT": "{grpc_port}",
+            "MLSERVER_METRICS_PORT": "{metrics_port}",
+            "MLSERVER_METRICS_DIR": "{folder}",
+            "MLSERVER_PARALLEL_WORKERS": "1",
+            "MLSERVER_DEBUG": "false",
+        },
     ),
-    Contender(
+    _peer(
         "Ray-Serve",
         "padded",
         PEERS,
         PLAIN,
-        Command(
-            PEERS,
-            ("python", "-m", "benchmarks.peers.ray_serve", "{port}"),
-            "/-/healthz",
-            # The last one keeps Ray to the loopback address, as on the systems that it is named after.
-            {"RAY_USAGE_STATS_ENABLED": "0", "RAY_TMPDIR": "{folder}", "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0"},
-        ),
+        ("python", "-m", "benchmarks.peers.ray_serve", "{port}"),
+        "/-/healthz",
+        # RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER makes Ray bind to loopback, as it does on those systems.
+        {"RAY_USAGE_STATS_ENABLED": "0", "RAY_TMPDIR": "{folder}", "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0"},
     ),
-    Contender(
+    _peer(
         "Triton",
         "padded",
         TRITON,
         TRITON_V2,
-        Command(
-            TRITON,
-            (
-                "python",
-                "-m",
-                "benchmarks.peers.triton",
-                "{port}",
-                "{grpc_port}",
-                "{metrics_port}",
-                "{folder}/workspace",
-            ),
-            "/v2/models/classify/ready",
+        (
+            "python",
+            "-m",
+            "benchmarks.peers.triton",
+            "{port}",
+            "{grpc_port}",
+            "{metrics_port}",
+            "{folder}/workspace",
         ),
+        "/v2/models/classify/ready",
     ),
 )
 CONTENDERS = (OURS, *THEIRS)

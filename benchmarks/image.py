@@ -1,12 +1,11 @@
-"""Measure a container image: the sizes of its parts, and the time from its start until it is ready.
+"""Measure a container image: sizes of its parts, and startup time.
 
     python -m benchmarks.image textserve:latest [--starts N]
 
-It is ready when `/readyz` answers 200; the time counts from the engine's command. Before each start, the share of the
-machine's cores that other processes use is measured and recorded.
+Startup time runs from the engine's command until `/readyz` returns 200. The CPU load before each start is recorded.
 
-Prints the figures and writes them to benchmarks/results/image-ENGINE.json, with a description of the machine.
-Exit codes: 0 done, 1 failed (the message says why).
+Prints the figures and writes them, with the machine, to benchmarks/results/image-ENGINE.json.
+Exit codes: 0 success, 1 failure.
 """
 
 from __future__ import annotations
@@ -31,7 +30,7 @@ from textserve.bento.health import ready
 
 RESULTS = ROOT / "benchmarks" / "results"
 START_SECONDS = 60.0
-# The folders of the parts whose sizes are measured; the remainder is the operating system.
+# Folders of the measured parts; the remainder is the operating system.
 PARTS = {
     "bento": "/home/bentoml/bento",
     "packages": "/app/.venv",
@@ -53,25 +52,25 @@ print(json.dumps({part: sum(map(size, glob.glob(folders, recursive=True))) for p
 
 @contextlib.contextmanager
 def _running(container_engine: Engine, image: str) -> Iterator[tuple[str, float]]:
-    """A ready container, until the block ends: its id, and the seconds that its start took."""
+    """Run a container; yield its id and startup time in seconds once it is ready, and remove it on exit."""
     with socket.create_server(("127.0.0.1", 0)) as listening:
         port = listening.getsockname()[1]
-    begun = time.monotonic()
+    start = time.monotonic()
     name = container_engine.run("run", "--detach", f"--publish=127.0.0.1:{port}:3000", image)
     try:
         while not ready(port, tls=False):
-            if time.monotonic() > begun + START_SECONDS:
+            if time.monotonic() > start + START_SECONDS:
                 raise ReleaseError(
                     f"{image}: not ready within {START_SECONDS:g} s; see {container_engine.program} logs"
                 )
             time.sleep(0.02)
-        yield name, time.monotonic() - begun
+        yield name, time.monotonic() - start
     finally:
         container_engine.run("rm", "--force", name)
 
 
 def measure(container_engine: Engine, image: str, starts: int) -> dict[str, Any]:
-    """Bytes of the image and its parts, and the seconds of every start.
+    """Sizes of the image and its parts in bytes, and startup times in seconds.
 
     Raises:
         ReleaseError: if the image does not exist, or does not become ready.
@@ -95,7 +94,7 @@ def measure(container_engine: Engine, image: str, starts: int) -> dict[str, Any]
 def main(arguments: list[str] | None = None) -> int:
     """Run the script and return its exit code."""
     args = parser(__doc__)
-    args.add_argument("image", help="name of an image that make image has built")
+    args.add_argument("image", help="image built by make image")
     args.add_argument("--starts", type=int, default=9, help="number of starts")
     return run(args, _measure, arguments)
 

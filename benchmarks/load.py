@@ -1,12 +1,10 @@
-"""The load: clients that each send a request, read the answer and send the next, from a process of its own.
+"""The load generator: clients in a separate process.
 
     with LoadGenerator(cores={1}) as load:
         latencies = load.closed_loop(url, bodies, connections=16, seconds=5.0)
 
-or, within an event loop, ``await closed_loop(url, bodies, connections=16, seconds=5.0)``.
-
-A closed loop never sends faster than it is answered: it measures how much a server does, and how long one waits with
-so many others; not how it behaves when more arrives than it can do.
+In a closed loop, each client sends its next request after the answer to the previous one. It measures throughput, and
+latency at a given concurrency; an open loop measures overload.
 """
 
 from __future__ import annotations
@@ -36,19 +34,19 @@ from benchmarks.clients import JSON, Answer, Client, client_of
 Measured = TypeVar("Measured")
 
 TIMEOUT_SECONDS = 60.0
-# More than are ever in flight: what is sent beyond them would wait here and not at the server.
+# Above any number in flight; otherwise requests would queue in the client instead of the server.
 OPEN_CONNECTIONS = 10_000
 PROBE_SECONDS = 0.005
 
 
 @dataclass(frozen=True)
 class Latencies:
-    """What the clients saw in ``seconds``.
+    """Measurements of the clients over ``seconds``.
 
-    ``answers`` are the seconds that each good answer took, float64 of shape ``[answers]``, with those that came after
-    the end for requests sent before it; ``in_time`` is how many came before the end. ``errors`` counts, by status or
-    by the name of the exception, what was not answered with 200. ``generator_share`` is the part of a core that the
-    clients used: near 1 they, and not the server, were the limit. ``span_seconds`` ends with the last answer.
+    ``answers`` are the latencies of responses with status 200 in seconds, float64 of shape ``[answers]``, including
+    late responses to requests sent in time; ``in_time`` excludes those. ``errors`` counts all other outcomes by status
+    or exception name. ``generator_share`` is the share of a core that the clients used: near 1, the clients were the
+    bottleneck. ``span_seconds`` ends with the last response.
     """
 
     seconds: float
@@ -60,24 +58,24 @@ class Latencies:
 
     @property
     def per_second(self) -> float:
-        """Good answers a second, until the end."""
+        """Successful responses per second, within ``seconds``."""
         return self.in_time / self.seconds
 
     @property
     def per_second_of_span(self) -> float:
-        """Good answers a second, until the last: fair to a server that answers in few and large batches."""
+        """Successful responses per second until the last one: fair to servers that answer in few, large batches."""
         return len(self.answers) / self.span_seconds if len(self.answers) else 0.0
 
     def percentile(self, percent: float) -> float:
-        """Milliseconds within which ``percent`` of the good answers came; not a number if none did."""
+        """Percentile of the latency in milliseconds; NaN without successful responses."""
         return float(np.percentile(self.answers, percent) * 1000) if len(self.answers) else float("nan")
 
 
 @dataclass(frozen=True)
 class Flood:
-    """What became of ``sent`` requests: answered with 200, or refused with 429, some of those with no Retry-After.
+    """Outcomes of ``sent`` requests: answered (200), or refused (429), possibly without a Retry-After header.
 
-    Everything else is among the errors of ``answered``.
+    All others are errors of ``answered``.
     """
 
     seconds: float
@@ -87,24 +85,14 @@ class Flood:
     without_retry_after: int
 
 
-async def closed_loop(
-    url: str,
-    bodies: Sequence[bytes],
-    connections: int,
-    seconds: float,
-    *,
-    headers: Mapping[str, str] = JSON,
-    timeout_seconds: float = TIMEOUT_SECONDS,
-) -> Latencies:
-    """Post ``bodies`` one after the other, again from the first after the last, over kept-alive connections.
+async def closed_loop(url: str, bodies: Sequence[bytes], connections: int, seconds: float) -> Latencies:
+    """Post ``bodies`` cyclically over kept-alive connections.
 
     Args:
-        url: where to post; ``grpc://HOST:PORT/SERVICE/METHOD`` calls a method.
-        bodies: the requests.
-        connections: how many clients there are, each with one request at a time.
-        seconds: for how long new requests are sent.
-        headers: of every request.
-        timeout_seconds: after which a request counts as an error.
+        url: an HTTP URL, or ``grpc://HOST:PORT/SERVICE/METHOD``.
+        bodies: the request bodies.
+        connections: number of clients, each with one request at a time.
+        seconds: how long to send new requests.
     """
     requests = itertools.cycle(bodies)
     answers: list[float] = []
@@ -115,10 +103,10 @@ async def closed_loop(
         nonlocal in_time, last
         while (sent := time.perf_counter()) < end:
             try:
-                answer = await client.ask(next(requests))
+                answer = await client.post(next(requests))
             except (OSError, TimeoutError) as error:
                 errors[type(error).__name__] += 1
-                await asyncio.sleep(0.01)  # a server that is gone is not to be asked in a tight loop
+                await asyncio.sleep(0.01)  # no tight loop against a dead server
                 continue
             if answer.status != 200:
                 errors[str(answer.status)] += 1
@@ -127,7 +115,7 @@ async def closed_loop(
             answers.append(last - sent)
             in_time += last <= end
 
-    async with _clients(url, connections, headers, timeout_seconds) as clients:
+    async with _clients(url, connections) as clients:
         used, start = time.process_time(), time.perf_counter()
         end = start + seconds
         await asyncio.gather(*(loop(client) for client in clients))
@@ -136,10 +124,7 @@ async def closed_loop(
 
 
 async def open_loop(url: str, bodies: Sequence[bytes], per_second: float, seconds: float) -> Flood:
-    """Post ``bodies``, again from the first after the last, ``per_second`` of them whether answered or not.
-
-    Returns once every request is answered.
-    """
+    """Post ``bodies`` cyclically at a fixed rate, then wait for all responses."""
     requests = itertools.cycle(bodies)
     answered: list[float] = []
     refused: list[float] = []
@@ -165,7 +150,7 @@ async def open_loop(url: str, bodies: Sequence[bytes], per_second: float, second
         else:
             errors[str(response.status)] += 1
 
-    async with _session(OPEN_CONNECTIONS, JSON, TIMEOUT_SECONDS) as session, asyncio.TaskGroup() as clients:
+    async with _session(OPEN_CONNECTIONS, JSON) as session, asyncio.TaskGroup() as clients:
         used, start = time.process_time(), time.perf_counter()
         end = start + seconds
         sent = 0
@@ -186,10 +171,10 @@ async def open_loop(url: str, bodies: Sequence[bytes], per_second: float, second
 
 
 async def probe(url: str, seconds: float) -> Latencies:
-    """Get ``url`` every ``PROBE_SECONDS`` over one connection, and see how long it takes."""
+    """Measure the latency of GET ``url`` every ``PROBE_SECONDS`` over one connection."""
     answers: list[float] = []
     errors: Counter[str] = Counter()
-    async with _session(1, {}, TIMEOUT_SECONDS) as session:
+    async with _session(1, {}) as session:
         end = time.perf_counter() + seconds
         while (sent := time.perf_counter()) < end:
             async with session.get(url) as response:
@@ -202,33 +187,26 @@ async def probe(url: str, seconds: float) -> Latencies:
     return Latencies(seconds, np.array(answers), len(answers), errors, 0.0)
 
 
-async def ask(
-    url: str,
-    bodies: Sequence[bytes],
-    connections: int,
-    *,
-    headers: Mapping[str, str] = JSON,
-    timeout_seconds: float = TIMEOUT_SECONDS,
-) -> list[Answer]:
-    """Post each of ``bodies`` once, ``connections`` at a time; their answers in the same order."""
+async def post(url: str, bodies: Sequence[bytes], connections: int) -> list[Answer]:
+    """Post each of ``bodies`` once, ``connections`` at a time; the answers are in the same order."""
     waiting = list(enumerate(bodies))[::-1]
     answers = [Answer(0, b"")] * len(bodies)
 
     async def loop(client: Client) -> None:
         while waiting:
-            place, body = waiting.pop()
+            index, body = waiting.pop()
             try:
-                answers[place] = await client.ask(body)
+                answers[index] = await client.post(body)
             except (OSError, TimeoutError) as error:
-                answers[place] = Answer(0, repr(error).encode())
+                answers[index] = Answer(0, repr(error).encode())
 
-    async with _clients(url, connections, headers, timeout_seconds) as clients:
+    async with _clients(url, connections) as clients:
         await asyncio.gather(*(loop(client) for client in clients))
     return answers
 
 
 class LoadGenerator:
-    """Runs :func:`closed_loop` and :func:`ask` in a process of its own that is kept to ``cores``."""
+    """Runs the functions of this module in a process pinned to ``cores``."""
 
     def __init__(self, cores: Collection[int]) -> None:
         self.cores = set(cores)
@@ -244,34 +222,32 @@ class LoadGenerator:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        """End the process, in the middle of its work if the block was left by an error."""
+        """Stop the process, immediately if the block raised."""
         if kind is not None:
             for process in list(self._pool._processes.values()):
                 process.terminate()
         self._pool.shutdown(cancel_futures=True)
 
     def closed_loop(self, url: str, bodies: Sequence[bytes], connections: int, seconds: float) -> Latencies:
-        """As the function of this name, for the process of this object."""
+        """See the function of this name."""
         return self._pool.submit(_run, closed_loop, url, bodies, connections, seconds).result()
 
     def open_loop(self, url: str, bodies: Sequence[bytes], per_second: float, seconds: float) -> Flood:
-        """As the function of this name, for the process of this object."""
+        """See the function of this name."""
         return self._pool.submit(_run, open_loop, url, bodies, per_second, seconds).result()
 
     def probe(self, url: str, seconds: float) -> Latencies:
-        """As the function of this name, for the process of this object."""
+        """See the function of this name."""
         return self._pool.submit(_run, probe, url, seconds).result()
 
-    def ask(self, url: str, bodies: Sequence[bytes], connections: int) -> list[Answer]:
-        """As the function of this name, for the process of this object."""
-        return self._pool.submit(_run, ask, url, bodies, connections).result()
+    def post(self, url: str, bodies: Sequence[bytes], connections: int) -> list[Answer]:
+        """See the function of this name."""
+        return self._pool.submit(_run, post, url, bodies, connections).result()
 
 
 @contextlib.asynccontextmanager
-async def _clients(
-    url: str, count: int, headers: Mapping[str, str], timeout_seconds: float
-) -> AsyncIterator[list[Client]]:
-    clients = [client_of(url, headers, timeout_seconds) for _ in range(count)]
+async def _clients(url: str, count: int) -> AsyncIterator[list[Client]]:
+    clients = [client_of(url, TIMEOUT_SECONDS) for _ in range(count)]
     try:
         yield clients
     finally:
@@ -279,10 +255,10 @@ async def _clients(
             await client.close()
 
 
-def _session(connections: int, headers: Mapping[str, str], timeout_seconds: float) -> aiohttp.ClientSession:
+def _session(connections: int, headers: Mapping[str, str]) -> aiohttp.ClientSession:
     return aiohttp.ClientSession(
         connector=aiohttp.TCPConnector(limit=connections),
-        timeout=aiohttp.ClientTimeout(total=timeout_seconds),
+        timeout=aiohttp.ClientTimeout(total=TIMEOUT_SECONDS),
         headers=headers,
         cookie_jar=aiohttp.DummyCookieJar(),
     )
@@ -290,12 +266,12 @@ def _session(connections: int, headers: Mapping[str, str], timeout_seconds: floa
 
 def _start(cores: set[int]) -> None:
     os.sched_setaffinity(0, cores)
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the benchmark, which then ends this process
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the benchmark handles Ctrl-C and stops this process
 
 
 def _run(measure: Callable[..., Coroutine[Any, Any, Measured]], *arguments: Any) -> Measured:
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-        # A pause of the clients' garbage collector would be counted as the server's.
+        # Garbage collection in the clients would count as server latency.
         gc.disable()
         try:
             return runner.run(measure(*arguments))

@@ -1,4 +1,4 @@
-"""The picture of a comparison: texts a second of every server, beside those of the bare loop."""
+"""The plot of a comparison: texts per second of each server and of the bare loop."""
 
 from __future__ import annotations
 
@@ -10,16 +10,16 @@ import matplotlib.pyplot as plt
 
 OURS, OURS_LIGHT = "#1b6ca8", "#8fbfe0"
 THEIRS, THEIRS_LIGHT = "#6b7280", "#c3c7cf"
-# Shown if they were measured; with one connection no server can batch.
+# Plotted if measured; with one connection no server can batch.
 CONNECTIONS = (64, 16)
 BAR = 0.38
 
 
 def draw(results: dict[str, Any], file: Path) -> None:
-    """Horizontal bars, a panel for each mix, servers in the order of their speed at most connections.
+    """Draw horizontal bars, one panel per mix, servers sorted by speed at the most connections.
 
     Args:
-        results: as :mod:`benchmarks.compare` writes them; what was not measured at most connections is left out.
+        results: as :mod:`benchmarks.compare` writes them; servers not measured at the most connections are omitted.
         file: the PNG to write.
     """
     mpl.use("agg")
@@ -27,16 +27,11 @@ def draw(results: dict[str, Any], file: Path) -> None:
     connections = [number for number in CONNECTIONS if number in measured] or sorted(measured, reverse=True)
     mixes = list(dict.fromkeys(case["mix"] for case in results["cases"]))
     rows = len({case["server"] for case in results["cases"] if case["connections"] == connections[0]})
-    figure, axes = plt.subplots(
-        1,
-        len(mixes),
-        figsize=(1.5 + 5.6 * len(mixes), 1.8 + 0.62 * rows),
-        squeeze=False,
-        layout="constrained",
-    )
+    size = (1.5 + 5.6 * len(mixes), 1.8 + 0.62 * rows)
+    figure, axes = plt.subplots(1, len(mixes), figsize=size, squeeze=False, layout="constrained")
     for axis, mix in zip(axes[0], mixes, strict=True):
         _panel(axis, results, mix, connections)
-    figure.suptitle("Texts a second, server on one core", fontsize=13)
+    figure.suptitle("Texts per second, server on one core", fontsize=13)
     figure.savefig(file, dpi=130)
     plt.close(figure)
 
@@ -49,10 +44,10 @@ def _panel(axis: Any, results: dict[str, Any], mix: str, connections: list[int])
     ours = {case["server"] for case in results["cases"] if case["ours"]}
     measured = [name for name in speeds if connections[0] in speeds[name]]
     order = sorted(measured, key=lambda name: speeds[name][connections[0]])
-    for place, name in enumerate(order):
+    for row, name in enumerate(order):
         colors = (OURS, OURS_LIGHT) if name in ours else (THEIRS, THEIRS_LIGHT)
         for number, (count, color) in enumerate(zip(connections, colors, strict=False)):
-            height = place - (number - (len(connections) - 1) / 2) * BAR
+            height = row - (number - (len(connections) - 1) / 2) * BAR
             speed = speeds[name].get(count, 0.0)
             axis.barh(height, speed, BAR, color=color)
             axis.annotate(f"{speed:.0f}", (speed, height), (3, 0), textcoords="offset points", va="center", fontsize=8)
@@ -75,6 +70,6 @@ def _panel(axis: Any, results: dict[str, Any], mix: str, connections: list[int])
             fontsize=8,
         )
     axis.set_title(f"{mix} texts", fontsize=11)
-    axis.set_xlabel(f"dark: {connections[0]} connections" + "".join(f", light: {one}" for one in connections[1:2]))
+    axis.set_xlabel(f"dark: {connections[0]} connections" + "".join(f", light: {count}" for count in connections[1:2]))
     axis.margins(x=0.12)
     axis.spines[["top", "right"]].set_visible(False)

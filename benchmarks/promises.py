@@ -1,17 +1,15 @@
-"""Measure what the service promises beside speed: exactness, fairness, two cores, overload, and 200,000 requests.
+"""Measure the promises of the service other than speed: exactness, fairness, two cores, overload, soak.
 
     python -m benchmarks.promises [--only NAME …] [--seconds N]
 
-The service runs on one core and the clients on another; "cores" uses both for both. Prints every figure and whether it
-is within its limit, and writes benchmarks/results/promises.json with the machine that it ran on. Takes about fifteen
-minutes; all traffic stays on the loopback address.
+The service runs on one core and the clients on another; "cores" uses both for both. Prints figures and limits, and
+writes them, with the machine, to benchmarks/results/promises.json. Takes about 15 minutes; uses loopback only.
 
-Exit codes: 0 every limit is kept, 1 one is not, 2 the machine has too few cores.
+Exit codes: 0 all limits met, 1 a limit exceeded, 2 too few cores.
 """
 
 from __future__ import annotations
 
-import argparse
 import json
 import os
 import sys
@@ -23,28 +21,31 @@ from rich.table import Table
 from benchmarks import machine
 from benchmarks.experiments import cores, exactness, fairness, overload, soak
 from benchmarks.load import LoadGenerator
-from benchmarks.servers import ROOT
 from benchmarks.texts import load as load_texts
+from modeling.files import ROOT, sha256
+from scripts import command
 
-EXPERIMENTS = {one.__name__.rsplit(".", 1)[1]: one for one in (exactness, fairness, cores, overload, soak)}
+EXPERIMENTS = {module.__name__.rsplit(".", 1)[1]: module for module in (exactness, fairness, cores, overload, soak)}
 MODEL = "sentiment-pl-en"
 RESULTS = ROOT / "benchmarks" / "results" / "promises.json"
 
 
 def main(arguments: list[str] | None = None) -> int:
     """Run the script and return its exit code."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = command.parser(__doc__)
     parser.add_argument("--only", nargs="+", choices=list(EXPERIMENTS), default=list(EXPERIMENTS), metavar="NAME")
-    parser.add_argument("--seconds", type=float, default=10.0, help="of every measurement; overload takes three times")
+    parser.add_argument(
+        "--seconds", type=float, default=10.0, help="of a measurement; overload takes three times as long"
+    )
     options = parser.parse_args(arguments)
     console = Console()
     allowed = sorted(os.sched_getaffinity(0))
     if len(allowed) < 2:
-        console.print("needs two cores: one for the service, one for the clients")
+        console.print("two cores are required: one for the service, one for the clients")
         return 2
     texts = load_texts("short", ROOT / "build" / "data", ROOT / "models" / MODEL / "tokenizer.json")
     report: dict[str, Any] = {"machine": machine.describe(), "versions": machine.versions(ROOT / ".venv")}
-    report["model_sha256"] = machine.sha256(ROOT / "models" / MODEL / "model.onnx")
+    report["model_sha256"] = sha256(ROOT / "models" / MODEL / "model.onnx")
     kept = True
     with LoadGenerator(allowed[1:2]) as load:
         for name in options.only:

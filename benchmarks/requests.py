@@ -1,4 +1,4 @@
-"""The body of a request to this service's own protocol."""
+"""Request bodies of the service's native protocol."""
 
 from __future__ import annotations
 
@@ -9,5 +9,5 @@ URL_PATH = "/classify"
 
 
 def body(texts: Sequence[str]) -> bytes:
-    """JSON in UTF-8 that asks for ``texts``."""
+    """A request for ``texts`` as UTF-8 JSON."""
     return json.dumps({"texts": list(texts)}, ensure_ascii=False, separators=(",", ":")).encode()

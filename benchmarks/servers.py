@@ -1,4 +1,4 @@
-"""Starts a server on cores of its own, measures what its processes use, and leaves none of them behind.
+"""Run a server on given cores, measure its CPU time and memory, and stop all its processes.
 
     with Server(["uvicorn", "app:app", "--port", "{port}"], cores={0}, ready="/health") as server:
         server.url, server.cpu_seconds(), server.rss_bytes()
@@ -6,8 +6,8 @@
     with textserve_service(cores={0}, env={"TEXTSERVE_THREADS": "1"}) as server:
         ...
 
-Every server listens on ports of its own on 127.0.0.1. The end of the block ends the whole tree of processes, also of
-servers whose children outlive them: a child is known by its parent, or by a variable that it inherited.
+Every server listens on free ports of 127.0.0.1. Leaving the block stops the whole process tree, including orphaned
+children: a child is identified by its parent or by an inherited environment variable.
 """
 
 from __future__ import annotations
@@ -27,7 +27,8 @@ from types import TracebackType
 
 import psutil
 
-ROOT = Path(__file__).resolve().parents[1]
+from modeling.files import ROOT
+
 MARK = "BENCHMARK_SERVER"
 START_SECONDS = 90.0
 STOP_SECONDS = 15.0
@@ -36,22 +37,21 @@ LOG_LINES = 15
 
 
 class StartError(RuntimeError):
-    """The server ended, or did not get ready in time; the message ends with the last lines of its log."""
+    """The server exited or was not ready in time; the message ends with the tail of its log."""
 
 
 class Server:
-    """A server and all the processes that it starts, as a context manager.
+    """A server with all its child processes, as a context manager.
 
-    ``{port}``, ``{grpc_port}``, ``{metrics_port}`` (free ports) and ``{folder}`` are filled into ``command``,
-    ``prepare`` and the values of ``env``. The folder is for the server's temporary files, and goes with it.
+    ``{port}``, ``{grpc_port}``, ``{metrics_port}`` (free ports) and ``{folder}`` (a temporary folder, removed on exit)
+    are substituted in ``command``, ``prepare`` and the values of ``env``.
 
     Args:
-        command: what to start.
-        cores: the cores on which all its processes run.
-        env: variables beside those inherited; inherited ``TEXTSERVE_*`` and ``BENTOML_*`` are left out.
-        ready: path that answers 200 to GET once the server can work.
-        prepare: run to its end before the start, with the same environment.
-        start_seconds: how long it may take to get ready.
+        command: command line of the server.
+        cores: cores that its processes may use.
+        env: added to the inherited environment, which loses ``TEXTSERVE_*`` and ``BENTOML_*``.
+        ready: path that returns 200 once the server is ready.
+        prepare: command to run before the server, in the same environment.
     """
 
     def __init__(
@@ -62,11 +62,9 @@ class Server:
         env: Mapping[str, str] | None = None,
         ready: str = "/readyz",
         prepare: Sequence[str] = (),
-        start_seconds: float = START_SECONDS,
-        cwd: Path = ROOT,
     ) -> None:
         self.cores = set(cores)
-        self._cwd, self._ready, self._start_seconds = cwd, ready, start_seconds
+        self._ready = ready
         self._temporary = tempfile.TemporaryDirectory(prefix="benchmark-", ignore_cleanup_errors=True)
         self.folder = Path(self._temporary.name)
         self.port, self.grpc_port, self.metrics_port = free_ports(3)
@@ -84,21 +82,21 @@ class Server:
 
     @property
     def url(self) -> str:
-        """Its address, without a slash at the end."""
+        """The base URL, without a trailing slash."""
         return f"http://127.0.0.1:{self.port}"
 
     @property
     def process(self) -> subprocess.Popen[bytes]:
-        """The first of its processes."""
+        """The main process."""
         if self._process is None:
-            raise RuntimeError("the server is not started")
+            raise RuntimeError("the server has not been started")
         return self._process
 
     def __enter__(self) -> Server:
         """Start the server and wait until it is ready.
 
         Raises:
-            StartError: if it does not get ready.
+            StartError: if it exits or is not ready in time.
         """
         try:
             if self._prepare:
@@ -106,12 +104,12 @@ class Server:
             with self._log_file.open("ab") as log, pinned(self.cores):
                 self._process = subprocess.Popen(
                     self._command,
-                    cwd=self._cwd,
+                    cwd=ROOT,
                     env=self._env,
                     stdin=subprocess.DEVNULL,
                     stdout=log,
                     stderr=subprocess.STDOUT,
-                    start_new_session=True,  # Ctrl-C is for the benchmark, which then ends the server
+                    start_new_session=True,  # the benchmark handles Ctrl-C and stops the server
                 )
             self._wait_until_ready()
         except BaseException:
@@ -122,102 +120,96 @@ class Server:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        """End the server."""
+        """Stop the server."""
         self.stop()
 
     def processes(self) -> list[psutil.Process]:
-        """Those of its processes that run now."""
-        for one in psutil.process_iter():
+        """The running processes of the server."""
+        for process in psutil.process_iter():
             with contextlib.suppress(psutil.Error):
-                if one.environ().get(MARK) == self._mark:
-                    self._seen[one.pid] = one
-        # Some rewrite the memory where their environment stands; they are still somebody's children.
+                if process.environ().get(MARK) == self._mark:
+                    self._seen[process.pid] = process
+        # Processes that overwrite their environment are found by their parent.
         for parent in list(self._seen.values()):
             with contextlib.suppress(psutil.Error):
                 self._seen.update((child.pid, child) for child in parent.children(recursive=True))
-        return [one for one in self._seen.values() if _runs(one)]
+        return [process for process in self._seen.values() if _runs(process)]
 
     def cpu_seconds(self) -> float:
-        """Seconds of CPU, user and system, that its processes have used, with the children that ended in order."""
+        """CPU seconds, user and system, of its processes and their reaped children."""
         total = 0.0
-        for one in self.processes():
+        for process in self.processes():
             with contextlib.suppress(psutil.Error):
-                times = one.cpu_times()
+                times = process.cpu_times()
                 total += times.user + times.system + times.children_user + times.children_system
         return total
 
     def rss_bytes(self) -> int:
-        """Resident memory of its processes, in bytes; what they share is counted in each."""
+        """Resident memory of its processes in bytes; shared pages count once per process."""
         total = 0
-        for one in self.processes():
+        for process in self.processes():
             with contextlib.suppress(psutil.Error):
-                total += one.memory_info().rss
+                total += process.memory_info().rss
         return total
 
-    def log(self, lines: int = LOG_LINES) -> str:
-        """The last lines that it has logged."""
+    def log(self) -> str:
+        """The last ``LOG_LINES`` lines of the log."""
         if not self._log_file.exists():
             return ""
-        return "\n".join(self._log_file.read_text(encoding="utf-8", errors="replace").splitlines()[-lines:])
+        return "\n".join(self._log_file.read_text(encoding="utf-8", errors="replace").splitlines()[-LOG_LINES:])
 
-    def stop(self, seconds: float = STOP_SECONDS) -> None:
-        """Ask it to end, after ``seconds`` and a little longer kill what still runs, and remove its folder."""
+    def stop(self) -> None:
+        """Terminate the server, kill the processes that remain, and remove the folder."""
         if self._process is not None:
             started = self.processes()
             with contextlib.suppress(ProcessLookupError):
                 self._process.send_signal(signal.SIGTERM)
             with contextlib.suppress(subprocess.TimeoutExpired):
-                self._process.wait(seconds)
-            # Children may outlive the first process and, given the time, put away what they left outside the folder.
+                self._process.wait(STOP_SECONDS)
+            # Children may outlive the main process and need time to clean up outside the folder.
             psutil.wait_procs(started, timeout=LEAVE_SECONDS)
             while alive := self.processes():
-                for one in alive:
+                for process in alive:
                     with contextlib.suppress(psutil.Error):
-                        one.kill()
+                        process.kill()
                 psutil.wait_procs(alive, timeout=2)
             self._process.wait()
         self._temporary.cleanup()
 
     def _filled(self, word: str) -> str:
-        values = {
-            "port": self.port,
-            "grpc_port": self.grpc_port,
-            "metrics_port": self.metrics_port,
-            "folder": self.folder,
-        }
-        for name, value in values.items():
-            word = word.replace(f"{{{name}}}", str(value))
+        for name in ("port", "grpc_port", "metrics_port", "folder"):
+            word = word.replace(f"{{{name}}}", str(getattr(self, name)))
         return word
 
     def _run_first(self) -> None:
-        done = subprocess.run(self._prepare, cwd=self._cwd, env=self._env, capture_output=True, text=True)
+        done = subprocess.run(self._prepare, cwd=ROOT, env=self._env, capture_output=True, text=True)
         if done.returncode:
-            raise StartError(f"{' '.join(self._prepare)} ended with {done.returncode}:\n{done.stderr.strip()}")
+            raise StartError(f"{' '.join(self._prepare)} exited with {done.returncode}:\n{done.stderr.strip()}")
 
     def _wait_until_ready(self) -> None:
-        deadline = time.monotonic() + self._start_seconds
+        deadline = time.monotonic() + START_SECONDS
         while time.monotonic() < deadline:
             if self.process.poll() is not None:
-                raise StartError(f"ended with {self.process.returncode}:\n{self.log()}")
+                raise StartError(f"exited with {self.process.returncode}:\n{self.log()}")
             with (
                 contextlib.suppress(OSError),
-                urllib.request.urlopen(self.url + self._ready, timeout=5) as answer,  # noqa: S310 (our own address)
+                urllib.request.urlopen(self.url + self._ready, timeout=5) as answer,  # noqa: S310 (loopback)
             ):
                 if answer.status == 200:
                     return
             time.sleep(0.1)
-        raise StartError(f"{self._ready} did not answer 200 within {self._start_seconds:.0f} s:\n{self.log()}")
+        raise StartError(f"{self._ready} did not return 200 within {START_SECONDS:.0f} s:\n{self.log()}")
 
 
 def textserve_service(
     *, cores: Collection[int], model: str = "sentiment-pl-en", env: Mapping[str, str] | None = None
 ) -> Server:
-    """This project's service as ``make serve`` starts it, with a model store of its own; not yet started.
+    """This service as ``make serve`` starts it, with its own model store; not yet started.
 
     Args:
-        cores: the cores on which it runs.
+        cores: cores that it may use.
         model: folder in ``models/``.
-        env: settings of the service (``TEXTSERVE_*``) and other variables.
+        env: settings (``TEXTSERVE_*``) and other environment variables.
     """
     programs = ROOT / ".venv" / "bin"
     return Server(
@@ -236,7 +228,7 @@ def textserve_service(
 
 @contextlib.contextmanager
 def pinned(cores: Collection[int]) -> Iterator[None]:
-    """For the length of the block, keep this thread, and processes that it starts, to ``cores``."""
+    """Within the block, pin this thread and the processes that it starts to ``cores``."""
     before = os.sched_getaffinity(0)
     os.sched_setaffinity(0, cores)
     try:
@@ -246,12 +238,12 @@ def pinned(cores: Collection[int]) -> Iterator[None]:
 
 
 def free_ports(count: int) -> list[int]:
-    """Ports of 127.0.0.1 on which nothing listens."""
+    """Free ports of 127.0.0.1."""
     with contextlib.ExitStack() as stack:
         sockets = [stack.enter_context(socket.socket()) for _ in range(count)]
-        for one in sockets:
-            one.bind(("127.0.0.1", 0))
-        return [int(one.getsockname()[1]) for one in sockets]
+        for listener in sockets:
+            listener.bind(("127.0.0.1", 0))
+        return [int(listener.getsockname()[1]) for listener in sockets]
 
 
 def _runs(process: psutil.Process) -> bool:

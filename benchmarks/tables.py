@@ -1,4 +1,4 @@
-"""Medians over the rounds of a comparison, and the tables that it prints."""
+"""Medians over the rounds of a comparison, and its tables."""
 
 from __future__ import annotations
 
@@ -12,17 +12,17 @@ from rich.console import Console
 from rich.table import Table
 
 BARE, TORCH = "bare", "transformers"
-# Answers that are compared with those of the bare loop.
+# Number of labels compared with those of the bare loop.
 CHECKED_TEXTS = 50
 
 Results = dict[str, Any]
 
 
 def median_loops(rounds: Sequence[Results]) -> Results:
-    """The medians of the bare loops, by mix and name."""
+    """Medians of the bare loops by mix and name."""
     return {
         mix: {
-            name: {key: median(one[mix][name][key] for one in rounds) for key in loop}
+            name: {key: median(loops[mix][name][key] for loops in rounds) for key in loop}
             for name, loop in rounds[0][mix].items()
         }
         for mix in rounds[0]
@@ -30,7 +30,7 @@ def median_loops(rounds: Sequence[Results]) -> Results:
 
 
 def median_cases(results: Results) -> list[Results]:
-    """The median round of every case, and the medians of its ratios to the best of its round."""
+    """The median of each case, with the medians of its ratios to the best of the same round."""
     rounds: dict[tuple[str, str, int], list[Results]] = {}
     for case in results["cases"]:
         loops = results["bare_rounds"][case["round"]].get(case["mix"], {})
@@ -61,7 +61,7 @@ def _median_case(cases: Sequence[Results]) -> Results:
 
 
 def show(results: Results, console: Console) -> None:
-    """Print the results as tables."""
+    """Print the results."""
     described = results["machine"]
     console.print()
     console.print(f"{described['cpu']}, {described['cores']} cores; {' '.join(described['flags'])}")
@@ -76,9 +76,9 @@ def show(results: Results, console: Console) -> None:
     for name, server in results["servers"].items():
         for mix, count in server["different_labels"].items():
             if count:
-                console.print(f"{name}: {count} of {CHECKED_TEXTS} {mix} texts have another label than one by one")
+                console.print(f"{name}: {count} of {CHECKED_TEXTS} {mix} labels differ from the bare loop")
     for name, reason in results["not_run"].items():
-        console.print(f"[bold]{name} could not be run:[/bold] {reason}", highlight=False)
+        console.print(f"[bold]{name} failed:[/bold] {reason}", highlight=False)
 
 
 def _loops(results: Results) -> Table:

@@ -1,9 +1,9 @@
-"""Real texts to measure with: two mixes of the human-rated English texts of modeling/tasks/sentiment/dataset.py.
+"""Benchmark texts: two mixes of the human-rated English texts of modeling/tasks/sentiment/dataset.py.
 
 - ``short``: tweets and product reviews (Hutto and Gilbert, ICWSM 2014), about 20 tokens each.
-- ``mixed``: the same, but every tenth on average is 200 to 400 tokens long, of joined movie reviews or news snippets.
+- ``mixed``: the same, with 10 % replaced by joined movie reviews or news snippets of 200 to 400 tokens.
 
-The order is shuffled with a fixed seed: every run and every server gets the same texts in the same order.
+A fixed seed gives every run and server the same texts in the same order.
 """
 
 from __future__ import annotations
@@ -27,36 +27,36 @@ LONG_TOKENS = (200, 400)
 
 
 def load(mix: Mix, data: Path, tokenizer: Path, *, seed: int = 0) -> list[str]:
-    """The texts of a mix, about 8,000.
+    """About 8,000 texts of a mix.
 
     Args:
-        mix: which of the two.
-        data: folder of the data packages; they are downloaded into it if they are not there.
-        tokenizer: ``tokenizer.json`` of the model, by which the long texts are measured.
-        seed: of the order, and of which texts are long.
+        mix: name of the mix.
+        data: folder of the data packages; missing ones are downloaded.
+        tokenizer: ``tokenizer.json`` of the model, to measure the long texts.
+        seed: of the order and of the choice of long texts.
 
     Raises:
-        DataError: if the data cannot be had.
+        DataError: if the data cannot be downloaded.
     """
     rated = dataset.english(dataset.fetch(data))
-    chance = random.Random(seed)
+    generator = random.Random(seed)
     texts = [row.text for row in rated if row.domain in SHORT_DOMAINS]
-    chance.shuffle(texts)
+    generator.shuffle(texts)
     if mix == "short":
         return texts
-    long = _long_texts([row.text for row in rated if row.domain in LONG_DOMAINS], tokenizer, chance)
-    return [next(long, text) if chance.random() < LONG_SHARE else text for text in texts]
+    long = _long_texts([row.text for row in rated if row.domain in LONG_DOMAINS], tokenizer, generator)
+    return [next(long, text) if generator.random() < LONG_SHARE else text for text in texts]
 
 
-def _long_texts(snippets: Sequence[str], tokenizer: Path, chance: random.Random) -> Iterator[str]:
-    """Consecutive snippets joined until a drawn length is reached, and cut there, special tokens counted."""
+def _long_texts(snippets: Sequence[str], tokenizer: Path, generator: random.Random) -> Iterator[str]:
+    """Join consecutive snippets and cut them at a random length in tokens, including special tokens."""
     encoder = Tokenizer.from_file(str(tokenizer))
     encoder.no_padding()
     encoder.no_truncation()
     special = encoder.num_special_tokens_to_add(is_pair=False)
     remaining = iter(snippets)
     for first in remaining:
-        wanted = chance.randint(*LONG_TOKENS) - special
+        wanted = generator.randint(*LONG_TOKENS) - special
         text = first
         while len(offsets := encoder.encode(text, add_special_tokens=False).offsets) < wanted:
             following = next(remaining, None)

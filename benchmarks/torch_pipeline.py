@@ -1,14 +1,13 @@
-"""``transformers.pipeline("text-classification")`` in one process: PyTorch, float32, one thread, text after text.
+"""``transformers.pipeline("text-classification")`` with PyTorch, float32, one thread, one text at a time.
 
     python -m benchmarks.torch_pipeline MODEL_FOLDER DATA_FOLDER --mix short --texts 300 --checkpoint FOLDER
 
-Prints one JSON object: ``weights``, texts a second and CPU milliseconds a text. Without a checkpoint the network gets
-the shape of the default model and random weights; what it answers is then nothing, but it takes as long.
+Prints one JSON object: ``weights``, texts per second and CPU milliseconds per text. Without a checkpoint, the network
+has the shape of the default model and random weights: wrong labels, same speed.
 """
 
 from __future__ import annotations
 
-import argparse
 import json
 import sys
 import time
@@ -25,16 +24,17 @@ from transformers import (
 )
 
 from benchmarks import texts
+from scripts.command import parser
 from textserve.classifier import TOKENIZER_FILE
 from textserve.spec import ModelSpec
 
 WARM_UP_TEXTS = 16
-# Of the default model, after multilingual-e5-small; see its card.
+# The default model, based on multilingual-e5-small; see its model card.
 SHAPE = {"num_hidden_layers": 12, "hidden_size": 384, "intermediate_size": 1536, "num_attention_heads": 12}
 
 
 def load(folder: Path, checkpoint: Path) -> tuple[Any, str]:
-    """The pipeline, and whose weights it has."""
+    """The pipeline, and the origin of its weights."""
     spec = ModelSpec.load(folder)
     tokenizer = PreTrainedTokenizerFast(
         tokenizer_file=str(folder / TOKENIZER_FILE), model_max_length=spec.tokenization.max_tokens
@@ -56,12 +56,12 @@ def load(folder: Path, checkpoint: Path) -> tuple[Any, str]:
 
 def main(arguments: list[str] | None = None) -> int:
     """Run the script and return its exit code."""
-    args = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    args = parser(__doc__)
     args.add_argument("model", type=Path, help="folder of the model")
     args.add_argument("data", type=Path, help="folder of the data packages")
     args.add_argument("--mix", choices=texts.MIXES, default="short")
-    args.add_argument("--texts", type=int, default=300, help="how many to go through")
-    args.add_argument("--checkpoint", type=Path, required=True, help="folder of the checkpoint, if there is one")
+    args.add_argument("--texts", type=int, default=300, help="number of texts")
+    args.add_argument("--checkpoint", type=Path, required=True, help="folder of the checkpoint; may not exist")
     options = args.parse_args(arguments)
     torch.set_num_threads(1)
     loaded = texts.load(options.mix, options.data, options.model / TOKENIZER_FILE)

@@ -1,18 +1,17 @@
-"""Try thread counts, batch sizes and waits on this machine, and print the settings to use.
+"""Tune batch size, batch wait and threads for this machine, and print the best settings.
 
-    make tune                                    # the most texts a second with 99 of 100 answers within 250 ms
+    make tune                                    # maximize throughput with a p99 latency of at most 250 ms
     python -m benchmarks.tune --p99-ms 50 --connections 16 --mix mixed
 
-One setting is tried after the other, each with the best of those before it. The service and the clients share the cores
-that this process may use, unless --service-cores keeps the service to some and the clients to the rest. Takes about
-two minutes. The choice is the fastest of those within the target, or the one nearest to it if none is.
+Settings are tuned one after another, keeping the best values so far. The service and the clients share the cores of
+this process, unless --service-cores reserves some for the service. Takes about 2 minutes. The result is the fastest
+trial within the target, or else the trial closest to it.
 
-Exit codes: 0 done, 1 no choice kept the target, 2 bad arguments.
+Exit codes: 0 success, 1 no trial met the target, 2 bad arguments.
 """
 
 from __future__ import annotations
 
-import argparse
 import os
 import sys
 from collections.abc import Mapping
@@ -23,7 +22,9 @@ from rich.console import Console
 from benchmarks import machine, texts
 from benchmarks.load import LoadGenerator
 from benchmarks.requests import URL_PATH, body
-from benchmarks.servers import ROOT, textserve_service
+from benchmarks.servers import textserve_service
+from modeling.files import ROOT
+from scripts import command
 
 MODEL = "sentiment-pl-en"
 BATCH_TOKENS = (128, 256, 512, 1024)
@@ -34,14 +35,14 @@ Settings = Mapping[str, str]
 
 @dataclass(frozen=True)
 class Trial:
-    """What some settings gave: texts a second, and the 99th percentile of the latency in milliseconds."""
+    """Result of a trial: texts per second, and p99 latency in milliseconds."""
 
     settings: Settings
     texts_per_second: float
     p99_ms: float
 
     def better_than(self, other: Trial | None, target_ms: float) -> bool:
-        """Whether this is to be chosen over ``other``."""
+        """Whether to prefer this trial over ``other``."""
         if other is None or (self.p99_ms <= target_ms) != (other.p99_ms <= target_ms):
             return other is None or self.p99_ms <= target_ms
         if self.p99_ms > target_ms:
@@ -51,11 +52,11 @@ class Trial:
 
 def main(arguments: list[str] | None = None) -> int:
     """Run the script and return its exit code."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--p99-ms", type=float, default=250.0, help="milliseconds within which 99 of 100 answers come")
+    parser = command.parser(__doc__)
+    parser.add_argument("--p99-ms", type=float, default=250.0, help="p99 latency target in milliseconds (default: 250)")
     parser.add_argument("--connections", type=int, default=32, help="clients with one request each (default: 32)")
     parser.add_argument("--mix", choices=texts.MIXES, default="short")
-    parser.add_argument("--seconds", type=float, default=5.0, help="of every trial (default: 5)")
+    parser.add_argument("--seconds", type=float, default=5.0, help="duration of a trial (default: 5)")
     parser.add_argument("--service-cores", type=int, nargs="+", metavar="CORE")
     options = parser.parse_args(arguments)
     allowed = set(os.sched_getaffinity(0))
@@ -67,7 +68,7 @@ def main(arguments: list[str] | None = None) -> int:
     model = ROOT / "models" / MODEL
     bodies = [body([text]) for text in texts.load(options.mix, ROOT / "build" / "data", model / "tokenizer.json")]
     if (share := machine.busy_share()) > machine.BUSY_SHARE:
-        console.print(f"[bold red]Other programs use {share:.0%} of this machine: the outcome may not hold.")
+        console.print(f"[bold red]Other programs use {share:.0%} of this machine: the result may be unreliable.")
 
     best: Trial | None = None
     candidates: dict[str, list[str]] = {
@@ -98,7 +99,7 @@ def main(arguments: list[str] | None = None) -> int:
     if best is None:
         return 1
     kept = best.p99_ms <= options.p99_ms
-    console.print(f"\n{'Use' if kept else 'Nothing keeps to the target; nearest is'}")
+    console.print(f"\n{'Use' if kept else 'No trial met the target; the closest:'}")
     for name, value in best.settings.items():
         console.print(f"  {name}={value}", highlight=False)
     return 0 if kept else 1

@@ -1,1 +1,6 @@
-"""What the service promises beside speed, measured one promise a module; benchmarks/promises.py runs them."""
+"""One module per promise of the service other than speed; benchmarks/promises.py runs them."""
+
+from typing import Any
+
+# Name, figures and verdicts of each measurement.
+Findings = list[tuple[str, dict[str, Any], dict[str, bool]]]

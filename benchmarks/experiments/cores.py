@@ -1,6 +1,6 @@
-"""What a second core is worth.
+"""The speedup from a second core.
 
-Requests carry 32 texts, so that the clients, which run on the same cores, need next to nothing of them.
+Requests carry 32 texts to keep the load of the clients, which share the cores, negligible.
 """
 
 from __future__ import annotations
@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Collection, Sequence
 from typing import Any
 
+from benchmarks.experiments import Findings
 from benchmarks.load import LoadGenerator
 from benchmarks.requests import URL_PATH, body
 from benchmarks.servers import textserve_service
@@ -16,24 +17,22 @@ TEXTS_A_REQUEST = 32
 CONNECTIONS = 8
 
 
-def measure(
-    texts: Sequence[str], load: LoadGenerator, cores: Collection[int], seconds: float
-) -> list[tuple[str, dict[str, Any], dict[str, bool]]]:
-    """Name, figures and verdicts; ``cores`` and those of ``load`` together are what two threads may use."""
+def measure(texts: Sequence[str], load: LoadGenerator, cores: Collection[int], seconds: float) -> Findings:
+    """Name, figures and verdicts; two threads use ``cores`` and the cores of ``load``."""
     bodies = [body(texts[first : first + TEXTS_A_REQUEST]) for first in range(0, len(texts) - 32, TEXTS_A_REQUEST)]
     both = sorted({*cores, *load.cores})[:2]
     per_second: dict[int, list[float]] = {1: [], 2: []}
     with (
-        textserve_service(cores=both[:1], env={"TEXTSERVE_THREADS": "1"}) as one,
-        textserve_service(cores=both, env={"TEXTSERVE_THREADS": "2"}) as two,
+        textserve_service(cores=both[:1], env={"TEXTSERVE_THREADS": "1"}) as single,
+        textserve_service(cores=both, env={"TEXTSERVE_THREADS": "2"}) as dual,
     ):
-        # In turns, since what else the machine does changes from minute to minute.
+        # Alternate, because the background load of the machine varies.
         for _ in range(3):
-            for threads, server in ((1, one), (2, two)):
+            for threads, server in ((1, single), (2, dual)):
                 load.closed_loop(server.url + URL_PATH, bodies, CONNECTIONS, 1.0)
                 found = load.closed_loop(server.url + URL_PATH, bodies, CONNECTIONS, seconds / 2)
                 per_second[threads].append(found.per_second * TEXTS_A_REQUEST)
-    ratios = sorted(two / one for one, two in zip(per_second[1], per_second[2], strict=True))
+    ratios = sorted(dual / single for single, dual in zip(per_second[1], per_second[2], strict=True))
     figures: dict[str, Any] = {
         "one_core_texts_per_second": sorted(per_second[1])[1],
         "two_cores_texts_per_second": sorted(per_second[2])[1],

@@ -1,4 +1,4 @@
-"""How long a request of one text waits while somebody else keeps requests of a thousand in flight."""
+"""Latency of single-text requests while another client keeps requests of 1,000 texts in flight."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ from collections.abc import Collection, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
+from benchmarks.experiments import Findings
 from benchmarks.load import LoadGenerator
 from benchmarks.requests import URL_PATH, body
 from benchmarks.servers import textserve_service
@@ -15,13 +16,11 @@ BULK_CLIENTS = 2
 SINGLE_CLIENTS = (1, 4, 16)
 
 
-def measure(
-    texts: Sequence[str], load: LoadGenerator, cores: Collection[int], seconds: float
-) -> list[tuple[str, dict[str, Any], dict[str, bool]]]:
-    """Name, figures and verdicts, by the number of clients that send single texts."""
+def measure(texts: Sequence[str], load: LoadGenerator, cores: Collection[int], seconds: float) -> Findings:
+    """Name, figures and verdicts for each number of single-text clients."""
     singles = [body([text]) for text in texts]
     bulks = [body(texts[first : first + BULK_TEXTS]) for first in range(0, len(texts) - BULK_TEXTS, BULK_TEXTS)]
-    found = []
+    found: Findings = []
     with (
         textserve_service(cores=cores, env={"TEXTSERVE_THREADS": "1"}) as server,
         LoadGenerator(load.cores) as other,

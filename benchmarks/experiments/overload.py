@@ -1,6 +1,6 @@
-"""Ten times more than the service can do: what it still does, how the rest is refused, and what memory does.
+"""Ten times the capacity of the service: goodput, latency of rejections, and memory growth.
 
-The load is an open loop: requests are sent at a fixed rate, whether earlier ones are answered or not.
+The load is an open loop: requests are sent at a fixed rate, without waiting for earlier answers.
 """
 
 from __future__ import annotations
@@ -8,28 +8,27 @@ from __future__ import annotations
 from collections.abc import Collection, Sequence
 from typing import Any
 
+from benchmarks.experiments import Findings
 from benchmarks.load import LoadGenerator
 from benchmarks.requests import URL_PATH, body
 from benchmarks.servers import textserve_service
 
 QUEUE_SECONDS = 1.0
 TIMES_CAPACITY = 10
-# Texts in a request. With one, most of the machine's time could go into saying no.
+# Texts per request. With 1, rejections can take most of the CPU time.
 TEXTS_A_REQUEST = (8, 1)
 
 
-def measure(
-    texts: Sequence[str], load: LoadGenerator, cores: Collection[int], seconds: float
-) -> list[tuple[str, dict[str, Any], dict[str, bool]]]:
-    """Name, figures and verdicts, by the number of texts in a request."""
-    found = []
+def measure(texts: Sequence[str], load: LoadGenerator, cores: Collection[int], seconds: float) -> Findings:
+    """Name, figures and verdicts for each number of texts per request."""
+    found: Findings = []
     for size in TEXTS_A_REQUEST:
         settings = {"TEXTSERVE_THREADS": "1", "TEXTSERVE_MAX_QUEUE_SECONDS": str(QUEUE_SECONDS)}
         with textserve_service(cores=cores, env=settings) as server:
             url = server.url + URL_PATH
             bodies = [body(texts[first : first + size]) for first in range(0, len(texts) - size, size)]
             load.closed_loop(url, bodies, 64, 2.0)
-            # The capacity is that of the same requests when there are as many as can be answered, and no more.
+            # Capacity is the throughput of the same requests in a closed loop.
             capacity = load.closed_loop(url, bodies, 64, max(5.0, seconds / 3)).per_second
             before = server.rss_bytes()
             flood = load.open_loop(url, bodies, TIMES_CAPACITY * capacity, seconds)

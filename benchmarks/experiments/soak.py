@@ -1,7 +1,7 @@
-"""Two hundred thousand requests: whether memory grows, and how long the service ever pauses.
+"""200,000 requests: memory growth and the longest pause of the event loop.
 
-A pause is seen from outside: somebody asks every 5 ms whether the service is alive, which needs no model, and how long
-the answer takes is how long the event loop did nothing else.
+Pauses are measured from outside: a client probes ``/livez``, which needs no model, every 5 ms; its latency is the time
+that the event loop was blocked.
 """
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ from collections.abc import Collection, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
+from benchmarks.experiments import Findings
 from benchmarks.load import LoadGenerator
 from benchmarks.requests import URL_PATH, body
 from benchmarks.servers import textserve_service
@@ -17,14 +18,12 @@ from benchmarks.servers import textserve_service
 REQUESTS = 200_000
 WARM_REQUESTS = 20_000
 CONNECTIONS = 32
-# The shortest texts, since requests are counted here and not tokens.
+# Short texts, because requests count here, not tokens.
 LONGEST_CHARACTERS = 40
 
 
-def measure(
-    texts: Sequence[str], load: LoadGenerator, cores: Collection[int], seconds: float
-) -> list[tuple[str, dict[str, Any], dict[str, bool]]]:
-    """Name, figures and verdicts; a run of less than five seconds a case does a tenth of the requests."""
+def measure(texts: Sequence[str], load: LoadGenerator, cores: Collection[int], seconds: float) -> Findings:
+    """Name, figures and verdicts; with less than 5 ``seconds``, a tenth of the requests."""
     scale = 1 if seconds >= 5 else 10
     bodies = [body([text]) for text in texts if len(text) <= LONGEST_CHARACTERS]
     with (
@@ -51,8 +50,8 @@ def measure(
         "resident_mib": [(count, round(size / 2**20, 1)) for count, size in resident],
         "growth_after_warm_up": growth,
         "probe_p50_ms": pauses[len(pauses) // 2].percentile(50),
-        "probe_p99_ms": max(one.percentile(99) for one in pauses),
-        "longest_pause_ms": max(one.percentile(100) for one in pauses),
+        "probe_p99_ms": max(pause.percentile(99) for pause in pauses),
+        "longest_pause_ms": max(pause.percentile(100) for pause in pauses),
     }
     verdicts = {
         "memory grows < 5 %": growth < 0.05,

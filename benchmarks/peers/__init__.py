@@ -1,8 +1,7 @@
-"""The servers to compare with, one a file, each written as its documentation shows.
+"""The peers, one server per file, each written as in its documentation.
 
-All of them call :class:`benchmarks.peers.model.Model`, so that they differ in nothing but the server. Those that batch
-take up to :data:`MAX_BATCH` texts and wait :data:`MAX_WAIT_SECONDS` for them; they pad to the longest, as anyone would
-whose batch is what happens to arrive.
+All call :class:`benchmarks.peers.model.Model`, so only the servers differ. Batching servers collect up to
+:data:`MAX_BATCH` texts for at most :data:`MAX_WAIT_SECONDS` and pad to the longest.
 """
 
 MAX_BATCH = 32

@@ -13,7 +13,7 @@ from benchmarks.peers.model import Answer, Model
 
 @bentoml.service
 class Classify:
-    """The service; how long it waits for a batch is its own to find out."""
+    """The service; BentoML adapts the batch wait."""
 
     def __init__(self) -> None:
         self.model = Model()

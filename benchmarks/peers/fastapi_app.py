@@ -35,7 +35,7 @@ app = FastAPI(lifespan=lifespan)
 
 @app.get("/health")
 async def health() -> dict[str, str]:
-    """Say that the server is up."""
+    """Readiness probe."""
     return {"status": "ok"}
 
 

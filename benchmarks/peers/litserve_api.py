@@ -14,14 +14,14 @@ from benchmarks.peers.model import Answer, Model
 
 
 class Classify(litserve.LitAPI):
-    """One text a request, up to ``MAX_BATCH`` of them a prediction."""
+    """One text per request, up to ``MAX_BATCH`` per prediction."""
 
     def setup(self, device: str) -> None:
         """Load the model."""
         self.model = Model()
 
     def decode_request(self, request: dict[str, str]) -> str:
-        """The text of a request."""
+        """Return the text of a request."""
         return request["text"]
 
     def predict(self, texts: list[str]) -> list[Answer]:

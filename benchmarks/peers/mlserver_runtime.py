@@ -2,7 +2,7 @@
 
 mlserver start benchmarks/peers/mlserver_model
 
-The sizes in ``model-settings.json`` are those of :mod:`benchmarks.peers`.
+``model-settings.json`` repeats the batch settings of :mod:`benchmarks.peers`.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from benchmarks.peers.model import Model
 
 
 class Classify(MLModel):
-    """Texts in, labels and scores out, in the V2 inference protocol."""
+    """Maps texts to labels and scores in the V2 inference protocol."""
 
     async def load(self) -> bool:
         """Load the model."""

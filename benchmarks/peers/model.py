@@ -1,4 +1,4 @@
-"""The model as a user of any server would call it: tokenize, pad to the longest, run, take the likeliest label.
+"""A plain implementation of the model: tokenize, pad to the longest, run, take the most probable label.
 
 ``$BENCHMARK_MODEL`` is the folder with ``model.yaml``, ``model.onnx`` and ``tokenizer.json``.
 """
@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 import onnxruntime as ort
 from tokenizers import Tokenizer
-from typing_extensions import TypedDict  # pydantic asks for this one before Python 3.12
+from typing_extensions import TypedDict  # required by pydantic before Python 3.12
 
 from textserve.spec import ModelSpec
 
@@ -20,14 +20,14 @@ FOLDER_VARIABLE = "BENCHMARK_MODEL"
 
 
 class Answer(TypedDict):
-    """The label of a text, and its probability."""
+    """The label of a text and its score."""
 
     label: str
     score: float
 
 
 class Model:
-    """Tokenizer and ONNX graph; every run uses the calling thread and no other."""
+    """Tokenizer and ONNX graph; a run uses the calling thread only."""
 
     def __init__(self) -> None:
         folder = Path(os.environ[FOLDER_VARIABLE])
@@ -42,13 +42,13 @@ class Model:
         self._session = ort.InferenceSession(str(folder / "model.onnx"), options, providers=["CPUExecutionProvider"])
 
     def __call__(self, texts: Sequence[str]) -> list[Answer]:
-        """One answer for each text, all of them computed as one padded batch."""
+        """Classify ``texts`` as one padded batch."""
         graph = self._spec.graph
         encodings = self._tokenizer.encode_batch_fast(list(texts))
         ids = np.array([encoding.ids for encoding in encodings], dtype=np.int64)
         feeds = {graph.input_ids: ids}
         if graph.attention_mask:
-            feeds[graph.attention_mask] = np.array([one.attention_mask for one in encodings], dtype=np.int64)
+            feeds[graph.attention_mask] = np.array([encoding.attention_mask for encoding in encodings], dtype=np.int64)
         if graph.token_type_ids:
             feeds[graph.token_type_ids] = np.zeros_like(ids)
         (logits,) = self._session.run([graph.logits], feeds)
@@ -56,6 +56,6 @@ class Model:
         probabilities = powers / powers.sum(axis=1, keepdims=True)
         best = probabilities.argmax(axis=1)
         return [
-            {"label": self._spec.meanings[place], "score": float(row[place])}
-            for place, row in zip(best, probabilities, strict=True)
+            {"label": self._spec.meanings[index], "score": float(row[index])}
+            for index, row in zip(best, probabilities, strict=True)
         ]

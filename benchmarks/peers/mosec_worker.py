@@ -12,7 +12,7 @@ from benchmarks.peers.model import Answer, Model
 
 
 class Classify(mosec.Worker):
-    """One text a request, up to ``MAX_BATCH`` of them a call."""
+    """One text per request, up to ``MAX_BATCH`` per call."""
 
     def __init__(self) -> None:
         super().__init__()

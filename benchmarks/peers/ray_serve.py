@@ -16,10 +16,10 @@ from benchmarks.peers import MAX_BATCH, MAX_WAIT_SECONDS
 from benchmarks.peers.model import Answer, Model
 
 
-# More requests than a batch holds must be let through to the replica, or no batch ever fills.
+# The replica must admit more requests than a batch holds, or batches never fill.
 @serve.deployment(num_replicas=1, max_ongoing_requests=4 * MAX_BATCH)
 class Classify:
-    """One text a request, up to ``MAX_BATCH`` of them a call."""
+    """One text per request, up to ``MAX_BATCH`` per call."""
 
     def __init__(self) -> None:
         self.model = Model()
@@ -37,6 +37,6 @@ class Classify:
 if __name__ == "__main__":
     ray.init(include_dashboard=False)
     serve.start(http_options={"host": "127.0.0.1", "port": int(sys.argv[1])})
-    serve.run(Classify.bind(), route_prefix="/classify")  # type: ignore[attr-defined]  # the decorator adds it
+    serve.run(Classify.bind(), route_prefix="/classify")  # type: ignore[attr-defined]  # added by the decorator
     signal.sigwait({signal.SIGTERM, signal.SIGINT})
     ray.shutdown()

@@ -23,8 +23,8 @@ model = Model()
 
 @batch
 def classify(text: npt.NDArray[np.bytes_]) -> dict[str, npt.NDArray[np.generic]]:
-    """Classify texts, UTF-8 of shape ``[batch, 1]``; labels and scores have that shape too."""
-    answers = model([one.decode() for one in text[:, 0]])
+    """Classify texts, UTF-8 of shape ``[batch, 1]``; labels and scores have the same shape."""
+    answers = model([row.decode() for row in text[:, 0]])
     return {
         "label": np.array([[answer["label"].encode()] for answer in answers]),
         "score": np.array([[answer["score"]] for answer in answers], dtype=np.float32),
@@ -32,7 +32,7 @@ def classify(text: npt.NDArray[np.bytes_]) -> dict[str, npt.NDArray[np.generic]]
 
 
 if __name__ == "__main__":
-    # Triton loads libpython by its name: it must be the one that this Python's standard library belongs to.
+    # Triton loads libpython by name; it must match the standard library of this Python.
     os.environ["LD_LIBRARY_PATH"] = sysconfig.get_config_var("LIBDIR")
     http_port, grpc_port, metrics_port, workspace = sys.argv[1:]
     config = TritonConfig(
