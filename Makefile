@@ -136,7 +136,7 @@ JOB ?= bento
 pipeline: | $(filter .uv/bin/uv,$(UV)) ## Run JOB (bento) of ci-cd.yaml locally, after the jobs that it needs
 	@rm -rf build/act
 	@# Resolve act first: uv changes the PATH of the programs that it runs.
-	MAKEFLAGS= $$($(RUN_ACT) sh -c 'command -v act') push --job $(JOB) --workflows .github/workflows/ci-cd.yaml \
+	MAKEFLAGS= $$($(RUN_ACT) sh -c 'command -v act') push --job $(JOB) --workflows .github/workflows/ci-cd.yaml --action-cache-path $(CURDIR)/build/act \
 		$$(sed -n 's/.* uses: \([^ .]*\) #.*/--local-repository=\1=.github\/act/p' .github/workflows/ci-cd.yaml .github/actions/*/action.yaml \
 		| sort -u | grep -v actions/checkout)
 
