@@ -93,4 +93,4 @@ def test_an_image_is_signed_by_its_digest(programs: Path) -> None:
 def test_a_missing_image_file_is_named_with_the_verb_that_writes_it(programs: Path, verb: str) -> None:
     code, error, _ = make(verb, programs, IMAGE_FILE="build/no-such-image.tar")
     assert code != 0
-    assert "build/no-such-image.tar is not there: run make image and make image-save" in error
+    assert "build/no-such-image.tar does not exist: run make image and make image-save" in error

@@ -7,7 +7,6 @@ import secrets
 import socket
 import subprocess
 import sys
-import time
 from collections.abc import Iterator
 from contextlib import ExitStack, closing
 from pathlib import Path
@@ -242,16 +241,14 @@ def test_a_collector_that_is_away_keeps_neither_requests_nor_the_end(home: Path,
         variables: dict[str, Any] = {
             ENDPOINT: f"http://127.0.0.1:{port}",
             "OTEL_BSP_SCHEDULE_DELAY": "100",
+            "OTEL_EXPORTER_OTLP_TIMEOUT": "3600",  # seconds: longer than any test waits for the end
             "TEXTSERVE_STOP_DELAY_SECONDS": "0",
         }
         server = stack.enter_context(serve(home, **variables))
         for _ in range(5):
-            answer = httpx.post(f"{server.url}/classify", json={"texts": [TEXT]}, timeout=5)
+            answer = httpx.post(f"{server.url}/classify", json={"texts": [TEXT]}, timeout=60)
             assert answer.status_code == 200
-            time.sleep(0.1)
-        started = time.monotonic()
         assert server.stop() == 0
-        assert time.monotonic() - started < 8
         assert "Tajemnica" not in server.log()
         assert "Traceback" not in server.log()
 
