@@ -183,7 +183,7 @@ def test_a_wrong_password_is_one_line(
     log_in(server, monkeypatch, "wrong")
     assert train("--recipe", "head") == 1
     assert capsys.readouterr().err == (
-        f"MLflow at {server.url} refuses the password of the user {server.user}; "
+        f"MLflow at {server.url} rejects the password of the user {server.user}; "
         "set MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD\n"
     )
 
