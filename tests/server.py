@@ -65,7 +65,7 @@ def free_port() -> int:
         with contextlib.suppress(OSError), socket.socket() as listening:
             # As servers do: a port whose connections have not timed out is free.
             listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            listening.bind(("0.0.0.0", port))  # noqa: S104
+            listening.bind(("0.0.0.0", port))  # noqa: S104  # a port may be taken on any address
             return port
     raise RuntimeError("no free port")
 

@@ -60,7 +60,7 @@ class Hub:
             if isinstance(source, Path)
             else dict(source)
         )
-        self.repositories[repository] = Repository(commit, files, **options)  # type: ignore[arg-type]
+        self.repositories[repository] = Repository(commit, files, **options)  # type: ignore[arg-type]  # options are of several types
         return self.repositories[repository]
 
     def asked_for(self, name: str, method: str = "GET") -> list[Asked]:
