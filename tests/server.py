@@ -106,13 +106,13 @@ def serve(
     bento: str = "service:TextClassifier",
     *,
     ready: bool = True,
-    supervisor: bool = True,
+    supervisor: bool = False,
     **extra: str,
 ) -> Iterator[Server]:
     """Serve ``bento`` until the block ends; ``ready=False`` waits only until it is live.
 
-    ``supervisor=False`` starts one process, as the image does. BentoML's supervisor kills a worker that takes longer
-    than 30 s to stop.
+    It starts one process, as the image does, or with ``supervisor=True`` `bentoml serve`, whose supervisor doubles the
+    time of the start and kills a worker that takes longer than 30 s to stop.
 
     Kills the processes that remain after it has stopped.
     """
@@ -120,7 +120,12 @@ def serve(
     home.mkdir(parents=True, exist_ok=True)
     log_file = home / "service.log"
     command = [BENTOML, "serve", bento, "--host", "127.0.0.1", "--port", str(port)]
-    variables = {"TEXTSERVE_GRPC_HOST": "127.0.0.1", "TEXTSERVE_GRPC_PORT": str(grpc_port), **extra}
+    variables = {
+        "TEXTSERVE_GRPC_HOST": "127.0.0.1",
+        "TEXTSERVE_GRPC_PORT": str(grpc_port),
+        "TEXTSERVE_STOP_DELAY_SECONDS": "0",
+        **extra,
+    }
     if not supervisor:
         command = [sys.executable, "-m", "textserve.bento.start"]
         variables |= {"BENTO_PATH": bento, "PORT": str(port)}

@@ -69,7 +69,7 @@ def test_the_bento_carries_the_pinned_model_and_serves_the_same_way(tmp_path: Pa
     requirements = (bento / "env" / "python" / "requirements.txt").read_text()
     assert "onnxruntime==" in requirements
     assert not re.search(r"^(torch|transformers|optimum|pytest)\b", requirements, flags=re.MULTILINE)
-    with serve(tmp_path, "textserve:latest") as server:
+    with serve(tmp_path, "textserve:latest", supervisor=True) as server:
         answer = httpx.post(f"{server.url}/classify", json={"texts": ["Świetnie!"]}, timeout=30).json()
         assert httpx.get(f"{server.url}/ui").status_code == 200
         assert httpx.get(f"{server.url}/ui/app.js").status_code == 200

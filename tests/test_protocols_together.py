@@ -21,7 +21,7 @@ from tests.mixed_requests import LABELS, TEXTS
 from tests.server import ROOT, Server, environment, serve
 
 # A multiple of eight, the number of protocols and clients.
-MIXED_REQUESTS = int(os.environ.get("MIXED_REQUESTS", "400"))
+MIXED_REQUESTS = int(os.environ.get("MIXED_REQUESTS", "160"))
 
 
 @pytest.fixture(scope="module")

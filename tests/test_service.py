@@ -32,7 +32,7 @@ SENTENCES = {
 
 @pytest.fixture(scope="module")
 def server(store: Path) -> Iterator[Server]:
-    with serve(store) as running:
+    with serve(store, supervisor=True) as running:
         yield running
 
 
@@ -153,7 +153,7 @@ def test_clients_cannot_create_labels_of_metrics(server: Server) -> None:
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 def test_a_signal_ends_every_process_and_frees_the_port(tmp_path: Path, server: Server, number: signal.Signals) -> None:
     shutil.copytree(server.home / "models", tmp_path / "models")
-    with serve(tmp_path) as stopping:
+    with serve(tmp_path, supervisor=True) as stopping:
         processes = stopping.processes()
         assert stopping.stop(number) == 0
         _, alive = psutil.wait_procs(processes, timeout=LIMIT_SECONDS)

@@ -39,7 +39,7 @@ def started(home: Path, **variables: str) -> Iterator[subprocess.Popen[str]]:
 
 @pytest.mark.parametrize("number", SIGNALS)
 def test_it_serves_in_one_process_until_a_signal(home: Path, number: signal.Signals) -> None:
-    with serve(home, supervisor=False) as server:
+    with serve(home) as server:
         assert len(server.processes()) == 1, "BentoML's worker starts processes: see run_worker"
         answer = httpx.post(f"{server.url}/classify", json={"texts": ["Świetnie!"]}, timeout=LIMIT_SECONDS)
         assert answer.json()["results"][0]["label"] == "positive"
@@ -49,7 +49,7 @@ def test_it_serves_in_one_process_until_a_signal(home: Path, number: signal.Sign
 def test_with_a_certificate_it_serves_tls_only(home: Path, tmp_path: Path) -> None:
     certificate, key = map(str, self_signed(tmp_path))
     with (
-        serve(home, supervisor=False, TEXTSERVE_TLS_CERTIFICATE=certificate, TEXTSERVE_TLS_KEY=key) as server,
+        serve(home, TEXTSERVE_TLS_CERTIFICATE=certificate, TEXTSERVE_TLS_KEY=key) as server,
         pytest.raises(httpx.HTTPError),
     ):
         httpx.get(f"http://127.0.0.1:{server.port}/livez", timeout=LIMIT_SECONDS)

@@ -18,7 +18,7 @@ from tests.server import LIMIT_SECONDS, Server, serve
 from textserve.bento.stopping import SIGNALS, replace_uvicorn_handlers
 
 # So many long texts that some are classified long after the service has stopped accepting.
-IN_FLIGHT = 32
+IN_FLIGHT = 12
 LONG = "It was great, we would come again. " * 48
 # A request of each protocol over HTTP; tests/textserve/grpc tests gRPC.
 REQUESTS: dict[str, dict[str, Any]] = {
@@ -70,10 +70,10 @@ def test_requests_in_flight_are_answered_by_every_protocol(home: Path) -> None:
     limit = f"{LIMIT_SECONDS:g}"
     with serve(
         home,
-        supervisor=False,
+        TEXTSERVE_THREADS="1",
         TEXTSERVE_MAX_QUEUE_SECONDS=limit,
         TEXTSERVE_REQUEST_SECONDS=limit,
-        TEXTSERVE_STOP_DELAY_SECONDS="2",
+        TEXTSERVE_STOP_DELAY_SECONDS="1",
         TEXTSERVE_DRAIN_SECONDS=limit,
     ) as stopping:
         answers = asyncio.run(post_and_stop(stopping, [*REQUESTS] * IN_FLIGHT))
@@ -82,19 +82,18 @@ def test_requests_in_flight_are_answered_by_every_protocol(home: Path) -> None:
         (path, 200): IN_FLIGHT for path in REQUESTS
     }
     assert {label(path, answer) for path, answer, _ in answers} == {"positive"}
-    assert max(seconds for _, _, seconds in answers) > 2, "all were answered before the service stopped accepting"
+    assert max(seconds for _, _, seconds in answers) > 1, "all were answered before the service stopped accepting"
 
 
 def test_requests_not_answered_in_time_are_rejected(home: Path) -> None:
     with serve(
         home,
-        supervisor=False,
         TEXTSERVE_THREADS="1",
         TEXTSERVE_MAX_QUEUE_SECONDS="60",
-        TEXTSERVE_STOP_DELAY_SECONDS="5",
-        TEXTSERVE_DRAIN_SECONDS="1",
+        TEXTSERVE_STOP_DELAY_SECONDS="1",
+        TEXTSERVE_DRAIN_SECONDS="0.5",
     ) as stopping:
-        answers = asyncio.run(post_and_stop(stopping, ["/classify"] * 400))
+        answers = asyncio.run(post_and_stop(stopping, ["/classify"] * 150))
         assert stopping.process.wait(LIMIT_SECONDS) == 0
     assert {answer.status_code for _, answer, _ in answers} == {200, 503}
     rejected = {answer.json()["error"]["type"] for _, answer, _ in answers if answer.status_code == 503}
@@ -102,7 +101,7 @@ def test_requests_not_answered_in_time_are_rejected(home: Path) -> None:
 
 
 def test_it_is_not_ready_but_answers_during_the_delay_which_a_second_signal_ends(home: Path) -> None:
-    with serve(home, supervisor=False, TEXTSERVE_STOP_DELAY_SECONDS=f"{2 * LIMIT_SECONDS:g}") as stopping:
+    with serve(home, TEXTSERVE_STOP_DELAY_SECONDS=f"{2 * LIMIT_SECONDS:g}") as stopping:
         stopping.process.send_signal(signal.SIGTERM)
         while (status := httpx.get(f"{stopping.url}/readyz", timeout=LIMIT_SECONDS).status_code) == 200:
             pass
@@ -116,7 +115,7 @@ def test_it_is_not_ready_but_answers_during_the_delay_which_a_second_signal_ends
 
 def test_a_client_that_never_finishes_its_request_does_not_keep_the_process(home: Path) -> None:
     with (
-        serve(home, supervisor=False, TEXTSERVE_STOP_DELAY_SECONDS="0", TEXTSERVE_DRAIN_SECONDS="1") as stopping,
+        serve(home, TEXTSERVE_STOP_DELAY_SECONDS="0", TEXTSERVE_DRAIN_SECONDS="1") as stopping,
         socket.create_connection(("127.0.0.1", stopping.port), timeout=LIMIT_SECONDS) as slow,
     ):
         slow.sendall(b"POST /classify HTTP/1.1\r\nhost: test\r\nexpect: 100-continue\r\ncontent-length: 100\r\n\r\n")

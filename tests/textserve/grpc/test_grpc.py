@@ -599,15 +599,15 @@ def test_accepted_requests_are_answered_when_the_service_stops(home: Path) -> No
     with (
         serve(home, **settings) as stopping,
         grpc.insecure_channel(f"127.0.0.1:{stopping.grpc_port}") as stopping_channel,
-        ThreadPoolExecutor(64) as pool,
+        ThreadPoolExecutor(16) as pool,
     ):
         call = stopping_channel.unary_unary(SERVICE + "ModelInfer")
-        pending = [pool.submit(call, message, timeout=600) for _ in range(64)]
+        pending = [pool.submit(call, message, timeout=600) for _ in range(16)]
         while "textserve_waiting_tokens 0.0" in httpx.get(f"{stopping.url}/metrics", timeout=60).text:
             pass
         assert stopping.stop(seconds=600) == 0
         answers = [ModelInferResponse.FromString(response.result()) for response in pending]
-        assert [list(answer.outputs[0].shape) for answer in answers] == [[5]] * 64
+        assert [list(answer.outputs[0].shape) for answer in answers] == [[5]] * 16
 
 
 def test_the_service_does_not_start_if_the_port_is_in_use(home: Path, server: Server) -> None:

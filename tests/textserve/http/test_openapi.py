@@ -32,7 +32,7 @@ from textserve.http.tei import TEI
 
 PROTOCOLS = [NATIVE, HUGGINGFACE, TEI, OPERATOR_PATHS]
 CONFIGURATION = ROOT / "tests" / "schemathesis.toml"
-EXAMPLES = os.environ.get("SCHEMA_EXAMPLES", "20")
+EXAMPLES = os.environ.get("SCHEMA_EXAMPLES", "10")
 CASES = re.compile(r"([\d,]+) generated")
 
 OPERATIONS = {
@@ -154,6 +154,6 @@ def test_schemathesis_finds_nothing_that_is_not_as_described(server: Server, tmp
     assert done.returncode == 0, done.stdout[-10_000:] + done.stderr[-2000:]
     cases = sum(int(count.replace(",", "")) for count in CASES.findall(done.stdout))
     print(f"{cases} generated cases")  # noqa: T201  # shown with -s
-    assert cases >= 10 * len(OPERATIONS)
+    assert cases >= 5 * len(OPERATIONS)
     metrics = httpx.get(f"{server.url}/metrics").text
     assert 'outcome="internal"' not in metrics
