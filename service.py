@@ -15,11 +15,13 @@ from typing import Any
 
 import bentoml
 from bentoml.exceptions import BentoMLException
-from bentoml.models import BentoModel
 from pydantic import BaseModel
 
 from textserve.application import Application
+from textserve.bento.connection import limit_connections
 from textserve.bento.image import BASE_IMAGE, image
+from textserve.bento.metrics import keep_in_process
+from textserve.bento.preflight import StoredModel, check_http, check_workers, cors, read_settings
 from textserve.bento.stopping import Stopping
 from textserve.bento.timeout import no_timeout
 from textserve.classifier import Classifier, ModelFilesError
@@ -37,14 +39,14 @@ from textserve.http.tei import TEI
 from textserve.http.ui import UI
 from textserve.ports import PortError
 from textserve.runner import Runner
-from textserve.settings import Settings
 from textserve.spec import STORED_FOLDER, SpecError
 from textserve.tracing import Tracing, is_configured
 
 PROTOCOLS = [NATIVE, EXPLAIN, UI, HUGGINGFACE, TEI, OIP_HEALTH, OIP, OPERATIONS, BENTOML]
 ALL_PROTOCOLS = [*PROTOCOLS, documentation(PROTOCOLS)]
 
-settings = Settings()
+settings = read_settings()
+keep_in_process()
 
 
 class Arguments(BaseModel, extra="forbid"):
@@ -55,7 +57,7 @@ class Arguments(BaseModel, extra="forbid"):
 
 
 arguments = bentoml.use_arguments(Arguments)
-stored = BentoModel(arguments.model if ":" in arguments.model else f"{arguments.model}:latest")
+stored = StoredModel(arguments.model if ":" in arguments.model else f"{arguments.model}:latest")
 tls = {"enabled": True, "certfile": str(settings.tls_certificate), "keyfile": str(settings.tls_key)}
 
 
@@ -88,6 +90,8 @@ class TextClassifier:
         """Fail before any worker starts if none can: BentoML restarts a failed worker forever, without a reason."""
         model = stored.resolve()
         try:
+            check_workers(service)
+            check_http(settings)
             check_port(settings)
             # In a process of its own, which frees the model's memory; 0.5 s on one core.
             with ProcessPoolExecutor(1, mp_context=get_context("fork")) as pool:
@@ -136,6 +140,8 @@ def _current(name: str) -> Any:
 
 # @bentoml.service made a bentoml.Service of the class, which a type checker does not see. The first is the outermost.
 service: Any = TextClassifier
+service.add_asgi_middleware(cors)
 if is_configured():
     service.add_asgi_middleware(TracedHttp, tracing=partial(_current, "tracing"), protocols=ALL_PROTOCOLS)
 service.add_asgi_middleware(HttpProtocols, application=partial(_current, "application"), protocols=ALL_PROTOCOLS)
+limit_connections(partial(_current, "application"))

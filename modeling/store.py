@@ -2,23 +2,20 @@
 
 from __future__ import annotations
 
-import contextlib
 import hashlib
 import json
 import shutil
 from pathlib import Path
 from typing import Any
 
-import bentoml
 import yaml
-from bentoml.exceptions import NotFound
 
 from modeling.environment import versions
 from modeling.errors import ModelingError
 from modeling.evaluation import fidelity
-from modeling.files import REPORT_FILE, ModelFiles, check_identity
+from modeling.files import REPORT_FILE, ModelFiles, check_identity, sha256
 from modeling.spec import ModelSpec
-from textserve.bento.store import set_latest
+from textserve.bento.store import create_model, find_model, set_latest
 from textserve.spec import SPEC_FILE, STORED_FOLDER
 
 VERSION_DIGITS = 16
@@ -43,22 +40,27 @@ def save(files: ModelFiles) -> str:
     if problems := fidelity.problems(verification, spec):
         raise ModelingError(f"{files.folder / REPORT_FILE}: outside the limits of the spec: {'; '.join(problems)}")
     tag = f"{spec.name}:{version(spec, digests)}"
-    with contextlib.suppress(NotFound):
-        stored = bentoml.models.get(tag)
+    stored = find_model(tag)
+    if stored is not None and _is_whole(Path(stored.path) / STORED_FOLDER, digests):
         set_latest(Path(stored.path))
         return tag
-    with bentoml.models.create(
+    with create_model(
         tag,
         labels={"license": spec.license, "languages": "-".join(spec.languages)},
         metadata=metadata(spec, digests, report),
     ) as model:
-        folder = Path(model.path) / STORED_FOLDER
+        folder = model / STORED_FOLDER
         folder.mkdir()
         for name in (*digests, REPORT_FILE):
             shutil.copyfile(files.folder / name, folder / name)
         serving = yaml.safe_dump(spec.serving.model_dump(mode="json"), allow_unicode=True, sort_keys=False)
         (folder / SPEC_FILE).write_text(serving, encoding="utf-8")
     return tag
+
+
+def _is_whole(folder: Path, digests: dict[str, str]) -> bool:
+    files = [folder / name for name in (*digests, REPORT_FILE, SPEC_FILE)]
+    return all(file.is_file() and digests.get(file.name) in (None, sha256(file)) for file in files)
 
 
 def version(spec: ModelSpec, digests: dict[str, str]) -> str:

@@ -2,26 +2,22 @@
 
 from __future__ import annotations
 
-import contextlib
 import hashlib
 import json
 import os
 import shutil
 import subprocess
 import sys
-import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import bentoml
 import yaml
-from bentoml.exceptions import NotFound
 
 from modeling.environment import commit
 from modeling.files import ROOT
 from release.errors import ReleaseError
-from textserve.bento.store import bento_folder, share_models
+from textserve.bento.store import find_model, home_aside, move_into
 from textserve.classifier import MODEL_FILE
 from textserve.settings import PREFIX
 
@@ -52,26 +48,26 @@ def build(model: str, base_image: str, uv: str = UV, root: Path = ROOT) -> Built
     Raises:
         ReleaseError: if the model is not in the store, or uv or BentoML fails.
     """
-    try:
-        stored = bentoml.models.get(model if ":" in model else f"{model}:latest")
-    except NotFound:
-        raise ReleaseError(f"{model}: not in the model store; run make save MODEL={model}") from None
+    stored = find_model(model if ":" in model else f"{model}:latest")
+    if stored is None:
+        raise ReleaseError(f"{model}: not in the model store; run make save MODEL={model}")
     export_requirements(root, uv)
     labels = {**commit(root), **model_labels(str(stored.tag), stored.info.metadata)}
     arguments = {"model": str(stored.tag), "base_image": base_image}
     # BentoML runs uv too, and looks for it on PATH only.
     path = os.pathsep.join([str(Path(shutil.which(uv) or uv).resolve().parent), os.environ["PATH"]])
-    # `bentoml build` takes the version, which is the digest of the content: the first of two builds is for the digest.
-    with tempfile.TemporaryDirectory() as home:
-        share_models(Path(stored.path), Path(home))
-        _bentoml_build(root, "unversioned", labels, arguments, PATH=path, BENTOML_HOME=home)
-        digest = content_digest(bento_folder(Path(home), NAME, "unversioned"))
-    tag = f"{NAME}:{digest[:VERSION_DIGITS]}"
-    labels[DIGEST_LABEL] = digest
-    with contextlib.suppress(NotFound):
-        bentoml.bentos.delete(tag)
-    _bentoml_build(root, digest[:VERSION_DIGITS], labels, arguments, PATH=path)
-    return BuiltBento(tag, digest, labels)
+    with home_aside(Path(stored.path)) as home:
+
+        def bentoml_build(version: str) -> Path:
+            _bentoml_build(root, version, labels, arguments, PATH=path, BENTOML_HOME=str(home))
+            return home / "bentos" / NAME / version
+
+        # `bentoml build` takes the version, which is the digest of the content: the first build is for the digest.
+        digest = content_digest(bentoml_build("unversioned"))
+        labels[DIGEST_LABEL] = digest
+        version = digest[:VERSION_DIGITS]
+        move_into(Path(stored.path).parents[2] / "bentos", bentoml_build(version))
+    return BuiltBento(f"{NAME}:{version}", digest, labels)
 
 
 def export_requirements(root: Path, uv: str) -> None:

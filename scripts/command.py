@@ -9,11 +9,12 @@ from pathlib import Path
 
 from modeling.errors import ModelingError
 from release.errors import ReleaseError
+from textserve.bento.store import StoreError
 from textserve.classifier import ModelFilesError
 from textserve.spec import SpecError
 
 # Errors that the user can fix; any other keeps its traceback.
-EXPECTED = (ModelingError, ReleaseError, SpecError, ModelFilesError)
+EXPECTED = (ModelingError, ReleaseError, StoreError, SpecError, ModelFilesError)
 
 
 def parser(manual: str | None) -> argparse.ArgumentParser:
@@ -45,4 +46,10 @@ def run(
         return call(options) or 0
     except EXPECTED as error:
         print(error, file=sys.stderr)
+        return 1
+    except OSError as error:
+        # Such as a full disk, or a folder without permission.
+        if error.filename is None:
+            raise
+        print(f"{error.filename2 or error.filename}: {error.strerror}", file=sys.stderr)
         return 1

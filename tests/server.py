@@ -88,9 +88,9 @@ def environment(home: Path, **extra: str) -> dict[str, str]:
 def fail_to_serve(home: Path, **extra: str) -> str:
     """The output of a `bentoml serve` that must exit with an error."""
     done = subprocess.run(
-        [BENTOML, "serve", "service:TextClassifier", "--port", str(free_port())],
+        [BENTOML, "serve", "service:TextClassifier"],
         cwd=ROOT,
-        env=environment(home, **{"TEXTSERVE_GRPC_PORT": str(free_port()), **extra}),
+        env=environment(home, **{"TEXTSERVE_GRPC_PORT": str(free_port()), "BENTOML_PORT": str(free_port()), **extra}),
         capture_output=True,
         text=True,
         timeout=LIMIT_SECONDS,

@@ -73,6 +73,27 @@ class BodyTooLarge(TextserveError):
     status = 413
 
 
+class ReceiveTimeout(TextserveError):
+    """The request did not arrive within ``TEXTSERVE_RECEIVE_SECONDS``."""
+
+    type = "receive_timeout"
+    status = 408
+
+
+class UrlTooLong(TextserveError):
+    """The URL has more than 16 KiB."""
+
+    type = "url_too_long"
+    status = 414
+
+
+class HeadTooLarge(TextserveError):
+    """URL and headers have more than 32 KiB together."""
+
+    type = "headers_too_large"
+    status = 431
+
+
 class UnknownModel(TextserveError):
     """The request names a model or version other than the served one."""
 

@@ -5,12 +5,10 @@ BentoML's built-in metrics are disabled in ``service.py``: they label by raw pat
 
 from __future__ import annotations
 
-import os
 from collections.abc import Sequence
 from typing import Literal
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
-from prometheus_client.multiprocess import MultiProcessCollector
 
 SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
 BATCH_TEXTS = (1, 2, 4, 8, 16, 32, 64)
@@ -20,9 +18,7 @@ class RunnerMetrics:
     """The runner's metrics: texts, tokens, padding, batch sizes and durations."""
 
     def __init__(self, metrics_registry: CollectorRegistry) -> None:
-        self.waiting_tokens = Gauge(
-            "textserve_waiting_tokens", "Tokens in the queue.", registry=metrics_registry, multiprocess_mode="livesum"
-        )
+        self.waiting_tokens = Gauge("textserve_waiting_tokens", "Tokens in the queue.", registry=metrics_registry)
         self._texts = Counter("textserve_texts_total", "Texts computed.", registry=metrics_registry)
         self._tokens = Counter("textserve_tokens_total", "Tokens computed, without padding.", registry=metrics_registry)
         self._dropped = Counter(
@@ -86,8 +82,5 @@ class RequestMetrics:
 
 
 def exposition(metrics_registry: CollectorRegistry) -> bytes:
-    """The metrics in Prometheus' text format, summed over worker processes under ``bentoml serve``."""
-    if "PROMETHEUS_MULTIPROC_DIR" in os.environ:
-        metrics_registry = CollectorRegistry()
-        MultiProcessCollector(metrics_registry)  # type: ignore[no-untyped-call]  # the library lacks types here
+    """The metrics in Prometheus' text format."""
     return generate_latest(metrics_registry)

@@ -10,6 +10,16 @@ class PortError(OSError):
     """A port is in use or not permitted. The message names it and the setting to change."""
 
 
+def check_distinct(http: int, grpc: int) -> None:
+    """Check that HTTP and gRPC have ports of their own.
+
+    Raises:
+        PortError: if both are the same.
+    """
+    if http == grpc:
+        raise PortError(f"port {http} is that of HTTP and of gRPC; set TEXTSERVE_GRPC_PORT to another one, or to 0")
+
+
 def listen(host: str, port: int, *, name: str, advice: str, backlog: int = 1) -> socket.socket:
     """A socket that listens on ``host`` and ``port``.
 
@@ -26,6 +36,8 @@ def listen(host: str, port: int, *, name: str, advice: str, backlog: int = 1) ->
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     try:
         return socket.create_server((host, port), family=family, backlog=backlog)
+    except OverflowError:
+        raise PortError(f"{name}: {port} is not a port; ports are 0 to 65535; {advice}") from None
     except OSError as error:
         # The error's own text repeats the address.
         reason = os.strerror(error.errno) if error.errno else str(error)

@@ -5,30 +5,87 @@ The documentation's table of settings is generated from this class.
 
 from __future__ import annotations
 
+import difflib
+import logging
 import os
+import re
 from pathlib import Path
+from typing import Any
 
-from pydantic import Field, SecretStr, model_validator
+from pydantic import Field, SecretStr, ValidationError, field_validator, model_validator
+from pydantic_core import PydanticUseDefault
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
+from textserve import validation
 from textserve.cpus import available_cpus
 from textserve.keys import ApiKeys
 
+logger = logging.getLogger(__name__)
+
 PREFIX = "TEXTSERVE_"
+# Kubernetes describes each Service of the namespace to every container. A Service whose name is or begins with
+# "textserve" shares our prefix: https://kubernetes.io/docs/concepts/services-networking/service/#environment-variables
+SERVICE_URL = re.compile(r"(tcp|udp|sctp)://\S+:\d+")
+SERVICE_VARIABLE = re.compile(
+    r"\w+_(SERVICE_(HOST|PORT(_\w+)?)|PORT_\d+_(TCP|UDP|SCTP)_(PROTO|PORT|ADDR))=.*"
+    rf"|\w+_PORT(_\d+_(TCP|UDP|SCTP))?={SERVICE_URL.pattern}"
+)
+# Similarity, from 0 to 1, above which an unknown variable counts as a mistyped setting.
+MISTYPED = 0.75
+
+
+class SettingsError(ValueError):
+    """A setting is invalid. The message has one line per setting, without its value, which may be a key."""
 
 
 class Settings(BaseSettings):
-    """Settings with their defaults; the variable ``TEXTSERVE_THREADS`` sets ``threads``, and so on."""
+    """Settings with their defaults; the variable ``TEXTSERVE_THREADS`` sets ``threads``, and so on.
+
+    An empty variable counts as not set, and so does the URL that Kubernetes sets ``TEXTSERVE_GRPC_PORT`` to for a
+    Service named ``textserve-grpc``.
+    """
 
     # An invalid value may be a key: errors do not show it.
-    model_config = SettingsConfigDict(env_prefix=PREFIX, extra="forbid", hide_input_in_errors=True)
+    model_config = SettingsConfigDict(
+        env_prefix=PREFIX, env_ignore_empty=True, extra="forbid", hide_input_in_errors=True
+    )
+
+    @classmethod
+    def read(cls) -> Settings:
+        """The settings from the environment.
+
+        Raises:
+            SettingsError: if a setting is invalid, or a variable is likely a mistyped setting.
+        """
+        try:
+            return cls()
+        except ValidationError as error:
+            problems = validation.problems(error, {"int_parsing": "must be a whole number"})
+            lines = [
+                f"{PREFIX}{problem.where.upper()}: {problem.message}" if problem.where else problem.message
+                for problem in problems
+            ]
+            raise SettingsError("\n".join(lines).replace("Input should be", "must be")) from None
+
+    @field_validator("*", mode="before")
+    @classmethod
+    def _kubernetes_does_not_set_it(cls, value: Any) -> Any:
+        if isinstance(value, str) and SERVICE_URL.fullmatch(value):
+            raise PydanticUseDefault
+        return value
 
     @model_validator(mode="after")
     def _no_unknown_variable(self) -> Settings:
-        known = {f"{PREFIX}{name}".upper() for name in type(self).model_fields}
-        unknown = sorted(name for name in os.environ if name.startswith(PREFIX) and name not in known)
-        if unknown:
-            raise ValueError(f"{', '.join(unknown)}: no such setting; the settings are {', '.join(sorted(known))}")
+        known = {name.upper() for name in type(self).model_fields}
+        for variable, value in sorted(os.environ.items()):
+            name = variable.removeprefix(PREFIX)
+            if name == variable or name in known or not value:
+                continue
+            if SERVICE_VARIABLE.fullmatch(f"{variable}={value}"):
+                continue
+            if similar := difflib.get_close_matches(name, known, n=1, cutoff=MISTYPED):
+                raise ValueError(f"{variable}: no such setting; did you mean {PREFIX}{similar[0]}?")
+            logger.warning("%s is not a setting and has no effect", variable)
         return self
 
     @model_validator(mode="after")
@@ -74,6 +131,12 @@ class Settings(BaseSettings):
     )
     request_seconds: float = Field(
         30.0, gt=0, description="Seconds after which an unanswered request is dropped and answered with 504."
+    )
+    receive_seconds: float = Field(
+        20.0,
+        gt=0,
+        description="Seconds within which a request over HTTP must arrive, plus one for each 1000 bytes received; "
+        "later, it is answered with 408.",
     )
     api_keys: SecretStr = Field(
         SecretStr(""), description="API keys, separated by commas. Without any, no key is required."

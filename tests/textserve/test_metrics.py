@@ -1,24 +1,9 @@
 from __future__ import annotations
 
-import os
-import subprocess
-import sys
-from pathlib import Path
-
-import pytest
 from prometheus_client import CollectorRegistry
 from prometheus_client.parser import text_string_to_metric_families
 
-from tests.server import ROOT
 from textserve.metrics import RequestMetrics, RunnerMetrics, exposition
-
-WORKER = """
-from prometheus_client import CollectorRegistry
-from textserve.metrics import RunnerMetrics, exposition
-registry = CollectorRegistry()
-RunnerMetrics(registry).observe_batch([3, 5], 0.01, [0.002, 0.003])
-print(exposition(registry).decode())
-"""
 
 
 def samples(text: str) -> dict[tuple[str, frozenset[tuple[str, str]]], float]:
@@ -55,10 +40,7 @@ def test_requests_are_counted_by_protocol_and_outcome() -> None:
     assert value("textserve_request_seconds_sum", {"protocol": "native"}) == 0.875
 
 
-def test_the_exposition_documents_every_metric_and_has_a_fixed_number_of_series(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    monkeypatch.delenv("PROMETHEUS_MULTIPROC_DIR", raising=False)
+def test_the_exposition_documents_every_metric_and_has_a_fixed_number_of_series() -> None:
     registry = CollectorRegistry()
     runner, requests = RunnerMetrics(registry), RequestMetrics(registry)
     requests.observe("native", "ok", 0.02)
@@ -73,12 +55,3 @@ def test_the_exposition_documents_every_metric_and_has_a_fixed_number_of_series(
     assert samples(text)["textserve_padding_tokens_total", frozenset()] == 2
     assert {name for name, labels in samples(text) for name, value in labels} == {"protocol", "outcome", "le"}
     assert samples(text).keys() == before.keys()
-
-
-def test_metrics_are_summed_over_worker_processes(tmp_path: Path) -> None:
-    environment = os.environ | {"PROMETHEUS_MULTIPROC_DIR": str(tmp_path)}
-    for tokens in (8, 16):
-        worker = subprocess.run(
-            [sys.executable, "-c", WORKER], cwd=ROOT, env=environment, capture_output=True, text=True, check=True
-        )
-        assert samples(worker.stdout)["textserve_tokens_total", frozenset()] == tokens

@@ -4,11 +4,11 @@ import os
 from pathlib import Path
 
 import pytest
-from pydantic import SecretStr, ValidationError
+from pydantic import SecretStr
 
 from tests.conftest import DEFAULT_MODEL
 from textserve.cpus import available_cpus
-from textserve.settings import Settings
+from textserve.settings import Settings, SettingsError
 
 LIMITS = [
     name for name, field in Settings.model_fields.items() if field.annotation in (int, float) and name != "grpc_port"
@@ -53,27 +53,69 @@ def test_settings_are_read_from_the_environment(
     assert getattr(Settings(), name) == expected
 
 
+@pytest.mark.parametrize("name", Settings.model_fields)
+def test_an_empty_variable_is_not_set(monkeypatch: pytest.MonkeyPatch, name: str) -> None:
+    default = getattr(Settings.read(), name)
+    monkeypatch.setenv(f"TEXTSERVE_{name.upper()}", "")
+    assert getattr(Settings.read(), name) == default
+
+
 @pytest.mark.parametrize(
-    ("name", "value"),
+    ("name", "value", "message"),
     [
-        *((name, value) for name in LIMITS for value in ("-1", "many", "")),
-        *((name, "0") for name in LIMITS if name not in MAY_BE_ZERO),
-        ("grpc_port", "65536"),
+        *((name, "-1", "must be greater than") for name in LIMITS),
+        *((name, "many", "must be a (whole|valid) number") for name in LIMITS),
+        *((name, "0", "must be greater than") for name in LIMITS if name not in MAY_BE_ZERO),
+        ("grpc_port", "65536", "must be less than or equal to 65535"),
+        ("grpc_port", "tcp", "must be a whole number"),
     ],
 )
-def test_an_invalid_value_is_an_error_that_names_the_setting(
-    monkeypatch: pytest.MonkeyPatch, name: str, value: str
+def test_an_invalid_value_is_an_error_of_one_line_that_names_the_setting(
+    monkeypatch: pytest.MonkeyPatch, name: str, value: str, message: str
 ) -> None:
     monkeypatch.setenv(f"TEXTSERVE_{name.upper()}", value)
-    with pytest.raises(ValidationError, match=name) as error:
-        Settings()
-    assert [problem["loc"] for problem in error.value.errors()] == [(name,)]
+    with pytest.raises(SettingsError, match=f"^TEXTSERVE_{name.upper()}: {message}.*$"):
+        Settings.read()
 
 
-def test_an_unknown_variable_is_an_error_that_lists_the_settings(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("TEXTSERVE_THREDS", "2")
-    with pytest.raises(ValidationError, match=r"TEXTSERVE_THREDS: no such setting; .*TEXTSERVE_THREADS"):
-        Settings()
+@pytest.mark.parametrize("name", Settings.model_fields)
+def test_a_mistyped_setting_is_an_error_that_names_the_likely_one(monkeypatch: pytest.MonkeyPatch, name: str) -> None:
+    mistyped = f"TEXTSERVE_{name[:-2]}{name[-1]}".upper()
+    monkeypatch.setenv(mistyped, "2")
+    message = f"^{mistyped}: no such setting; did you mean TEXTSERVE_{name.upper()}\\?$"
+    with pytest.raises(SettingsError, match=message):
+        Settings.read()
+
+
+# https://kubernetes.io/docs/concepts/services-networking/service/#environment-variables
+@pytest.mark.parametrize("service", ["TEXTSERVE", "TEXTSERVE_GRPC", "TEXTSERVE_MODEL"])
+def test_what_kubernetes_sets_for_a_service_of_our_name_is_neither_a_setting_nor_a_mistake(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, service: str
+) -> None:
+    port = f"{service}_PORT_3000_TCP"
+    variables = {
+        f"{service}_SERVICE_HOST": "10.0.0.1",
+        f"{service}_SERVICE_PORT": "3000",
+        f"{service}_SERVICE_PORT_HTTP": "3000",
+        f"{service}_PORT": "tcp://10.0.0.1:3000",
+        port: "tcp://10.0.0.1:3000",
+        f"{port}_PROTO": "tcp",
+        f"{port}_PORT": "3000",
+        f"{port}_ADDR": "10.0.0.1",
+    }
+    before = Settings.read()
+    for name, value in variables.items():
+        monkeypatch.setenv(name, value)
+    assert Settings.read() == before
+    assert caplog.messages == []
+
+
+def test_a_variable_that_is_like_no_setting_is_logged(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setenv("TEXTSERVE_OWNER", "a team")
+    Settings.read()
+    assert caplog.messages == ["TEXTSERVE_OWNER is not a setting and has no effect"]
 
 
 @pytest.mark.parametrize("name", ["tls_certificate", "tls_key"])
@@ -81,8 +123,8 @@ def test_a_certificate_and_its_key_are_set_together(monkeypatch: pytest.MonkeyPa
     file = tmp_path / "only.pem"
     file.write_text("content", encoding="utf-8")
     monkeypatch.setenv(f"TEXTSERVE_{name.upper()}", str(file))
-    with pytest.raises(ValidationError, match="set both or neither"):
-        Settings()
+    with pytest.raises(SettingsError, match="set both or neither"):
+        Settings.read()
 
 
 @pytest.mark.parametrize(("content", "problem"), [(None, "No such file"), (b" \n", "is empty"), (b"\xff", "decode")])
@@ -96,6 +138,6 @@ def test_a_file_that_is_missing_empty_or_binary_is_an_error_that_names_it_and_sh
     monkeypatch.setenv("TEXTSERVE_API_KEYS", "my-secret-key")
     assert "my-secret" not in repr(Settings())
     monkeypatch.setenv(f"TEXTSERVE_{name}", str(file))
-    with pytest.raises(ValidationError, match=f"TEXTSERVE_{name}: {file}.*{problem}") as error:
-        Settings()
+    with pytest.raises(SettingsError, match=f"TEXTSERVE_{name}: {file}.*{problem}") as error:
+        Settings.read()
     assert "my-secret" not in str(error.value)

@@ -49,7 +49,8 @@ def main() -> None:
     from textserve.settings import Settings
 
     try:
-        settings = Settings()
+        settings = Settings.read()
+        ports.check_distinct(http_port(), settings.grpc_port)
         # A container's port is reached from outside, so this listens on every address.
         listening = ports.listen("0.0.0.0", http_port(), name="HTTP", advice="set PORT to another one", backlog=BACKLOG)  # noqa: S104
     except (ValueError, ports.PortError) as error:

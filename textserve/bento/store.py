@@ -1,29 +1,115 @@
-"""The layout of BentoML's stores below ``BENTOML_HOME``, which its Python API does not expose.
+"""BentoML's stores below ``BENTOML_HOME``: writes into them, and their layout, which its Python API does not expose.
 
 Checked with BentoML 1.4.39 (``bentoml._internal.store``).
 """
 
 from __future__ import annotations
 
+import contextlib
+import importlib
+import os
+import tempfile
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
+
+# An empty variable counts as not set; BentoML would take the working directory as its home.
+if not os.environ.get("BENTOML_HOME"):
+    os.environ.pop("BENTOML_HOME", None)
 
 
-def set_latest(model: Path) -> None:
-    """Make a stored model, in the folder ``models/NAME/VERSION``, the one that the tag ``NAME:latest`` resolves to.
+class StoreError(Exception):
+    """``BENTOML_HOME`` cannot be used."""
 
-    BentoML moves ``latest`` only when it creates or deletes a model, and has no call that moves it back.
+
+def find_model(tag: str) -> Any:
+    """The stored ``bentoml.Model`` of the tag NAME:VERSION or NAME:latest; ``None`` if it is missing or damaged.
+
+    Raises:
+        StoreError: if ``BENTOML_HOME`` is not a folder and cannot be made one.
     """
-    (model.parent / "latest").write_text(model.name, encoding="utf-8")
+    bentoml = _bentoml()
+    try:
+        return bentoml.models.get(tag)
+    except bentoml.exceptions.BentoMLException:
+        return None
 
 
-def share_models(model: Path, home: Path) -> None:
-    """Let the empty ``BENTOML_HOME`` in ``home`` have the model store that holds ``model``.
+def set_latest(item: Path) -> None:
+    """Make a stored item, in the folder ``NAME/VERSION``, the one that the tag ``NAME:latest`` resolves to.
 
-    ``BENTOML_HOME`` sets the folder of both stores, models and Bentos; no setting moves one of them alone.
+    BentoML moves ``latest`` only when it creates or deletes an item, and has no call that moves it back. Does nothing
+    if it is the latest already, as in a store that cannot be written to.
     """
-    (home / "models").symlink_to(model.parents[1], target_is_directory=True)
+    latest = item.parent / "latest"
+    with contextlib.suppress(OSError):
+        if latest.read_text(encoding="utf-8") == item.name:
+            return
+    with tempfile.TemporaryDirectory(dir=aside(item.parents[2])) as folder:
+        file = Path(folder, "latest")
+        file.write_text(item.name, encoding="utf-8")
+        file.replace(latest)
 
 
-def bento_folder(home: Path, name: str, version: str) -> Path:
-    """The folder of a Bento in ``home``: BentoML's Python API reads the store of its own process alone."""
-    return home / "bentos" / name / version
+@contextlib.contextmanager
+def create_model(tag: str, **options: Any) -> Iterator[Path]:
+    """Create a model ``NAME:VERSION``: yields its folder, whose files the store has once all of them are written.
+
+    Replaces a stored model of that tag. ``options`` are those of ``bentoml.models.create``, which writes into the store
+    itself: an interrupted write would leave half a model, which counts as saved.
+    """
+    bentoml = _bentoml()
+    from bentoml._internal.container import BentoMLContainer
+    from bentoml._internal.models import ModelStore
+
+    home = Path(BentoMLContainer.bentoml_home.get())
+    with tempfile.TemporaryDirectory(dir=aside(home)) as folder:
+        with bentoml.models.create(tag, _model_store=ModelStore(folder), **options) as model:
+            yield Path(model.path)
+        move_into(home / "models", Path(folder, *tag.split(":")))
+
+
+@contextlib.contextmanager
+def home_aside(model: Path) -> Iterator[Path]:
+    """A temporary ``BENTOML_HOME`` with the model store of a stored model, ``HOME/models/NAME/VERSION``, and no Bentos.
+
+    BentoML writes Bentos into the store itself, where an interrupted build leaves half of one, which counts as built.
+    :func:`move_into` moves it into the store once it is whole. A setting that moves one store alone does not exist.
+    """
+    with tempfile.TemporaryDirectory(dir=aside(model.parents[2])) as home:
+        Path(home, "models").symlink_to(model.parents[1], target_is_directory=True)
+        yield Path(home)
+
+
+def move_into(store: Path, item: Path) -> None:
+    """Move the whole ``item``, in a folder ``NAME/VERSION``, into ``store``, where it replaces a damaged one."""
+    target = store / item.parent.name / item.name
+    target.parent.mkdir(parents=True, exist_ok=True)
+    while True:
+        try:
+            # Atomic; fails if the folder exists and is not empty.
+            item.rename(target)
+            break
+        except OSError:
+            if not target.exists():
+                raise
+        # Other processes never see the item without some of its files.
+        with tempfile.TemporaryDirectory(dir=aside(store.parent)) as folder, contextlib.suppress(FileNotFoundError):
+            target.rename(Path(folder, "replaced"))
+    set_latest(target)
+
+
+def aside(home: Path) -> Path:
+    """``HOME/tmp``: on the same file system as the stores, and part of none of them."""
+    folder = home / "tmp"
+    folder.mkdir(parents=True, exist_ok=True)
+    return folder
+
+
+def _bentoml() -> Any:
+    home = Path(os.environ.get("BENTOML_HOME", "~")).expanduser()
+    try:
+        home.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise StoreError(f"BENTOML_HOME: {home} cannot be used as a folder: {error.strerror}") from None
+    return importlib.import_module("bentoml")

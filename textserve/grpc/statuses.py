@@ -20,6 +20,9 @@ CODES: Mapping[type[TextserveError], grpc.StatusCode] = {
     errors.TextTooLong: grpc.StatusCode.INVALID_ARGUMENT,
     errors.InputTooLong: grpc.StatusCode.INVALID_ARGUMENT,
     errors.BodyTooLarge: grpc.StatusCode.RESOURCE_EXHAUSTED,  # gRPC itself rejects the message with it
+    errors.ReceiveTimeout: grpc.StatusCode.DEADLINE_EXCEEDED,
+    errors.UrlTooLong: grpc.StatusCode.INVALID_ARGUMENT,
+    errors.HeadTooLarge: grpc.StatusCode.RESOURCE_EXHAUSTED,
     errors.UnknownModel: grpc.StatusCode.NOT_FOUND,
     errors.NotFound: grpc.StatusCode.NOT_FOUND,
     errors.MethodNotAllowed: grpc.StatusCode.UNIMPLEMENTED,

@@ -1,0 +1,156 @@
+"""HTTP as clients send it, byte by byte, to the real service."""
+
+from __future__ import annotations
+
+import http.client
+import json
+import socket
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+
+from tests.server import LIMIT_SECONDS, Server, serve
+from textserve.bento.connection import MAX_HEAD_BYTES, MAX_URL_BYTES
+
+BODY = json.dumps({"texts": ["Świetny film!"]}).encode()
+# The head of java.net.http.HttpClient (OpenJDK 17) in its default configuration, recorded.
+JAVA = (
+    b"POST /classify HTTP/1.1\r\nConnection: Upgrade, HTTP2-Settings\r\nContent-Length: %d\r\n"
+    b"Host: 127.0.0.1:3000\r\nHTTP2-Settings: AAEAAEAAAAIAAAABAAMAAABkAAQBAAAAAAUAAEAA\r\nUpgrade: h2c\r\n"
+    b"User-Agent: Java-http-client/17.0.13\r\nContent-Type: application/json\r\n\r\n" % len(BODY)
+)
+CHUNKED = JAVA.replace(b"Content-Length: %d" % len(BODY), b"Transfer-Encoding: chunked")
+CHUNKS = b"%x\r\n%b\r\n0\r\n\r\n" % (len(BODY), BODY)
+PLAIN = b"POST /classify HTTP/1.1\r\nHost: test\r\nContent-Length: %d\r\n\r\n" % len(BODY)
+
+
+@pytest.fixture(scope="module")
+def server(store: Path) -> Iterator[Server]:
+    with serve(
+        store, TEXTSERVE_RECEIVE_SECONDS="2", TEXTSERVE_THREADS="1", TEXTSERVE_MAX_QUEUE_SECONDS="600"
+    ) as running:
+        yield running
+
+
+def connect(server: Server) -> socket.socket:
+    client = socket.create_connection(("127.0.0.1", server.port), timeout=LIMIT_SECONDS)
+    client.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+    return client
+
+
+def read_response(client: socket.socket) -> tuple[int, Any]:
+    response = http.client.HTTPResponse(client)
+    response.begin()
+    return response.status, json.loads(response.read())
+
+
+def exchange(server: Server, *segments: bytes) -> tuple[int, Any]:
+    """The status and JSON of the response to a request that is sent in segments."""
+    with connect(server) as client:
+        for segment in segments:
+            client.sendall(segment)
+            # The service has read the segment once it has answered another connection.
+            httpx.get(f"{server.url}/livez")
+        return read_response(client)
+
+
+def label(answer: Any) -> str:
+    found: str = answer["results"][0]["label"]
+    return found
+
+
+@pytest.mark.parametrize(
+    "segments",
+    [
+        (JAVA + BODY,),
+        (JAVA, BODY),
+        (JAVA[:80], JAVA[80:] + BODY[:5], BODY[5:]),
+        (JAVA[:-2], JAVA[-2:], BODY[:1], BODY[1:]),
+        (CHUNKED + CHUNKS,),
+        (CHUNKED, CHUNKS[:7], CHUNKS[7:]),
+        (JAVA.replace(b"h2c", b"websocket") + BODY,),
+    ],
+)
+def test_a_request_to_upgrade_is_answered_without_an_upgrade(server: Server, segments: Sequence[bytes]) -> None:
+    status, answer = exchange(server, *segments)
+    assert (status, label(answer)) == (200, "positive")
+
+
+def test_a_connection_is_kept_after_a_request_to_upgrade(server: Server) -> None:
+    with connect(server) as client:
+        for _ in range(3):
+            client.sendall(JAVA + BODY)
+            assert read_response(client)[0] == 200
+
+
+def test_pipelined_requests_to_upgrade_are_all_answered(server: Server) -> None:
+    with connect(server) as client:
+        client.sendall((JAVA + BODY) * 3)
+        client.shutdown(socket.SHUT_WR)
+        received = client.makefile("rb").read()
+    assert received.count(b"HTTP/1.1 200 OK") == 3
+
+
+@pytest.mark.parametrize(
+    ("sent", "status", "where"),
+    [
+        (b"GET /" + b"a" * MAX_URL_BYTES + b" HTTP/1.1\r\n\r\n", 414, "url"),
+        (b"GET /info HTTP/1.1\r\nx: " + b"a" * MAX_HEAD_BYTES + b"\r\n\r\n", 431, "headers"),
+        (b"GET /info HTTP/1.1\r\n" + b"x: a\r\n" * MAX_HEAD_BYTES, 431, "headers"),
+        (b"hello\r\n\r\n", 400, "request"),
+        (PLAIN.replace(b": test", b"") + BODY, 400, "request"),
+        (b"CONNECT example.org:443 HTTP/1.1\r\nHost: test\r\n\r\n", 400, "method"),
+        (PLAIN + BODY[:-1], 408, "request"),
+        (PLAIN[:30], 408, "request"),
+        (CHUNKED + CHUNKS[:9], 408, "request"),
+    ],
+)
+def test_what_is_not_a_request_within_the_limits_is_answered_and_closed(
+    server: Server, sent: bytes, status: int, where: str
+) -> None:
+    with connect(server) as client:
+        client.sendall(sent)
+        found, answer = read_response(client)
+        assert client.recv(1) == b""
+    assert (found, answer["error"]["where"]) == (status, where)
+
+
+def test_a_header_without_an_end_is_refused_before_it_fills_the_memory(server: Server) -> None:
+    with connect(server) as client, pytest.raises(ConnectionError):
+        # More than the buffers of both sockets hold.
+        client.sendall(b"GET /info HTTP/1.1\r\nx: " + b"a" * 2**26)
+
+
+def test_a_connection_without_a_request_is_closed(server: Server) -> None:
+    with connect(server) as client:
+        assert client.recv(1) == b""
+
+
+def test_a_client_that_has_shut_down_its_sending_side_is_answered(server: Server) -> None:
+    with connect(server) as client:
+        client.sendall(PLAIN + BODY)
+        client.shutdown(socket.SHUT_WR)
+        status, answer = read_response(client)
+        assert client.recv(1) == b""
+    assert (status, label(answer)) == (200, "positive")
+
+
+def test_the_request_of_a_client_that_is_gone_is_dropped(server: Server) -> None:
+    body = json.dumps({"texts": ["A long text that takes a while. " * 60] * 100}).encode()
+    with connect(server) as client:
+        client.sendall(PLAIN.replace(b"%d" % len(BODY), b"%d" % len(body)) + body)
+        while "textserve_waiting_tokens 0.0" in httpx.get(f"{server.url}/metrics").text:
+            pass
+    while "textserve_waiting_tokens 0.0" not in httpx.get(f"{server.url}/metrics").text:
+        pass
+    cancelled = 'textserve_requests_total{outcome="cancelled",protocol="native"} 1.0'
+    assert cancelled in httpx.get(f"{server.url}/metrics").text
+
+
+def test_what_is_refused_is_counted(server: Server) -> None:
+    exchange(server, b"hello\r\n\r\n")
+    metrics = httpx.get(f"{server.url}/metrics").text
+    assert 'textserve_requests_total{outcome="invalid_request",protocol="http"}' in metrics

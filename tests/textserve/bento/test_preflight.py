@@ -1,0 +1,82 @@
+"""`bentoml serve` and `bentoml build` say in one sentence what is wrong, and change nothing that runs."""
+
+from __future__ import annotations
+
+import socket
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+
+import httpx
+import pytest
+
+from tests.server import BENTOML, LIMIT_SECONDS, ROOT, Server, environment, fail_to_serve, free_port, serve
+
+CORS = {
+    "BENTOML_CONFIG_OPTIONS": "services.textserve.http.cors.enabled=true "
+    "services.textserve.http.cors.access_control_allow_origins=https://shop.example"
+}
+
+
+@pytest.fixture(scope="module")
+def server(store: Path) -> Iterator[Server]:
+    with serve(store, **CORS) as running:
+        yield running
+
+
+@pytest.mark.parametrize(
+    ("variables", "message"),
+    [
+        ({"TEXTSERVE_THREADS": "two"}, "TEXTSERVE_THREADS: must be a whole number"),
+        ({"TEXTSERVE_THREDS": "2"}, "TEXTSERVE_THREDS: no such setting; did you mean TEXTSERVE_THREADS?"),
+        ({"TEXTSERVE_MODEL": "no-model"}, "no-model: the model store has no such model; run make save MODEL=no-model"),
+        ({"BENTOML_CONFIG_OPTIONS": "services.textserve.workers=2"}, "workers: 2: this service runs in one process"),
+        ({"BENTOML_PORT": "99999"}, "HTTP: 99999 is not a port"),
+    ],
+)
+def test_a_wrong_start_ends_with_one_sentence(server: Server, variables: dict[str, str], message: str) -> None:
+    output = fail_to_serve(server.home, **variables)
+    lines = [line for line in output.splitlines() if "Applying user config override" not in line]
+    assert len(lines) == 1
+    assert message in lines[0]
+
+
+def test_a_port_that_is_in_use_or_that_of_grpc_is_named(server: Server) -> None:
+    with socket.create_server(("0.0.0.0", port := free_port())):  # noqa: S104  # as the service listens
+        assert f"HTTP cannot listen on port {port}" in fail_to_serve(server.home, BENTOML_PORT=str(port))
+    free = str(free_port())
+    message = f"port {free} is that of HTTP and of gRPC; set TEXTSERVE_GRPC_PORT"
+    assert message in fail_to_serve(server.home, BENTOML_PORT=free, TEXTSERVE_GRPC_PORT=free)
+
+
+def test_another_start_leaves_the_metrics_of_a_running_service_alone(server: Server) -> None:
+    httpx.post(f"{server.url}/classify", json={"texts": ["Hello!"]}, timeout=LIMIT_SECONDS).raise_for_status()
+    before = httpx.get(f"{server.url}/metrics").text
+    fail_to_serve(server.home, TEXTSERVE_GRPC_PORT=str(server.grpc_port))
+    with serve(server.home, supervisor=True) as other:
+        assert "textserve_texts_total 0.0" in httpx.get(f"{other.url}/metrics").text
+    assert httpx.get(f"{server.url}/metrics").text == before
+    assert "textserve_texts_total 0.0" not in before
+
+
+@pytest.mark.parametrize("path", ["/classify", "/predict", "/v2/models/sentiment-pl-en/infer", "/", "/explain"])
+def test_bentomls_settings_of_cors_hold_for_every_protocol(server: Server, path: str) -> None:
+    origin = {"Origin": "https://shop.example"}
+    preflight = {"Access-Control-Request-Method": "POST", "Access-Control-Request-Headers": "content-type"}
+    allowed = httpx.options(server.url + path, headers=origin | preflight)
+    assert (allowed.status_code, allowed.headers["access-control-allow-origin"]) == (200, origin["Origin"])
+    answer = httpx.post(server.url + path, headers=origin, json={})
+    assert answer.headers["access-control-allow-origin"] == origin["Origin"]
+    assert "X-Request-Id" in answer.headers["access-control-expose-headers"]
+    other = httpx.post(server.url + path, headers={"Origin": "https://other.example"}, json={})
+    assert "access-control-allow-origin" not in other.headers
+
+
+def test_a_build_without_the_model_says_what_to_run(tmp_path: Path) -> None:
+    command = [BENTOML, "build"]
+    done = subprocess.run(
+        command, cwd=ROOT, env=environment(tmp_path), capture_output=True, text=True, timeout=LIMIT_SECONDS
+    )
+    assert done.returncode == 1
+    assert "run make save MODEL=sentiment-pl-en" in done.stderr + done.stdout
+    assert "Traceback" not in done.stderr + done.stdout

@@ -1,0 +1,197 @@
+"""HTTP connections: uvicorn's protocol, with limits while a request is received, and without protocol upgrades."""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+import struct
+from collections.abc import Callable
+from functools import partial
+from typing import Any
+
+import httptools
+import uvicorn.config
+from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
+
+from textserve.application import Application
+from textserve.errors import HeadTooLarge, InvalidRequest, ReceiveTimeout, TextserveError, UrlTooLong
+from textserve.http.formats import error_body
+
+# As nginx and Node.js; the longest legitimate header is an API key or a trace state.
+MAX_HEAD_BYTES = 32_768
+MAX_URL_BYTES = 16_384
+# The time limit of a request grows by its bytes over this rate, as with Apache's mod_reqtimeout.
+MIN_BYTES_PER_SECOND = 1000
+# How often to check whether a client that shut down its sending side is still there, in seconds.
+HALF_CLOSED_SECONDS = 0.25
+TCP_CLOSE = 7  # <linux/tcp_states.h>
+
+
+def limit_connections(application: Callable[[], Application]) -> None:
+    """Make uvicorn serve HTTP by :class:`Connection`; ``application()`` is called once requests arrive.
+
+    Checked with uvicorn 0.54 and BentoML 1.4.39, which passes no HTTP protocol class to uvicorn.
+    """
+    uvicorn.config.HTTP_PROTOCOLS["auto"] = partial(Connection, application)  # type: ignore[assignment]  # not a name
+
+
+class Connection(HttpToolsProtocol):
+    """A connection whose requests are limited in size and in the time that they take to arrive.
+
+    It ignores requests to upgrade to another protocol (RFC 9110, 7.8), where uvicorn 0.54 loses the request's body
+    (uvicorn#2722), and answers a client that has shut down its sending side.
+    """
+
+    def __init__(self, application: Callable[[], Application], *arguments: Any, **options: Any) -> None:
+        super().__init__(*arguments, **options)
+        self._application = application
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]  # as uvicorn's
+        """Start the time limit of the first request."""
+        super().connection_made(transport)
+        self._received = self._head_bytes = 0
+        self._in_head = True
+        self._incomplete = True
+        self._problem: TextserveError | None = None
+        self._limit: asyncio.TimerHandle | None = None
+        self._poll: asyncio.TimerHandle | None = None
+        self._restart_limit()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """Stop all timers."""
+        self._stop_limit()
+        if self._poll is not None:
+            self._poll.cancel()
+        super().connection_lost(exc)
+
+    def data_received(self, data: bytes) -> None:
+        """Parse a part of a request."""
+        self._unset_keepalive_if_required()
+        self._received += len(data)
+        self._began = False
+        try:
+            self._feed(data)
+        except httptools.HttpParserError:
+            self._problem = self._problem or InvalidRequest("is not HTTP/1.1", where="request")
+        if self._in_head and not self._began:
+            self._head_bytes += len(data)
+            self._check_head(self._head_bytes)
+        if self._problem is not None:
+            self._reject(self._problem)
+        elif self._incomplete and self._limit is None:
+            self._restart_limit()
+
+    def _feed(self, data: bytes) -> None:
+        while data:
+            try:
+                self.parser.feed_data(data)
+                return
+            except httptools.HttpParserUpgrade as upgrade:
+                if self._problem is not None:
+                    return
+                # The parser has stopped after the head. Another one reads the same request without the upgrade.
+                data = self._head_without_upgrade() + data[upgrade.args[0] :]
+                self.parser = httptools.HttpRequestParser(self)
+                self.parser.set_dangerous_leniencies(lenient_data_after_close=True)
+
+    def _head_without_upgrade(self) -> bytes:
+        lines = [b"%s %s HTTP/%s" % (self.parser.get_method(), self.url, self.parser.get_http_version().encode())]
+        for name, value in self.headers:
+            if name == b"connection":
+                options = [option.strip() for option in value.split(b",")]
+                value = b", ".join(option for option in options if option.lower() != b"upgrade")
+            if name != b"upgrade":
+                lines.append(name + b": " + value)
+        return b"\r\n".join([*lines, b"", b""])
+
+    def eof_received(self) -> bool:  # type: ignore[override]  # uvicorn's always closes the connection
+        """Keep the connection of a client that still reads: it has sent a whole request that is not answered yet."""
+        cycle = self.cycle
+        if self.scheme == "https" or self._incomplete or cycle is None or cycle.response_complete:
+            return False
+        cycle.keep_alive = False
+        if cycle.scope["http_version"] == "1.1" and not cycle.response_started and not self.pipeline:
+            # A client that is gone, and not only done with sending, answers this with a reset.
+            self.transport.write(b"HTTP/1.1 100 Continue\r\n\r\n")
+            self._poll = self.loop.call_later(HALF_CLOSED_SECONDS, self._check_half_closed)
+        return True
+
+    def _check_half_closed(self) -> None:
+        # The transport no longer reads, so it does not notice the reset.
+        state = self.transport.get_extra_info("socket").getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, 1)
+        if struct.unpack("B", state)[0] == TCP_CLOSE:
+            self.transport.abort()
+        else:
+            self._poll = self.loop.call_later(HALF_CLOSED_SECONDS, self._check_half_closed)
+
+    def on_message_begin(self) -> None:
+        """Reset the limits for another request."""
+        self._began = self._in_head = self._incomplete = True
+        self._head_bytes = 0
+        super().on_message_begin()
+
+    def on_url(self, url: bytes) -> None:
+        """Append to the URL."""
+        super().on_url(url)
+        if len(self.url) > MAX_URL_BYTES:
+            self._problem = UrlTooLong(f"has more than {MAX_URL_BYTES} bytes", where="url")
+
+    def on_headers_complete(self) -> None:
+        """Start the request, unless it exceeds a limit or asks for an upgrade."""
+        self._in_head = False
+        self._check_head(sum(len(name) + len(value) + 4 for name, value in self.headers))
+        if self.parser.get_method() == b"CONNECT":
+            self._problem = InvalidRequest("CONNECT is for proxies", where="method")
+        if self._problem is None and not self.parser.should_upgrade():
+            super().on_headers_complete()
+
+    def on_body(self, body: bytes) -> None:
+        """Append to the body."""
+        if self._problem is None:
+            super().on_body(body)
+
+    def on_message_complete(self) -> None:
+        """End the request's time limit."""
+        if self._problem is None and not self.parser.should_upgrade():
+            self._incomplete = False
+            self._received = 0
+            self._stop_limit()
+            super().on_message_complete()
+
+    def _check_head(self, size: int) -> None:
+        if self._problem is None and size > MAX_HEAD_BYTES:
+            self._problem = HeadTooLarge(f"have more than {MAX_HEAD_BYTES} bytes", where="headers")
+
+    def _restart_limit(self) -> None:
+        self._limit_started = self.loop.time()
+        self._limit = self.loop.call_later(self._application().settings.receive_seconds, self._check_limit)
+
+    def _stop_limit(self) -> None:
+        if self._limit is not None:
+            self._limit.cancel()
+            self._limit = None
+
+    def _check_limit(self) -> None:
+        seconds = self._application().settings.receive_seconds + self._received / MIN_BYTES_PER_SECOND
+        left = self._limit_started + seconds - self.loop.time()
+        if left > 0:
+            self._limit = self.loop.call_later(left, self._check_limit)
+        elif self._received:
+            self._reject(ReceiveTimeout(f"was not received within {seconds:.0f} s", where="request"))
+        else:
+            self.transport.close()
+
+    def _reject(self, error: TextserveError) -> None:
+        """Answer what is not a whole request, and close; uvicorn would answer in plain text."""
+        self._stop_limit()
+        if self.transport.is_closing():
+            return
+        if self.cycle is not None and not self.cycle.response_complete:
+            # An answer belongs to an earlier request of this connection, or to this one, whose body is awaited.
+            self.cycle.disconnected = True
+            self.cycle.message_event.set()
+        self._application().requests.observe("http", error.type, 0)
+        body = error_body(error)
+        headers = b"content-type: application/json\r\ncontent-length: %d\r\nconnection: close\r\n\r\n" % len(body)
+        self.transport.write(STATUS_LINE[error.status] + headers + body)
+        self.transport.close()

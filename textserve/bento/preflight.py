@@ -1,0 +1,103 @@
+"""Checks before the service starts. `bentoml serve` prints a BentoMLException as one sentence and exits with 1.
+
+Checked with BentoML 1.4.39.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import click
+from bentoml.exceptions import BentoMLException
+from bentoml.models import BentoModel
+from starlette.middleware.cors import CORSMiddleware
+
+from textserve import ports
+from textserve.settings import Settings, SettingsError
+
+EXPOSED_HEADERS = ["X-Request-Id", "Server-Timing", "X-Compute-Tokens", "X-Model-Version", "Retry-After"]
+
+
+class StoredModel(BentoModel):  # type: ignore[misc]  # bentoml has no types here
+    """A model in the model store, NAME:VERSION or NAME:latest; BentoML would look for others in its cloud."""
+
+    def resolve(self, *arguments: Any, **options: Any) -> Any:
+        """The stored model.
+
+        Raises:
+            BentoMLException: if it is not in the store, or not whole; the message says what to run.
+        """
+        self._check()
+        return super().resolve(*arguments, **options)
+
+    def to_info(self, alias: str | None = None) -> Any:
+        """The description of the stored model; raises as :meth:`resolve` does."""
+        self._check()
+        return super().to_info(alias)
+
+    def _check(self) -> None:
+        try:
+            missing = self.stored is None
+        except BentoMLException:  # its folder is there, its description is not
+            missing = True
+        if missing:
+            name = self.tag.name
+            raise BentoMLException(f"{name}: the model store has no such model; run make save MODEL={name}")
+
+
+def read_settings() -> Settings:
+    """The settings from the environment.
+
+    Raises:
+        BentoMLException: if one is invalid.
+    """
+    try:
+        return Settings.read()
+    except SettingsError as error:
+        raise BentoMLException(str(error)) from None
+
+
+def check_http(settings: Settings) -> None:
+    """Check the address of HTTP, of which only the command line of `bentoml serve` knows.
+
+    Raises:
+        PortError: if the port is in use, not permitted, or that of gRPC.
+    """
+    context = click.get_current_context(silent=True)
+    if context is None or "port" not in context.params:
+        return
+    from bentoml._internal.container import BentoMLContainer
+
+    host = context.params.get("host") or BentoMLContainer.http.host.get()
+    port = context.params["port"] or BentoMLContainer.http.port.get()
+    ports.check_distinct(port, settings.grpc_port)
+    ports.listen(host, port, name="HTTP", advice="use another --port").close()
+
+
+def check_workers(service: Any) -> None:
+    """Check that BentoML is configured to start one process of ``service``.
+
+    Raises:
+        BentoMLException: if it is configured to start more, which could not share the gRPC port, the queue and metrics.
+    """
+    from _bentoml_impl.server.allocator import ResourceAllocator
+
+    workers, _ = ResourceAllocator().get_worker_env(service)
+    if workers != 1:
+        raise BentoMLException(
+            f"workers: {workers}: this service runs in one process, on TEXTSERVE_THREADS cores; remove "
+            "workers from BentoML's configuration"
+        )
+
+
+def cors(app: Any) -> Any:
+    """``app`` with BentoML's settings of CORS (``http.cors``), which BentoML itself applies to its own routes only.
+
+    Unless set, it allows the methods and exposes the headers of this service.
+    """
+    from bentoml._internal.container import BentoMLContainer
+
+    if not BentoMLContainer.http.cors.enabled.get():
+        return app
+    defaults = {"allow_methods": ["GET", "POST"], "expose_headers": EXPOSED_HEADERS}
+    return CORSMiddleware(app, **{**defaults, **BentoMLContainer.access_control_options.get()})
