@@ -21,7 +21,7 @@ from textserve.application import Application
 from textserve.bento.connection import limit_connections
 from textserve.bento.image import BASE_IMAGE, image
 from textserve.bento.metrics import keep_in_process
-from textserve.bento.preflight import StoredModel, check_http, check_workers, cors, read_settings
+from textserve.bento.preflight import StoredModel, check_build, check_http, check_workers, cors, read_settings
 from textserve.bento.stopping import Stopping
 from textserve.bento.timeout import no_timeout
 from textserve.classifier import Classifier, ModelFilesError
@@ -45,6 +45,7 @@ from textserve.tracing import Tracing, is_configured
 PROTOCOLS = [NATIVE, EXPLAIN, UI, HUGGINGFACE, TEI, OIP_HEALTH, OIP, OPERATIONS, BENTOML]
 ALL_PROTOCOLS = [*PROTOCOLS, documentation(PROTOCOLS)]
 
+check_build()
 settings = read_settings()
 keep_in_process()
 

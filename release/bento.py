@@ -17,13 +17,13 @@ import yaml
 from modeling.environment import commit
 from modeling.files import ROOT
 from release.errors import ReleaseError
+from textserve.bento.image import REQUIREMENTS
 from textserve.bento.store import find_model, home_aside, move_into
 from textserve.classifier import MODEL_FILE
 from textserve.settings import PREFIX
 
 NAME = "textserve"
 DIGEST_LABEL = "content_digest"
-REQUIREMENTS = Path("build", "requirements.txt")
 VERSION_DIGITS = 16
 # From PATH, or where the Makefile installs it.
 UV = shutil.which("uv") or str(ROOT / ".uv" / "bin" / "uv")

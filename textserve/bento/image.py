@@ -9,6 +9,8 @@ import bentoml.images
 
 # Debian with Python and pip, for linux/amd64 and linux/arm64.
 BASE_IMAGE = "docker.io/library/python:3.11-slim"
+# As bentofile.yaml names it.
+REQUIREMENTS = Path("build", "requirements.txt")
 SERVICE = "/home/bentoml/bento/src"
 # Every container engine leaves this folder, which is in memory, writable under a read-only root.
 WRITABLE = "/dev/shm"  # noqa: S108

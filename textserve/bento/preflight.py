@@ -5,6 +5,7 @@ Checked with BentoML 1.4.39.
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import click
@@ -13,6 +14,7 @@ from bentoml.models import BentoModel
 from starlette.middleware.cors import CORSMiddleware
 
 from textserve import ports
+from textserve.bento.image import REQUIREMENTS
 from textserve.settings import Settings, SettingsError
 
 EXPOSED_HEADERS = ["X-Request-Id", "Server-Timing", "X-Compute-Tokens", "X-Model-Version", "Retry-After"]
@@ -55,6 +57,17 @@ def read_settings() -> Settings:
         return Settings.read()
     except SettingsError as error:
         raise BentoMLException(str(error)) from None
+
+
+def check_build(folder: Path = Path()) -> None:
+    """Check, in `bentoml build`, that bentofile.yaml's list of packages is there.
+
+    Raises:
+        BentoMLException: if it is not.
+    """
+    context = click.get_current_context(silent=True)
+    if context is not None and context.info_name == "build" and not (folder / REQUIREMENTS).exists():
+        raise BentoMLException(f"{REQUIREMENTS} does not exist; run make bento, which writes it and builds")
 
 
 def check_http(settings: Settings) -> None:

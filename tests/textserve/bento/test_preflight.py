@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+import shutil
 import socket
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import httpx
 import pytest
 
 from tests.server import BENTOML, LIMIT_SECONDS, ROOT, Server, environment, fail_to_serve, free_port, serve
 
-CORS = {
+CORS: dict[str, Any] = {
     "BENTOML_CONFIG_OPTIONS": "services.textserve.http.cors.enabled=true "
     "services.textserve.http.cors.access_control_allow_origins=https://shop.example"
 }
@@ -72,11 +74,26 @@ def test_bentomls_settings_of_cors_hold_for_every_protocol(server: Server, path:
     assert "access-control-allow-origin" not in other.headers
 
 
-def test_a_build_without_the_model_says_what_to_run(tmp_path: Path) -> None:
-    command = [BENTOML, "build"]
+@pytest.mark.parametrize("missing", ["model", "requirements"])
+def test_a_build_without_what_it_is_made_of_says_what_to_run(tmp_path: Path, home: Path, missing: str) -> None:
+    checkout = tmp_path / "checkout"
+    checkout.mkdir()
+    for name in ("service.py", "bentofile.yaml"):
+        shutil.copy(ROOT / name, checkout)
+    shutil.copytree(ROOT / "textserve", checkout / "textserve")
+    if missing == "model":
+        (checkout / "build").mkdir()
+        (checkout / "build" / "requirements.txt").touch()
+        shutil.rmtree(home / "models" / "sentiment-pl-en")
     done = subprocess.run(
-        command, cwd=ROOT, env=environment(tmp_path), capture_output=True, text=True, timeout=LIMIT_SECONDS
+        [BENTOML, "build"],
+        cwd=checkout,
+        env=environment(home),
+        capture_output=True,
+        text=True,
+        timeout=LIMIT_SECONDS,
     )
+    output = done.stderr + done.stdout
     assert done.returncode == 1
-    assert "run make save MODEL=sentiment-pl-en" in done.stderr + done.stdout
-    assert "Traceback" not in done.stderr + done.stdout
+    assert {"model": "run make save MODEL=sentiment-pl-en", "requirements": "run make bento"}[missing] in output
+    assert "Traceback" not in output
