@@ -8,6 +8,7 @@ import os
 import shutil
 import subprocess
 import sys
+import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -79,9 +80,15 @@ def export_requirements(root: Path, uv: str) -> None:
     (root / REQUIREMENTS).parent.mkdir(exist_ok=True)
     # A header would contain the command, and with it the path of this folder.
     options = ["--frozen", "--quiet", "--no-header", "--no-annotate", "--no-hashes", "--no-emit-project"]
-    command = [uv, "export", *options, "--only-group", "inference", "--output-file", str(REQUIREMENTS)]
+    file = root / REQUIREMENTS
+    command = [uv, "export", *options, "--only-group", "inference"]
     try:
-        subprocess.run(command, cwd=root, check=True, capture_output=True, text=True)
+        exported = subprocess.run(command, cwd=root, check=True, capture_output=True, text=True).stdout
+        with tempfile.NamedTemporaryFile("w", dir=file.parent, delete=False) as whole:
+            whole.write(exported)
+        # At once: another build may be reading it.
+        os.chmod(whole.name, 0o644)
+        os.replace(whole.name, file)
     except FileNotFoundError:
         raise ReleaseError(f"{uv}: no such program; make bento installs uv, or name it with --uv") from None
     except subprocess.CalledProcessError as error:

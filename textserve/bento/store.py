@@ -8,10 +8,15 @@ from __future__ import annotations
 import contextlib
 import importlib
 import os
+import shutil
 import tempfile
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
+
+# What lies in HOME/tmp for longer than a day was left by a process that was killed.
+LEFT_SECONDS = 86_400
 
 # An empty variable counts as not set; BentoML would take the working directory as its home.
 if not os.environ.get("BENTOML_HOME"):
@@ -103,6 +108,10 @@ def aside(home: Path) -> Path:
     """``HOME/tmp``: on the same file system as the stores, and part of none of them."""
     folder = home / "tmp"
     folder.mkdir(parents=True, exist_ok=True)
+    for left in folder.iterdir():
+        with contextlib.suppress(OSError):
+            if time.time() - left.stat().st_mtime > LEFT_SECONDS:
+                shutil.rmtree(left)
     return folder
 
 
