@@ -9,24 +9,25 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Awaitable, Callable
-from typing import TypeAlias
+from typing import Any, TypeAlias
 
 import grpc
 
-from textserve import __version__, oip
+from textserve import oip
 from textserve.application import Application
 from textserve.errors import TextserveError
 from textserve.grpc.inference_pb2 import (
     DESCRIPTOR,
     ModelInferRequest,
     ModelMetadataRequest,
+    ModelMetadataResponse,
     ModelReadyRequest,
     ModelReadyResponse,
     ServerLiveResponse,
     ServerMetadataResponse,
     ServerReadyResponse,
 )
-from textserve.grpc.messages import model_metadata, parse, read, write
+from textserve.grpc.messages import parse, read, texts, write
 from textserve.grpc.statuses import Metadata, code, metadata
 from textserve.runner import Classified
 from textserve.telemetry import request_id, server_timing, unexpected
@@ -48,11 +49,12 @@ class InferenceService:
     def handlers(self) -> dict[str, grpc.RpcMethodHandler]:
         """Handlers by method name."""
         methods: dict[str, Method] = {
-            "ServerLive": _method(self._server_live),
-            "ServerReady": _method(self._server_ready),
-            "ModelReady": _method(self._model_ready),
-            "ServerMetadata": _method(self._server_metadata),
-            "ModelMetadata": _method(self._model_metadata),
+            # As over HTTP, liveness and readiness require no key.
+            "ServerLive": self._method(self._server_live, needs_key=False),
+            "ServerReady": self._method(self._server_ready, needs_key=False),
+            "ModelReady": self._method(self._model_ready),
+            "ServerMetadata": self._method(self._server_metadata),
+            "ModelMetadata": self._method(self._model_metadata),
             "ModelInfer": self._model_infer,
         }
         return {name: grpc.unary_unary_rpc_method_handler(method) for name, method in methods.items()}
@@ -62,30 +64,36 @@ class InferenceService:
         """The number of unanswered inferences."""
         return self._open
 
-    # As over HTTP, liveness and readiness require no key.
+    def _method(self, call: Callable[[bytes], Any], *, needs_key: bool = True) -> Method:
+        async def method(body: bytes, context: Context) -> bytes:
+            try:
+                if needs_key:
+                    self._check_key(context.invocation_metadata())
+                return bytes(call(body).SerializeToString())
+            except Exception as error:
+                return await _abort(context, _expected(error, call.__name__), ())
 
-    def _server_live(self, body: bytes, sent: Metadata) -> bytes:
-        return bytes(ServerLiveResponse(live=True).SerializeToString())
+        return method
 
-    def _server_ready(self, body: bytes, sent: Metadata) -> bytes:
-        return bytes(ServerReadyResponse(ready=self._application.available).SerializeToString())
+    def _server_live(self, body: bytes) -> ServerLiveResponse:
+        return ServerLiveResponse(live=True)
 
-    def _model_ready(self, body: bytes, sent: Metadata) -> bytes:
-        self._check_key(sent)
-        request = parse(ModelReadyRequest, body)
+    def _server_ready(self, body: bytes) -> ServerReadyResponse:
+        return ServerReadyResponse(ready=self._application.available)
+
+    def _model_ready(self, body: bytes) -> ModelReadyResponse:
+        self._check_model(parse(ModelReadyRequest, body))
+        return ModelReadyResponse(ready=self._application.available)
+
+    def _server_metadata(self, body: bytes) -> ServerMetadataResponse:
+        return ServerMetadataResponse(**oip.SERVER_METADATA)
+
+    def _model_metadata(self, body: bytes) -> ModelMetadataResponse:
+        self._check_model(parse(ModelMetadataRequest, body))
+        return ModelMetadataResponse(**oip.model_metadata(self._application))
+
+    def _check_model(self, request: ModelReadyRequest | ModelMetadataRequest) -> None:
         oip.check_model(self._application, request.name, request.version)
-        return bytes(ModelReadyResponse(ready=self._application.available).SerializeToString())
-
-    def _server_metadata(self, body: bytes, sent: Metadata) -> bytes:
-        self._check_key(sent)
-        response = ServerMetadataResponse(name=oip.SERVER_NAME, version=__version__, extensions=oip.EXTENSIONS)
-        return bytes(response.SerializeToString())
-
-    def _model_metadata(self, body: bytes, sent: Metadata) -> bytes:
-        self._check_key(sent)
-        request = parse(ModelMetadataRequest, body)
-        oip.check_model(self._application, request.name, request.version)
-        return bytes(model_metadata(self._application).SerializeToString())
 
     async def _model_infer(self, body: bytes, context: Context) -> bytes:
         started, outcome = time.perf_counter(), "ok"
@@ -112,8 +120,9 @@ class InferenceService:
     async def _infer(self, body: bytes, remaining: float | None) -> tuple[bytes, Classified]:
         message = parse(ModelInferRequest, body)
         oip.check_model(self._application, message.model_name, message.model_version)
-        request = read(message, self._application.settings.max_texts)
-        tensors, classified = await oip.infer(self._application, request, seconds=remaining)
+        request = read(message)
+        elements = texts(message, oip.text_count(request, self._application.settings.max_texts))
+        tensors, classified = await oip.infer(self._application, request, elements, seconds=remaining)
         return write(self._application, message, tensors), classified
 
     def _check_key(self, sent: Metadata) -> None:
@@ -126,16 +135,6 @@ class InferenceService:
             ("x-compute-tokens", str(classified.tokens)),
             ("x-model-version", self._application.tag),
         )
-
-
-def _method(call: Callable[[bytes, Metadata], bytes]) -> Method:
-    async def method(body: bytes, context: Context) -> bytes:
-        try:
-            return call(body, context.invocation_metadata())
-        except Exception as error:
-            return await _abort(context, _expected(error, call.__name__), ())
-
-    return method
 
 
 def _value(sent: Metadata, name: str) -> bytes:
@@ -151,5 +150,5 @@ def _expected(error: Exception, method: str) -> TextserveError:
 
 
 async def _abort(context: Context, error: TextserveError, trailing: Metadata) -> bytes:
-    await context.abort(code(error), oip.message(error), (*trailing, *metadata(error)))
+    await context.abort(code(error), error.full_message, (*trailing, *metadata(error)))
     raise AssertionError("abort raises")

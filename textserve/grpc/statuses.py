@@ -8,7 +8,7 @@ import grpc
 from google.protobuf.any_pb2 import Any as Packed
 from google.protobuf.duration_pb2 import Duration
 
-from textserve import errors, oip
+from textserve import errors
 from textserve.errors import TextserveError
 from textserve.grpc.status_pb2 import RetryInfo, Status
 
@@ -52,5 +52,5 @@ def metadata(error: TextserveError) -> Metadata:
     nanoseconds = round(error.retry_after * NANOSECONDS)
     delay = Duration(seconds=nanoseconds // NANOSECONDS, nanos=nanoseconds % NANOSECONDS)
     detail = Packed(type_url=RETRY_INFO, value=RetryInfo(retry_delay=delay).SerializeToString())
-    status = Status(code=code(error).value[0], message=oip.message(error), details=[detail])
+    status = Status(code=code(error).value[0], message=error.full_message, details=[detail])
     return (*kind, ("grpc-status-details-bin", status.SerializeToString()))

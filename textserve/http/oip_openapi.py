@@ -108,7 +108,7 @@ def schemas(application: Application) -> dict[str, Any]:
             "data": {"type": "array", "items": {"oneOf": [TEXT, columns]}, "minItems": 1, "maxItems": texts},
         },
     }
-    names = [one.name for one in oip.model_outputs(application)]
+    names = list(oip.OUTPUTS)
     output = {
         "type": "object",
         "required": ["name"],
