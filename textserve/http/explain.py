@@ -10,7 +10,7 @@ from textserve.application import Application
 from textserve.explanation import Explanation, explain
 from textserve.http.formats import SCORE_DIGITS, ErrorResponse, Result, error_body, messages, read, result
 from textserve.http.router import HttpProtocol, Request, Response, Route, dump
-from textserve.http.schemas import TEXT, operation, reference, schemas
+from textserve.http.schemas import TEXT, post, schemas
 
 EXAMPLE = '{"text": "…"}'
 PROBLEMS = messages(
@@ -69,19 +69,21 @@ async def _explain(application: Application, request: Request) -> Response:
     return Response(dump(response(application, text, explanation)), classified=explanation.classified)
 
 
-def _operation(application: Application) -> dict[str, Any]:
-    return operation(
-        application,
-        f"Classify a text of at most {application.settings.max_explained_words} words, with the influence of each",
-        request=reference(ExplainRequest),
-        answer=reference(ExplainResponse),
-        error=ErrorResponse,
-    )
-
-
 EXPLAIN = HttpProtocol(
     "explain",
-    [Route("POST", "/explain", _explain, _operation)],
+    [
+        Route(
+            "POST",
+            "/explain",
+            _explain,
+            post(
+                "Classify a text of at most {settings.max_explained_words} words, with the influence of each",
+                request=ExplainRequest,
+                answer=ExplainResponse,
+                error=ErrorResponse,
+            ),
+        )
+    ],
     error_body,
     schemas=lambda _: schemas(ExplainRequest, ExplainResponse, ErrorResponse),
 )

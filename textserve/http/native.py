@@ -7,7 +7,6 @@ errors in three formats, and with the text of every invalid request in the log.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from functools import partial
 from typing import Annotated, Any
 
 from pydantic import BaseModel, ConfigDict, Field, WithJsonSchema
@@ -15,7 +14,7 @@ from pydantic import BaseModel, ConfigDict, Field, WithJsonSchema
 from textserve.application import Application
 from textserve.http.formats import ErrorResponse, Result, error_body, messages, read, result
 from textserve.http.router import HttpProtocol, Request, Response, Route, dump
-from textserve.http.schemas import TEXTS, operation, reference, schemas
+from textserve.http.schemas import TEXTS, post, schemas
 from textserve.runner import Prediction
 
 EXAMPLE = '{"texts": ["…"]}'
@@ -64,11 +63,10 @@ NATIVE = HttpProtocol(
             "POST",
             "/classify",
             _classify,
-            partial(
-                operation,
-                summary="Classify texts, in the order given",
-                request=reference(ClassifyRequest),
-                answer=reference(ClassifyResponse),
+            post(
+                "Classify texts, in the order given",
+                request=ClassifyRequest,
+                answer=ClassifyResponse,
                 error=ErrorResponse,
             ),
         )

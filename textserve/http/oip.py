@@ -8,7 +8,7 @@ length in the header ``Inference-Header-Content-Length``, and after it the data 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from functools import partial
 from typing import Any
 
@@ -18,8 +18,8 @@ from textserve.errors import InvalidRequest, TextserveError
 from textserve.http import oip_openapi
 from textserve.http.compression import compress
 from textserve.http.formats import messages, read
-from textserve.http.oip_openapi import MODEL_PATHS
-from textserve.http.router import Handler, HttpProtocol, Request, Response, Route, dump
+from textserve.http.oip_openapi import MODEL_PATHS, of_model
+from textserve.http.router import Describe, Handler, HttpProtocol, Request, Response, Route, dump
 from textserve.oip import InferRequest, InputTensor
 
 PREFIX = "/v2"
@@ -140,14 +140,14 @@ def _error_body(error: TextserveError) -> bytes:
     return dump({"error": error.full_message})
 
 
-def _model_routes(method: str, suffix: str, handler: Handler, describe: Callable[..., dict[str, Any]]) -> list[Route]:
+def _model_routes(method: str, suffix: str, handler: Handler, describe: Describe) -> list[Route]:
     """A route of the model, without and with its version in the path."""
 
     async def checked(application: Application, request: Request) -> Response:
         oip.check_model(application, request.parameters["model"], request.parameters.get("version", ""))
         return await handler(application, request)
 
-    return [Route(method, path + suffix, checked, partial(describe, path=path)) for path in MODEL_PATHS]
+    return [Route(method, path + suffix, checked, of_model(describe, path)) for path in MODEL_PATHS]
 
 
 OIP = HttpProtocol(

@@ -12,7 +12,7 @@ from typing import Any
 from textserve import __version__
 from textserve.application import Application
 from textserve.http.formats import ErrorResponse, error_body
-from textserve.http.router import HttpProtocol, Request, Response, Route, dump
+from textserve.http.router import Describe, HttpProtocol, Request, Response, Route, dump
 from textserve.http.schemas import get, limits
 
 HTML = b"text/html; charset=utf-8"
@@ -49,8 +49,9 @@ def documentation(protocols: Sequence[HttpProtocol]) -> HttpProtocol:
         headers = [(b"content-security-policy", POLICY), (b"x-content-type-options", b"nosniff")]
         return Response(PAGE, content_type=HTML, headers=headers, counted=False)
 
-    def describe(summary: str, content: dict[str, Any]) -> Any:
-        return lambda application: {**get(application, summary, content, ErrorResponse), "tags": ["operations"]}
+    def describe(summary: str, content: dict[str, Any]) -> Describe:
+        operation = get(summary, content, ErrorResponse)
+        return lambda application: {**operation(application), "tags": ["operations"]}
 
     document_type = {"application/json": {"schema": {"type": "object"}}}
     page_type = {"text/html": {"schema": {"type": "string"}}}

@@ -7,7 +7,6 @@ silent, its router: too many tokens in a text and too many texts in a batch are 
 
 from __future__ import annotations
 
-from functools import partial
 from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, PlainValidator, WithJsonSchema
@@ -18,7 +17,7 @@ from textserve.classifier import Truncation
 from textserve.errors import InvalidRequest, TextserveError
 from textserve.http.formats import LabelScore, classify_inputs, message, messages, ranked, read
 from textserve.http.router import HttpProtocol, Request, Response, Route, dump
-from textserve.http.schemas import ELSEWHERE, TEXT, answer_schema, get, operation, reference, resolved, schemas
+from textserve.http.schemas import ELSEWHERE, TEXT, get, json_content, post, resolved, schemas
 from textserve.spec import Meaning
 
 ErrorType = Literal["Unhealthy", "Backend", "Overloaded", "Validation", "Tokenizer", "Empty"]
@@ -198,11 +197,10 @@ TEI = HttpProtocol(
             "POST",
             "/predict",
             _predict,
-            partial(
-                operation,
-                summary="Classify a text, or a batch, as text-embeddings-inference does",
-                request=reference(PredictRequest),
-                answer=answer_schema(list[LabelScore] | list[list[LabelScore]]),
+            post(
+                "Classify a text, or a batch, as text-embeddings-inference does",
+                request=PredictRequest,
+                answer=list[LabelScore] | list[list[LabelScore]],
                 error=PredictError,
                 status=_status,
             ),
@@ -211,11 +209,10 @@ TEI = HttpProtocol(
             "GET",
             "/info",
             _info,
-            partial(
-                get,
-                summary="The served model and its limits, as text-embeddings-inference has it",
-                content={"application/json": {"schema": reference(Info)}},
-                error=PredictError,
+            get(
+                "The served model and its limits, as text-embeddings-inference has it",
+                json_content(Info),
+                PredictError,
             ),
         ),
     ],
