@@ -109,7 +109,7 @@ def check_model(application: Application, name: str, requested_version: str = ""
 
 def model_metadata(application: Application) -> dict[str, Any]:
     """The model's name, version, input and outputs; -1 in a shape is the variable number of texts."""
-    shapes = {"probabilities": [-1, len(application.meanings)]}
+    shapes = {"probabilities": [-1, len(application.classifier.spec.meanings)]}
     return {
         "name": application.classifier.spec.name,
         "versions": [version(application)],

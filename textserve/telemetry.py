@@ -21,13 +21,18 @@ def request_id(requested: bytes) -> bytes:
     return uuid.uuid4().hex.encode()
 
 
-def server_timing(classified: Classified) -> str:
-    """The duration of each stage in milliseconds (W3C Server Timing)."""
-    return (
-        f"tokenization;dur={classified.tokenization_seconds * 1000:.2f}, "
-        f"queue;dur={classified.queue_seconds * 1000:.2f}, "
-        f"inference;dur={classified.inference_seconds * 1000:.2f}"
-    )
+def measurements(tag: str, classified: Classified) -> dict[str, str]:
+    """Response headers: milliseconds of each stage (W3C Server Timing), tokens, and the ``tag`` of the model."""
+    stages = {
+        "tokenization": classified.tokenization_seconds,
+        "queue": classified.queue_seconds,
+        "inference": classified.inference_seconds,
+    }
+    return {
+        "server-timing": ", ".join(f"{stage};dur={seconds * 1000:.2f}" for stage, seconds in stages.items()),
+        "x-compute-tokens": str(classified.tokens),
+        "x-model-version": tag,
+    }
 
 
 def unexpected(error: Exception, path: str) -> Internal:

@@ -30,7 +30,7 @@ from textserve.grpc.inference_pb2 import (
 from textserve.grpc.messages import parse, read, texts, write
 from textserve.grpc.statuses import Metadata, code, metadata
 from textserve.runner import Classified
-from textserve.telemetry import request_id, server_timing, unexpected
+from textserve.telemetry import measurements, request_id, unexpected
 
 NAME: str = DESCRIPTOR.services_by_name["GRPCInferenceService"].full_name
 PROTOCOL = "grpc"
@@ -103,7 +103,8 @@ class InferenceService:
         try:
             self._check_key(sent)
             response, classified = await self._infer(body, context.time_remaining())
-            context.set_trailing_metadata((identity, *self._trailing(classified)))
+            measured = measurements(self._application.tag, classified)
+            context.set_trailing_metadata((identity, *measured.items()))
             return response
         except asyncio.CancelledError:
             # By the client, or by gRPC after the client's deadline.
@@ -127,14 +128,6 @@ class InferenceService:
 
     def _check_key(self, sent: Metadata) -> None:
         self._application.keys.check(_value(sent, "authorization").decode() or None)
-
-    def _trailing(self, classified: Classified) -> Metadata:
-        """Timing, tokens and model version, as in HTTP's response headers."""
-        return (
-            ("server-timing", server_timing(classified)),
-            ("x-compute-tokens", str(classified.tokens)),
-            ("x-model-version", self._application.tag),
-        )
 
 
 def _value(sent: Metadata, name: str) -> bytes:

@@ -57,7 +57,7 @@ def response(application: Application, text: str, explanation: Explanation) -> d
     whole = result(explanation.prediction)
     words = []
     for explained in explanation.words:
-        start, end = explained.word.start, explained.word.end
+        start, end = explained.start, explained.end
         influence = round(whole["score"] - round(explained.score_without, SCORE_DIGITS), SCORE_DIGITS)
         words.append({"text": text[start:end], "start": start, "end": end, "influence": influence})
     return {"model": application.tag, **whole, "words": words}

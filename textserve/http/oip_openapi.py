@@ -97,9 +97,7 @@ def schemas(application: Application) -> dict[str, Any]:
     output_parameters = _object([], classification=classification, binary_data={"type": "boolean"})
     output = _object(["name"], name=name, parameters=_or_null(output_parameters))
     parameters = _object(
-        [],
-        truncate={"type": "boolean", "default": True},
-        binary_data_output={"type": "boolean", "default": False},
+        [], truncate={"type": "boolean", "default": True}, binary_data_output={"type": "boolean", "default": False}
     )
     # Not a property: a test generated from the document would send a few microseconds, and time out.
     parameters["description"] = "Also timeout: whole microseconds from 0, which is none."
@@ -125,11 +123,7 @@ def schemas(application: Application) -> dict[str, Any]:
         model_version=STRING,
         outputs={"type": "array", "items": answer_tensor},
     )
-    return {
-        **model_schemas(OpenInferenceError),
-        "InferRequest": resolved(request),
-        "InferResponse": resolved(answer),
-    }
+    return {**model_schemas(OpenInferenceError), "InferRequest": resolved(request), "InferResponse": resolved(answer)}
 
 
 def _object(required: list[str], **properties: dict[str, Any]) -> dict[str, Any]:

@@ -13,6 +13,7 @@ import re
 import time
 from collections.abc import Awaitable, Callable, Mapping, MutableMapping, Sequence
 from dataclasses import dataclass, field
+from operator import attrgetter
 from typing import Any, TypeVar, cast
 
 from pydantic_core import to_json
@@ -22,7 +23,7 @@ from textserve.application import Application
 from textserve.errors import BodyTooLarge, MethodNotAllowed, NotFound, TextserveError, Unauthorized
 from textserve.http.body import Receive, read_body
 from textserve.runner import Classified
-from textserve.telemetry import request_id, server_timing, unexpected
+from textserve.telemetry import measurements, request_id, unexpected
 
 Scope = MutableMapping[str, Any]
 Message = MutableMapping[str, Any]
@@ -36,7 +37,7 @@ JSON = b"application/json"
 
 @dataclass(frozen=True, slots=True)
 class Request:
-    """A request: header names in lower case, path parameters by name, and the whole body, decompressed."""
+    """A request: header names in lower case, the whole body, decompressed, and path parameters by name."""
 
     method: str
     path: str
@@ -78,23 +79,15 @@ class Route:
     describe: Describe | None = None
 
 
-def _own_status(error: TextserveError) -> int:
-    return error.status
-
-
-def _no_schemas(application: Application) -> Mapping[str, Any]:
-    return {}
-
-
 @dataclass(frozen=True)
 class HttpProtocol:
-    """One protocol.
+    """A protocol over HTTP.
 
     Attributes:
         name: the label of its metrics.
         routes: what it serves.
         error_body: the body of an error in its format.
-        status: the HTTP status of an error, where the protocol documents its own.
+        status: the HTTP status of an error, if the protocol documents its own.
         open: whether it needs no API key.
         prefix: unknown paths below it get this protocol's 404.
         schemas: the schemas that its operations refer to, by name.
@@ -103,10 +96,10 @@ class HttpProtocol:
     name: str
     routes: Sequence[Route]
     error_body: Callable[[TextserveError], bytes]
-    status: Callable[[TextserveError], int] = _own_status
+    status: Callable[[TextserveError], int] = attrgetter("status")
     open: bool = False
     prefix: str | None = None
-    schemas: Callable[[Application], Mapping[str, Any]] = _no_schemas
+    schemas: Callable[[Application], Mapping[str, Any]] = lambda application: {}
 
 
 @dataclass(frozen=True, slots=True)
@@ -143,7 +136,7 @@ class PathTable:
 
 
 class HttpProtocols:
-    """ASGI middleware that serves ``protocols``; the first of them writes the errors of unknown paths."""
+    """ASGI middleware that serves ``protocols``; the first one answers unknown paths."""
 
     def __init__(self, app: App, application: Callable[[], Application], protocols: Sequence[HttpProtocol]) -> None:
         """Wrap ``app``; ``application()`` is called per request, since it is loaded later than this."""
@@ -166,8 +159,8 @@ class HttpProtocols:
     def _find(self, method: str, path: str) -> tuple[HttpProtocol, Handler | None, dict[str, str]]:
         found = self._paths.find(path)
         if found is None:
-            below = (one for one in self._protocols if one.prefix and path.startswith(f"{one.prefix}/"))
-            return next(below, self._protocols[0]), _not_found, {}
+            owners = (owner for owner in self._protocols if owner.prefix and path.startswith(f"{owner.prefix}/"))
+            return next(owners, self._protocols[0]), _not_found, {}
         entry, parameters = found
         if method in entry.routes:
             protocol, route = entry.routes[method]
@@ -213,7 +206,8 @@ class HttpProtocols:
             response = self._error(protocol, problem, scope["path"])
         if response.counted:
             application.requests.observe(protocol.name, outcome, time.perf_counter() - started)
-        added = _measured(application, response.classified) if response.classified else []
+        measured = measurements(application.tag, response.classified) if response.classified else {}
+        added = [(name.encode(), value.encode()) for name, value in measured.items()]
         await _send(send, response, [identity, *added])
 
     def _error(self, protocol: HttpProtocol, error: TextserveError, path: str) -> Response:
@@ -248,15 +242,6 @@ def dump(content: Any) -> bytes:
     return to_json(content)
 
 
-def _measured(application: Application, classified: Classified) -> Headers:
-    """Where the time went, how many tokens were read, and by which model."""
-    return [
-        (b"server-timing", server_timing(classified).encode()),
-        (b"x-compute-tokens", str(classified.tokens).encode()),
-        (b"x-model-version", application.tag.encode()),
-    ]
-
-
 async def _unless_disconnected(receive: Receive, result: Awaitable[Result]) -> Result | None:
     """Await ``result``; cancel it and return ``None`` once the client disconnects."""
     task = cast(asyncio.Task[None], asyncio.current_task())
@@ -274,7 +259,7 @@ async def _unless_disconnected(receive: Receive, result: Awaitable[Result]) -> R
 
 
 async def _send(send: Send, response: Response, headers: Headers) -> None:
-    # A 304 has no body, and the length of another would be wrong (RFC 9110, 8.6).
+    # A 304 has no body, and may not have the length of another (RFC 9110, section 8.6).
     length = [] if response.status == 304 else [(b"content-length", str(len(response.content)).encode())]
     start = [*length, (b"content-type", response.content_type), *headers, *response.headers]
     await send({"type": "http.response.start", "status": response.status, "headers": start})

@@ -1,8 +1,8 @@
 """The protocol of Hugging Face's text-embeddings-inference for classifiers: ``POST /predict`` and ``GET /info``.
 
-After its OpenAPI document (docs/openapi.json of huggingface/text-embeddings-inference, version 1.9) and, where that is
-silent, its router: too many tokens in a text and too many texts in a batch are validation errors, 422 and 413.
-``error_type`` is capitalized as in the document's schema; its examples differ.
+It follows the OpenAPI document (docs/openapi.json of huggingface/text-embeddings-inference, version 1.9) and, for what
+that leaves open, the router: too many tokens in a text are a 422, too many texts a 413. ``error_type`` is capitalized
+as in the document's schema; its examples differ.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from textserve.spec import Meaning
 
 ErrorType = Literal["Unhealthy", "Backend", "Overloaded", "Validation", "Tokenizer", "Empty"]
 
-# Status and error_type; anything else is the model's own failure.
+# Status and error_type; all others are failures of the model.
 ERRORS: dict[type[TextserveError], tuple[int, ErrorType]] = {
     errors.InvalidRequest: (422, "Validation"),
     errors.TextTooLong: (422, "Validation"),
@@ -75,9 +75,7 @@ class PredictRequest(BaseModel):
     model_config = ConfigDict(strict=True)
 
     inputs: Annotated[
-        list[str] | str,
-        PlainValidator(_inputs),
-        WithJsonSchema({"oneOf": [TEXT, ONE_TEXT, {ELSEWHERE: "Batch"}]}),
+        list[str] | str, PlainValidator(_inputs), WithJsonSchema({"oneOf": [TEXT, ONE_TEXT, {ELSEWHERE: "Batch"}]})
     ] = Field(description="A text, or a batch of texts, each in its own list. A pair is rejected.")
     truncate: bool | None = Field(
         False, description="Cut off the tokens beyond the model's limit; otherwise such a text is rejected."
@@ -130,15 +128,14 @@ class Info(BaseModel):
     docker_label: None
 
 
-def info(application: Application) -> Info:
-    """The served model and its limits."""
+async def _info(application: Application, request: Request) -> Response:
     spec, settings = application.classifier.spec, application.settings
     name, version = application.tag.split(":", 1)
     labels = Labels(
         id2label={str(index): meaning for index, meaning in enumerate(spec.meanings)},
         label2id={meaning: index for index, meaning in enumerate(spec.meanings)},
     )
-    return Info(
+    content = Info(
         model_id=spec.name,
         model_sha=version,
         model_dtype="float32" if spec.quantization.method == "none" else "int8",
@@ -155,6 +152,7 @@ def info(application: Application) -> Info:
         sha=None,
         docker_label=None,
     )
+    return Response(dump(content.model_dump()), counted=False)
 
 
 def _truncation(request: PredictRequest) -> Truncation | None:
@@ -171,10 +169,6 @@ async def _predict(application: Application, request: Request) -> Response:
         for prediction in classified.predictions
     ]
     return Response(dump(rows[0] if isinstance(wanted.inputs, str) else rows), classified=classified)
-
-
-async def _info(application: Application, request: Request) -> Response:
-    return Response(dump(info(application).model_dump()), counted=False)
 
 
 def _status(error: TextserveError) -> int:
@@ -210,9 +204,7 @@ TEI = HttpProtocol(
             "/info",
             _info,
             get(
-                "The served model and its limits, as text-embeddings-inference has it",
-                json_content(Info),
-                PredictError,
+                "The served model and its limits, as text-embeddings-inference has it", json_content(Info), PredictError
             ),
         ),
     ],
