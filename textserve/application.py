@@ -56,13 +56,12 @@ class Application:
         keys = settings.keys()
         metrics_registry = CollectorRegistry()
         classifier = load(folder)
+        ready = True
         try:
             classifier.check_golden()
         except GoldenMismatch as error:
             logger.error("the model fails its golden texts and stays unready: %s", error)
             ready = False
-        else:
-            ready = True
         runner = make_runner(classifier, settings, RunnerMetrics(metrics_registry))
         requests = RequestMetrics(metrics_registry)
         return cls(tag, settings, classifier, runner, metrics_registry, requests, ready, keys)
@@ -83,8 +82,8 @@ class Application:
     def start(self) -> None:
         """Start the runner, and make garbage collection rare.
 
-        A full collection pauses every request while it visits all objects, most of them loaded code that is never
-        freed. So the existing objects are frozen, and the rest, few and short-lived, are collected rarely.
+        A full collection pauses every request while it visits all objects, most of them code that is never freed. So
+        the existing objects are frozen, and the rest, few and short-lived, are collected rarely.
         """
         gc.collect()
         gc.freeze()

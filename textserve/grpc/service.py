@@ -28,9 +28,9 @@ from textserve.grpc.inference_pb2 import (
     ServerReadyResponse,
 )
 from textserve.grpc.messages import parse, read, texts, write
-from textserve.grpc.statuses import Metadata, code, metadata
+from textserve.grpc.statuses import CODES, Metadata, metadata
 from textserve.runner import Classified
-from textserve.telemetry import measurements, request_id, unexpected
+from textserve.telemetry import expected, measurements, request_id
 
 NAME: str = DESCRIPTOR.services_by_name["GRPCInferenceService"].full_name
 PROTOCOL = "grpc"
@@ -71,7 +71,7 @@ class InferenceService:
                     self._check_key(context.invocation_metadata())
                 return bytes(call(body).SerializeToString())
             except Exception as error:
-                return await _abort(context, _expected(error, call.__name__), ())
+                return await _abort(context, expected(error, call.__name__), ())
 
         return method
 
@@ -111,9 +111,9 @@ class InferenceService:
             outcome = "deadline_exceeded" if context.time_remaining() == 0 else "cancelled"
             raise
         except Exception as error:
-            expected = _expected(error, "ModelInfer")
-            outcome = expected.type
-            return await _abort(context, expected, (identity,))
+            problem = expected(error, "ModelInfer")
+            outcome = problem.type
+            return await _abort(context, problem, (identity,))
         finally:
             self._application.requests.observe(PROTOCOL, outcome, time.perf_counter() - started)
             self._open -= 1
@@ -127,7 +127,7 @@ class InferenceService:
         return write(self._application, message, tensors), classified
 
     def _check_key(self, sent: Metadata) -> None:
-        self._application.keys.check(_value(sent, "authorization").decode() or None)
+        self._application.keys.check(_value(sent, "authorization").decode())
 
 
 def _value(sent: Metadata, name: str) -> bytes:
@@ -138,10 +138,6 @@ def _value(sent: Metadata, name: str) -> bytes:
     return b""
 
 
-def _expected(error: Exception, method: str) -> TextserveError:
-    return error if isinstance(error, TextserveError) else unexpected(error, method)
-
-
 async def _abort(context: Context, error: TextserveError, trailing: Metadata) -> bytes:
-    await context.abort(code(error), error.full_message, (*trailing, *metadata(error)))
+    await context.abort(CODES[type(error)], error.full_message, (*trailing, *metadata(error)))
     raise AssertionError("abort raises")

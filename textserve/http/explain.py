@@ -69,21 +69,15 @@ async def _explain(application: Application, request: Request) -> Response:
     return Response(dump(response(application, text, explanation)), classified=explanation.classified)
 
 
+describe = post(
+    "Classify a text of at most {settings.max_explained_words} words, with the influence of each",
+    request=ExplainRequest,
+    answer=ExplainResponse,
+    error=ErrorResponse,
+)
 EXPLAIN = HttpProtocol(
     "explain",
-    [
-        Route(
-            "POST",
-            "/explain",
-            _explain,
-            post(
-                "Classify a text of at most {settings.max_explained_words} words, with the influence of each",
-                request=ExplainRequest,
-                answer=ExplainResponse,
-                error=ErrorResponse,
-            ),
-        )
-    ],
+    [Route("POST", "/explain", _explain, describe)],
     error_body,
     schemas=lambda _: schemas(ExplainRequest, ExplainResponse, ErrorResponse),
 )

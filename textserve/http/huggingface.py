@@ -113,21 +113,15 @@ async def _infer(application: Application, request: Request) -> Response:
     return Response(dump(content), classified=classified)
 
 
+describe = post(
+    "Classify a text, or several, as Hugging Face's Inference API does",
+    request=InferenceRequest,
+    answer=list[list[LabelScore]],
+    error=InferenceError,
+)
 HUGGINGFACE = HttpProtocol(
     "huggingface",
-    [
-        Route(
-            "POST",
-            "/",
-            _infer,
-            post(
-                "Classify a text, or several, as Hugging Face's Inference API does",
-                request=InferenceRequest,
-                answer=list[list[LabelScore]],
-                error=InferenceError,
-            ),
-        )
-    ],
+    [Route("POST", "/", _infer, describe)],
     lambda error: dump({"error": message(error)}),
     schemas=lambda _: schemas(InferenceRequest, LabelScore, InferenceError),
 )

@@ -56,21 +56,12 @@ async def _classify(application: Application, request: Request) -> Response:
     return Response(dump(response(application, classified.predictions)), classified=classified)
 
 
+describe = post(
+    "Classify texts, in the order given", request=ClassifyRequest, answer=ClassifyResponse, error=ErrorResponse
+)
 NATIVE = HttpProtocol(
     "native",
-    [
-        Route(
-            "POST",
-            "/classify",
-            _classify,
-            post(
-                "Classify texts, in the order given",
-                request=ClassifyRequest,
-                answer=ClassifyResponse,
-                error=ErrorResponse,
-            ),
-        )
-    ],
+    [Route("POST", "/classify", _classify, describe)],
     error_body,
     schemas=lambda _: schemas(ClassifyRequest, ClassifyResponse, ErrorResponse),
 )

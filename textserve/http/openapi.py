@@ -49,17 +49,15 @@ def documentation(protocols: Sequence[HttpProtocol]) -> HttpProtocol:
         headers = [(b"content-security-policy", POLICY), (b"x-content-type-options", b"nosniff")]
         return Response(PAGE, content_type=HTML, headers=headers, counted=False)
 
-    def describe(summary: str, content: dict[str, Any]) -> Describe:
-        operation = get(summary, content, ErrorResponse)
+    def describe(summary: str, media_type: str, kind: str) -> Describe:
+        operation = get(summary, {media_type: {"schema": {"type": kind}}}, ErrorResponse)
         return lambda application: {**operation(application), "tags": ["operations"]}
 
-    document_type = {"application/json": {"schema": {"type": "object"}}}
-    page_type = {"text/html": {"schema": {"type": "string"}}}
     itself = HttpProtocol(
         "documentation",
         [
-            Route("GET", "/docs.json", document, describe("This document", document_type)),
-            Route("GET", "/", page, describe("This document as a page", page_type)),
+            Route("GET", "/docs.json", document, describe("This document", "application/json", "object")),
+            Route("GET", "/", page, describe("This document as a page", "text/html", "string")),
         ],
         error_body,
     )

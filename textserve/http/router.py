@@ -23,7 +23,7 @@ from textserve.application import Application
 from textserve.errors import BodyTooLarge, MethodNotAllowed, NotFound, TextserveError, Unauthorized
 from textserve.http.body import Receive, read_body
 from textserve.runner import Classified
-from textserve.telemetry import measurements, request_id, unexpected
+from textserve.telemetry import expected, measurements, request_id
 
 Scope = MutableMapping[str, Any]
 Message = MutableMapping[str, Any]
@@ -201,7 +201,7 @@ class HttpProtocols:
                 application.requests.observe(protocol.name, "cancelled", time.perf_counter() - started)
                 return
         except Exception as error:
-            problem = error if isinstance(error, TextserveError) else unexpected(error, scope["path"])
+            problem = expected(error, scope["path"])
             outcome = problem.type
             response = self._error(protocol, problem, scope["path"])
         if response.counted:
@@ -233,8 +233,7 @@ async def _method_not_allowed(application: Application, request: Request) -> Res
 
 
 def _check_key(application: Application, headers: Mapping[bytes, bytes]) -> None:
-    authorization = headers.get(b"authorization")
-    application.keys.check(None if authorization is None else authorization.decode("utf-8", "replace"))
+    application.keys.check(headers.get(b"authorization", b"").decode("utf-8", "replace"))
 
 
 def dump(content: Any) -> bytes:

@@ -184,30 +184,19 @@ def _schemas(application: Application) -> dict[str, Any]:
     return {**schemas(PredictRequest, LabelScore, PredictError, Info), "Batch": batch}
 
 
+describe_predict = post(
+    "Classify a text, or a batch, as text-embeddings-inference does",
+    request=PredictRequest,
+    answer=list[LabelScore] | list[list[LabelScore]],
+    error=PredictError,
+    status=_status,
+)
+describe_info = get(
+    "The served model and its limits, as text-embeddings-inference has it", json_content(Info), PredictError
+)
 TEI = HttpProtocol(
     "tei",
-    [
-        Route(
-            "POST",
-            "/predict",
-            _predict,
-            post(
-                "Classify a text, or a batch, as text-embeddings-inference does",
-                request=PredictRequest,
-                answer=list[LabelScore] | list[list[LabelScore]],
-                error=PredictError,
-                status=_status,
-            ),
-        ),
-        Route(
-            "GET",
-            "/info",
-            _info,
-            get(
-                "The served model and its limits, as text-embeddings-inference has it", json_content(Info), PredictError
-            ),
-        ),
-    ],
+    [Route("POST", "/predict", _predict, describe_predict), Route("GET", "/info", _info, describe_info)],
     _error_body,
     status=_status,
     schemas=_schemas,
