@@ -210,20 +210,15 @@ async def infer(
         InvalidRequest: if the data has another number of texts than the shape, or an output or parameter is invalid.
         TextserveError: see :meth:`textserve.application.Application.classify`.
     """
-    shape, outputs = request.inputs[0].shape, request.requested
+    shape = request.inputs[0].shape
     if len(texts) != shape[0]:
         raise InvalidRequest(f"says {shape[0]} texts, the data has {len(texts)}", where="inputs[0].shape")
-    classes = _classes(outputs)
+    outputs = _classes(request.requested)
     limits = [limit for limit in (_timeout(request.parameters), seconds) if limit is not None]
-    truncate = flag(request.parameters, "truncate", default=True)
-    classified = await application.classify(
-        texts, seconds=min(limits, default=None), truncation="right" if truncate else None
-    )
-    tensors = [
-        _tensor(output.name, count, classified.predictions, column=len(shape) == 2)
-        for output, count in zip(outputs, classes, strict=True)
-    ]
-    return tensors, classified
+    truncation: Literal["right"] | None = "right" if flag(request.parameters, "truncate", default=True) else None
+    classified = await application.classify(texts, seconds=min(limits, default=None), truncation=truncation)
+    predictions, column = classified.predictions, len(shape) == 2
+    return [_tensor(name, classes, predictions, column=column) for name, classes in outputs.items()], classified
 
 
 def raw(tensor: Tensor) -> bytes:
@@ -242,8 +237,8 @@ def _timeout(parameters: Mapping[str, object]) -> float | None:
     return value / 1e6 or None
 
 
-def _classes(outputs: Sequence[RequestedOutput]) -> list[int | None]:
-    """Check ``outputs``; the number of classes of each, by the classification extension, if requested."""
+def _classes(outputs: Sequence[RequestedOutput]) -> dict[str, int | None]:
+    """Check ``outputs``; the number of classes, if requested by the classification extension, by name."""
     requested: dict[str, int | None] = {}
     for index, output in enumerate(outputs):
         where = f"outputs[{index}]"
@@ -260,7 +255,7 @@ def _classes(outputs: Sequence[RequestedOutput]) -> list[int | None]:
         if classes is not None and output.name != "probabilities":
             raise InvalidRequest("has no classes; request the classification of probabilities", where=where)
         requested[output.name] = classes
-    return list(requested.values())
+    return requested
 
 
 def _tensor(name: str, classes: int | None, predictions: Sequence[Prediction], *, column: bool) -> Tensor:

@@ -93,8 +93,8 @@ class TracedRunner(Runner):
         classified = await super().classify(texts, seconds, truncation)
         if request.is_recording():
             request.set_attributes({"textserve.texts": len(texts), "textserve.tokens": classified.tokens})
-            for name, seconds in stages(classified).items():
-                ended = began + round(seconds * NANOSECONDS)
+            for name, duration in stages(classified).items():
+                ended = began + round(duration * NANOSECONDS)
                 self._tracer.start_span(name, start_time=began).end(ended)
                 began = ended
         return classified

@@ -40,11 +40,14 @@ Method = Callable[[bytes, Context], Awaitable[bytes]]
 
 
 class InferenceService:
-    """Implements the methods for ``application``; register :meth:`handlers` with a gRPC server."""
+    """The methods for ``application``: register :meth:`handlers` with a gRPC server.
+
+    ``open`` is the number of unanswered inferences.
+    """
 
     def __init__(self, application: Application) -> None:
         self._application = application
-        self._open = 0
+        self.open = 0
 
     def handlers(self) -> dict[str, grpc.RpcMethodHandler]:
         """Handlers by method name."""
@@ -58,11 +61,6 @@ class InferenceService:
             "ModelInfer": self._model_infer,
         }
         return {name: grpc.unary_unary_rpc_method_handler(method) for name, method in methods.items()}
-
-    @property
-    def open(self) -> int:
-        """The number of unanswered inferences."""
-        return self._open
 
     def _method(self, call: Callable[[bytes], Any], *, needs_key: bool = True) -> Method:
         async def method(body: bytes, context: Context) -> bytes:
@@ -99,7 +97,7 @@ class InferenceService:
         started, outcome = time.perf_counter(), "ok"
         sent: Metadata = context.invocation_metadata()
         identity = ("x-request-id", request_id(_value(sent, "x-request-id")).decode())
-        self._open += 1
+        self.open += 1
         try:
             self._check_key(sent)
             response, classified = await self._infer(body, context.time_remaining())
@@ -116,7 +114,7 @@ class InferenceService:
             return await _abort(context, problem, (identity,))
         finally:
             self._application.requests.observe(PROTOCOL, outcome, time.perf_counter() - started)
-            self._open -= 1
+            self.open -= 1
 
     async def _infer(self, body: bytes, remaining: float | None) -> tuple[bytes, Classified]:
         message = parse(ModelInferRequest, body)

@@ -34,8 +34,7 @@ PROBLEMS = messages("is missing", "must be an object", list_type="must be a list
 def _length(header: bytes, body: int) -> int:
     if not header.isdigit() or len(header) > MAX_DIGITS or int(header) > body:
         raise InvalidRequest(
-            f"must be the length of the JSON, at most the body's {body} bytes",
-            where="Inference-Header-Content-Length",
+            f"must be the length of the JSON, at most the body's {body} bytes", where="Inference-Header-Content-Length"
         )
     return int(header)
 

@@ -102,37 +102,32 @@ class HttpProtocol:
     schemas: Callable[[Application], Mapping[str, Any]] = lambda application: {}
 
 
-@dataclass(frozen=True, slots=True)
-class Path:
-    """A path template and its routes by method, each with its protocol."""
-
-    template: str
-    routes: dict[str, tuple[HttpProtocol, Route]] = field(default_factory=dict)
+# The routes of one path by method, each with its protocol.
+Methods = dict[str, tuple[HttpProtocol, Route]]
 
 
 class PathTable:
     """Every path of ``protocols``. Literal paths are found before templates."""
 
     def __init__(self, protocols: Sequence[HttpProtocol]) -> None:
-        paths: dict[str, Path] = {}
+        paths: dict[str, Methods] = {}
         for protocol in protocols:
             for route in protocol.routes:
-                path = paths.setdefault(route.path, Path(route.path))
                 for method in ("GET", "HEAD") if route.method == "GET" else (route.method,):
-                    path.routes[method] = (protocol, route)
-        self._literal = {template: path for template, path in paths.items() if "{" not in template}
-        self._templates: list[tuple[re.Pattern[str], Path]] = [
-            (compile_path(template)[0], path) for template, path in paths.items() if "{" in template
+                    paths.setdefault(route.path, {})[method] = (protocol, route)
+        self._literal = {path: methods for path, methods in paths.items() if "{" not in path}
+        self._templates: list[tuple[re.Pattern[str], Methods]] = [
+            (compile_path(path)[0], methods) for path, methods in paths.items() if "{" in path
         ]
 
-    def find(self, path: str) -> tuple[Path, dict[str, str]] | None:
-        """The entry of a requested path with its path parameters; ``None`` if it is unknown."""
-        if entry := self._literal.get(path):
-            return entry, {}
-        for pattern, entry in self._templates:
+    def find(self, path: str) -> tuple[Methods, dict[str, str]]:
+        """The routes of a requested path by method, empty if it is unknown, and its path parameters."""
+        if methods := self._literal.get(path):
+            return methods, {}
+        for pattern, methods in self._templates:
             if match := pattern.fullmatch(path):
-                return entry, match.groupdict()
-        return None
+                return methods, match.groupdict()
+        return {}, {}
 
 
 class HttpProtocols:
@@ -157,16 +152,15 @@ class HttpProtocols:
             await self._answer(protocol, handler or _not_found, parameters, scope, receive, send)
 
     def _find(self, method: str, path: str) -> tuple[HttpProtocol, Handler | None, dict[str, str]]:
-        found = self._paths.find(path)
-        if found is None:
-            owners = (owner for owner in self._protocols if owner.prefix and path.startswith(f"{owner.prefix}/"))
-            return next(owners, self._protocols[0]), _not_found, {}
-        entry, parameters = found
-        if method in entry.routes:
-            protocol, route = entry.routes[method]
+        methods, parameters = self._paths.find(path)
+        if method in methods:
+            protocol, route = methods[method]
             return protocol, route.handler, parameters
-        protocol, _ = next(iter(entry.routes.values()))
-        return protocol, _method_not_allowed, parameters
+        if methods:
+            protocol, _ = next(iter(methods.values()))
+            return protocol, _method_not_allowed, parameters
+        owners = (owner for owner in self._protocols if owner.prefix and path.startswith(f"{owner.prefix}/"))
+        return next(owners, self._protocols[0]), _not_found, {}
 
     def _has_key(self, scope: Scope) -> bool:
         try:
@@ -214,8 +208,8 @@ class HttpProtocols:
         headers: list[tuple[bytes, bytes]] = []
         if error.retry_after is not None:
             headers.append((b"retry-after", str(max(1, math.ceil(error.retry_after))).encode()))
-        if isinstance(error, MethodNotAllowed) and (found := self._paths.find(path)):
-            headers.append((b"allow", ", ".join(found[0].routes).encode()))
+        if isinstance(error, MethodNotAllowed):
+            headers.append((b"allow", ", ".join(self._paths.find(path)[0]).encode()))
         if isinstance(error, Unauthorized):
             headers.append((b"www-authenticate", b"Bearer"))
         if isinstance(error, BodyTooLarge | Unauthorized):

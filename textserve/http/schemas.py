@@ -116,12 +116,8 @@ def post(
 ) -> Describe:
     """The description of a ``POST`` route that classifies texts.
 
-    Args:
-        summary: one line; ``{settings.NAME}`` in it is replaced by the setting.
-        request: the request's body, see :func:`json_content`.
-        answer: the response's body, likewise.
-        error: the model of an error's body.
-        status: the protocol's status of each error.
+    ``{settings.NAME}`` in ``summary`` is replaced by that setting. ``request`` and ``answer`` are bodies as in
+    :func:`json_content`; ``status`` is the protocol's status of an error.
     """
 
     def describe(application: Application) -> dict[str, Any]:

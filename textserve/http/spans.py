@@ -37,9 +37,11 @@ class TracedHttp:
         method = scope["method"] if scope["method"] in METHODS else "_OTHER"
         attributes = {"http.request.method": method, "url.scheme": scope.get("scheme", "http")}
         name = method if method in METHODS else "HTTP"
-        if found := self._paths.find(scope["path"]):
-            attributes["http.route"] = found[0].template
-            name = f"{name} {found[0].template}"
+        methods, _ = self._paths.find(scope["path"])
+        if methods:
+            _, route = next(iter(methods.values()))
+            attributes["http.route"] = route.path
+            name = f"{name} {route.path}"
         with server_span(self._tracing(), name, scope["headers"], attributes) as span:
 
             async def observed(message: Message) -> None:
