@@ -19,11 +19,8 @@ from textserve.application import Application
 from textserve.errors import InvalidRequest, TooManyTexts, UnknownModel
 from textserve.runner import Classified, Prediction
 
-SERVER_METADATA: Mapping[str, Any] = {
-    "name": "textserve",
-    "version": __version__,
-    "extensions": ["binary_tensor_data", "classification"],
-}
+EXTENSIONS = ["binary_tensor_data", "classification"]
+SERVER_METADATA: Mapping[str, Any] = {"name": "textserve", "version": __version__, "extensions": EXTENSIONS}
 INPUT = "text"
 # The parameter by which Triton's clients pass a tensor in shared memory.
 SHARED_MEMORY = "shared_memory_region"
@@ -201,8 +198,8 @@ async def infer(
     """Classify ``texts``, the elements of the request's input, and return the requested outputs in order.
 
     Args:
-        application: the served model and its limits.
-        request: the request, whose input :func:`text_count` has checked.
+        application: the served model.
+        request: the request, checked by :func:`text_count`.
         texts: the decoded data of the input.
         seconds: the transport's time limit; the shorter of it and the request's parameter ``timeout`` applies.
 

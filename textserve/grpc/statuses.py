@@ -30,8 +30,6 @@ CODES: Mapping[type[TextserveError], grpc.StatusCode] = {
     errors.ShuttingDown: grpc.StatusCode.UNAVAILABLE,
     errors.Internal: grpc.StatusCode.INTERNAL,
 }
-RETRY_INFO = "type.googleapis.com/google.rpc.RetryInfo"
-NANOSECONDS = 1_000_000_000
 
 Metadata = tuple[tuple[str, str | bytes], ...]
 
@@ -41,8 +39,9 @@ def metadata(error: TextserveError) -> Metadata:
     kind: Metadata = (("x-error-type", error.type),)
     if error.retry_after is None:
         return kind
-    nanoseconds = round(error.retry_after * NANOSECONDS)
-    delay = Duration(seconds=nanoseconds // NANOSECONDS, nanos=nanoseconds % NANOSECONDS)
-    detail = Packed(type_url=RETRY_INFO, value=RetryInfo(retry_delay=delay).SerializeToString())
+    delay = Duration()
+    delay.FromNanoseconds(round(error.retry_after * 1e9))
+    detail = Packed()
+    detail.Pack(RetryInfo(retry_delay=delay))
     status = Status(code=CODES[type(error)].value[0], message=error.full_message, details=[detail])
     return (*kind, ("grpc-status-details-bin", status.SerializeToString()))

@@ -56,10 +56,10 @@ def response(application: Application, text: str, explanation: Explanation) -> d
     """
     whole = result(explanation.prediction)
     words = []
-    for explained in explanation.words:
-        start, end = explained.start, explained.end
-        influence = round(whole["score"] - round(explained.score_without, SCORE_DIGITS), SCORE_DIGITS)
-        words.append({"text": text[start:end], "start": start, "end": end, "influence": influence})
+    for word in explanation.words:
+        influence = round(whole["score"] - round(word.score_without, SCORE_DIGITS), SCORE_DIGITS)
+        position = {"start": word.start, "end": word.end}
+        words.append({"text": text[word.start : word.end], **position, "influence": influence})
     return {"model": application.tag, **whole, "words": words}
 
 

@@ -34,7 +34,7 @@ class Error(BaseModel):
     """What is wrong with a request, or with the service."""
 
     type: str = Field(description="The name of the error, for programs.")
-    where: str | None = Field(None, description="The part of the request at fault, if it is one.")
+    where: str | None = Field(None, description="The part of the request at fault, if known.")
     message: str = Field(description="What is wrong, where, and what to do.")
 
 

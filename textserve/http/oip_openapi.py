@@ -10,7 +10,7 @@ from textserve import oip
 from textserve.application import Application
 from textserve.errors import UnknownModel
 from textserve.http.router import Describe
-from textserve.http.schemas import POSITIVE, STRING, TEXT, get, post, refusal, resolved
+from textserve.http.schemas import POSITIVE, STRING, TEXT, array, get, post, refusal, resolved
 from textserve.http.schemas import schemas as model_schemas
 
 EXTENSION = (
@@ -21,6 +21,8 @@ EXTENSION = (
 MODEL_PATHS = ("/v2/models/{model}", "/v2/models/{model}/versions/{version}")
 OBJECT: dict[str, Any] = {"type": "object"}
 ANY_JSON = {"application/json": {"schema": OBJECT}}
+YES = {"description": "Yes.", "content": ANY_JSON}
+NO = {"description": "No.", "content": ANY_JSON}
 
 
 class OpenInferenceError(BaseModel):
@@ -36,16 +38,13 @@ model_metadata = get("Tensors of the model", ANY_JSON, OpenInferenceError)
 def model_ready(application: Application) -> dict[str, Any]:
     """``GET`` of a model's readiness."""
     described = get("Whether the model is ready", ANY_JSON, OpenInferenceError)(application)
-    described["responses"]["503"] = {"description": "No.", "content": ANY_JSON}
+    described["responses"]["503"] = NO
     return described
 
 
 def health(summary: str, application: Application) -> dict[str, Any]:
     """``GET`` of the server's liveness or readiness."""
-    responses = {
-        status: {"description": text, "content": ANY_JSON} for status, text in (("200", "Yes."), ("503", "No."))
-    }
-    return {"summary": summary, "security": [], "responses": responses}
+    return {"summary": summary, "security": [], "responses": {"200": YES, "503": NO}}
 
 
 def infer(application: Application) -> dict[str, Any]:
@@ -85,13 +84,13 @@ def schemas(application: Application) -> dict[str, Any]:
         shape={
             "description": "[N] or [N, 1], for N texts.",
             "oneOf": [
-                {"type": "array", "items": count, "minItems": 1, "maxItems": 1},
+                array(count, 1),
                 {"type": "array", "prefixItems": [count, {"const": 1}], "minItems": 2, "maxItems": 2},
             ],
         },
         datatype={"const": "BYTES"},
         parameters={"type": ["object", "null"]},
-        data=_array({"oneOf": [TEXT, _array(TEXT, 1)]}, max_texts),
+        data=array({"oneOf": [TEXT, array(TEXT, 1)]}, max_texts),
     )
     classification = {"type": ["integer", "null"], "minimum": 1}
     output_parameters = _object([], classification=classification, binary_data={"type": "boolean"})
@@ -105,7 +104,7 @@ def schemas(application: Application) -> dict[str, Any]:
         ["inputs"],
         id={"type": ["string", "null"], "description": "Returned in the answer."},
         parameters=_or_null(parameters),
-        inputs=_array(tensor, 1),
+        inputs=array(tensor, 1),
         outputs={"type": ["array", "null"], "items": output, "description": "The requested outputs; by default all."},
     )
     answer_tensor = _object(
@@ -133,7 +132,3 @@ def _object(required: list[str], **properties: dict[str, Any]) -> dict[str, Any]
 
 def _or_null(schema: dict[str, Any]) -> dict[str, Any]:
     return {**schema, "type": [schema["type"], "null"]}
-
-
-def _array(items: dict[str, Any], most: int) -> dict[str, Any]:
-    return {"type": "array", "items": items, "minItems": 1, "maxItems": most}

@@ -1,7 +1,7 @@
 """Routes HTTP requests to the protocols: an ASGI middleware in front of BentoML's own routes.
 
-A protocol declares its routes and the format of its errors. The one table made of all routes serves routing, 405 and
-HEAD, the names of spans, and the OpenAPI document. The middleware checks the API key, reads the body within its limit,
+A protocol declares its routes and the format of its errors. One table of all routes serves routing, 405 and HEAD,
+the names of spans, and the OpenAPI document. The middleware checks the API key, reads the body within its limit,
 cancels a request whose client disconnected, turns every outcome into a response, and counts it.
 """
 
@@ -64,7 +64,7 @@ Describe = Callable[[Application], dict[str, Any]]
 
 @dataclass(frozen=True, slots=True)
 class Route:
-    """One method of one path.
+    """A method of a path.
 
     Attributes:
         method: GET answers HEAD too.

@@ -63,14 +63,13 @@ def limits(settings: Settings) -> dict[str, Any]:
             "pattern": NOT_BLANK,
             "description": "A text that is not only white space.",
         },
-        "Texts": {
-            "type": "array",
-            "items": reference("Text"),
-            "minItems": 1,
-            "maxItems": settings.max_texts,
-            "description": "Texts, answered in their order.",
-        },
+        "Texts": {**array(reference("Text"), settings.max_texts), "description": "Texts, answered in their order."},
     }
+
+
+def array(items: dict[str, Any], limit: int) -> dict[str, Any]:
+    """The schema of an array of at least one item and at most ``limit``."""
+    return {"type": "array", "items": items, "minItems": 1, "maxItems": limit}
 
 
 def schemas(*models: type[BaseModel]) -> dict[str, Any]:

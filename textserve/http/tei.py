@@ -17,7 +17,7 @@ from textserve.classifier import Truncation
 from textserve.errors import InvalidRequest, TextserveError
 from textserve.http.formats import LabelScore, classify_inputs, message, messages, ranked, read
 from textserve.http.router import HttpProtocol, Request, Response, Route, dump
-from textserve.http.schemas import ELSEWHERE, TEXT, get, json_content, post, resolved, schemas
+from textserve.http.schemas import ELSEWHERE, TEXT, array, get, json_content, post, resolved, schemas
 from textserve.spec import Meaning
 
 ErrorType = Literal["Unhealthy", "Backend", "Overloaded", "Validation", "Tokenizer", "Empty"]
@@ -45,7 +45,7 @@ PROBLEMS = messages(
     f"is missing; send {EXAMPLE}", f"must be an object: {EXAMPLE}", literal_error="must be Left or Right"
 )
 
-ONE_TEXT = {"type": "array", "items": TEXT, "minItems": 1, "maxItems": 1}
+ONE_TEXT = array(TEXT, 1)
 PAIR = "is a pair, and this model takes single texts; send two texts as [[…], […]]"
 
 
@@ -116,11 +116,11 @@ class Info(BaseModel):
     model_dtype: Literal["int8", "float32"]
     served_model_name: str
     model_type: ModelType
-    max_concurrent_requests: int = Field(description="Tokens that may wait, which is what bounds requests.")
-    max_input_length: int = Field(description="Tokens of a text that the model reads at most, special tokens included.")
+    max_concurrent_requests: int = Field(description="Limit of waiting tokens, which limits the requests.")
+    max_input_length: int = Field(description="Limit of tokens per text, special tokens included.")
     max_batch_tokens: int
     max_batch_requests: int
-    max_client_batch_size: int = Field(description="Texts per request at most.")
+    max_client_batch_size: int = Field(description="Limit of texts per request.")
     auto_truncate: Literal[False]
     tokenization_workers: Literal[1]
     version: str = Field(description="Version of this service.")
@@ -155,15 +155,10 @@ async def _info(application: Application, request: Request) -> Response:
     return Response(dump(content.model_dump()), counted=False)
 
 
-def _truncation(request: PredictRequest) -> Truncation | None:
-    if not request.truncate:
-        return None
-    return "left" if request.truncation_direction.lower() == "left" else "right"
-
-
 async def _predict(application: Application, request: Request) -> Response:
     wanted = read(PredictRequest, request.body, PROBLEMS)
-    classified = await classify_inputs(application, wanted.inputs, _truncation(wanted))
+    side: Truncation = "left" if wanted.truncation_direction.lower() == "left" else "right"
+    classified = await classify_inputs(application, wanted.inputs, side if wanted.truncate else None)
     rows = [
         ranked(prediction, prediction.logits if wanted.raw_scores else prediction.probabilities)
         for prediction in classified.predictions
@@ -180,7 +175,7 @@ def _error_body(error: TextserveError) -> bytes:
 
 
 def _schemas(application: Application) -> dict[str, Any]:
-    batch = {"type": "array", "items": resolved(ONE_TEXT), "minItems": 1, "maxItems": application.settings.max_texts}
+    batch = array(resolved(ONE_TEXT), application.settings.max_texts)
     return {**schemas(PredictRequest, LabelScore, PredictError, Info), "Batch": batch}
 
 
