@@ -30,6 +30,7 @@ CODES: Mapping[type[TextserveError], grpc.StatusCode] = {
     errors.ShuttingDown: grpc.StatusCode.UNAVAILABLE,
     errors.Internal: grpc.StatusCode.INTERNAL,
 }
+RETRY_INFO = "type.googleapis.com/google.rpc.RetryInfo"
 
 Metadata = tuple[tuple[str, str | bytes], ...]
 
@@ -41,7 +42,6 @@ def metadata(error: TextserveError) -> Metadata:
         return kind
     delay = Duration()
     delay.FromNanoseconds(round(error.retry_after * 1e9))
-    detail = Packed()
-    detail.Pack(RetryInfo(retry_delay=delay))
+    detail = Packed(type_url=RETRY_INFO, value=RetryInfo(retry_delay=delay).SerializeToString())
     status = Status(code=CODES[type(error)].value[0], message=error.full_message, details=[detail])
     return (*kind, ("grpc-status-details-bin", status.SerializeToString()))
