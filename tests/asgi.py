@@ -76,7 +76,7 @@ def fake_application(classifier: Classifier, runner: FakeRunner, settings: dict[
         settings=configured,
         classifier=classifier,
         runner=cast(Runner, runner),
-        registry=registry,
+        metrics_registry=registry,
         requests=RequestMetrics(registry),
         ready=True,
         keys=configured.keys(),

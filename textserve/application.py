@@ -18,7 +18,6 @@ from textserve.loading import load
 from textserve.metrics import RequestMetrics, RunnerMetrics
 from textserve.runner import Classified, Runner
 from textserve.settings import Settings
-from textserve.spec import Meaning
 
 logger = logging.getLogger(__name__)
 
@@ -34,7 +33,7 @@ class Application:
     settings: Settings
     classifier: Classifier
     runner: Runner
-    registry: CollectorRegistry
+    metrics_registry: CollectorRegistry
     requests: RequestMetrics
     ready: bool
     keys: ApiKeys = field(default_factory=lambda: ApiKeys([]))
@@ -55,17 +54,17 @@ class Application:
             OSError: if the API keys file cannot be read.
         """
         keys = settings.keys()
-        registry = CollectorRegistry()
+        metrics_registry = CollectorRegistry()
         classifier = load(folder)
+        ready = True
         try:
             classifier.check_golden()
         except GoldenMismatch as error:
             logger.error("the model fails its golden texts and stays unready: %s", error)
             ready = False
-        else:
-            ready = True
-        runner = make_runner(classifier, settings, RunnerMetrics(registry))
-        return cls(tag, settings, classifier, runner, registry, RequestMetrics(registry), ready, keys)
+        runner = make_runner(classifier, settings, RunnerMetrics(metrics_registry))
+        requests = RequestMetrics(metrics_registry)
+        return cls(tag, settings, classifier, runner, metrics_registry, requests, ready, keys)
 
     @property
     def available(self) -> bool:
@@ -80,16 +79,11 @@ class Application:
         """Wait until :meth:`leave` is called."""
         await self._leaving.wait()
 
-    @property
-    def meanings(self) -> list[Meaning]:
-        """The labels of the model, by index."""
-        return self.classifier.spec.meanings
-
     def start(self) -> None:
         """Start the runner, and make garbage collection rare.
 
-        A full collection pauses every request while it visits all objects, most of them loaded code that is never
-        freed. So the existing objects are frozen, and the rest, few and short-lived, are collected rarely.
+        A full collection pauses every request while it visits all objects, most of them code that is never freed. So
+        the existing objects are frozen, and the rest, few and short-lived, are collected rarely.
         """
         gc.collect()
         gc.freeze()
@@ -125,7 +119,13 @@ class Application:
             NotReady: if the model failed its golden texts.
             Overloaded, DeadlineExceeded, ShuttingDown, Internal: see :meth:`textserve.runner.Runner.classify`.
         """
-        self._check(texts)
+        if not texts:
+            raise EmptyInput("is empty; send at least one text", where="texts")
+        limit = self.settings.max_texts
+        if len(texts) > limit:
+            raise TooManyTexts(f"has {len(texts)} texts; send at most {limit} in one request", where="texts")
+        for index, text in enumerate(texts):
+            self.check_text(text, f"texts[{index}]")
         return await self.classify_parts(texts, seconds=seconds, truncation=truncation)
 
     async def classify_parts(
@@ -141,28 +141,14 @@ class Application:
         limit = self.settings.request_seconds
         return await self.runner.classify(parts, limit if seconds is None else min(seconds, limit), truncation)
 
-    def _check(self, texts: Sequence[str]) -> None:
-        if not texts:
-            raise EmptyInput("is empty; send at least one text", where="texts")
-        if len(texts) > self.settings.max_texts:
-            raise TooManyTexts(
-                f"has {len(texts)} texts; send at most {self.settings.max_texts} in one request", where="texts"
-            )
-        for index, text in enumerate(texts):
-            self.check_text(text, index)
-
-    def check_text(self, text: str, index: int | None = None) -> None:
-        """Check one text against the limits.
+    def check_text(self, text: str, where: str) -> None:
+        """Check a text, at ``where`` in the request, against the limits.
 
         Raises:
-            EmptyInput, TextTooLong: at ``texts[index]``, or at ``text`` without an index.
+            EmptyInput, TextTooLong: if it is empty, white space or too long.
         """
-        if len(text) > self.settings.max_characters:
-            message = f"has {len(text)} characters; send at most {self.settings.max_characters}"
-            raise TextTooLong(message, where=_where(index))
+        limit = self.settings.max_characters
+        if len(text) > limit:
+            raise TextTooLong(f"has {len(text)} characters; send at most {limit}", where=where)
         if not text or text.isspace():
-            raise EmptyInput("is empty or only white space", where=_where(index))
-
-
-def _where(index: int | None) -> str:
-    return "text" if index is None else f"texts[{index}]"
+            raise EmptyInput("is empty or only white space", where=where)

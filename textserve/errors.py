@@ -19,8 +19,11 @@ class TextserveError(Exception):
         retry_after: seconds after which the same request may succeed; ``None`` if never, or unknown.
     """
 
-    type: ClassVar[str] = "internal"
-    status: ClassVar[int] = 500
+    type: ClassVar[str]
+    status: ClassVar[int]
+
+    def __init_subclass__(cls, type: str, status: int) -> None:
+        cls.type, cls.status = type, status
 
     def __init__(self, message: str, *, where: str | None = None, retry_after: float | None = None) -> None:
         super().__init__(message)
@@ -28,132 +31,83 @@ class TextserveError(Exception):
         self.where = where
         self.retry_after = retry_after
 
+    @property
+    def full_message(self) -> str:
+        """One sentence: the part of the request at fault, if known, and the message."""
+        return self.message if self.where is None else f"{self.where} {self.message}"
 
-class InvalidRequest(TextserveError):
+
+class InvalidRequest(TextserveError, type="invalid_request", status=400):
     """The body is not JSON, not UTF-8, or not in the documented format: a key is missing, a text is not a string."""
 
-    type = "invalid_request"
-    status = 400
 
-
-class EmptyInput(TextserveError):
+class EmptyInput(TextserveError, type="empty_input", status=400):
     """The request has no texts, or a text is empty or only white space."""
 
-    type = "empty_input"
-    status = 400
 
-
-class TooManyTexts(TextserveError):
+class TooManyTexts(TextserveError, type="too_many_texts", status=413):
     """The request has more texts than ``TEXTSERVE_MAX_TEXTS``."""
 
-    type = "too_many_texts"
-    status = 413
 
-
-class TextTooLong(TextserveError):
+class TextTooLong(TextserveError, type="text_too_long", status=413):
     """A text has more characters than ``TEXTSERVE_MAX_CHARACTERS``, or more words to explain than
     ``TEXTSERVE_MAX_EXPLAINED_WORDS``.
     """
 
-    type = "text_too_long"
-    status = 413
 
-
-class InputTooLong(TextserveError):
+class InputTooLong(TextserveError, type="input_too_long", status=413):
     """A text has more tokens than the model's input, and the request disables truncation."""
 
-    type = "input_too_long"
-    status = 413
 
-
-class BodyTooLarge(TextserveError):
+class BodyTooLarge(TextserveError, type="body_too_large", status=413):
     """The body has more bytes than ``TEXTSERVE_MAX_BODY_BYTES``."""
 
-    type = "body_too_large"
-    status = 413
 
-
-class ReceiveTimeout(TextserveError):
+class ReceiveTimeout(TextserveError, type="receive_timeout", status=408):
     """The request did not arrive within ``TEXTSERVE_RECEIVE_SECONDS``."""
 
-    type = "receive_timeout"
-    status = 408
 
-
-class UrlTooLong(TextserveError):
+class UrlTooLong(TextserveError, type="url_too_long", status=414):
     """The URL has more than 16 KiB."""
 
-    type = "url_too_long"
-    status = 414
 
-
-class HeadTooLarge(TextserveError):
+class HeadTooLarge(TextserveError, type="headers_too_large", status=431):
     """URL and headers have more than 32 KiB together."""
 
-    type = "headers_too_large"
-    status = 431
 
-
-class UnknownModel(TextserveError):
+class UnknownModel(TextserveError, type="unknown_model", status=404):
     """The request names a model or version other than the served one."""
 
-    type = "unknown_model"
-    status = 404
 
-
-class NotFound(TextserveError):
+class NotFound(TextserveError, type="not_found", status=404):
     """The path does not exist."""
 
-    type = "not_found"
-    status = 404
 
-
-class MethodNotAllowed(TextserveError):
+class MethodNotAllowed(TextserveError, type="method_not_allowed", status=405):
     """The path does not support this HTTP method; the header ``Allow`` lists the methods it supports."""
 
-    type = "method_not_allowed"
-    status = 405
 
-
-class Unauthorized(TextserveError):
+class Unauthorized(TextserveError, type="unauthorized", status=401):
     """API keys are configured, and the request has none of them."""
 
-    type = "unauthorized"
-    status = 401
 
-
-class Overloaded(TextserveError):
+class Overloaded(TextserveError, type="overloaded", status=429):
     """The queue is longer than ``TEXTSERVE_MAX_QUEUE_SECONDS`` or ``TEXTSERVE_MAX_WAITING_TOKENS``. Retry after the
     given seconds.
     """
 
-    type = "overloaded"
-    status = 429
 
-
-class DeadlineExceeded(TextserveError):
+class DeadlineExceeded(TextserveError, type="deadline_exceeded", status=504):
     """The request was not answered within ``TEXTSERVE_REQUEST_SECONDS`` or the client's own limit."""
 
-    type = "deadline_exceeded"
-    status = 504
 
-
-class NotReady(TextserveError):
+class NotReady(TextserveError, type="not_ready", status=503):
     """The model failed its golden texts when it was loaded."""
 
-    type = "not_ready"
-    status = 503
 
-
-class ShuttingDown(TextserveError):
+class ShuttingDown(TextserveError, type="shutting_down", status=503):
     """The service is stopping and rejects new requests. Retry on another replica."""
 
-    type = "shutting_down"
-    status = 503
 
-
-class Internal(TextserveError):
+class Internal(TextserveError, type="internal", status=500):
     """Inference failed for a reason that is not the client's; the server's log has it."""
-
-    type = "internal"
-    status = 500

@@ -31,38 +31,26 @@ WORD = regex.compile(
 
 
 @dataclass(frozen=True, slots=True)
-class Word:
-    """The position of a word, ``text[start:end]``, in code points."""
+class ExplainedWord:
+    """The word ``text[start:end]``, in code points, and the score of the predicted label for the text without it."""
 
     start: int
     end: int
-
-
-@dataclass(frozen=True, slots=True)
-class ExplainedWord:
-    """A word, and the score of the predicted label for the text without it."""
-
-    word: Word
     score_without: float
 
 
 @dataclass(frozen=True, slots=True)
 class Explanation:
-    """The prediction for a whole text, its words in order, and the one runner request that computed both."""
+    """The prediction for a whole text, its words in order, and the request to the runner that computed both."""
 
     prediction: Prediction
     words: list[ExplainedWord]
     classified: Classified
 
 
-def find_words(text: str) -> list[Word]:
-    """The words of ``text`` in order: runs of letters and digits, emoji and emoticons."""
-    return [Word(*match.span()) for match in WORD.finditer(text)]
-
-
-def without(text: str, word: Word) -> str:
-    """``text`` with ``word`` removed and everything else unchanged, white space included."""
-    return text[: word.start] + text[word.end :]
+def find_words(text: str) -> list[tuple[int, int]]:
+    """Start and end of each word of ``text``: runs of letters and digits, emoji and emoticons."""
+    return [match.span() for match in WORD.finditer(text)]
 
 
 async def explain(application: Application, text: str) -> Explanation:
@@ -76,15 +64,16 @@ async def explain(application: Application, text: str) -> Explanation:
         TextTooLong: if it has too many characters, or more words than ``TEXTSERVE_MAX_EXPLAINED_WORDS``.
         NotReady, Overloaded, DeadlineExceeded, ShuttingDown, Internal: see :meth:`Application.classify`.
     """
-    application.check_text(text)
+    application.check_text(text, "text")
     words = find_words(text)
     limit = application.settings.max_explained_words
     if len(words) > limit:
         raise TextTooLong(f"has {len(words)} words; send at most {limit} to have each explained", where="text")
-    classified = await application.classify_parts([text, *(without(text, word) for word in words)])
+    classified = await application.classify_parts([text, *(text[:start] + text[end:] for start, end in words)])
     whole, *variants = classified.predictions
     predicted = whole.labels.index(whole.label)
     explained = [
-        ExplainedWord(word, variant.probabilities[predicted]) for word, variant in zip(words, variants, strict=True)
+        ExplainedWord(start, end, variant.probabilities[predicted])
+        for (start, end), variant in zip(words, variants, strict=True)
     ]
     return Explanation(whole, explained, classified)

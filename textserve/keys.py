@@ -20,8 +20,8 @@ class ApiKeys:
     def __bool__(self) -> bool:
         return bool(self._digests)
 
-    def check(self, authorization: str | None) -> None:
-        """Check ``authorization``, the value of the HTTP header or gRPC metadata.
+    def check(self, authorization: str) -> None:
+        """Check the HTTP header or gRPC metadata ``authorization``, empty if it is missing.
 
         Every key is compared, each in constant time, so timing leaks nothing.
 
@@ -30,10 +30,9 @@ class ApiKeys:
         """
         if not self._digests:
             return
-        given = authorization or ""
-        if not given.lower().startswith(SCHEME):
+        if not authorization.lower().startswith(SCHEME):
             raise Unauthorized("is missing; send 'Authorization: Bearer KEY'", where="authorization")
-        found = _digest(given[len(SCHEME) :].strip())
+        found = _digest(authorization[len(SCHEME) :].strip())
         matches = [hmac.compare_digest(found, digest) for digest in self._digests]
         if not any(matches):
             raise Unauthorized("is not one of the keys of this service", where="authorization")

@@ -1,7 +1,6 @@
-"""Loads the model in parallel with the imports of the service.
+"""Loads the model in parallel with the imports of the service; each spends about half of its time without the GIL.
 
-Each spends about half of its time without the GIL. The process's entry point calls :func:`load_early`, and the
-application, which does not depend on it, calls :func:`load`.
+The process's entry point calls :func:`load_early`; the application, which does not depend on that, calls :func:`load`.
 """
 
 from __future__ import annotations

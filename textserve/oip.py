@@ -1,4 +1,4 @@
-"""The part of the Open Inference Protocol (KServe V2) that REST and gRPC share: the model's tensors and their contents.
+"""The part of the Open Inference Protocol (KServe V2) that REST and gRPC share: requests, tensors and metadata.
 
 Specified in https://github.com/kserve/open-inference-protocol; the classification extension and the request parameter
 ``timeout`` are Triton's, https://github.com/triton-inference-server/server/tree/main/docs/protocol. The encodings are
@@ -10,17 +10,17 @@ from __future__ import annotations
 import struct
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import Annotated, Any, Literal
 
+from pydantic import BaseModel, BeforeValidator, StrictInt
+
+from textserve import __version__
 from textserve.application import Application
-from textserve.errors import InvalidRequest, TextserveError, TooManyTexts, UnknownModel
+from textserve.errors import InvalidRequest, TooManyTexts, UnknownModel
 from textserve.runner import Classified, Prediction
-from textserve.spec import Meaning
 
-SERVER_NAME = "textserve"
 EXTENSIONS = ["binary_tensor_data", "classification"]
-# The specification's name for an ONNX model on ONNX Runtime.
-PLATFORM = "onnx_onnxv1"
+SERVER_METADATA: Mapping[str, Any] = {"name": "textserve", "version": __version__, "extensions": EXTENSIONS}
 INPUT = "text"
 # The parameter by which Triton's clients pass a tensor in shared memory.
 SHARED_MEMORY = "shared_memory_region"
@@ -38,14 +38,42 @@ OUTPUTS: Mapping[str, Datatype] = {
     "truncated": "BOOL",
 }
 
+# Some clients send null instead of no parameters.
+Parameters = Annotated[dict[str, Any], BeforeValidator(lambda value: {} if value is None else value)]
 
-@dataclass(frozen=True, slots=True)
-class TensorMetadata:
-    """A tensor of the model; -1 in ``shape`` is the variable number of texts."""
+
+class InputTensor(BaseModel):
+    """An input; ``data`` is flat or nested, or ``None`` if it is not in the JSON."""
 
     name: str
-    datatype: Datatype
-    shape: list[int]
+    shape: list[StrictInt]
+    datatype: str
+    parameters: Parameters = {}
+    data: list[Any] | None = None
+
+
+class RequestedOutput(BaseModel):
+    """A requested output."""
+
+    name: str
+    parameters: Parameters = {}
+
+
+ALL_OUTPUTS = [RequestedOutput(name=name) for name in OUTPUTS]
+
+
+class InferRequest(BaseModel):
+    """An inference request: the JSON of REST, or the same from gRPC."""
+
+    id: str | None = None
+    parameters: Parameters = {}
+    inputs: list[InputTensor]
+    outputs: list[RequestedOutput] | None = None
+
+    @property
+    def requested(self) -> list[RequestedOutput]:
+        """The requested outputs: all of them by default."""
+        return self.outputs or ALL_OUTPUTS
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,41 +84,6 @@ class Tensor:
     datatype: Datatype
     shape: list[int]
     data: Sequence[str] | Sequence[float] | Sequence[int] | Sequence[bool]
-
-
-@dataclass(frozen=True, slots=True)
-class RequestedOutput:
-    """A requested output; ``classes`` is the classification extension's parameter."""
-
-    name: str
-    classes: int | None = None
-
-
-EVERYTHING = [RequestedOutput(name) for name in OUTPUTS]
-
-
-@dataclass(frozen=True, slots=True)
-class InferRequest:
-    """An inference request, decoded from REST or gRPC.
-
-    Attributes:
-        texts: the elements of the input.
-        column: whether the input's shape is ``[N, 1]``; outputs then have that shape too.
-        outputs: the requested outputs; empty for all of them.
-        seconds: the request's time limit.
-        truncate: whether texts longer than the model's input are truncated, else rejected.
-    """
-
-    texts: list[str]
-    column: bool
-    outputs: Sequence[RequestedOutput]
-    seconds: float | None
-    truncate: bool
-
-
-def message(error: TextserveError) -> str:
-    """The protocol's error message: one sentence, with the part of the request at fault."""
-    return error.message if error.where is None else f"{error.where} {error.message}"
 
 
 def version(application: Application) -> str:
@@ -111,78 +104,55 @@ def check_model(application: Application, name: str, requested_version: str = ""
         raise UnknownModel(f"of {name} is not served here; {served} is", where="version")
 
 
-def model_inputs() -> list[TensorMetadata]:
-    """The model's only input."""
-    return [TensorMetadata(INPUT, "BYTES", [-1])]
+def model_metadata(application: Application) -> dict[str, Any]:
+    """The model's name, version, input and outputs; -1 in a shape is the variable number of texts."""
+    shapes = {"probabilities": [-1, len(application.classifier.spec.meanings)]}
+    return {
+        "name": application.classifier.spec.name,
+        "versions": [version(application)],
+        "platform": "onnx_onnxv1",  # the specification's name for an ONNX model on ONNX Runtime
+        "inputs": [{"name": INPUT, "datatype": "BYTES", "shape": [-1]}],
+        "outputs": [
+            {"name": name, "datatype": datatype, "shape": shapes.get(name, [-1])} for name, datatype in OUTPUTS.items()
+        ],
+    }
 
 
-def model_outputs(application: Application) -> list[TensorMetadata]:
-    """The model's outputs for each text: label, score, all probabilities, tokens, and whether it was truncated."""
-    shapes = {"probabilities": [-1, len(application.meanings)]}
-    return [TensorMetadata(name, datatype, shapes.get(name, [-1])) for name, datatype in OUTPUTS.items()]
-
-
-def check_input(name: str, datatype: str, parameters: Mapping[str, object]) -> None:
-    """Check the input's name, datatype and parameters.
+def text_count(request: InferRequest, limit: int) -> int:
+    """The number of texts by the shape of the request's only input, known before its data is decoded.
 
     Raises:
-        InvalidRequest: if they are not those of the model's input.
+        InvalidRequest: if the name, datatype, parameters, shape or number of inputs is wrong.
+        TooManyTexts: if there are more than ``limit``.
     """
-    if name != INPUT:
+    if len(request.inputs) != 1:
+        raise InvalidRequest(f"has {len(request.inputs)} tensors; send one, named {INPUT!r}", where="inputs")
+    tensor = request.inputs[0]
+    if tensor.name != INPUT:
         raise InvalidRequest(f"must be {INPUT!r}, the model's only input", where="inputs[0].name")
-    if datatype != "BYTES":
+    if tensor.datatype != "BYTES":
         raise InvalidRequest("must be BYTES, texts in UTF-8", where="inputs[0].datatype")
-    if SHARED_MEMORY in parameters:
+    if SHARED_MEMORY in tensor.parameters:
         raise InvalidRequest("is not supported; send the data with the request", where="inputs[0].parameters")
-
-
-def check_input_count(count: int) -> None:
-    """Check that there is exactly one input.
-
-    Raises:
-        InvalidRequest: otherwise.
-    """
-    if count != 1:
-        raise InvalidRequest(f"has {count} tensors; send one, named {INPUT!r}", where="inputs")
-
-
-def text_count(shape: Sequence[int], most: int) -> int:
-    """N of the input's shape ``[N]`` or ``[N, 1]``, known before the data is decoded.
-
-    Raises:
-        InvalidRequest: if the shape has another form.
-        TooManyTexts: if N is more than ``most``.
-    """
-    if len(shape) not in (1, 2) or (len(shape) == 2 and shape[1] != 1) or shape[0] < 0:
+    shape = tensor.shape
+    if not shape or shape[0] < 0 or shape[1:] not in ([], [1]):
         raise InvalidRequest("must be [N] or [N, 1], for N texts", where="inputs[0].shape")
-    if shape[0] > most:
-        raise TooManyTexts(f"has {shape[0]} texts; send at most {most} in one request", where="inputs[0].shape")
+    if shape[0] > limit:
+        raise TooManyTexts(f"has {shape[0]} texts; send at most {limit} in one request", where="inputs[0].shape")
     return shape[0]
 
 
-def check_data(texts: int, elements: int) -> None:
-    """Check that the data has as many elements as the shape has texts.
-
-    Raises:
-        InvalidRequest: otherwise.
-    """
-    if texts != elements:
-        raise InvalidRequest(f"says {texts} texts, the data has {elements}", where="inputs[0].shape")
-
-
-def split(raw: bytes, count: int) -> list[bytes]:
+def split(raw: bytes, limit: int) -> list[bytes]:
     """The elements of a BYTES tensor, each prefixed with its length, 4 bytes, little-endian.
 
-    Decoding stops after ``count`` elements.
-
     Raises:
-        InvalidRequest: if there are not exactly ``count`` elements, or the data ends within one.
+        InvalidRequest: if the data ends within an element, or after ``limit`` elements goes on.
     """
     elements: list[bytes] = []
     offset = 0
     while offset < len(raw):
-        if len(elements) == count:
-            raise InvalidRequest(f"says {count} texts, the data has more", where="inputs[0].shape")
+        if len(elements) == limit:
+            raise InvalidRequest(f"says {limit} texts, the data has more", where="inputs[0].shape")
         start = offset + LENGTH.size
         offset = start + LENGTH.unpack_from(raw, offset)[0] if start <= len(raw) else len(raw) + 1
         if offset > len(raw):
@@ -191,7 +161,6 @@ def split(raw: bytes, count: int) -> list[bytes]:
                 where="inputs[0]",
             )
         elements.append(raw[start:offset])
-    check_data(count, len(elements))
     return elements
 
 
@@ -211,18 +180,6 @@ def decode(elements: Sequence[bytes]) -> list[str]:
     return texts
 
 
-def timeout(parameters: Mapping[str, object]) -> float | None:
-    """The request's parameter ``timeout``, in microseconds, as seconds; ``None`` if it is missing or 0.
-
-    Raises:
-        InvalidRequest: if it is not a whole number, or negative.
-    """
-    value = parameters.get("timeout", 0)
-    if type(value) is not int or not 0 <= value <= MAX_TIMEOUT_MICROSECONDS:
-        raise InvalidRequest("must be a whole number of microseconds, at least 0", where="parameters.timeout")
-    return value / 1e6 or None
-
-
 def flag(parameters: Mapping[str, object], name: str, *, default: bool, where: str = "parameters") -> bool:
     """A boolean parameter.
 
@@ -235,45 +192,30 @@ def flag(parameters: Mapping[str, object], name: str, *, default: bool, where: s
     return value
 
 
-def requested_output(name: str, parameters: Mapping[str, object], index: int) -> RequestedOutput:
-    """The requested output at ``index``, with its parameters.
-
-    Raises:
-        InvalidRequest: if a parameter is invalid.
-    """
-    where = f"outputs[{index}].parameters"
-    if SHARED_MEMORY in parameters:
-        raise InvalidRequest("is not supported; the response contains the data", where=f"{where}.{SHARED_MEMORY}")
-    classes = parameters.get("classification")
-    if classes is None:
-        return RequestedOutput(name)
-    if type(classes) is not int or classes < 1:
-        raise InvalidRequest("must be a whole number, at least 1", where=f"{where}.classification")
-    return RequestedOutput(name, classes)
-
-
 async def infer(
-    application: Application, request: InferRequest, *, seconds: float | None = None
+    application: Application, request: InferRequest, texts: Sequence[str], *, seconds: float | None = None
 ) -> tuple[list[Tensor], Classified]:
-    """Classify the texts of ``request``, and return the requested outputs in order.
+    """Classify ``texts``, the elements of the request's input, and return the requested outputs in order.
 
     Args:
-        application: the served model and its limits.
-        request: the request.
-        seconds: the transport's time limit; the shorter of it and the request's applies.
+        application: the served model.
+        request: the request, checked by :func:`text_count`.
+        texts: the decoded data of the input.
+        seconds: the transport's time limit; the shorter of it and the request's parameter ``timeout`` applies.
 
     Raises:
-        InvalidRequest: if an output is unknown, requested twice, or has no classes.
+        InvalidRequest: if the data has another number of texts than the shape, or an output or parameter is invalid.
         TextserveError: see :meth:`textserve.application.Application.classify`.
     """
-    _check_outputs(request.outputs)
-    truncation: Literal["right"] | None = "right" if request.truncate else None
-    limits = [limit for limit in (request.seconds, seconds) if limit is not None]
-    classified = await application.classify(request.texts, seconds=min(limits, default=None), truncation=truncation)
-    meanings = application.meanings
-    outputs = request.outputs or EVERYTHING
-    tensors = [_tensor(output, classified.predictions, meanings, column=request.column) for output in outputs]
-    return tensors, classified
+    shape = request.inputs[0].shape
+    if len(texts) != shape[0]:
+        raise InvalidRequest(f"says {shape[0]} texts, the data has {len(texts)}", where="inputs[0].shape")
+    outputs = _classes(request.requested)
+    limits = [limit for limit in (_timeout(request.parameters), seconds) if limit is not None]
+    truncation: Literal["right"] | None = "right" if flag(request.parameters, "truncate", default=True) else None
+    classified = await application.classify(texts, seconds=min(limits, default=None), truncation=truncation)
+    predictions, column = classified.predictions, len(shape) == 2
+    return [_tensor(name, classes, predictions, column=column) for name, classes in outputs.items()], classified
 
 
 def raw(tensor: Tensor) -> bytes:
@@ -284,34 +226,48 @@ def raw(tensor: Tensor) -> bytes:
     return struct.pack(f"<{len(tensor.data)}{CODES[tensor.datatype]}", *tensor.data)
 
 
-def _check_outputs(outputs: Sequence[RequestedOutput]) -> None:
-    seen: set[str] = set()
+def _timeout(parameters: Mapping[str, object]) -> float | None:
+    """The parameter ``timeout``, in microseconds, as seconds; ``None`` if it is missing or 0."""
+    value = parameters.get("timeout", 0)
+    if type(value) is not int or not 0 <= value <= MAX_TIMEOUT_MICROSECONDS:
+        raise InvalidRequest("must be a whole number of microseconds, at least 0", where="parameters.timeout")
+    return value / 1e6 or None
+
+
+def _classes(outputs: Sequence[RequestedOutput]) -> dict[str, int | None]:
+    """Check ``outputs``; the number of classes, if requested by the classification extension, by name."""
+    requested: dict[str, int | None] = {}
     for index, output in enumerate(outputs):
         where = f"outputs[{index}]"
+        classes = output.parameters.get("classification")
+        if SHARED_MEMORY in output.parameters:
+            message = "is not supported; the response contains the data"
+            raise InvalidRequest(message, where=f"{where}.parameters.{SHARED_MEMORY}")
+        if classes is not None and (type(classes) is not int or classes < 1):
+            raise InvalidRequest("must be a whole number, at least 1", where=f"{where}.parameters.classification")
         if output.name not in OUTPUTS:
             raise InvalidRequest(f"is not an output of this model; its outputs are {', '.join(OUTPUTS)}", where=where)
-        if output.name in seen:
+        if output.name in requested:
             raise InvalidRequest("is requested twice", where=where)
-        if output.classes is not None and output.name != "probabilities":
+        if classes is not None and output.name != "probabilities":
             raise InvalidRequest("has no classes; request the classification of probabilities", where=where)
-        seen.add(output.name)
+        requested[output.name] = classes
+    return requested
 
 
-def _tensor(
-    output: RequestedOutput, predictions: Sequence[Prediction], meanings: Sequence[Meaning], *, column: bool
-) -> Tensor:
-    texts, name = len(predictions), output.name
-    if output.classes is not None:
-        classes = min(output.classes, len(meanings))
-        ranked = [text for prediction in predictions for text in _classes(prediction, classes)]
+def _tensor(name: str, classes: int | None, predictions: Sequence[Prediction], *, column: bool) -> Tensor:
+    texts, labels = len(predictions), predictions[0].labels
+    if classes is not None:
+        classes = min(classes, len(labels))
+        # As in Triton's responses: score with six digits, index and label, the highest score first.
+        ranked = [
+            f"{score:f}:{labels.index(label)}:{label}"
+            for prediction in predictions
+            for label, score in prediction.ranked()[:classes]
+        ]
         return Tensor(name, "BYTES", [texts, classes], ranked)
     if name == "probabilities":
         data = [value for prediction in predictions for value in prediction.probabilities]
-        return Tensor(name, OUTPUTS[name], [texts, len(meanings)], data)
+        return Tensor(name, OUTPUTS[name], [texts, len(labels)], data)
     shape = [texts, 1] if column else [texts]
     return Tensor(name, OUTPUTS[name], shape, [getattr(prediction, name) for prediction in predictions])
-
-
-def _classes(prediction: Prediction, count: int) -> list[str]:
-    """``score:index:label`` of the ``count`` highest scores, with six digits, as in Triton's responses."""
-    return [f"{value:f}:{prediction.labels.index(label)}:{label}" for label, value in prediction.ranked()[:count]]

@@ -1,7 +1,6 @@
 """The part of a model's ``model.yaml`` that serving reads: labels, tokenization, graph and golden texts.
 
-The rest of the file (sources, training, gates) is ignored here. :mod:`modeling.spec` describes all of it, and validates
-it before the model is stored.
+The rest (sources, training, gates) is ignored here; :mod:`modeling.spec` validates it before the model is stored.
 """
 
 from __future__ import annotations

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import uuid
 
-from textserve.errors import Internal
+from textserve.errors import Internal, TextserveError
 from textserve.runner import Classified
 
 logger = logging.getLogger(__name__)
@@ -21,17 +21,29 @@ def request_id(requested: bytes) -> bytes:
     return uuid.uuid4().hex.encode()
 
 
-def server_timing(classified: Classified) -> str:
-    """The duration of each stage in milliseconds (W3C Server Timing)."""
-    return (
-        f"tokenization;dur={classified.tokenization_seconds * 1000:.2f}, "
-        f"queue;dur={classified.queue_seconds * 1000:.2f}, "
-        f"inference;dur={classified.inference_seconds * 1000:.2f}"
-    )
+def stages(classified: Classified) -> dict[str, float]:
+    """The seconds that each stage took."""
+    return {
+        "tokenization": classified.tokenization_seconds,
+        "queue": classified.queue_seconds,
+        "inference": classified.inference_seconds,
+    }
 
 
-def unexpected(error: Exception, path: str) -> Internal:
-    """Log where an unexpected error was raised, and return the error for the client."""
+def measurements(tag: str, classified: Classified) -> dict[str, str]:
+    """Response headers: milliseconds of each stage (W3C Server Timing), tokens, and the ``tag`` of the model."""
+    timing = [f"{stage};dur={seconds * 1000:.2f}" for stage, seconds in stages(classified).items()]
+    return {
+        "server-timing": ", ".join(timing),
+        "x-compute-tokens": str(classified.tokens),
+        "x-model-version": tag,
+    }
+
+
+def expected(error: Exception, path: str) -> TextserveError:
+    """``error`` if it is a :class:`TextserveError`; otherwise log where it was raised, and return :class:`Internal`."""
+    if isinstance(error, TextserveError):
+        return error
     # The message may quote the request; the position does not.
     frame = error.__traceback__
     while frame is not None and frame.tb_next is not None:

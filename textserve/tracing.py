@@ -24,6 +24,7 @@ from textserve.classifier import Classifier, Truncation
 from textserve.metrics import RunnerMetrics
 from textserve.runner import Classified, Runner
 from textserve.settings import Settings
+from textserve.telemetry import stages
 
 logger = logging.getLogger(__name__)
 
@@ -44,11 +45,7 @@ def is_configured() -> bool:
 
 
 class Tracing:
-    """Exports spans over OTLP/HTTP, from its own thread; :meth:`close` sends the last ones.
-
-    Attributes:
-        tracer: creates spans.
-    """
+    """Exports spans over OTLP/HTTP, from its own thread; :meth:`close` sends the last ones."""
 
     def __init__(self, tag: str) -> None:
         """Start the exporter; ``tag`` is the name and version of the served model."""
@@ -96,19 +93,11 @@ class TracedRunner(Runner):
         classified = await super().classify(texts, seconds, truncation)
         if request.is_recording():
             request.set_attributes({"textserve.texts": len(texts), "textserve.tokens": classified.tokens})
-            self._record(began, classified)
+            for name, duration in stages(classified).items():
+                ended = began + round(duration * NANOSECONDS)
+                self._tracer.start_span(name, start_time=began).end(ended)
+                began = ended
         return classified
-
-    def _record(self, began: int, classified: Classified) -> None:
-        stages = {
-            "tokenization": classified.tokenization_seconds,
-            "queue": classified.queue_seconds,
-            "inference": classified.inference_seconds,
-        }
-        for name, seconds in stages.items():
-            ended = began + round(seconds * NANOSECONDS)
-            self._tracer.start_span(name, start_time=began).end(ended)
-            began = ended
 
 
 def server_span(

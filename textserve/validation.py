@@ -20,11 +20,9 @@ class Problem:
 
 
 def problems(error: ValidationError, messages: Mapping[str, str]) -> list[Problem]:
-    """Every problem, in the order of the input.
+    """Every problem, in the order of the input, without the input's value.
 
-    Args:
-        error: pydantic's error.
-        messages: messages by pydantic error type; other types keep pydantic's. No message contains the input's value.
+    ``messages`` are by pydantic's error type; other types keep pydantic's message.
     """
     return [
         Problem(location(found["loc"]), messages.get(found["type"], found["msg"].removeprefix("Value error, ")))

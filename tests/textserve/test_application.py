@@ -90,7 +90,7 @@ def test_a_loaded_application_answers_until_it_is_closed(altered_model: AlteredM
         return classified
 
     assert [prediction.label for prediction in asyncio.run(run()).predictions] == [text["label"] for text in GOLDEN]
-    assert loaded.registry.get_sample_value("textserve_texts_total") == 3
+    assert loaded.metrics_registry.get_sample_value("textserve_texts_total") == 3
 
 
 @pytest.mark.parametrize("in_time", [True, False])

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import asyncio
 import tomllib
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -12,11 +13,11 @@ from tritonclient.utils import serialize_byte_tensor
 
 from tests.asgi import ANSWER, MEANINGS, FakeRunner, Outcome, fake_application
 from tests.server import ROOT
-from textserve import __version__, oip
+from textserve import oip
 from textserve.application import Application
 from textserve.classifier import Classifier
-from textserve.errors import InvalidRequest, TextserveError, TooManyTexts, UnknownModel
-from textserve.oip import InferRequest, RequestedOutput, Tensor
+from textserve.errors import InvalidRequest, TooManyTexts, UnknownModel
+from textserve.oip import InferRequest, InputTensor, RequestedOutput, Tensor
 from textserve.runner import Prediction
 
 ALL_CLASSES = ["0.625000:2:positive", "0.250000:1:neutral", "0.125000:0:negative"]
@@ -30,21 +31,35 @@ def application(classifier: Classifier, outcome: Outcome = ANSWER, **settings: A
     return fake_application(classifier, FakeRunner(outcome), settings)
 
 
-def requested(texts: list[str], outputs: list[RequestedOutput] | None = None, **options: Any) -> InferRequest:
-    return InferRequest(
-        texts, **{"column": False, "outputs": outputs or [], "seconds": None, "truncate": True, **options}
-    )
+def requested(
+    outputs: list[RequestedOutput] | None = None, shape: list[int] | None = None, **parameters: Any
+) -> InferRequest:
+    tensor = InputTensor(name="text", datatype="BYTES", shape=shape or [1])
+    return InferRequest(inputs=[tensor], outputs=outputs, parameters=parameters)
 
 
-def infer(classifier: Classifier, request: InferRequest, outcome: Outcome = ANSWER) -> dict[str, Tensor]:
-    tensors, _ = asyncio.run(oip.infer(application(classifier, outcome), request))
+def output(name: str, **parameters: Any) -> RequestedOutput:
+    return RequestedOutput(name=name, parameters=parameters)
+
+
+def infer(
+    classifier: Classifier, request: InferRequest, outcome: Outcome = ANSWER, texts: Sequence[str] = ("a",)
+) -> dict[str, Tensor]:
+    tensors, _ = asyncio.run(oip.infer(application(classifier, outcome), request, texts))
     return {tensor.name: tensor for tensor in tensors}
 
 
+def run(classifier: Classifier, request: InferRequest, seconds: float | None = None, **settings: Any) -> FakeRunner:
+    """The runner that inferred ``request``, with one text."""
+    runner = FakeRunner(ANSWER)
+    asyncio.run(oip.infer(fake_application(classifier, runner, settings), request, ["a"], seconds=seconds))
+    return runner
+
+
 def error_of(call: Any, *arguments: Any, **options: Any) -> str:
-    with pytest.raises(TextserveError) as error:
+    with pytest.raises(InvalidRequest) as error:
         call(*arguments, **options)
-    return oip.message(error.value)
+    return error.value.full_message
 
 
 @given(elements=st.lists(st.binary(max_size=300)))
@@ -85,16 +100,16 @@ def test_data_that_ends_within_an_element_is_rejected_with_its_index(raw: bytes,
     assert error_of(oip.split, raw, 2).startswith(f"inputs[0] ends within element {index};")
 
 
-@pytest.mark.parametrize(("count", "found"), [(0, "more"), (1, "more"), (3, "2"), (10**6, "2")])
-def test_data_with_more_or_fewer_elements_than_the_shape_is_rejected(count: int, found: str) -> None:
-    raw = oip.raw(Tensor("label", "BYTES", [2], ["a", "b"]))
-    assert error_of(oip.split, raw, count) == f"inputs[0].shape says {count} texts, the data has {found}"
-
-
 def test_decoding_stops_after_the_number_of_elements_in_the_shape() -> None:
     # Decoded further, the data would end within an element.
     raw = oip.raw(Tensor("label", "BYTES", [1], ["a"])) + b"\x01"
     assert error_of(oip.split, raw, 1) == "inputs[0].shape says 1 texts, the data has more"
+
+
+@pytest.mark.parametrize("count", [1, 3])
+def test_data_with_more_or_fewer_elements_than_the_shape_is_rejected(classifier: Classifier, count: int) -> None:
+    message = error_of(infer, classifier, requested(shape=[count]), texts=["a", "b"])
+    assert message == f"inputs[0].shape says {count} texts, the data has 2"
 
 
 def test_an_element_that_is_not_utf_8_is_rejected_by_its_index_without_quoting_it() -> None:
@@ -103,18 +118,19 @@ def test_an_element_that_is_not_utf_8_is_rejected_by_its_index_without_quoting_i
 
 @pytest.mark.parametrize(("shape", "count"), [([0], 0), ([2], 2), ([2, 1], 2), ([10], 10)])
 def test_a_row_or_column_has_a_number_of_texts(shape: list[int], count: int) -> None:
-    assert oip.text_count(shape, 10) == count
+    assert oip.text_count(requested(shape=shape), 10) == count
 
 
 @pytest.mark.parametrize("shape", [[], [1, 2], [2, 1, 1], [2, 0], [2, -1], [-2], [-(2**63)], [-1, 1]])
 def test_a_shape_of_another_form_is_rejected(shape: list[int]) -> None:
-    assert error_of(oip.text_count, shape, 10) == "inputs[0].shape must be [N] or [N, 1], for N texts"
+    request = InferRequest(inputs=[InputTensor(name="text", datatype="BYTES", shape=shape)])
+    assert error_of(oip.text_count, request, 10) == "inputs[0].shape must be [N] or [N, 1], for N texts"
 
 
 @pytest.mark.parametrize("count", [11, 2**63 - 1, 2**64, 10**400])
 def test_a_shape_of_too_many_texts_is_rejected_without_data(count: int) -> None:
     with pytest.raises(TooManyTexts, match=f"^has {count} texts; send at most 10 in one request$"):
-        oip.text_count([count, 1], 10)
+        oip.text_count(requested(shape=[count, 1]), 10)
 
 
 @pytest.mark.parametrize(
@@ -128,14 +144,13 @@ def test_a_shape_of_too_many_texts_is_rejected_without_data(count: int) -> None:
 def test_an_input_other_than_the_models_is_rejected(
     name: str, datatype: str, parameters: dict[str, object], where: str
 ) -> None:
-    assert error_of(oip.check_input, name, datatype, parameters).startswith(f"{where} ")
+    tensor = InputTensor(name=name, datatype=datatype, shape=[1], parameters=parameters)
+    assert error_of(oip.text_count, InferRequest(inputs=[tensor]), 10).startswith(f"{where} ")
 
 
-@pytest.mark.parametrize(("column", "shape"), [(False, [2]), (True, [2, 1])])
-def test_each_output_has_its_shape_type_and_data_as_in_the_metadata(
-    classifier: Classifier, column: bool, shape: list[int]
-) -> None:
-    tensors = infer(classifier, requested(["a", "b"], column=column), TWO)
+@pytest.mark.parametrize("shape", [[2], [2, 1]])
+def test_each_output_has_its_shape_type_and_data_as_in_the_metadata(classifier: Classifier, shape: list[int]) -> None:
+    tensors = infer(classifier, requested(shape=shape), TWO, ["a", "b"])
     assert tensors == {
         "label": Tensor("label", "BYTES", shape, ["positive", "negative"]),
         "score": Tensor("score", "FP32", shape, [0.625, 0.5]),
@@ -143,16 +158,16 @@ def test_each_output_has_its_shape_type_and_data_as_in_the_metadata(
         "tokens": Tensor("tokens", "INT32", shape, [3, 512]),
         "truncated": Tensor("truncated", "BOOL", shape, [False, True]),
     }
-    described = oip.model_outputs(application(classifier))
-    assert [(tensor.name, tensor.datatype) for tensor in described] == [
+    described = oip.model_metadata(application(classifier))["outputs"]
+    assert [(tensor["name"], tensor["datatype"]) for tensor in described] == [
         (tensor.name, tensor.datatype) for tensor in tensors.values()
     ]
-    assert [tensor.shape for tensor in described] == [[-1], [-1], [-1, 3], [-1], [-1]]
+    assert [tensor["shape"] for tensor in described] == [[-1], [-1], [-1, 3], [-1], [-1]]
 
 
 def test_only_requested_outputs_are_returned_in_their_order(classifier: Classifier) -> None:
-    outputs = [RequestedOutput("tokens"), RequestedOutput("label")]
-    assert list(infer(classifier, requested(["a"], outputs))) == ["tokens", "label"]
+    outputs = [output("tokens"), output("label")]
+    assert list(infer(classifier, requested(outputs))) == ["tokens", "label"]
 
 
 @pytest.mark.parametrize(
@@ -166,29 +181,38 @@ def test_only_requested_outputs_are_returned_in_their_order(classifier: Classifi
 def test_a_classification_has_the_labels_of_the_highest_scores(
     classifier: Classifier, classes: int, shape: list[int], data: list[str]
 ) -> None:
-    request = requested(["a", "b"], [RequestedOutput("probabilities", classes)])
-    assert infer(classifier, request, TWO) == {"probabilities": Tensor("probabilities", "BYTES", shape, data)}
+    request = requested([output("probabilities", classification=classes)], [2])
+    assert infer(classifier, request, TWO, ["a", "b"]) == {
+        "probabilities": Tensor("probabilities", "BYTES", shape, data)
+    }
 
 
 @pytest.mark.parametrize(
     ("outputs", "message"),
     [
-        (
-            [RequestedOutput("label"), RequestedOutput("secret")],
-            "outputs[1] is not an output of this model; its outputs are",
+        ([output("label"), output("secret")], "outputs[1] is not an output of this model; its outputs are"),
+        ([output("label"), output("label")], "outputs[1] is requested twice"),
+        ([output("score", classification=2)], "outputs[0] has no classes"),
+        *(
+            (
+                [output("label"), output("probabilities", classification=value)],
+                "outputs[1].parameters.classification must be ",
+            )
+            for value in (0, -1, 1.0, "2", True)
         ),
-        ([RequestedOutput("label"), RequestedOutput("label")], "outputs[1] is requested twice"),
-        ([RequestedOutput("score", 2)], "outputs[0] has no classes"),
+        (
+            [output("label", shared_memory_region="secret")],
+            "outputs[0].parameters.shared_memory_region is not supported",
+        ),
     ],
 )
 def test_an_invalid_output_is_rejected_without_computing(
     classifier: Classifier, outputs: list[RequestedOutput], message: str
 ) -> None:
     runner = FakeRunner(ANSWER)
-    with pytest.raises(InvalidRequest) as error:
-        asyncio.run(oip.infer(fake_application(classifier, runner, {}), requested(["a"], outputs)))
-    assert oip.message(error.value).startswith(message)
-    assert "secret" not in oip.message(error.value)
+    error = error_of(asyncio.run, oip.infer(fake_application(classifier, runner, {}), requested(outputs), ["a"]))
+    assert error.startswith(message)
+    assert "secret" not in error
     assert runner.asked == []
 
 
@@ -199,41 +223,25 @@ def test_an_invalid_output_is_rejected_without_computing(
 def test_the_shortest_time_limit_is_the_deadline(
     classifier: Classifier, own: float | None, transport: float | None, used: float
 ) -> None:
-    runner = FakeRunner(ANSWER)
-    request = requested(["a"], seconds=own)
-    asyncio.run(oip.infer(fake_application(classifier, runner, {"request_seconds": 30}), request, seconds=transport))
-    assert runner.seconds == [used]
+    request = requested() if own is None else requested(timeout=int(own * 1e6))
+    assert run(classifier, request, transport, request_seconds=30).seconds == [used]
 
 
 @pytest.mark.parametrize(("truncate", "truncation"), [(True, "right"), (False, None)])
 def test_long_texts_are_truncated_or_rejected_as_requested(
     classifier: Classifier, truncate: bool, truncation: str | None
 ) -> None:
-    runner = FakeRunner(ANSWER)
-    asyncio.run(oip.infer(fake_application(classifier, runner, {}), requested(["a"], truncate=truncate)))
-    assert runner.truncations == [truncation]
+    assert run(classifier, requested(truncate=truncate)).truncations == [truncation]
 
 
-@pytest.mark.parametrize(("value", "seconds"), [(1_500_000, 1.5), (1, 1e-6), (0, None)])
-def test_a_timeout_is_in_microseconds(value: int, seconds: float | None) -> None:
-    assert oip.timeout({"timeout": value}) == seconds
+@pytest.mark.parametrize(("value", "seconds"), [(1_500_000, 1.5), (1, 1e-6), (0, 30.0)])
+def test_a_timeout_is_in_microseconds(classifier: Classifier, value: int, seconds: float) -> None:
+    assert run(classifier, requested(timeout=value), request_seconds=30).seconds == [seconds]
 
 
 @pytest.mark.parametrize("value", [-1, 2**63, 10**400, 1.5, "5", None, True, [1]])
-def test_an_invalid_timeout_is_rejected(value: object) -> None:
-    assert error_of(oip.timeout, {"timeout": value}).startswith("parameters.timeout must be ")
-
-
-@pytest.mark.parametrize(
-    ("parameters", "message"),
-    [
-        *(({"classification": value}, "classification must be ") for value in (0, -1, 1.0, "2", True)),
-        ({"shared_memory_region": "mine"}, "shared_memory_region is not supported"),
-    ],
-)
-def test_an_invalid_parameter_of_an_output_is_rejected(parameters: dict[str, object], message: str) -> None:
-    error = error_of(oip.requested_output, "probabilities", parameters, 3)
-    assert error.startswith(f"outputs[3].parameters.{message}")
+def test_an_invalid_timeout_is_rejected(classifier: Classifier, value: object) -> None:
+    assert error_of(infer, classifier, requested(timeout=value)).startswith("parameters.timeout must be ")
 
 
 def test_the_model_is_addressed_by_name_and_optionally_version(classifier: Classifier) -> None:
@@ -247,4 +255,4 @@ def test_the_model_is_addressed_by_name_and_optionally_version(classifier: Class
 
 def test_the_server_has_the_projects_name_and_version() -> None:
     project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
-    assert (project["name"], project["version"]) == (oip.SERVER_NAME, __version__)
+    assert (project["name"], project["version"]) == (oip.SERVER_METADATA["name"], oip.SERVER_METADATA["version"])

@@ -14,12 +14,7 @@ from google.protobuf.message import DecodeError
 from textserve import oip
 from textserve.application import Application
 from textserve.errors import InvalidRequest
-from textserve.grpc.inference_pb2 import (
-    InferTensorContents,
-    ModelInferRequest,
-    ModelInferResponse,
-    ModelMetadataResponse,
-)
+from textserve.grpc.inference_pb2 import ModelInferRequest, ModelInferResponse
 
 Message = TypeVar("Message")
 
@@ -41,28 +36,43 @@ def parse(kind: type[Message], body: bytes) -> Message:
     return message
 
 
-def read(message: ModelInferRequest, most: int) -> oip.InferRequest:
-    """Decode an inference request of at most ``most`` texts.
+def read(message: ModelInferRequest) -> oip.InferRequest:
+    """The request without its data, which :func:`texts` decodes."""
+    return oip.InferRequest(
+        parameters=_values(message.parameters),
+        inputs=[
+            oip.InputTensor(
+                name=tensor.name,
+                shape=list(tensor.shape),
+                datatype=tensor.datatype,
+                parameters=_values(tensor.parameters),
+            )
+            for tensor in message.inputs
+        ],
+        outputs=[
+            oip.RequestedOutput(name=output.name, parameters=_values(output.parameters)) for output in message.outputs
+        ],
+    )
+
+
+def texts(message: ModelInferRequest, count: int) -> list[str]:
+    """The data of the input, which has ``count`` texts by its shape.
 
     Raises:
-        InvalidRequest: naming the first invalid part.
-        TooManyTexts: if it has more texts.
+        InvalidRequest: if the data is not BYTES in one of the two forms, or not UTF-8.
     """
-    oip.check_input_count(len(message.inputs))
-    tensor = message.inputs[0]
-    oip.check_input(tensor.name, tensor.datatype, tensor.parameters)
-    texts = oip.decode(_elements(message, oip.text_count(tensor.shape, most)))
-    parameters = _values(message.parameters)
-    return oip.InferRequest(
-        texts=texts,
-        column=len(tensor.shape) == 2,
-        outputs=[
-            oip.requested_output(output.name, _values(output.parameters), index)
-            for index, output in enumerate(message.outputs)
-        ],
-        seconds=oip.timeout(parameters),
-        truncate=oip.flag(parameters, "truncate", default=True),
-    )
+    contents = message.inputs[0].contents
+    if not message.raw_input_contents:
+        if others := [field.name for field, _ in contents.ListFields() if field.name != "bytes_contents"]:
+            raise InvalidRequest(f"has {others[0]}; texts are bytes_contents", where="inputs[0].contents")
+        return oip.decode(contents.bytes_contents)
+    if len(message.raw_input_contents) != 1:
+        raise InvalidRequest(
+            f"has {len(message.raw_input_contents)} elements; send one for each input", where="raw_input_contents"
+        )
+    if message.inputs[0].HasField("contents"):
+        raise InvalidRequest("cannot be combined with raw_input_contents", where="inputs[0].contents")
+    return oip.decode(oip.split(message.raw_input_contents[0], count))
 
 
 def write(application: Application, request: ModelInferRequest, tensors: Sequence[oip.Tensor]) -> bytes:
@@ -73,45 +83,17 @@ def write(application: Application, request: ModelInferRequest, tensors: Sequenc
         model_version=oip.version(application),
         id=request.id,
         outputs=[
-            ModelInferResponse.InferOutputTensor(
-                name=tensor.name,
-                datatype=tensor.datatype,
-                shape=tensor.shape,
-                contents=None if is_raw else _contents(tensor),
-            )
+            {
+                "name": tensor.name,
+                "datatype": tensor.datatype,
+                "shape": tensor.shape,
+                "contents": None if is_raw else _contents(tensor),
+            }
             for tensor in tensors
         ],
         raw_output_contents=[oip.raw(tensor) for tensor in tensors] if is_raw else None,
     )
     return response.SerializeToString()  # type: ignore[no-any-return]  # protobuf's base class has no types
-
-
-def model_metadata(application: Application) -> ModelMetadataResponse:
-    """The model's name, version, inputs and outputs."""
-    return ModelMetadataResponse(
-        name=application.classifier.spec.name,
-        versions=[oip.version(application)],
-        platform=oip.PLATFORM,
-        inputs=[_metadata(tensor) for tensor in oip.model_inputs()],
-        outputs=[_metadata(tensor) for tensor in oip.model_outputs(application)],
-    )
-
-
-def _elements(message: ModelInferRequest, count: int) -> list[bytes]:
-    """The ``count`` elements of the input."""
-    contents = message.inputs[0].contents
-    if not message.raw_input_contents:
-        if others := [field.name for field, _ in contents.ListFields() if field.name != "bytes_contents"]:
-            raise InvalidRequest(f"has {others[0]}; texts are bytes_contents", where="inputs[0].contents")
-        oip.check_data(count, len(contents.bytes_contents))
-        return list(contents.bytes_contents)
-    if len(message.raw_input_contents) != 1:
-        raise InvalidRequest(
-            f"has {len(message.raw_input_contents)} elements; send one for each input", where="raw_input_contents"
-        )
-    if message.inputs[0].HasField("contents"):
-        raise InvalidRequest("cannot be combined with raw_input_contents", where="inputs[0].contents")
-    return oip.split(message.raw_input_contents[0], count)
 
 
 def _values(parameters: Mapping[str, Any]) -> dict[str, object]:
@@ -122,12 +104,7 @@ def _values(parameters: Mapping[str, Any]) -> dict[str, object]:
     return values
 
 
-def _contents(tensor: oip.Tensor) -> InferTensorContents:
+def _contents(tensor: oip.Tensor) -> dict[str, Any]:
     if tensor.datatype == "BYTES":
-        return InferTensorContents(bytes_contents=[str(element).encode() for element in tensor.data])
-    data: Any = tensor.data
-    return InferTensorContents(**{CONTENTS[tensor.datatype]: data})
-
-
-def _metadata(tensor: oip.TensorMetadata) -> ModelMetadataResponse.TensorMetadata:
-    return ModelMetadataResponse.TensorMetadata(name=tensor.name, datatype=tensor.datatype, shape=tensor.shape)
+        return {"bytes_contents": [str(element).encode() for element in tensor.data]}
+    return {CONTENTS[tensor.datatype]: tensor.data}

@@ -28,9 +28,6 @@ LAST_SECONDS = 0.5
 
 ADVICE = "set TEXTSERVE_GRPC_PORT to another port, or to 0 to disable gRPC"
 
-SERVING = health_pb2.HealthCheckResponse.SERVING
-NOT_SERVING = health_pb2.HealthCheckResponse.NOT_SERVING
-
 
 class GrpcServer:
     """Serves ``application`` over gRPC: :meth:`start` and :meth:`stop`. It also stops when the application leaves."""
@@ -66,8 +63,9 @@ class GrpcServer:
         reflection.enable_server_reflection((NAME, health.SERVICE_NAME, reflection.SERVICE_NAME), server)
         _listen(server, settings)
         await server.start()
+        status = health_pb2.HealthCheckResponse
         for name in ("", NAME):
-            await self._health.set(name, SERVING if self._application.ready else NOT_SERVING)
+            await self._health.set(name, status.SERVING if self._application.ready else status.NOT_SERVING)
         self._stopped = asyncio.create_task(self._stop_when_told(server))
         logger.info("gRPC on port %d", settings.grpc_port)
 

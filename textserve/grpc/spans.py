@@ -12,18 +12,11 @@ from typing import Any
 import grpc
 from opentelemetry.trace import StatusCode
 
-from textserve.grpc.service import NAME, Context
+from textserve.grpc.service import NAME, Context, Method
 from textserve.tracing import Tracing, server_span
 
 # The status codes that are server errors by the conventions.
-FAULTS = (
-    grpc.StatusCode.UNKNOWN,
-    grpc.StatusCode.DEADLINE_EXCEEDED,
-    grpc.StatusCode.UNIMPLEMENTED,
-    grpc.StatusCode.INTERNAL,
-    grpc.StatusCode.UNAVAILABLE,
-    grpc.StatusCode.DATA_LOSS,
-)
+FAULTS = {"UNKNOWN", "DEADLINE_EXCEEDED", "UNIMPLEMENTED", "INTERNAL", "UNAVAILABLE", "DATA_LOSS"}
 
 
 class TracedGrpc(grpc.aio.ServerInterceptor):  # type: ignore[misc]  # grpc has no types
@@ -40,9 +33,7 @@ class TracedGrpc(grpc.aio.ServerInterceptor):  # type: ignore[misc]  # grpc has 
             return handler
         return grpc.unary_unary_rpc_method_handler(self._traced(handler.unary_unary, method))
 
-    def _traced(
-        self, answer: Callable[[bytes, Context], Awaitable[bytes]], method: str
-    ) -> Callable[[bytes, Context], Awaitable[bytes]]:
+    def _traced(self, answer: Method, method: str) -> Method:
         attributes = {"rpc.system": "grpc", "rpc.service": NAME, "rpc.method": method}
 
         async def traced(body: bytes, context: Context) -> bytes:
@@ -60,7 +51,7 @@ class TracedGrpc(grpc.aio.ServerInterceptor):  # type: ignore[misc]  # grpc has 
                     raise
                 finally:
                     span.set_attribute("rpc.grpc.status_code", code.value[0])
-                    if code in FAULTS:
+                    if code.name in FAULTS:
                         span.set_status(StatusCode.ERROR)
 
         return traced

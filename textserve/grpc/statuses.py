@@ -8,7 +8,7 @@ import grpc
 from google.protobuf.any_pb2 import Any as Packed
 from google.protobuf.duration_pb2 import Duration
 
-from textserve import errors, oip
+from textserve import errors
 from textserve.errors import TextserveError
 from textserve.grpc.status_pb2 import RetryInfo, Status
 
@@ -34,26 +34,17 @@ CODES: Mapping[type[TextserveError], grpc.StatusCode] = {
     errors.Internal: grpc.StatusCode.INTERNAL,
 }
 RETRY_INFO = "type.googleapis.com/google.rpc.RetryInfo"
-NANOSECONDS = 1_000_000_000
 
 Metadata = tuple[tuple[str, str | bytes], ...]
 
 
-def code(error: TextserveError) -> grpc.StatusCode:
-    """The status code of an error."""
-    return CODES[type(error)]
-
-
 def metadata(error: TextserveError) -> Metadata:
-    """The trailing metadata of an error: its type and, if known, when to retry.
-
-    The latter is a ``google.rpc.RetryInfo``, as clients expect it: https://google.aip.dev/193.
-    """
+    """The trailing metadata of an error: its type and, if known, a ``RetryInfo`` as of https://google.aip.dev/193."""
     kind: Metadata = (("x-error-type", error.type),)
     if error.retry_after is None:
         return kind
-    nanoseconds = round(error.retry_after * NANOSECONDS)
-    delay = Duration(seconds=nanoseconds // NANOSECONDS, nanos=nanoseconds % NANOSECONDS)
+    delay = Duration()
+    delay.FromNanoseconds(round(error.retry_after * 1e9))
     detail = Packed(type_url=RETRY_INFO, value=RetryInfo(retry_delay=delay).SerializeToString())
-    status = Status(code=code(error).value[0], message=oip.message(error), details=[detail])
+    status = Status(code=CODES[type(error)].value[0], message=error.full_message, details=[detail])
     return (*kind, ("grpc-status-details-bin", status.SerializeToString()))

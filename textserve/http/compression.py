@@ -1,24 +1,22 @@
-"""Compressed answers over HTTP, for clients that ask for them (RFC 9110, section 12.5.3)."""
+"""Compressed responses over HTTP, for clients that accept them (RFC 9110, section 12.5.3)."""
 
 from __future__ import annotations
 
 import gzip
 import zlib
 
-# Shorter answers fit into one packet as they are.
-WORTHWHILE_BYTES = 1400
-# The fastest: answers repeat themselves so much that more effort gains little.
+# Shorter responses fit into one packet.
+MIN_BYTES = 1400
+# The fastest: responses are so repetitive that higher levels gain little.
 LEVEL = 1
 
 
 def compress(content: bytes, accept_encoding: bytes) -> tuple[bytes, list[tuple[bytes, bytes]]]:
-    """``content`` in gzip or deflate, if the client accepts one of them and it is worthwhile, and the headers of that.
+    """``content`` compressed with gzip or deflate, and its headers; unchanged if that is not accepted or not shorter.
 
-    Args:
-        content: the body of an answer.
-        accept_encoding: the request's header of that name, empty if it has none.
+    ``accept_encoding`` is the request's header of that name, empty if it has none.
     """
-    if not accept_encoding or len(content) < WORTHWHILE_BYTES:
+    if not accept_encoding or len(content) < MIN_BYTES:
         return content, []
     accepted = _accepted(accept_encoding)
     if b"gzip" in accepted:
@@ -34,8 +32,8 @@ def compress(content: bytes, accept_encoding: bytes) -> tuple[bytes, list[tuple[
 
 def _accepted(header: bytes) -> set[bytes]:
     accepted = set()
-    for one in header.lower().split(b","):
-        name, _, weight = one.partition(b";")
+    for encoding in header.lower().split(b","):
+        name, _, weight = encoding.partition(b";")
         if weight.replace(b" ", b"").rstrip(b"0") not in (b"q=", b"q=0."):
             accepted.add(name.strip())
     return accepted

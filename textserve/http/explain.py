@@ -10,7 +10,7 @@ from textserve.application import Application
 from textserve.explanation import Explanation, explain
 from textserve.http.formats import SCORE_DIGITS, ErrorResponse, Result, error_body, messages, read, result
 from textserve.http.router import HttpProtocol, Request, Response, Route, dump
-from textserve.http.schemas import TEXT, operation, reference, schemas
+from textserve.http.schemas import TEXT, post, schemas
 
 EXAMPLE = '{"text": "…"}'
 PROBLEMS = messages(
@@ -56,10 +56,10 @@ def response(application: Application, text: str, explanation: Explanation) -> d
     """
     whole = result(explanation.prediction)
     words = []
-    for explained in explanation.words:
-        start, end = explained.word.start, explained.word.end
-        influence = round(whole["score"] - round(explained.score_without, SCORE_DIGITS), SCORE_DIGITS)
-        words.append({"text": text[start:end], "start": start, "end": end, "influence": influence})
+    for word in explanation.words:
+        influence = round(whole["score"] - round(word.score_without, SCORE_DIGITS), SCORE_DIGITS)
+        position = {"start": word.start, "end": word.end}
+        words.append({"text": text[word.start : word.end], **position, "influence": influence})
     return {"model": application.tag, **whole, "words": words}
 
 
@@ -69,19 +69,15 @@ async def _explain(application: Application, request: Request) -> Response:
     return Response(dump(response(application, text, explanation)), classified=explanation.classified)
 
 
-def _operation(application: Application) -> dict[str, Any]:
-    return operation(
-        application,
-        f"Classify a text of at most {application.settings.max_explained_words} words, with the influence of each",
-        request=reference(ExplainRequest),
-        answer=reference(ExplainResponse),
-        error=ErrorResponse,
-    )
-
-
+describe = post(
+    "Classify a text of at most {settings.max_explained_words} words, with the influence of each",
+    request=ExplainRequest,
+    answer=ExplainResponse,
+    error=ErrorResponse,
+)
 EXPLAIN = HttpProtocol(
     "explain",
-    [Route("POST", "/explain", _explain, _operation)],
+    [Route("POST", "/explain", _explain, describe)],
     error_body,
     schemas=lambda _: schemas(ExplainRequest, ExplainResponse, ErrorResponse),
 )

@@ -1,4 +1,4 @@
-"""Formats that several protocols share: a result, an error, ranked labels, and what is wrong with a body."""
+"""Formats that several protocols share: a result, an error, ranked labels, and messages about invalid bodies."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from textserve.runner import Classified, Prediction
 from textserve.spec import Meaning
 from textserve.validation import problems
 
-# Six digits: a hundred times finer than the 1e-4 within which results are the same, and short.
+# A hundred times finer than the 1e-4 within which results are the same.
 SCORE_DIGITS = 6
 Model = TypeVar("Model", bound=BaseModel)
 
@@ -34,7 +34,7 @@ class Error(BaseModel):
     """What is wrong with a request, or with the service."""
 
     type: str = Field(description="The name of the error, for programs.")
-    where: str | None = Field(None, description="The part of the request at fault, if it is one.")
+    where: str | None = Field(None, description="The part of the request at fault, if known.")
     message: str = Field(description="What is wrong, where, and what to do.")
 
 
@@ -65,14 +65,12 @@ def result(prediction: Prediction) -> dict[str, Any]:
 
 def error_body(error: TextserveError) -> bytes:
     """The body of an error, as :class:`ErrorResponse` describes it."""
-    content: dict[str, Any] = {"type": error.type, "message": error.message}
-    if error.where is not None:
-        content = {"type": error.type, "where": error.where, "message": f"{error.where} {error.message}"}
-    return dump({"error": content})
+    where = {} if error.where is None else {"where": error.where}
+    return dump({"error": {"type": error.type, **where, "message": error.full_message}})
 
 
 def message(error: TextserveError) -> str:
-    """The error in one line, with the part of the request at fault."""
+    """The message, with the part of the request at fault in backticks."""
     return error.message if error.where is None else f"`{error.where}` {error.message}"
 
 
@@ -98,7 +96,7 @@ def read(model: type[Model], body: bytes, messages: Mapping[str, str]) -> Model:
     """The request in a JSON body.
 
     Raises:
-        InvalidRequest: with the first problem, in the words of ``messages`` by pydantic's error types.
+        InvalidRequest: with the first problem; ``messages`` has the messages by pydantic's error type.
     """
     try:
         return model.model_validate_json(body)
@@ -110,10 +108,10 @@ def read(model: type[Model], body: bytes, messages: Mapping[str, str]) -> Model:
 async def classify_inputs(
     application: Application, inputs: list[str] | str, truncation: Truncation | None
 ) -> Classified:
-    """Classify what the client calls ``inputs``: a text, or several.
+    """Classify a text or several; errors name ``inputs`` or ``inputs[3]``, not ``texts[3]``.
 
     Raises:
-        TextserveError: as :meth:`Application.classify` does, naming ``inputs`` or ``inputs[3]``.
+        TextserveError: see :meth:`Application.classify`.
     """
     texts = [inputs] if isinstance(inputs, str) else inputs
     try:

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
-from functools import partial
 from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, PlainValidator, WithJsonSchema
@@ -19,7 +18,7 @@ from textserve.classifier import Truncation
 from textserve.errors import InvalidRequest
 from textserve.http.formats import LabelScore, classify_inputs, message, messages, ranked, read
 from textserve.http.router import HttpProtocol, Request, Response, Route, dump
-from textserve.http.schemas import TEXT, TEXTS, answer_schema, operation, reference, schemas
+from textserve.http.schemas import TEXT, TEXTS, post, schemas
 from textserve.runner import Prediction
 
 Transform = Literal["softmax", "sigmoid", "none"]
@@ -114,22 +113,15 @@ async def _infer(application: Application, request: Request) -> Response:
     return Response(dump(content), classified=classified)
 
 
+describe = post(
+    "Classify a text, or several, as Hugging Face's Inference API does",
+    request=InferenceRequest,
+    answer=list[list[LabelScore]],
+    error=InferenceError,
+)
 HUGGINGFACE = HttpProtocol(
     "huggingface",
-    [
-        Route(
-            "POST",
-            "/",
-            _infer,
-            partial(
-                operation,
-                summary="Classify a text, or several, as Hugging Face's Inference API does",
-                request=reference(InferenceRequest),
-                answer=answer_schema(list[list[LabelScore]]),
-                error=InferenceError,
-            ),
-        )
-    ],
+    [Route("POST", "/", _infer, describe)],
     lambda error: dump({"error": message(error)}),
     schemas=lambda _: schemas(InferenceRequest, LabelScore, InferenceError),
 )

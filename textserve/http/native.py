@@ -7,7 +7,6 @@ errors in three formats, and with the text of every invalid request in the log.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from functools import partial
 from typing import Annotated, Any
 
 from pydantic import BaseModel, ConfigDict, Field, WithJsonSchema
@@ -15,7 +14,7 @@ from pydantic import BaseModel, ConfigDict, Field, WithJsonSchema
 from textserve.application import Application
 from textserve.http.formats import ErrorResponse, Result, error_body, messages, read, result
 from textserve.http.router import HttpProtocol, Request, Response, Route, dump
-from textserve.http.schemas import TEXTS, operation, reference, schemas
+from textserve.http.schemas import TEXTS, post, schemas
 from textserve.runner import Prediction
 
 EXAMPLE = '{"texts": ["…"]}'
@@ -57,22 +56,12 @@ async def _classify(application: Application, request: Request) -> Response:
     return Response(dump(response(application, classified.predictions)), classified=classified)
 
 
+describe = post(
+    "Classify texts, in the order given", request=ClassifyRequest, answer=ClassifyResponse, error=ErrorResponse
+)
 NATIVE = HttpProtocol(
     "native",
-    [
-        Route(
-            "POST",
-            "/classify",
-            _classify,
-            partial(
-                operation,
-                summary="Classify texts, in the order given",
-                request=reference(ClassifyRequest),
-                answer=reference(ClassifyResponse),
-                error=ErrorResponse,
-            ),
-        )
-    ],
+    [Route("POST", "/classify", _classify, describe)],
     error_body,
     schemas=lambda _: schemas(ClassifyRequest, ClassifyResponse, ErrorResponse),
 )

@@ -1,4 +1,4 @@
-"""The part of the OpenAPI document that describes :mod:`textserve.http.oip`, as far as bodies are JSON."""
+"""The descriptions of :mod:`textserve.http.oip` in the OpenAPI document, for bodies that are JSON only."""
 
 from __future__ import annotations
 
@@ -9,18 +9,20 @@ from pydantic import BaseModel
 from textserve import oip
 from textserve.application import Application
 from textserve.errors import UnknownModel
-from textserve.http.schemas import REFERENCE, REFUSALS, TEXT, get, operation, refusal, resolved
+from textserve.http.router import Describe
+from textserve.http.schemas import POSITIVE, STRING, TEXT, array, get, post, refusal, resolved
 from textserve.http.schemas import schemas as model_schemas
 
 EXTENSION = (
     "Tensors may follow the JSON, in the request and in the answer, as Triton's binary tensor data extension says; the "
     "header Inference-Header-Content-Length is then the length of the JSON."
 )
-# The model with whatever version is served, and with the one that is named.
+# A model, and a version of it.
 MODEL_PATHS = ("/v2/models/{model}", "/v2/models/{model}/versions/{version}")
 OBJECT: dict[str, Any] = {"type": "object"}
 ANY_JSON = {"application/json": {"schema": OBJECT}}
-NUMBER: dict[str, Any] = {"type": "integer", "minimum": 1}
+YES = {"description": "Yes.", "content": ANY_JSON}
+NO = {"description": "No.", "content": ANY_JSON}
 
 
 class OpenInferenceError(BaseModel):
@@ -29,143 +31,104 @@ class OpenInferenceError(BaseModel):
     error: str
 
 
-def server_metadata(application: Application) -> dict[str, Any]:
-    """``GET /v2``."""
-    return get(application, "What serves, and with which extensions", ANY_JSON, OpenInferenceError)
+server_metadata = get("Name, version and extensions of the server", ANY_JSON, OpenInferenceError)
+model_metadata = get("Tensors of the model", ANY_JSON, OpenInferenceError)
 
 
-def model_metadata(application: Application, path: str) -> dict[str, Any]:
-    """``GET`` of a model."""
-    return _get(application, "Tensors of the model", path)
-
-
-def model_ready(application: Application, path: str) -> dict[str, Any]:
-    """Whether a model is ready."""
-    described = _get(application, "Whether the model is ready", path)
-    described["responses"]["503"] = {"description": "No.", "content": ANY_JSON}
+def model_ready(application: Application) -> dict[str, Any]:
+    """``GET`` of a model's readiness."""
+    described = get("Whether the model is ready", ANY_JSON, OpenInferenceError)(application)
+    described["responses"]["503"] = NO
     return described
 
 
 def health(summary: str, application: Application) -> dict[str, Any]:
-    """Whether the server is live, or ready."""
-    responses = {
-        status: {"description": text, "content": ANY_JSON} for status, text in (("200", "Yes."), ("503", "No."))
-    }
-    return {"summary": summary, "security": [], "responses": responses}
+    """``GET`` of the server's liveness or readiness."""
+    return {"summary": summary, "security": [], "responses": {"200": YES, "503": NO}}
 
 
-def infer(application: Application, path: str) -> dict[str, Any]:
-    """Inference by a model."""
-    described = operation(
-        application,
-        "Classify the texts of a tensor",
-        request={"$ref": REFERENCE.format(model="InferRequest")},
-        answer={"$ref": REFERENCE.format(model="InferResponse")},
-        error=OpenInferenceError,
-        refusals=[*REFUSALS, UnknownModel],
-    )
+def infer(application: Application) -> dict[str, Any]:
+    """``POST`` of an inference."""
+    summary = "Classify the texts of a tensor"
+    described = post(summary, request="InferRequest", answer="InferResponse", error=OpenInferenceError)(application)
     described["description"] = EXTENSION
     described["responses"]["200"]["content"]["application/octet-stream"] = {}
-    return described | _parameters(application, path)
+    return described
 
 
-def _get(application: Application, summary: str, path: str) -> dict[str, Any]:
-    described = get(application, summary, ANY_JSON, OpenInferenceError)
-    described["responses"]["404"] = refusal([UnknownModel], OpenInferenceError)
-    return described | _parameters(application, path)
+def of_model(describe: Describe, path: str) -> Describe:
+    """The description of a route below ``path``, which is one of :data:`MODEL_PATHS`."""
 
-
-def _parameters(application: Application, path: str) -> dict[str, Any]:
-    values = {"model": application.classifier.spec.name, "version": oip.version(application)}
-    return {
-        "parameters": [
+    def described(application: Application) -> dict[str, Any]:
+        operation = describe(application)
+        operation["responses"]["404"] = refusal([UnknownModel], OpenInferenceError)
+        values = {"model": application.classifier.spec.name, "version": oip.version(application)}
+        operation["parameters"] = [
             {"name": name, "in": "path", "required": True, "schema": {"type": "string", "enum": [value]}}
             for name, value in values.items()
             if f"{{{name}}}" in path
         ]
-    }
+        return operation
+
+    return described
 
 
 def schemas(application: Application) -> dict[str, Any]:
     """The schemas of requests, responses and errors, by name."""
-    texts = application.settings.max_texts
-    count = {**NUMBER, "maximum": texts}
-    columns = {"type": "array", "items": TEXT, "minItems": 1, "maxItems": 1}
-    tensor = {
-        "type": "object",
-        "required": ["name", "shape", "datatype", "data"],
-        "properties": {
-            "name": {"const": oip.INPUT},
-            "shape": {
-                "description": "[N] or [N, 1], for N texts.",
-                "oneOf": [
-                    {"type": "array", "items": count, "minItems": 1, "maxItems": 1},
-                    {"type": "array", "prefixItems": [count, {"const": 1}], "minItems": 2, "maxItems": 2},
-                ],
-            },
-            "datatype": {"const": "BYTES"},
-            "parameters": {"type": ["object", "null"]},
-            "data": {"type": "array", "items": {"oneOf": [TEXT, columns]}, "minItems": 1, "maxItems": texts},
+    max_texts = application.settings.max_texts
+    count = {**POSITIVE, "maximum": max_texts}
+    name = {"enum": list(oip.OUTPUTS)}
+    tensor = _object(
+        ["name", "shape", "datatype", "data"],
+        name={"const": oip.INPUT},
+        shape={
+            "description": "[N] or [N, 1], for N texts.",
+            "oneOf": [
+                array(count, 1),
+                {"type": "array", "prefixItems": [count, {"const": 1}], "minItems": 2, "maxItems": 2},
+            ],
         },
-    }
-    names = [one.name for one in oip.model_outputs(application)]
-    output = {
-        "type": "object",
-        "required": ["name"],
-        "properties": {
-            "name": {"enum": names},
-            "parameters": {
-                "type": ["object", "null"],
-                "properties": {
-                    "classification": {"type": ["integer", "null"], "minimum": 1},
-                    "binary_data": {"type": "boolean"},
-                },
-            },
-        },
-    }
-    request = {
-        "type": "object",
-        "required": ["inputs"],
-        "properties": {
-            "id": {"type": ["string", "null"], "description": "Given back."},
-            "parameters": {
-                "type": ["object", "null"],
-                # Not as a property: whoever tries what is described would try a microsecond, and be answered too late.
-                "description": "Besides these timeout, whole microseconds from 0, none.",
-                "properties": {
-                    "truncate": {"type": "boolean", "default": True},
-                    "binary_data_output": {"type": "boolean", "default": False},
-                },
-            },
-            "inputs": {"type": "array", "items": tensor, "minItems": 1, "maxItems": 1},
-            "outputs": {"type": ["array", "null"], "items": output, "description": "What is asked for; everything."},
-        },
-    }
-    answer = {
-        "type": "object",
-        "required": ["model_name", "model_version", "outputs"],
-        "properties": {
-            "id": {"type": "string"},
-            "model_name": {"type": "string"},
-            "model_version": {"type": "string"},
-            "outputs": {
-                "type": "array",
-                "items": {
-                    "type": "object",
-                    "required": ["name", "datatype", "shape"],
-                    "properties": {
-                        "name": {"enum": names},
-                        "datatype": {"enum": ["BYTES", "FP32", "INT32", "BOOL"]},
-                        "shape": {"type": "array", "items": NUMBER},
-                        "data": {"type": "array"},
-                        "parameters": OBJECT,
-                    },
-                },
-            },
-        },
-    }
-    return {
-        **model_schemas(OpenInferenceError),
-        "InferRequest": resolved(request),
-        "InferResponse": resolved(answer),
-    }
+        datatype={"const": "BYTES"},
+        parameters={"type": ["object", "null"]},
+        data=array({"oneOf": [TEXT, array(TEXT, 1)]}, max_texts),
+    )
+    classification = {"type": ["integer", "null"], "minimum": 1}
+    output_parameters = _object([], classification=classification, binary_data={"type": "boolean"})
+    output = _object(["name"], name=name, parameters=_or_null(output_parameters))
+    parameters = _object(
+        [], truncate={"type": "boolean", "default": True}, binary_data_output={"type": "boolean", "default": False}
+    )
+    # Not a property: a test generated from the document would send a few microseconds, and time out.
+    parameters["description"] = "Also timeout: whole microseconds from 0, which is none."
+    request = _object(
+        ["inputs"],
+        id={"type": ["string", "null"], "description": "Returned in the answer."},
+        parameters=_or_null(parameters),
+        inputs=array(tensor, 1),
+        outputs={"type": ["array", "null"], "items": output, "description": "The requested outputs; by default all."},
+    )
+    answer_tensor = _object(
+        ["name", "datatype", "shape"],
+        name=name,
+        datatype={"enum": ["BYTES", "FP32", "INT32", "BOOL"]},
+        shape={"type": "array", "items": POSITIVE},
+        data={"type": "array"},
+        parameters=OBJECT,
+    )
+    answer = _object(
+        ["model_name", "model_version", "outputs"],
+        id=STRING,
+        model_name=STRING,
+        model_version=STRING,
+        outputs={"type": "array", "items": answer_tensor},
+    )
+    return {**model_schemas(OpenInferenceError), "InferRequest": resolved(request), "InferResponse": resolved(answer)}
+
+
+def _object(required: list[str], **properties: dict[str, Any]) -> dict[str, Any]:
+    names = {"required": required} if required else {}
+    return {"type": "object", **names, "properties": properties}
+
+
+def _or_null(schema: dict[str, Any]) -> dict[str, Any]:
+    return {**schema, "type": [schema["type"], "null"]}

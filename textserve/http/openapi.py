@@ -1,6 +1,6 @@
 """The API docs: ``GET /docs.json``, an OpenAPI document of every route, and ``GET /``, Swagger UI.
 
-BentoML's own document has the one endpoint that ``service.py`` declares, without limits and errors, and its page loads
+BentoML's own document has only the endpoint that ``service.py`` declares, without limits and errors, and its page loads
 a script from another site. So both are served here; the files of Swagger UI are BentoML's.
 """
 
@@ -12,12 +12,12 @@ from typing import Any
 from textserve import __version__
 from textserve.application import Application
 from textserve.http.formats import ErrorResponse, error_body
-from textserve.http.router import HttpProtocol, Request, Response, Route, dump
+from textserve.http.router import Describe, HttpProtocol, Request, Response, Route, dump
 from textserve.http.schemas import get, limits
 
-HTML = b"text/html; charset=utf-8"
 # Nothing from another site; Swagger UI sets inline styles and has icons in data URLs.
 POLICY = b"default-src 'self'; img-src 'self' data:; style-src 'self' 'unsafe-inline'; frame-ancestors 'none'"
+HEADERS = [(b"content-security-policy", POLICY), (b"x-content-type-options", b"nosniff")]
 
 PAGE = b"""<!DOCTYPE html>
 <html lang="en">
@@ -46,19 +46,17 @@ def documentation(protocols: Sequence[HttpProtocol]) -> HttpProtocol:
         return Response(dump(openapi(application, [*protocols, itself])), counted=False)
 
     async def page(application: Application, request: Request) -> Response:
-        headers = [(b"content-security-policy", POLICY), (b"x-content-type-options", b"nosniff")]
-        return Response(PAGE, content_type=HTML, headers=headers, counted=False)
+        return Response(PAGE, content_type=b"text/html; charset=utf-8", headers=HEADERS, counted=False)
 
-    def describe(summary: str, content: dict[str, Any]) -> Any:
-        return lambda application: {**get(application, summary, content, ErrorResponse), "tags": ["operations"]}
+    def describe(summary: str, media_type: str, kind: str) -> Describe:
+        operation = get(summary, {media_type: {"schema": {"type": kind}}}, ErrorResponse)
+        return lambda application: {**operation(application), "tags": ["operations"]}
 
-    document_type = {"application/json": {"schema": {"type": "object"}}}
-    page_type = {"text/html": {"schema": {"type": "string"}}}
     itself = HttpProtocol(
         "documentation",
         [
-            Route("GET", "/docs.json", document, describe("This document", document_type)),
-            Route("GET", "/", page, describe("This document as a page", page_type)),
+            Route("GET", "/docs.json", document, describe("This document", "application/json", "object")),
+            Route("GET", "/", page, describe("This document as a page", "text/html", "string")),
         ],
         error_body,
     )

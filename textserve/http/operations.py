@@ -17,7 +17,7 @@ NOT_READY = {"503": {"description": "No: the model fails its golden texts, or th
 
 async def _metrics(application: Application, request: Request) -> Response:
     content_type = b"text/plain; version=0.0.4; charset=utf-8"
-    return Response(exposition(application.registry), content_type=content_type, counted=False)
+    return Response(exposition(application.metrics_registry), content_type=content_type, counted=False)
 
 
 def _open(path: str, summary: str, responses: dict[str, Any], handler: Any = None) -> Route:

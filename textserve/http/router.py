@@ -1,7 +1,7 @@
 """Routes HTTP requests to the protocols: an ASGI middleware in front of BentoML's own routes.
 
-A protocol declares its routes and the format of its errors. The one table made of all routes serves routing, 405 and
-HEAD, the names of spans, and the OpenAPI document. The middleware checks the API key, reads the body within its limit,
+A protocol declares its routes and the format of its errors. One table of all routes serves routing, 405 and HEAD,
+the names of spans, and the OpenAPI document. The middleware checks the API key, reads the body within its limit,
 cancels a request whose client disconnected, turns every outcome into a response, and counts it.
 """
 
@@ -13,6 +13,7 @@ import re
 import time
 from collections.abc import Awaitable, Callable, Mapping, MutableMapping, Sequence
 from dataclasses import dataclass, field
+from operator import attrgetter
 from typing import Any, TypeVar, cast
 
 from pydantic_core import to_json
@@ -22,7 +23,7 @@ from textserve.application import Application
 from textserve.errors import BodyTooLarge, MethodNotAllowed, NotFound, TextserveError, Unauthorized
 from textserve.http.body import Receive, read_body
 from textserve.runner import Classified
-from textserve.telemetry import request_id, server_timing, unexpected
+from textserve.telemetry import expected, measurements, request_id
 
 Scope = MutableMapping[str, Any]
 Message = MutableMapping[str, Any]
@@ -36,7 +37,7 @@ JSON = b"application/json"
 
 @dataclass(frozen=True, slots=True)
 class Request:
-    """A request: header names in lower case, path parameters by name, and the whole body, decompressed."""
+    """A request: header names in lower case, the whole body, decompressed, and path parameters by name."""
 
     method: str
     path: str
@@ -63,7 +64,7 @@ Describe = Callable[[Application], dict[str, Any]]
 
 @dataclass(frozen=True, slots=True)
 class Route:
-    """One method of one path.
+    """A method of a path.
 
     Attributes:
         method: GET answers HEAD too.
@@ -78,23 +79,15 @@ class Route:
     describe: Describe | None = None
 
 
-def _own_status(error: TextserveError) -> int:
-    return error.status
-
-
-def _no_schemas(application: Application) -> Mapping[str, Any]:
-    return {}
-
-
 @dataclass(frozen=True)
 class HttpProtocol:
-    """One protocol.
+    """A protocol over HTTP.
 
     Attributes:
         name: the label of its metrics.
         routes: what it serves.
         error_body: the body of an error in its format.
-        status: the HTTP status of an error, where the protocol documents its own.
+        status: the HTTP status of an error, if the protocol documents its own.
         open: whether it needs no API key.
         prefix: unknown paths below it get this protocol's 404.
         schemas: the schemas that its operations refer to, by name.
@@ -103,47 +96,42 @@ class HttpProtocol:
     name: str
     routes: Sequence[Route]
     error_body: Callable[[TextserveError], bytes]
-    status: Callable[[TextserveError], int] = _own_status
+    status: Callable[[TextserveError], int] = attrgetter("status")
     open: bool = False
     prefix: str | None = None
-    schemas: Callable[[Application], Mapping[str, Any]] = _no_schemas
+    schemas: Callable[[Application], Mapping[str, Any]] = lambda application: {}
 
 
-@dataclass(frozen=True, slots=True)
-class Path:
-    """A path template and its routes by method, each with its protocol."""
-
-    template: str
-    routes: dict[str, tuple[HttpProtocol, Route]] = field(default_factory=dict)
+# The routes of one path by method, each with its protocol.
+Methods = dict[str, tuple[HttpProtocol, Route]]
 
 
 class PathTable:
     """Every path of ``protocols``. Literal paths are found before templates."""
 
     def __init__(self, protocols: Sequence[HttpProtocol]) -> None:
-        paths: dict[str, Path] = {}
+        paths: dict[str, Methods] = {}
         for protocol in protocols:
             for route in protocol.routes:
-                path = paths.setdefault(route.path, Path(route.path))
                 for method in ("GET", "HEAD") if route.method == "GET" else (route.method,):
-                    path.routes[method] = (protocol, route)
-        self._literal = {template: path for template, path in paths.items() if "{" not in template}
-        self._templates: list[tuple[re.Pattern[str], Path]] = [
-            (compile_path(template)[0], path) for template, path in paths.items() if "{" in template
+                    paths.setdefault(route.path, {})[method] = (protocol, route)
+        self._literal = {path: methods for path, methods in paths.items() if "{" not in path}
+        self._templates: list[tuple[re.Pattern[str], Methods]] = [
+            (compile_path(path)[0], methods) for path, methods in paths.items() if "{" in path
         ]
 
-    def find(self, path: str) -> tuple[Path, dict[str, str]] | None:
-        """The entry of a requested path with its path parameters; ``None`` if it is unknown."""
-        if entry := self._literal.get(path):
-            return entry, {}
-        for pattern, entry in self._templates:
+    def find(self, path: str) -> tuple[Methods, dict[str, str]]:
+        """The routes of a requested path by method, empty if it is unknown, and its path parameters."""
+        if methods := self._literal.get(path):
+            return methods, {}
+        for pattern, methods in self._templates:
             if match := pattern.fullmatch(path):
-                return entry, match.groupdict()
-        return None
+                return methods, match.groupdict()
+        return {}, {}
 
 
 class HttpProtocols:
-    """ASGI middleware that serves ``protocols``; the first of them writes the errors of unknown paths."""
+    """ASGI middleware that serves ``protocols``; the first one answers unknown paths."""
 
     def __init__(self, app: App, application: Callable[[], Application], protocols: Sequence[HttpProtocol]) -> None:
         """Wrap ``app``; ``application()`` is called per request, since it is loaded later than this."""
@@ -164,16 +152,15 @@ class HttpProtocols:
             await self._answer(protocol, handler or _not_found, parameters, scope, receive, send)
 
     def _find(self, method: str, path: str) -> tuple[HttpProtocol, Handler | None, dict[str, str]]:
-        found = self._paths.find(path)
-        if found is None:
-            below = (one for one in self._protocols if one.prefix and path.startswith(f"{one.prefix}/"))
-            return next(below, self._protocols[0]), _not_found, {}
-        entry, parameters = found
-        if method in entry.routes:
-            protocol, route = entry.routes[method]
+        methods, parameters = self._paths.find(path)
+        if method in methods:
+            protocol, route = methods[method]
             return protocol, route.handler, parameters
-        protocol, _ = next(iter(entry.routes.values()))
-        return protocol, _method_not_allowed, parameters
+        if methods:
+            protocol, _ = next(iter(methods.values()))
+            return protocol, _method_not_allowed, parameters
+        owners = (owner for owner in self._protocols if owner.prefix and path.startswith(f"{owner.prefix}/"))
+        return next(owners, self._protocols[0]), _not_found, {}
 
     def _has_key(self, scope: Scope) -> bool:
         try:
@@ -208,20 +195,21 @@ class HttpProtocols:
                 application.requests.observe(protocol.name, "cancelled", time.perf_counter() - started)
                 return
         except Exception as error:
-            problem = error if isinstance(error, TextserveError) else unexpected(error, scope["path"])
+            problem = expected(error, scope["path"])
             outcome = problem.type
             response = self._error(protocol, problem, scope["path"])
         if response.counted:
             application.requests.observe(protocol.name, outcome, time.perf_counter() - started)
-        added = _measured(application, response.classified) if response.classified else []
+        measured = measurements(application.tag, response.classified) if response.classified else {}
+        added = [(name.encode(), value.encode()) for name, value in measured.items()]
         await _send(send, response, [identity, *added])
 
     def _error(self, protocol: HttpProtocol, error: TextserveError, path: str) -> Response:
         headers: list[tuple[bytes, bytes]] = []
         if error.retry_after is not None:
             headers.append((b"retry-after", str(max(1, math.ceil(error.retry_after))).encode()))
-        if isinstance(error, MethodNotAllowed) and (found := self._paths.find(path)):
-            headers.append((b"allow", ", ".join(found[0].routes).encode()))
+        if isinstance(error, MethodNotAllowed):
+            headers.append((b"allow", ", ".join(self._paths.find(path)[0]).encode()))
         if isinstance(error, Unauthorized):
             headers.append((b"www-authenticate", b"Bearer"))
         if isinstance(error, BodyTooLarge | Unauthorized):
@@ -239,22 +227,12 @@ async def _method_not_allowed(application: Application, request: Request) -> Res
 
 
 def _check_key(application: Application, headers: Mapping[bytes, bytes]) -> None:
-    authorization = headers.get(b"authorization")
-    application.keys.check(None if authorization is None else authorization.decode("utf-8", "replace"))
+    application.keys.check(headers.get(b"authorization", b"").decode("utf-8", "replace"))
 
 
 def dump(content: Any) -> bytes:
     """JSON in UTF-8 without spaces."""
     return to_json(content)
-
-
-def _measured(application: Application, classified: Classified) -> Headers:
-    """Where the time went, how many tokens were read, and by which model."""
-    return [
-        (b"server-timing", server_timing(classified).encode()),
-        (b"x-compute-tokens", str(classified.tokens).encode()),
-        (b"x-model-version", application.tag.encode()),
-    ]
 
 
 async def _unless_disconnected(receive: Receive, result: Awaitable[Result]) -> Result | None:
@@ -274,7 +252,7 @@ async def _unless_disconnected(receive: Receive, result: Awaitable[Result]) -> R
 
 
 async def _send(send: Send, response: Response, headers: Headers) -> None:
-    # A 304 has no body, and the length of another would be wrong (RFC 9110, 8.6).
+    # A 304 has no body, and may not have the length of another (RFC 9110, section 8.6).
     length = [] if response.status == 304 else [(b"content-length", str(len(response.content)).encode())]
     start = [*length, (b"content-type", response.content_type), *headers, *response.headers]
     await send({"type": "http.response.start", "status": response.status, "headers": start})

@@ -1,12 +1,13 @@
-"""The parts of which the protocols over HTTP make their descriptions for the OpenAPI document.
+"""Builds the descriptions of routes and bodies for the OpenAPI document.
 
-Bodies are described by the pydantic models that read and write them; what depends on a setting is a schema that they
-refer to, so that the document says what this service, with its settings, accepts.
+Pydantic models describe the bodies that they read or write. What depends on a setting is a schema of its own that they
+refer to, so that the document has the limits of this service.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from operator import attrgetter
 from typing import Any
 
 from pydantic import BaseModel, TypeAdapter
@@ -15,15 +16,16 @@ from pydantic.json_schema import models_json_schema
 from textserve import errors
 from textserve.application import Application
 from textserve.errors import Overloaded, TextserveError, Unauthorized
+from textserve.http.router import Describe
 from textserve.settings import Settings
 
 REFERENCE = "#/components/schemas/{model}"
-# Stands in a model for a reference to a schema of another source, which pydantic would look for among the models.
+# Stands in a model for a reference to a schema that is not a model; pydantic would look for it among the models.
 ELSEWHERE = "x-schema"
 TEXT = {ELSEWHERE: "Text"}
 TEXTS = {ELSEWHERE: "Texts"}
 
-# What a request for the classification of texts may be refused with, in the order in which it is checked.
+# The errors of a request that classifies texts, in the order of the checks.
 REFUSALS: Sequence[type[TextserveError]] = (
     errors.Unauthorized,
     errors.BodyTooLarge,
@@ -38,20 +40,17 @@ REFUSALS: Sequence[type[TextserveError]] = (
     errors.DeadlineExceeded,
     errors.Internal,
 )
-
+STRING = {"type": "string"}
+POSITIVE: dict[str, Any] = {"type": "integer", "minimum": 1}
+REQUEST_ID = {"X-Request-Id": {"description": "The request's own id, or a new one.", "schema": STRING}}
 HEADERS: dict[str, Any] = {
-    "X-Request-Id": {"description": "The request's own id, or a new one.", "schema": {"type": "string"}},
-    "Server-Timing": {
-        "description": "Milliseconds of tokenization, in the queue, and of inference.",
-        "schema": {"type": "string"},
-    },
-    "X-Compute-Tokens": {"description": "Tokens that the model read.", "schema": {"type": "integer", "minimum": 1}},
-    "X-Model-Version": {"description": "Name and version of the model.", "schema": {"type": "string"}},
+    **REQUEST_ID,
+    "Server-Timing": {"description": "Milliseconds of tokenization, in the queue, and of inference.", "schema": STRING},
+    "X-Compute-Tokens": {"description": "Tokens that the model read.", "schema": POSITIVE},
+    "X-Model-Version": {"description": "Name and version of the model.", "schema": STRING},
 }
-# Python's str.isspace() takes the control characters 1C to 1F and 85 for white space, the \s of JSON Schema does not.
-SOME_TEXT = r"[^\s\x1c-\x1f\x85]"
-RETRY_AFTER: dict[str, Any] = {"description": "Seconds.", "schema": {"type": "integer", "minimum": 1}}
-AUTHENTICATE: dict[str, Any] = {"schema": {"const": "Bearer"}}
+# Python's str.isspace() includes the control characters 1C to 1F and 85, the \s of JSON Schema does not.
+NOT_BLANK = r"[^\s\x1c-\x1f\x85]"
 
 
 def limits(settings: Settings) -> dict[str, Any]:
@@ -61,106 +60,106 @@ def limits(settings: Settings) -> dict[str, Any]:
             "type": "string",
             "minLength": 1,
             "maxLength": settings.max_characters,
-            "pattern": SOME_TEXT,
-            "description": "A text with something in it besides white space.",
+            "pattern": NOT_BLANK,
+            "description": "A text that is not only white space.",
         },
-        "Texts": {
-            "type": "array",
-            "items": resolved(TEXT),
-            "minItems": 1,
-            "maxItems": settings.max_texts,
-            "description": "Texts, answered in their order.",
-        },
+        "Texts": {**array(reference("Text"), settings.max_texts), "description": "Texts, answered in their order."},
     }
 
 
+def array(items: dict[str, Any], limit: int) -> dict[str, Any]:
+    """The schema of an array of at least one item and at most ``limit``."""
+    return {"type": "array", "items": items, "minItems": 1, "maxItems": limit}
+
+
 def schemas(*models: type[BaseModel]) -> dict[str, Any]:
-    """The schemas of models, and of those that they refer to, by name."""
+    """The schemas of ``models`` and of those that they refer to, by name."""
     _, together = models_json_schema([(model, "validation") for model in models], ref_template=REFERENCE)
     definitions: dict[str, Any] = resolved(together["$defs"])
     return definitions
 
 
 def resolved(schema: Any) -> Any:
-    """The schema, with references in place of :data:`ELSEWHERE`."""
+    """The schema, with a reference instead of each :data:`ELSEWHERE`."""
     if isinstance(schema, dict):
         items = {key: resolved(value) for key, value in schema.items() if key != ELSEWHERE}
-        return {"$ref": REFERENCE.format(model=schema[ELSEWHERE]), **items} if ELSEWHERE in schema else items
+        return {**reference(schema[ELSEWHERE]), **items} if ELSEWHERE in schema else items
     return [resolved(item) for item in schema] if isinstance(schema, list) else schema
 
 
-def reference(model: type[BaseModel]) -> dict[str, Any]:
-    """A reference to the schema of ``model``."""
-    return {"$ref": REFERENCE.format(model=model.__name__)}
+def reference(name: str) -> dict[str, Any]:
+    """A reference to the schema ``name``."""
+    return {"$ref": REFERENCE.format(model=name)}
 
 
-def answer_schema(answer: Any) -> dict[str, Any]:
-    """The schema of an answer's type that is not a model itself, its models by reference."""
-    schema = TypeAdapter(answer).json_schema(mode="serialization", ref_template=REFERENCE)
-    schema.pop("$defs", None)
-    return schema
+def get(summary: str, content: dict[str, Any], error: type[BaseModel]) -> Describe:
+    """The description of a ``GET`` route without parameters; ``content`` is the response's, by media type."""
+
+    def describe(application: Application) -> dict[str, Any]:
+        refusals = {"401": refusal([Unauthorized], error)} if application.keys else {}
+        return {
+            "summary": summary,
+            "responses": {"200": {"description": "The answer.", "content": content}, **refusals},
+        }
+
+    return describe
 
 
-def get(application: Application, summary: str, content: dict[str, Any], error: type[BaseModel]) -> dict[str, Any]:
-    """A ``GET`` that needs nothing but an API key, where there are any; ``content`` is the answer's, by media type."""
-    refusals = {"401": refusal([Unauthorized], error)} if application.keys else {}
-    return {"summary": summary, "responses": {"200": {"description": "The answer.", "content": content}, **refusals}}
-
-
-def operation(
-    application: Application,
+def post(
     summary: str,
     *,
-    request: dict[str, Any],
-    answer: dict[str, Any],
+    request: Any,
+    answer: Any,
     error: type[BaseModel],
-    status: Callable[[TextserveError], int] = lambda error: error.status,
-    refusals: Sequence[type[TextserveError]] = REFUSALS,
-) -> dict[str, Any]:
-    """A ``POST`` that classifies what is in its body: what it is asked with, and every status that it answers.
+    status: Callable[[TextserveError], int] = attrgetter("status"),
+) -> Describe:
+    """The description of a ``POST`` route that classifies texts.
 
-    Args:
-        application: whose limits and keys are meant.
-        summary: what it does, in a line.
-        request: the schema of the body.
-        answer: the schema of the answer.
-        error: the model of the body of an error.
-        status: the protocol's status of each error.
-        refusals: what it may be refused with.
+    ``{settings.NAME}`` in ``summary`` is replaced by that setting. ``request`` and ``answer`` are bodies as in
+    :func:`json_content`; ``status`` is the protocol's status of an error.
     """
-    by_status: dict[int, list[type[TextserveError]]] = {}
-    for kind in refusals:
-        if kind is not Unauthorized or application.keys:
-            by_status.setdefault(status(kind("")), []).append(kind)
-    refused = {str(code): refusal(kinds, error) for code, kinds in sorted(by_status.items())}
-    return {
-        "summary": summary,
-        "requestBody": {
-            "required": True,
-            "description": f"JSON in UTF-8, whatever its content type says, of at most "
-            f"{application.settings.max_body_bytes} bytes, as it is or compressed (gzip, deflate).",
-            "content": {"application/json": {"schema": request}},
-        },
-        "responses": {
-            "200": {
-                "description": "The answer.",
-                "headers": HEADERS,
-                "content": {"application/json": {"schema": answer}},
+
+    def describe(application: Application) -> dict[str, Any]:
+        by_status: dict[int, list[type[TextserveError]]] = {}
+        for kind in REFUSALS:
+            if kind is not Unauthorized or application.keys:
+                by_status.setdefault(status(kind("")), []).append(kind)
+        return {
+            "summary": summary.format(settings=application.settings),
+            "requestBody": {
+                "required": True,
+                "description": f"JSON in UTF-8, whatever its content type, of at most "
+                f"{application.settings.max_body_bytes} bytes, uncompressed or compressed (gzip, deflate).",
+                "content": json_content(request),
             },
-            **refused,
-        },
-    }
+            "responses": {
+                "200": {"description": "The answer.", "headers": HEADERS, "content": json_content(answer)},
+                **{str(code): refusal(kinds, error) for code, kinds in sorted(by_status.items())},
+            },
+        }
+
+    return describe
+
+
+def json_content(body: Any) -> dict[str, Any]:
+    """Content of type JSON: a model, a type made of models such as ``list[LabelScore]``, or the name of a schema."""
+    if isinstance(body, str | type):
+        schema = reference(body if isinstance(body, str) else body.__name__)
+    else:
+        schema = TypeAdapter(body).json_schema(mode="serialization", ref_template=REFERENCE)
+        schema.pop("$defs")
+    return {"application/json": {"schema": schema}}
 
 
 def refusal(kinds: Sequence[type[TextserveError]], error: type[BaseModel]) -> dict[str, Any]:
-    """The response of one status, which stands for ``kinds`` of errors."""
-    headers = {"X-Request-Id": HEADERS["X-Request-Id"]}
+    """The response of one status, for errors of ``kinds``."""
+    headers: dict[str, Any] = dict(REQUEST_ID)
     if Overloaded in kinds:
-        headers["Retry-After"] = RETRY_AFTER
+        headers["Retry-After"] = {"description": "Seconds.", "schema": POSITIVE}
     if Unauthorized in kinds:
-        headers["WWW-Authenticate"] = AUTHENTICATE
+        headers["WWW-Authenticate"] = {"schema": {"const": "Bearer"}}
     return {
         "description": "\n\n".join(f"`{kind.type}`: {' '.join((kind.__doc__ or '').split())}" for kind in kinds),
         "headers": headers,
-        "content": {"application/json": {"schema": reference(error)}},
+        "content": json_content(error),
     }

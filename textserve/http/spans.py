@@ -1,14 +1,13 @@
-"""A span for each HTTP request, a child of the client's own where ``traceparent`` names it.
+"""A span for each HTTP request, a child of the client's span if ``traceparent`` names one.
 
 Names and attributes follow OpenTelemetry's semantic conventions, https://opentelemetry.io/docs/specs/semconv/http. The
-path as requested is not an attribute, since clients choose it.
+requested path is not an attribute, since clients choose it.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
-from opentelemetry import trace
 from opentelemetry.trace import StatusCode
 
 from textserve.http.body import Receive
@@ -16,7 +15,7 @@ from textserve.http.operations import OPERATIONS
 from textserve.http.router import App, HttpProtocol, Message, PathTable, Scope, Send
 from textserve.tracing import Tracing, server_span
 
-# Requested every few seconds by whatever runs the service.
+# Requested every few seconds by the platform that runs the service.
 UNTRACED = frozenset(route.path for route in OPERATIONS.routes)
 METHODS = frozenset(("GET", "HEAD", "POST", "PUT", "DELETE", "CONNECT", "OPTIONS", "TRACE", "PATCH", "QUERY"))
 
@@ -38,21 +37,20 @@ class TracedHttp:
         method = scope["method"] if scope["method"] in METHODS else "_OTHER"
         attributes = {"http.request.method": method, "url.scheme": scope.get("scheme", "http")}
         name = method if method in METHODS else "HTTP"
-        if found := self._paths.find(scope["path"]):
-            attributes["http.route"] = found[0].template
-            name = f"{name} {found[0].template}"
+        methods, _ = self._paths.find(scope["path"])
+        if methods:
+            _, route = next(iter(methods.values()))
+            attributes["http.route"] = route.path
+            name = f"{name} {route.path}"
         with server_span(self._tracing(), name, scope["headers"], attributes) as span:
 
             async def observed(message: Message) -> None:
                 if message["type"] == "http.response.start":
-                    _set_status(span, message["status"])
+                    status = message["status"]
+                    span.set_attribute("http.response.status_code", status)
+                    if status >= 500:
+                        span.set_attribute("error.type", str(status))
+                        span.set_status(StatusCode.ERROR)
                 await send(message)
 
             await self._app(scope, receive, observed)
-
-
-def _set_status(span: trace.Span, status: int) -> None:
-    span.set_attribute("http.response.status_code", status)
-    if status >= 500:
-        span.set_attribute("error.type", str(status))
-        span.set_status(StatusCode.ERROR)

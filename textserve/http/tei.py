@@ -1,13 +1,12 @@
 """The protocol of Hugging Face's text-embeddings-inference for classifiers: ``POST /predict`` and ``GET /info``.
 
-After its OpenAPI document (docs/openapi.json of huggingface/text-embeddings-inference, version 1.9) and, where that is
-silent, its router: too many tokens in a text and too many texts in a batch are validation errors, 422 and 413.
-``error_type`` is capitalized as in the document's schema; its examples differ.
+It follows the OpenAPI document (docs/openapi.json of huggingface/text-embeddings-inference, version 1.9) and, for what
+that leaves open, the router: too many tokens in a text are a 422, too many texts a 413. ``error_type`` is capitalized
+as in the document's schema; its examples differ.
 """
 
 from __future__ import annotations
 
-from functools import partial
 from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, PlainValidator, WithJsonSchema
@@ -18,12 +17,12 @@ from textserve.classifier import Truncation
 from textserve.errors import InvalidRequest, TextserveError
 from textserve.http.formats import LabelScore, classify_inputs, message, messages, ranked, read
 from textserve.http.router import HttpProtocol, Request, Response, Route, dump
-from textserve.http.schemas import ELSEWHERE, TEXT, answer_schema, get, operation, reference, resolved, schemas
+from textserve.http.schemas import ELSEWHERE, TEXT, array, get, json_content, post, resolved, schemas
 from textserve.spec import Meaning
 
 ErrorType = Literal["Unhealthy", "Backend", "Overloaded", "Validation", "Tokenizer", "Empty"]
 
-# Status and error_type; anything else is the model's own failure.
+# Status and error_type; all others are failures of the model.
 ERRORS: dict[type[TextserveError], tuple[int, ErrorType]] = {
     errors.InvalidRequest: (422, "Validation"),
     errors.TextTooLong: (422, "Validation"),
@@ -46,7 +45,7 @@ PROBLEMS = messages(
     f"is missing; send {EXAMPLE}", f"must be an object: {EXAMPLE}", literal_error="must be Left or Right"
 )
 
-ONE_TEXT = {"type": "array", "items": TEXT, "minItems": 1, "maxItems": 1}
+ONE_TEXT = array(TEXT, 1)
 PAIR = "is a pair, and this model takes single texts; send two texts as [[…], […]]"
 
 
@@ -76,9 +75,7 @@ class PredictRequest(BaseModel):
     model_config = ConfigDict(strict=True)
 
     inputs: Annotated[
-        list[str] | str,
-        PlainValidator(_inputs),
-        WithJsonSchema({"oneOf": [TEXT, ONE_TEXT, {ELSEWHERE: "Batch"}]}),
+        list[str] | str, PlainValidator(_inputs), WithJsonSchema({"oneOf": [TEXT, ONE_TEXT, {ELSEWHERE: "Batch"}]})
     ] = Field(description="A text, or a batch of texts, each in its own list. A pair is rejected.")
     truncate: bool | None = Field(
         False, description="Cut off the tokens beyond the model's limit; otherwise such a text is rejected."
@@ -119,11 +116,11 @@ class Info(BaseModel):
     model_dtype: Literal["int8", "float32"]
     served_model_name: str
     model_type: ModelType
-    max_concurrent_requests: int = Field(description="Tokens that may wait, which is what bounds requests.")
-    max_input_length: int = Field(description="Tokens of a text that the model reads at most, special tokens included.")
+    max_concurrent_requests: int = Field(description="Limit of waiting tokens, which limits the requests.")
+    max_input_length: int = Field(description="Limit of tokens per text, special tokens included.")
     max_batch_tokens: int
     max_batch_requests: int
-    max_client_batch_size: int = Field(description="Texts per request at most.")
+    max_client_batch_size: int = Field(description="Limit of texts per request.")
     auto_truncate: Literal[False]
     tokenization_workers: Literal[1]
     version: str = Field(description="Version of this service.")
@@ -131,15 +128,14 @@ class Info(BaseModel):
     docker_label: None
 
 
-def info(application: Application) -> Info:
-    """The served model and its limits."""
+async def _info(application: Application, request: Request) -> Response:
     spec, settings = application.classifier.spec, application.settings
     name, version = application.tag.split(":", 1)
     labels = Labels(
         id2label={str(index): meaning for index, meaning in enumerate(spec.meanings)},
         label2id={meaning: index for index, meaning in enumerate(spec.meanings)},
     )
-    return Info(
+    content = Info(
         model_id=spec.name,
         model_sha=version,
         model_dtype="float32" if spec.quantization.method == "none" else "int8",
@@ -156,26 +152,18 @@ def info(application: Application) -> Info:
         sha=None,
         docker_label=None,
     )
-
-
-def _truncation(request: PredictRequest) -> Truncation | None:
-    if not request.truncate:
-        return None
-    return "left" if request.truncation_direction.lower() == "left" else "right"
+    return Response(dump(content.model_dump()), counted=False)
 
 
 async def _predict(application: Application, request: Request) -> Response:
     wanted = read(PredictRequest, request.body, PROBLEMS)
-    classified = await classify_inputs(application, wanted.inputs, _truncation(wanted))
+    side: Truncation = "left" if wanted.truncation_direction.lower() == "left" else "right"
+    classified = await classify_inputs(application, wanted.inputs, side if wanted.truncate else None)
     rows = [
         ranked(prediction, prediction.logits if wanted.raw_scores else prediction.probabilities)
         for prediction in classified.predictions
     ]
     return Response(dump(rows[0] if isinstance(wanted.inputs, str) else rows), classified=classified)
-
-
-async def _info(application: Application, request: Request) -> Response:
-    return Response(dump(info(application).model_dump()), counted=False)
 
 
 def _status(error: TextserveError) -> int:
@@ -187,38 +175,23 @@ def _error_body(error: TextserveError) -> bytes:
 
 
 def _schemas(application: Application) -> dict[str, Any]:
-    batch = {"type": "array", "items": resolved(ONE_TEXT), "minItems": 1, "maxItems": application.settings.max_texts}
+    batch = array(resolved(ONE_TEXT), application.settings.max_texts)
     return {**schemas(PredictRequest, LabelScore, PredictError, Info), "Batch": batch}
 
 
+describe_predict = post(
+    "Classify a text, or a batch, as text-embeddings-inference does",
+    request=PredictRequest,
+    answer=list[LabelScore] | list[list[LabelScore]],
+    error=PredictError,
+    status=_status,
+)
+describe_info = get(
+    "The served model and its limits, as text-embeddings-inference has it", json_content(Info), PredictError
+)
 TEI = HttpProtocol(
     "tei",
-    [
-        Route(
-            "POST",
-            "/predict",
-            _predict,
-            partial(
-                operation,
-                summary="Classify a text, or a batch, as text-embeddings-inference does",
-                request=reference(PredictRequest),
-                answer=answer_schema(list[LabelScore] | list[list[LabelScore]]),
-                error=PredictError,
-                status=_status,
-            ),
-        ),
-        Route(
-            "GET",
-            "/info",
-            _info,
-            partial(
-                get,
-                summary="The served model and its limits, as text-embeddings-inference has it",
-                content={"application/json": {"schema": reference(Info)}},
-                error=PredictError,
-            ),
-        ),
-    ],
+    [Route("POST", "/predict", _predict, describe_predict), Route("GET", "/info", _info, describe_info)],
     _error_body,
     status=_status,
     schemas=_schemas,

@@ -105,7 +105,7 @@ def failed(classifier: Classifier, method: str, body: bytes, metadata: Any = Non
 
 
 def outcomes(served: Served) -> list[str]:
-    lines = generate_latest(served.application.registry).decode().splitlines()
+    lines = generate_latest(served.application.metrics_registry).decode().splitlines()
     return [line.removeprefix("textserve_requests_total") for line in lines if line.startswith("textserve_requests_t")]
 
 
