@@ -31,7 +31,6 @@ SUITE = {
         {"name": "complaint", "kind": "direction", "towards": "negative", "added": ["I hate it."]},
     ],
 }
-SECTIONS = {"quality", "behaviour", "performance", "evaluation"}
 
 
 @pytest.fixture
@@ -57,21 +56,15 @@ def model(root: Path, name: str) -> ModelFiles:
     return ModelFiles.of(name, root)
 
 
-@pytest.fixture
-def evaluated(files: ModelFiles, capsys: pytest.CaptureFixture[str]) -> tuple[ModelFiles, str]:
-    """The model after a comparison with another one, and the output."""
+def test_everything_is_measured_printed_and_written(files: ModelFiles, capsys: pytest.CaptureFixture[str]) -> None:
     model(files.folder.parents[1], "other")
     identity = files.spec().identity(files.digests())
     verification = {"texts": 2000, "agreement": 0.5, "speedup": 9, "batches": {"largest_difference": 0.0}}
     files.add_to_report("verification", verification | {"identity": identity})
     assert evaluate.main([files.folder.name, "--against", "other"]) == 0
-    return files, capsys.readouterr().out
-
-
-def test_everything_is_measured_printed_and_written(evaluated: tuple[ModelFiles, str]) -> None:
-    files, printed = evaluated
+    printed = capsys.readouterr().out
     report = files.report()
-    assert set(report) == {"verification", *SECTIONS}
+    assert set(report) == {"verification", "quality", "behaviour", "performance", "evaluation"}
     languages = report["quality"]["languages"]
     assert (languages["en"]["accuracy"], set(languages["en"]["domains"])) == (1.0, {"tweets"})
     assert languages["pl"]["texts"] == 66
@@ -84,7 +77,7 @@ def test_everything_is_measured_printed_and_written(evaluated: tuple[ModelFiles,
     assert against["relative_speed"] > 0
     assert against["languages"]["pl"]["f1_loss"] == 0.0
     assert report["performance"]["bytes"]["model.onnx"] == (DEFAULT / "model.onnx").stat().st_size
-    assert report["evaluation"]["identity"] == files.spec().identity(files.digests())
+    assert report["evaluation"]["identity"] == identity
     assert report["evaluation"]["registered"] is None
     for gate in gates.check(report, files.spec()):
         assert f"{'ok  ' if gate.holds else 'FAIL'}  {gate.name}: {gate.verdict}\n" in printed
@@ -96,8 +89,7 @@ def test_everything_is_measured_printed_and_written(evaluated: tuple[ModelFiles,
     assert {file.name for file in (files.folder / "images").iterdir()} == {"confusion.png", "reliability.png"}
     page = (files.build / "report.html").read_text(encoding="utf-8")
     assert "models/other" in page
-    failed = [gate for gate in gates.check(report, files.spec()) if not gate.holds]
-    assert f"{len(failed)} of 16 gates fail" in page
+    assert f"{printed.count('FAIL  ')} of 16 gates fail" in page
 
 
 @pytest.mark.parametrize(
@@ -105,24 +97,19 @@ def test_everything_is_measured_printed_and_written(evaluated: tuple[ModelFiles,
     [
         (["none-such"], "models/none-such/model.yaml does not exist"),
         (["sentiment-pl-en", "--against", "none-such"], "models/none-such/model.yaml does not exist"),
+        (["other"], "model.onnx does not exist; python -m scripts.export other writes it"),
     ],
 )
-def test_a_missing_model_is_an_error_and_nothing_is_written(
+def test_a_missing_model_or_file_is_an_error_and_nothing_is_written(
     files: ModelFiles, capsys: pytest.CaptureFixture[str], arguments: list[str], reason: str
 ) -> None:
+    other = model(files.folder.parents[1], "other")
+    other.model.unlink()
     assert evaluate.main(arguments) == 1
     printed = capsys.readouterr()
     assert reason in printed.err
     assert printed.out == ""
-    assert files.report() == {}
-
-
-def test_a_missing_file_is_an_error_that_names_its_script(
-    files: ModelFiles, capsys: pytest.CaptureFixture[str]
-) -> None:
-    files.model.unlink()
-    assert evaluate.main([files.folder.name]) == 1
-    assert "python -m scripts.export sentiment-pl-en writes it" in capsys.readouterr().err
+    assert files.report() == other.report() == {}
 
 
 def test_without_a_registry_no_model_is_in_use_and_no_registry_is_created(files: ModelFiles) -> None:
