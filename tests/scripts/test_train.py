@@ -1,7 +1,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 import mlflow
@@ -14,7 +14,7 @@ from modeling.recipes import full
 from modeling.registry.versions import STAGING, Registry
 from modeling.tasks.sentiment import dataset
 from scripts import train as script
-from tests.scripts.mlflow_server import MlflowServer, serve
+from tests.scripts.mlflow_server import MlflowServer
 from tests.scripts.rated_data import write_rated_data
 from tests.server import free_port
 
@@ -27,12 +27,6 @@ pytestmark = [
 
 # Rated texts of each of the four domains.
 TEXTS = 150
-
-
-@pytest.fixture(scope="module")
-def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[MlflowServer]:
-    with serve(tmp_path_factory.mktemp("mlflow")) as running:
-        yield running
 
 
 @pytest.fixture
@@ -56,14 +50,13 @@ def train(*arguments: str) -> int:
 def test_a_sweep_logs_three_runs_and_stages_the_best_on_a_server_with_passwords(
     files: ModelFiles,
     make_checkpoint: Callable[..., Path],
-    server: MlflowServer,
+    mlflow_server: MlflowServer,
     monkeypatch: pytest.MonkeyPatch,
     words: list[str],
     capsys: pytest.CaptureFixture[str],
     tmp_path: Path,
 ) -> None:
-    for name, value in (("URI", server.url), ("USERNAME", server.user), ("PASSWORD", server.password)):
-        monkeypatch.setenv(f"MLFLOW_TRACKING_{name}", value)
+    mlflow_server.log_in(monkeypatch)
     assert train("--recipe", "head", "--base", str(make_checkpoint("bert"))) == 0
     runs = mlflow.search_runs(experiment_names=["tiny"], output_format="list")
     scores = {float(run.data.params["C"]): run.data.metrics["validation_macro_f1"] for run in runs}
