@@ -23,21 +23,14 @@ def programs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path
 
 
-def test_docker_is_preferred(programs: Path) -> None:
-    install(programs, "docker")
+@pytest.mark.parametrize("docker_works", [True, False])
+def test_docker_is_preferred_unless_its_daemon_does_not_run(programs: Path, docker_works: bool) -> None:
+    install(programs, "docker", works=docker_works)
     install(programs, "podman")
     found = engine.find({})
-    assert found.program == "docker"
-    assert found.build_options == ()
-    assert found.run("info") == "docker info"
-
-
-def test_docker_without_its_daemon_is_skipped(programs: Path) -> None:
-    install(programs, "docker", works=False)
-    install(programs, "podman")
-    found = engine.find({})
-    assert found.program == "podman"
-    assert {"format=docker", "squash-all"} <= set(found.build_options)
+    assert found.program == ("docker" if docker_works else "podman")
+    assert set(found.build_options) >= (set() if docker_works else {"format=docker", "squash-all"})
+    assert found.run("info") == f"{found.program} info"
 
 
 def test_the_environment_selects_the_engine_its_configuration_and_the_base_image(programs: Path) -> None:

@@ -62,15 +62,14 @@ def test_the_images_of_the_files_become_one_under_every_tag(state: Path, files: 
 
 
 @pytest.mark.parametrize("tags", [[], ["textserve"], [*TAGS, "docker.io/me/textserve:main"]])
-def test_the_tags_must_be_of_one_repository(state: Path, files: list[Path], tags: list[str]) -> None:
+def test_the_tags_must_be_of_one_repository_and_there_must_be_an_image(
+    state: Path, files: list[Path], tags: list[str]
+) -> None:
     with pytest.raises(ReleaseError, match="expected tags of one repository"):
         push(files, tags)
-    assert not (state / "log").exists()
-
-
-def test_without_an_image_there_is_nothing_to_push(state: Path) -> None:
     with pytest.raises(ReleaseError, match="run make image-save"):
         push([], TAGS)
+    assert not (state / "log").exists()
 
 
 def test_an_error_of_docker_is_passed_on(state: Path, files: list[Path]) -> None:

@@ -40,15 +40,17 @@ def write(file: Path, content: str) -> None:
     file.write_text(content, encoding="utf-8")
 
 
-@pytest.mark.parametrize("folder", ["build/junit", "build/report"])
-def test_tests_are_counted_wherever_they_ran(root: Path, folder: str) -> None:
-    write(root / folder / "test-export.xml", JUNIT)
-    assert "| test-export | 7 | 1 | 0 | 2 | 3 |" in render(root, [])
-
-
-def test_the_images_have_their_size(root: Path) -> None:
-    write(root / "build" / "image-arm64.json", json.dumps(IMAGE))
-    assert "| arm64 | 398 | `sha256:abc` |" in render(root, [])
+@pytest.mark.parametrize(
+    ("file", "content", "row"),
+    [
+        ("junit/test-export.xml", JUNIT, "| test-export | 7 | 1 | 0 | 2 | 3 |"),
+        ("report/test-export.xml", JUNIT, "| test-export | 7 | 1 | 0 | 2 | 3 |"),
+        ("image-arm64.json", json.dumps(IMAGE), "| arm64 | 398 | `sha256:abc` |"),
+    ],
+)
+def test_tests_and_images_have_a_row(root: Path, file: str, content: str, row: str) -> None:
+    write(root / "build" / file, content)
+    assert row in render(root, [])
 
 
 def test_ratios_are_those_of_the_same_texts_and_connections(root: Path) -> None:

@@ -26,14 +26,14 @@ class Repository:
     """Files by name at one commit, and who may read them."""
 
     commit: str
-    files: Mapping[str, bytes]
+    files: dict[str, bytes]
     branches: tuple[str, ...] = ("main",)
     gated: bool = False
     token: str | None = None
 
 
 @dataclass(frozen=True)
-class Asked:
+class Request:
     """A received request."""
 
     method: str
@@ -44,30 +44,24 @@ class Asked:
 
 @dataclass
 class Hub:
-    """Repositories by id, faults by file name, and the requests so far; see :func:`running_hub`."""
+    """Repositories by id, faults by file name, and the received requests; see :func:`running_hub`."""
 
     url: str = ""
     cdn: str = ""
     repositories: dict[str, Repository] = field(default_factory=dict)
-    asked: list[Asked] = field(default_factory=list)
+    requests: list[Request] = field(default_factory=list)
     breaks_after: dict[str, int] = field(default_factory=dict)  # bytes; the connection ends there, once
     instead: dict[str, bytes] = field(default_factory=dict)  # is sent instead of the file's content
 
-    def add(self, repository: str, source: Path | Mapping[str, bytes], commit: str, **options: object) -> Repository:
-        """Put the files of a folder, or those given, under an id."""
-        files = (
-            {file.name: file.read_bytes() for file in source.iterdir() if file.is_file()}
-            if isinstance(source, Path)
-            else dict(source)
-        )
-        self.repositories[repository] = Repository(commit, files, **options)  # type: ignore[arg-type]  # options are of several types
-        return self.repositories[repository]
+    def add(self, repository: str, source: Path | Mapping[str, bytes], commit: str) -> None:
+        """Add a repository with the files of a folder, or with the given ones."""
+        if isinstance(source, Path):
+            source = {file.name: file.read_bytes() for file in source.iterdir() if file.is_file()}
+        self.repositories[repository] = Repository(commit, dict(source))
 
-    def asked_for(self, name: str, method: str = "GET") -> list[Asked]:
-        """The requests for the content of a file."""
-        contents = [repository.files[name] for repository in self.repositories.values() if name in repository.files]
-        paths = (f"/{name}", *(f"/cdn/{digest(content)}" for content in contents))
-        return [request for request in self.asked if request.method == method and request.path.endswith(paths)]
+    def cdn_requests(self) -> list[Request]:
+        """The requests for the content of large files."""
+        return [request for request in self.requests if request.path.startswith("/cdn/")]
 
 
 def digest(content: bytes) -> str:
@@ -80,7 +74,7 @@ def git_digest(content: bytes) -> str:
     return hashlib.sha1(b"blob %d\0" % len(content) + content, usedforsecurity=False).hexdigest()
 
 
-def called(name: str) -> dict[str, str]:
+def disposition(name: str) -> dict[str, str]:
     """The header with the file name that the client shows in its progress bar."""
     return {"Content-Disposition": f"inline; filename*=UTF-8''{name}; filename=\"{name}\";"}
 
@@ -97,7 +91,7 @@ def running_hub() -> Iterator[Hub]:
     server.daemon_threads = True
     hub.url = f"http://127.0.0.1:{server.server_port}"
     hub.cdn = f"http://localhost:{server.server_port}"  # another host to the client
-    thread = threading.Thread(target=server.serve_forever, daemon=True)
+    thread = threading.Thread(target=server.serve_forever, args=(0.05,), daemon=True)
     thread.start()
     try:
         yield hub
@@ -123,7 +117,7 @@ class _Handler(BaseHTTPRequestHandler):
     def _answer(self) -> None:
         path = unquote(self.path.split("?")[0])
         headers = self.headers
-        self.hub_.asked.append(Asked(self.command, path, headers.get("Range"), headers.get("Authorization")))
+        self.hub_.requests.append(Request(self.command, path, headers.get("Range"), headers.get("Authorization")))
         if match := re.fullmatch(r"/cdn/([0-9a-f]{64})", path):
             self._send_large(match[1])
             return
@@ -137,23 +131,23 @@ class _Handler(BaseHTTPRequestHandler):
                 if repository := self._allowed(**match.groupdict()):
                     answer(repository, **match.groupdict())
                 return
-        self._refuse(404, "NotFound")
+        self._reject(404, "NotFound")
 
     def _allowed(self, id: str, revision: str | None, name: str | None = None) -> Repository | None:
         repository = self.hub_.repositories.get(id)
         token = repository.token if repository else None
         if repository is None or (token and self.headers.get("Authorization") != f"Bearer {token}"):
-            self._refuse(401, "RepoNotFound")
+            self._reject(401, "RepoNotFound")
             return None
         if revision not in (None, repository.commit, *repository.branches):
-            self._refuse(404, "RevisionNotFound")
+            self._reject(404, "RevisionNotFound")
             return None
         # The file list of a gated repository is public.
         if repository.gated and name is not None:
-            self._refuse(403, "GatedRepo")
+            self._reject(403, "GatedRepo")
             return None
         if name is not None and name not in repository.files:
-            self._refuse(404, "EntryNotFound", {"X-Repo-Commit": repository.commit})
+            self._reject(404, "EntryNotFound", {"X-Repo-Commit": repository.commit})
             return None
         return repository
 
@@ -179,7 +173,7 @@ class _Handler(BaseHTTPRequestHandler):
 
     def _send_small(self, repository: Repository, id: str, revision: str, name: str) -> None:
         content = repository.files[name]
-        headers = {"X-Repo-Commit": repository.commit, "ETag": f'"{git_digest(content)}"', **called(name)}
+        headers = {"X-Repo-Commit": repository.commit, "ETag": f'"{git_digest(content)}"', **disposition(name)}
         self._send(self.hub_.instead.get(name, content), headers)
 
     def _send_large(self, wanted: str) -> None:
@@ -187,13 +181,13 @@ class _Handler(BaseHTTPRequestHandler):
             for name, content in repository.files.items():
                 if digest(content) == wanted:
                     content = self.hub_.instead.get(name, content)
-                    headers = {"ETag": '"of-the-cdn"', **called(name)}
+                    headers = {"ETag": '"of-the-cdn"', **disposition(name)}
                     return self._send(content, headers, self.hub_.breaks_after.pop(name, None))
-        return self._refuse(404, "NotFound")
+        return self._reject(404, "NotFound")
 
     def _send(self, content: bytes, headers: Mapping[str, str], breaks_after: int | None = None) -> None:
-        asked = re.fullmatch(r"bytes=(\d+)-", self.headers.get("Range", ""))
-        start = int(asked[1]) if asked else 0
+        match = re.fullmatch(r"bytes=(\d+)-", self.headers.get("Range", ""))
+        start = int(match[1]) if match else 0
         part = {"Content-Range": f"bytes {start}-{len(content) - 1}/{len(content)}"} if start else {}
         self._head(206 if start else 200, {**part, **headers, "Content-Length": str(len(content) - start)})
         if self.command == "GET":
@@ -203,7 +197,7 @@ class _Handler(BaseHTTPRequestHandler):
     def _redirect(self, status: int, location: str, headers: Mapping[str, str]) -> None:
         self._head(status, {**headers, "Location": location, "Content-Length": "0"})
 
-    def _refuse(self, status: int, code: str, headers: Mapping[str, str] | None = None) -> None:
+    def _reject(self, status: int, code: str, headers: Mapping[str, str] | None = None) -> None:
         self._head(status, {"X-Error-Code": code, "Content-Length": "0", **(headers or {})})
 
     def _head(self, status: int, headers: Mapping[str, str]) -> None:

@@ -1,4 +1,4 @@
-"""A real MLflow server with users and passwords, in its own folder and on its own port."""
+"""A pytest plugin: a real MLflow server with users and passwords, shared by all tests because it starts slowly."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ from pathlib import Path
 
 import httpx
 import psutil
+import pytest
 
 from tests.server import free_port
 
@@ -22,12 +23,17 @@ ADMIN = ("admin", "a password of tests")
 
 @dataclass(frozen=True)
 class MlflowServer:
-    """URL, administrator and log file of a running server."""
+    """URL and administrator of a running server."""
 
     url: str
     user: str
     password: str
-    log_file: Path
+
+    def log_in(self, monkeypatch: pytest.MonkeyPatch, user: str = "", password: str = "") -> None:
+        """Set MLflow's environment variables, by default to the administrator's."""
+        login = {"URI": self.url, "USERNAME": user or self.user, "PASSWORD": password or self.password}
+        for name, value in login.items():
+            monkeypatch.setenv(f"MLFLOW_TRACKING_{name}", value)
 
     def add_user(self, user: str, password: str) -> None:
         """Add a user who can read everything and write own models."""
@@ -40,10 +46,10 @@ class MlflowServer:
         answer.raise_for_status()
 
 
-@contextlib.contextmanager
-def serve(folder: Path) -> Iterator[MlflowServer]:
-    """Run a new, empty MLflow below ``folder`` until the block ends."""
-    folder.mkdir(parents=True, exist_ok=True)
+@pytest.fixture(scope="session")
+def mlflow_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[MlflowServer]:
+    """An MLflow that is empty at first; each test uses names of its own."""
+    folder = tmp_path_factory.mktemp("mlflow-server")
     settings, port = folder / "basic_auth.ini", free_port()
     settings.write_text(
         "[mlflow]\n"
@@ -71,7 +77,7 @@ def serve(folder: Path) -> Iterator[MlflowServer]:
         process = subprocess.Popen(command, cwd=folder, env=environment, stdout=log, stderr=subprocess.STDOUT)
     try:
         wait(f"http://127.0.0.1:{port}/health", process, log_file)
-        yield MlflowServer(f"http://127.0.0.1:{port}", *ADMIN, log_file)
+        yield MlflowServer(f"http://127.0.0.1:{port}", *ADMIN)
     finally:
         stop(process)
 

@@ -11,7 +11,7 @@ from modeling.tasks.sentiment import dataset
 RATINGS = (-2.0, 0.0, 2.0)
 
 
-def write_rated_data(folder: Path, write_data: Callable[..., Path], words: list[str], texts: int = 300) -> Path:
+def write_rated_data(folder: Path, write_data: Callable[..., Path], words: list[str], texts: int) -> Path:
     """Write ``texts`` different texts per domain, and Polish words, into ``folder`` with the fixture ``write_data``.
 
     The first word of a text determines its label, so that it can be learned.

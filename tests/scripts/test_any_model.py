@@ -37,7 +37,7 @@ OPTIONS = {
 }
 # Random models cannot stay within the limits for real ones.
 LIMITS = {"texts": 100, "min_agreement": 0.9, "max_f1_loss": 1.0, "min_speedup": 0.0}
-FIFTH = "my-model"
+NEW = "my-model"
 
 
 class Project:
@@ -105,9 +105,7 @@ class Project:
 
 @pytest.fixture
 def project(
-    own_root: Path,
-    copy_project: Callable[[Path], Path],
-    tmp_path_factory: pytest.TempPathFactory,
+    own_root: Path, copy_project: Callable[[Path], Path], tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[Project]:
     with running_hub() as hub:
         yield Project(copy_project(own_root), hub, tmp_path_factory.mktemp("scratch"))
@@ -146,40 +144,32 @@ def test_there_is_a_tiny_model_for_every_spec_that_is_not_trained_here() -> None
     assert {spec.name for spec in specs if spec.source.kind != "training"} == set(tiny_models.MAKERS) == set(OPTIONS)
 
 
-def test_ones_own_model_is_a_copied_folder_with_one_file_changed_served_beside_the_default_one(
-    project: Project,
-) -> None:
-    folder = project.root / "models" / FIFTH
+def test_a_copied_folder_with_a_changed_spec_is_served_as_another_model(project: Project) -> None:
+    folder = project.root / "models" / NEW
     nearest = ROOT / "models" / "distilbert-base-uncased-finetuned-sst-2-english"
     shutil.copytree(nearest, folder, ignore=lambda _, names: [name for name in names if name != "model.yaml"])
-    text = (folder / "model.yaml").read_text(encoding="utf-8")
-    content = yaml.safe_load(text)
-    content["name"] = FIFTH
+    content = yaml.safe_load((folder / "model.yaml").read_text(encoding="utf-8"))
+    content["name"] = NEW
     content["source"] = {"kind": "huggingface", "repository": "someone/my-model", "revision": COMMIT}
-    content["labels"] = [
-        {"name": "LABEL_0", "meaning": "positive"},
-        {"name": "LABEL_1", "meaning": "negative"},
-        {"name": "LABEL_2", "meaning": "neutral"},
-    ]
+    meanings = ("positive", "negative", "neutral")
+    content["labels"] = [{"name": f"LABEL_{index}", "meaning": meaning} for index, meaning in enumerate(meanings)]
     content["golden"].append({"text": "The meeting is on Thursday.", "label": "neutral"})
     files = project.describe(content)
     made = project.scratch / "made"
     made.mkdir()
     tiny_models.distilbert(files.spec(), made)
     project.hub.add("someone/my-model", made, COMMIT)
-    project.download(FIFTH)
+    project.download(NEW)
     project.export_and_verify(files)
-    save_model(project.home, FIFTH, project.root)
-    save_model(project.home)  # a second one in the store; the setting chooses
-    check_answers(project.answers(FIFTH, files.spec()), files.spec())
-    default = ModelSpec.load(ROOT / "models" / "sentiment-pl-en")
-    check_answers(project.answers(default.name, default), default)
+    save_model(project.home, NEW, project.root)
+    save_model(project.home)  # the default model, which TEXTSERVE_MODEL does not select
+    check_answers(project.answers(NEW, files.spec()), files.spec())
 
 
-def test_make_model_is_the_four_verbs_in_their_order() -> None:
+def test_make_model_runs_the_four_scripts_in_order() -> None:
     done = subprocess.run(
-        ["make", "--dry-run", "model", f"MODEL={FIFTH}"], cwd=ROOT, capture_output=True, text=True, check=True
+        ["make", "--dry-run", "model", f"MODEL={NEW}"], cwd=ROOT, capture_output=True, text=True, check=True
     )
     verbs = [word for word in done.stdout.split() if word.startswith("scripts.")]
     assert verbs == ["scripts.download", "scripts.export", "scripts.verify", "scripts.save"]
-    assert done.stdout.count(f" {FIFTH}") == 4
+    assert done.stdout.count(f" {NEW}") == 4

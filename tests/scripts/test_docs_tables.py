@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -16,27 +17,18 @@ def test_the_committed_table_is_up_to_date(name: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "row",
+    ("table", "row"),
     [
-        "| `TEXTSERVE_GRPC_PORT` | integer, ≥ 0, ≤ 65535 | 3002 | ",
-        "| `TEXTSERVE_THREADS` | integer, ≥ 1 | the available cores | ",
-        "| `TEXTSERVE_API_KEYS` | string | none | ",
-        "| `TEXTSERVE_REQUEST_SECONDS` | number, > 0 | 30 | ",
+        (docs_tables.settings_table, "| `TEXTSERVE_GRPC_PORT` | integer, ≥ 0, ≤ 65535 | 3002 | "),
+        (docs_tables.settings_table, "| `TEXTSERVE_THREADS` | integer, ≥ 1 | the available cores | "),
+        (docs_tables.settings_table, "| `TEXTSERVE_API_KEYS` | string | none | "),
+        (docs_tables.settings_table, "| `TEXTSERVE_REQUEST_SECONDS` | number, > 0 | 30 | "),
+        (docs_tables.errors_table, "| `overloaded` | 429 | 429 `Overloaded` | `RESOURCE_EXHAUSTED` | "),
+        (docs_tables.errors_table, "| `internal` | 500 | 424 `Backend` | `INTERNAL` | "),
     ],
 )
-def test_a_setting_has_its_type_bounds_and_default(row: str) -> None:
-    assert row in docs_tables.settings_table()
-
-
-@pytest.mark.parametrize(
-    "row",
-    [
-        "| `overloaded` | 429 | 429 `Overloaded` | `RESOURCE_EXHAUSTED` | ",
-        "| `internal` | 500 | 424 `Backend` | `INTERNAL` | ",
-    ],
-)
-def test_an_error_has_its_status_on_each_protocol(row: str) -> None:
-    assert row in docs_tables.errors_table()
+def test_a_setting_has_its_bounds_and_default_and_an_error_its_statuses(table: Callable[[], str], row: str) -> None:
+    assert row in table()
 
 
 def test_text_outside_the_marks_is_kept() -> None:

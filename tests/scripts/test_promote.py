@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import shutil
 from collections.abc import Callable
 from datetime import datetime
@@ -93,12 +92,22 @@ class Model:
         registered = {"name": trained["model"], "version": trained["version"]}
         self.files.add_to_report("evaluation", {"identity": identity, "registered": registered})
 
+    def change(self, section: str, **values: Any) -> None:
+        """Change values of a section of the report."""
+        self.files.add_to_report(section, self.files.report()[section] | values)
+
     def numbers(self) -> tuple[str | None, str | None]:
         """The numbers of the champion and of the candidate."""
         champion, staging = (self.registry.version_of("tiny", alias) for alias in (CHAMPION, STAGING))
         return champion.number if champion else None, staging.number if staging else None
 
-    def rejected(self, *arguments: str, code: int = 1) -> str:
+    def promote(self, *arguments: str) -> str:
+        """Run the script, which must succeed, and return its output."""
+        assert promote.main(["tiny", *arguments]) == 0
+        return self.capsys.readouterr().out
+
+    def error(self, *arguments: str, code: int = 1) -> str:
+        """Run the script, which must fail, and return its error output."""
         assert promote.main(["tiny", *arguments]) == code
         printed = self.capsys.readouterr()
         assert printed.out == ""
@@ -111,18 +120,10 @@ def model(registry: Registry, files: ModelFiles, capsys: pytest.CaptureFixture[s
     return Model(registry, files, capsys)
 
 
-@pytest.fixture
-def evaluated(model: Model) -> Model:
-    model.train()
-    model.evaluate()
-    return model
-
-
 def test_a_promotion_records_user_time_report_and_served_files(model: Model, tmp_path: Path) -> None:
     version = model.train()
     model.evaluate()
-    assert promote.main(["tiny"]) == 0
-    assert model.capsys.readouterr().out == "tiny: champion is version 1\n"
+    assert model.promote() == "tiny: champion is version 1\n"
     assert model.numbers() == ("1", None)
     found = model.registry.version("tiny", version.number)
     assert found
@@ -149,116 +150,84 @@ def test_a_promotion_records_user_time_report_and_served_files(model: Model, tmp
     assert served == {name: (model.files.folder / name).read_bytes() for name in names} | {"report.html": b"<html>"}
 
 
-def test_each_failed_gate_is_printed_with_its_margin_and_nothing_moves(model: Model) -> None:
+def test_failed_gates_are_exit_code_2_and_each_is_printed_with_its_margin(model: Model) -> None:
     model.train()
     model.evaluate(macro_f1=0.55, macro_f1_interval=[0.45, 0.6])
-    assert model.rejected(code=2).splitlines() == [
+    assert model.error(code=2).splitlines() == [
         "FAIL  macro-F1, en: 0.55, must be at least 0.6, short by 0.05",
         "FAIL  macro-F1, en, lower end: 0.45, must be at least 0.5, short by 0.05",
     ]
     assert model.numbers() == (None, "1")
 
 
-def test_a_model_that_was_not_evaluated_is_rejected(model: Model) -> None:
+@pytest.mark.parametrize(
+    ("change", "reason"),
+    [
+        (lambda model: model.files.model.write_bytes(b"other"), "sha256 changed since scripts.evaluate"),
+        (lambda model: model.files.tokenizer.write_bytes(b"other"), "sha256 changed since scripts.evaluate"),
+        (lambda model: (model.files.folder / "report.json").unlink(), "not evaluated; run python -m scripts.evaluate"),
+        (
+            lambda model: model.change("verification", source={"sha256": {"model.safetensors": "1" * 64}}),
+            "was not verified against the checkpoint of models:/tiny/1",
+        ),
+        (lambda model: model.change("evaluation", registered=None), "does not come from a registered version"),
+        (
+            lambda model: model.change("evaluation", registered={"name": "tiny", "version": "7"}),
+            "has no version 7 of tiny",
+        ),
+    ],
+)
+def test_a_model_that_changed_or_has_no_registered_version_is_rejected(
+    model: Model, change: Callable[[Model], None], reason: str
+) -> None:
     model.train()
-    assert "the model is not evaluated; run python -m scripts.evaluate tiny" in model.rejected()
+    model.evaluate()
+    change(model)
+    assert reason in model.error()
+    assert model.numbers() == (None, "1")
 
 
-@pytest.mark.parametrize("name", ["model.onnx", "tokenizer.json"])
-def test_a_file_that_changed_after_the_evaluation_is_rejected(evaluated: Model, name: str) -> None:
-    (evaluated.files.folder / name).write_bytes(b"other")
-    assert "sha256 changed since scripts.evaluate" in evaluated.rejected()
-    assert evaluated.numbers() == (None, "1")
-
-
-def test_a_model_verified_against_another_checkpoint_is_rejected(evaluated: Model) -> None:
-    verification = evaluated.files.report()["verification"]
-    source = {"sha256": {"model.safetensors": "1" * 64}}
-    evaluated.files.add_to_report("verification", verification | {"source": source})
-    assert "was not verified against the checkpoint of models:/tiny/1" in evaluated.rejected()
-    assert evaluated.numbers() == (None, "1")
-
-
-def test_a_candidate_that_changed_after_the_evaluation_is_rejected(evaluated: Model) -> None:
-    report, graph = evaluated.files.report(), evaluated.files.model.read_bytes()
-    evaluated.train()
-    (evaluated.files.folder / "report.json").write_text(json.dumps(report))
-    evaluated.files.model.write_bytes(graph)
-    assert "version 1 was evaluated, but staging is version 2 now" in evaluated.rejected()
-    assert evaluated.numbers() == (None, "2")
-
-
-def test_a_comparison_with_another_version_than_the_champion_is_rejected(evaluated: Model) -> None:
-    compared_with_nothing = evaluated.files.report()["performance"]
-    assert promote.main(["tiny"]) == 0
-    evaluated.train()
-    evaluated.evaluate()
-    compared_with_version_1 = evaluated.files.report()["performance"]
-    evaluated.files.add_to_report("performance", compared_with_nothing)
-    evaluated.capsys.readouterr()
-    assert "compared with nothing, but the champion is version 1; run" in evaluated.rejected()
-    evaluated.files.add_to_report("performance", compared_with_version_1)
-    assert promote.main(["tiny"]) == 0
-    evaluated.train()
-    evaluated.evaluate()
-    evaluated.files.add_to_report("performance", compared_with_version_1)
-    evaluated.capsys.readouterr()
-    assert "compared with version 1, but the champion is version 2" in evaluated.rejected()
-    assert evaluated.numbers() == ("2", "3")
-
-
-def test_a_model_without_a_registered_version_is_rejected(evaluated: Model) -> None:
-    evaluation = evaluated.files.report()["evaluation"]
-    evaluated.files.add_to_report("evaluation", evaluation | {"registered": None})
-    assert "does not come from a registered version" in evaluated.rejected()
-    evaluated.files.add_to_report("evaluation", evaluation | {"registered": {"name": "tiny", "version": "7"}})
-    assert "has no version 7 of tiny" in evaluated.rejected()
-
-
-def test_each_rollback_undoes_one_promotion_until_none_is_left(model: Model) -> None:
-    for _ in range(3):
+def test_a_comparison_with_another_version_than_the_champion_is_rejected(model: Model) -> None:
+    for _ in range(2):
         model.train()
         model.evaluate()
-        assert promote.main(["tiny"]) == 0
-    model.capsys.readouterr()
-    assert promote.main(["tiny", "--rollback"]) == 0
-    assert model.capsys.readouterr().out == "tiny: champion is version 2 again, no longer version 3\n"
-    assert promote.main(["tiny", "--rollback"]) == 0
+        model.promote()
+    model.train()
+    model.evaluate()
+    against = model.files.report()["performance"]["against"]
+    for other, name in ((None, "nothing"), (against | {"version": "1"}, "version 1")):
+        model.change("performance", against=other)
+        assert f"compared with {name}, but the champion is version 2; run" in model.error()
+    assert model.numbers() == ("2", "3")
+
+
+def test_a_rollback_undoes_a_promotion_until_the_first(model: Model) -> None:
+    for _ in range(2):
+        model.train()
+        model.evaluate()
+        model.promote()
+    assert model.promote("--rollback") == "tiny: champion is version 1 again, no longer version 2\n"
+    assert "version 1 is the first champion; nothing to roll back to" in model.error("--rollback")
     assert model.numbers() == ("1", None)
-    model.capsys.readouterr()
-    assert "version 1 is the first champion; nothing to roll back to" in model.rejected("--rollback")
 
 
-def test_without_a_champion_there_is_nothing_to_roll_back(model: Model) -> None:
-    assert "no version has the alias champion" in model.rejected("--rollback")
-
-
-def test_a_champion_that_was_made_by_hand_cannot_be_compared_with_but_replaced(model: Model) -> None:
+def test_a_champion_that_was_set_by_hand_can_be_replaced_but_not_compared_with(model: Model) -> None:
     by_hand = model.train()
     model.registry.set_alias("tiny", CHAMPION, by_hand.number)
     with pytest.raises(ModelingError, match=r"scripts\.promote did not set; give its folder with --against"):
         champion_files(model.registry, "tiny", model.files.build)
     model.train()
     model.evaluate()
-    model.files.add_to_report("performance", model.files.report()["performance"] | {"against": None})
-    assert promote.main(["tiny"]) == 0
+    model.change("performance", against=None)
+    model.promote()
     assert model.numbers() == ("2", None)
 
 
-def test_a_version_without_a_run_is_rejected_as_it_cannot_hold_files(model: Model) -> None:
+def test_a_version_without_a_run_is_rejected(model: Model) -> None:
     model.train()
     number = str(mlflow.MlflowClient().create_model_version("tiny", model.files.folder.as_uri()).version)
     model.registry.set_alias("tiny", STAGING, number)
     model.files.add_to_report("training", {"mlflow": {"run_id": None, "model": "tiny", "version": number}})
     model.evaluate()
-    assert "models:/tiny/2 was registered without a run" in model.rejected()
+    assert "models:/tiny/2 was registered without a run" in model.error()
     assert model.numbers() == (None, "2")
-
-
-def test_a_registry_that_does_not_answer_is_named(
-    files: ModelFiles, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setenv(URI_VARIABLE, "http://127.0.0.1:9")
-    monkeypatch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")
-    assert promote.main(["tiny"]) == 1
-    assert "MLflow at http://127.0.0.1:9 does not answer" in capsys.readouterr().err

@@ -19,7 +19,6 @@ from modeling.export.export import export
 from modeling.export.verification import GROUPINGS, Probabilities, compare, compare_in_batches, macro_f1
 from modeling.files import ModelFiles, sha256
 from modeling.tasks.sentiment import dataset
-from modeling.tasks.sentiment.texts import comparison_texts
 from scripts import verify as script
 from textserve.classifier import Classifier, Encoding
 
@@ -91,11 +90,14 @@ def answered(files: ModelFiles, texts: list[str]) -> list[dict[str, str]]:
     return [{"text": text, "label": label} for label, text in by_label.items()]
 
 
-def test_an_export_of_the_checkpoint_is_within_its_limits(
+def test_an_exported_model_is_within_its_limits_and_recorded_with_its_source(
     files: ModelFiles, checkpoint: Path, texts: list[str], labels: list[str | None]
 ) -> None:
     section = compare(files, checkpoint, texts, labels)
     assert fidelity.problems(section, files.spec()) == []
+    assert section["identity"] == files.spec().identity(files.digests())
+    assert (section["source"]["kind"], section["source"]["repository"]) == ("training", "tests/tiny")
+    assert section["source"]["sha256"]["model.safetensors"] == sha256(checkpoint / "model.safetensors")
     assert section["texts"] == len(texts)
     assert section["agreement"] >= 0.95
     assert section["torch_macro_f1"] == 1.0
@@ -105,27 +107,7 @@ def test_an_export_of_the_checkpoint_is_within_its_limits(
     assert 0 < section["mean_difference"] <= section["largest_difference"] < 0.1
 
 
-def test_a_verification_records_its_identity_and_its_source(
-    files: ModelFiles, checkpoint: Path, texts: list[str]
-) -> None:
-    section = compare(files, checkpoint, texts[:20], [None] * 20)
-    assert section["identity"] == files.spec().identity(files.digests())
-    assert (section["source"]["kind"], section["source"]["repository"]) == ("training", "tests/tiny")
-    assert section["source"]["sha256"]["model.safetensors"] == sha256(checkpoint / "model.safetensors")
-    assert "f1_loss" not in section
-
-
-def test_the_float_graph_itself_differs_by_rounding_only(
-    files: ModelFiles, checkpoint: Path, texts: list[str], labels: list[str | None]
-) -> None:
-    shutil.copyfile(files.float_model, files.model)
-    section = compare(files, checkpoint, texts, labels)
-    assert section["agreement"] == 1.0
-    assert section["f1_loss"] == 0.0
-    assert section["largest_difference"] < 1e-4
-
-
-def test_a_damaged_layer_is_outside_the_limits_even_if_the_golden_texts_are_answered(
+def test_a_damaged_layer_fails_the_limits_even_if_the_golden_texts_pass(
     files: ModelFiles, checkpoint: Path, texts: list[str], labels: list[str | None]
 ) -> None:
     damage(files)
@@ -142,14 +124,13 @@ def test_a_golden_text_with_another_label_is_rejected_with_its_index(
     golden = files.spec().golden
     swapped = [{"text": text.text, "label": label} for text, label in zip(golden, reversed(LABELS), strict=True)]
     rewrite_spec(files, golden=swapped)
-    with pytest.raises(
-        ModelingError, match=r"tiny: golden\[0\] is negative, expected positive; golden\[2\] is positive"
-    ):
+    wrong = r"tiny: golden\[0\] is negative, expected positive; golden\[2\] is positive"
+    with pytest.raises(ModelingError, match=wrong):
         compare(files, checkpoint, texts, [None] * len(texts))
 
 
 @pytest.mark.parametrize("group", ["golden", "texts"])
-def test_a_tokenizer_that_reads_a_text_differently_is_rejected_with_the_index_of_the_text(
+def test_a_tokenizer_that_encodes_a_text_differently_is_rejected_with_its_index(
     files: ModelFiles, checkpoint: Path, texts: list[str], group: str
 ) -> None:
     content = json.loads(files.tokenizer.read_text(encoding="utf-8"))
@@ -179,30 +160,8 @@ def test_an_unchanged_download_is_recorded_as_the_source(files: ModelFiles, chec
     assert compare(files, files.build / "by-hand", texts[:5], [None] * 5)["source"]["kind"] == "folder"
 
 
-@pytest.mark.parametrize(
-    ("languages", "labelled"), [(["en"], ["positive"]), (["pl"], [None, "neutral"]), (["de"], [None])]
-)
-def test_labels_count_in_the_languages_that_the_model_reads(
-    files: ModelFiles,
-    texts: list[str],
-    write_data: Callable[..., Path],
-    languages: list[str],
-    labelled: list[str | None],
-) -> None:
-    root = files.folder.parents[1]
-    (english,) = [text for text in texts if dataset.part_of(text) == "test"][:1]
-    data = write_data(root / "build" / "data", {"tweets": f"1\t2.0\t{english}\n".encode()})
-    default = root / "models" / "sentiment-pl-en"
-    default.mkdir()
-    (default / "polish-dev.jsonl").write_text('{"text": "ba be", "label": "neutral"}\n', encoding="utf-8")
-    rewrite_spec(files, languages=languages)
-    found, labels = comparison_texts(files, data)
-    assert found == [english, "ba be"][: len(labelled)]
-    assert labels == labelled
-
-
-class Answering:
-    """A fake classifier: a text is a number, and its answer is ``answer(number, size of the batch)``."""
+class FakeModel:
+    """A classifier whose texts are numbers, with the probability ``answer(number, size of the batch)``."""
 
     def __init__(self, pads: bool, answer: Callable[[int, int], float]) -> None:
         self.pads, self.answer = pads, answer
@@ -226,8 +185,8 @@ class Answering:
 
 
 @pytest.mark.parametrize("pads", [True, False])
-def test_every_grouping_computes_each_text_once_and_never_mixes_lengths_without_padding(pads: bool) -> None:
-    classifier = Answering(pads, lambda number, size: number / 200)
+def test_each_grouping_computes_every_text_once_and_without_padding_mixes_no_lengths(pads: bool) -> None:
+    classifier = FakeModel(pads, lambda number, size: number / 200)
     assert classifier.compared(150) == (0, 0.0)
     assert sorted(classifier.computed) == sorted(list(range(150)) * GROUPINGS)
 
@@ -242,7 +201,7 @@ def test_every_grouping_computes_each_text_once_and_never_mixes_lengths_without_
 def test_a_difference_between_batches_is_measured_and_counted_if_it_changes_a_label(
     answer: Callable[[int, int], float], flips: int, largest: float
 ) -> None:
-    changed, difference = Answering(True, answer).compared(64)
+    changed, difference = FakeModel(True, answer).compared(64)
     assert changed == flips
     assert difference == pytest.approx(largest)
 
@@ -253,35 +212,45 @@ MACRO_F1 = (2 / 3 + 2 / 3 + 1) / 3
 @pytest.mark.parametrize(
     ("labels", "reference", "served", "truth", "expected"),
     [
-        (LABELS, [0, 0, 1, 2], [0, 1, 1, 2], ["negative", "negative", "neutral", "positive"], [1.0, MACRO_F1]),
-        (["negative", "positive"], [0, 1, 0, 1], [0, 0, 1, 1], ["negative", None, "neutral", "positive"], [1.0, 1.0]),
-        (LABELS, [0, 1], [0, 1], [None, "other"], None),
+        (
+            LABELS,
+            [0, 0, 1, 2],
+            [0, 1, 1, 2],
+            ["negative", "negative", "neutral", "positive"],
+            [1.0, MACRO_F1, 1 - MACRO_F1],
+        ),
+        (
+            ["negative", "positive"],
+            [0, 1, 0, 1],
+            [0, 0, 1, 1],
+            ["negative", None, "neutral", "positive"],
+            [1.0, 1.0, 0.0],
+        ),
+        (LABELS, [0, 1], [0, 1], [None, "other"], []),
     ],
 )
 def test_macro_f1_is_the_mean_over_labels_of_texts_with_a_label_of_the_model(
-    labels: list[str], reference: list[int], served: list[int], truth: list[str | None], expected: list[float] | None
+    labels: list[str], reference: list[int], served: list[int], truth: list[str | None], expected: list[float]
 ) -> None:
     one_hot = np.eye(3, dtype=np.float32)
     scores = macro_f1(labels, one_hot[reference], one_hot[served], truth)
-    if expected is None:
-        assert scores == {}
-        return
-    found = [scores["torch_macro_f1"], scores["served_macro_f1"], scores["f1_loss"]]
-    assert found == pytest.approx([*expected, expected[0] - expected[1]])
+    assert list(scores.values()) == pytest.approx(expected)
 
 
 @pytest.fixture
-def texts_file(texts: list[str], tmp_path: Path) -> str:
+def texts_file(files: ModelFiles, checkpoint: Path, texts: list[str], tmp_path: Path) -> Path:
+    """A file for ``--texts``; the project then has its checkpoint, too."""
+    files.checkpoint.symlink_to(checkpoint)
     file = tmp_path / "texts.txt"
     file.write_text("\n".join(texts) + "\n", encoding="utf-8")
-    return str(file)
+    return file
 
 
-def test_the_script_passes_a_model_within_its_limits_and_reports_it(
-    files: ModelFiles, checkpoint: Path, texts_file: str, capsys: pytest.CaptureFixture[str]
+def test_a_model_within_its_limits_is_exit_code_0_and_reported(
+    files: ModelFiles, texts_file: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     files.add_to_report("export", {"bytes": 1})
-    assert script.main(["tiny", "--checkpoint", str(checkpoint), "--texts", texts_file]) == 0
+    assert script.main(["tiny", "--texts", str(texts_file)]) == 0
     report = files.report()
     assert report["export"] == {"bytes": 1}
     assert report["verification"]["texts"] == 160
@@ -290,26 +259,17 @@ def test_the_script_passes_a_model_within_its_limits_and_reports_it(
     assert "0 labels changed" in printed
 
 
-def test_a_damaged_model_is_exit_code_2_with_the_limit(
-    files: ModelFiles, checkpoint: Path, texts: list[str], texts_file: str, capsys: pytest.CaptureFixture[str]
-) -> None:
-    damage(files)
-    rewrite_spec(files, golden=answered(files, texts))
-    assert script.main(["tiny", "--checkpoint", str(checkpoint), "--texts", texts_file]) == 2
-    assert "FAIL         agreement is 0." in capsys.readouterr().err
-    assert files.report()["verification"]["agreement"] < 0.95
-
-
-def test_every_failed_limit_is_printed(
-    files: ModelFiles, checkpoint: Path, texts_file: str, capsys: pytest.CaptureFixture[str]
+def test_failed_limits_are_exit_code_2_and_each_is_printed(
+    files: ModelFiles, texts_file: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     slow = {"min_speedup": 1000.0, "min_speedup_without_vnni": 1000.0}
     rewrite_spec(files, fidelity={"texts": 161, "min_agreement": 0.5, **slow})
-    assert script.main(["tiny", "--checkpoint", str(checkpoint), "--texts", texts_file]) == 2
+    assert script.main(["tiny", "--texts", str(texts_file)]) == 2
     failed = [line for line in capsys.readouterr().err.splitlines() if line.startswith("FAIL")]
     assert len(failed) == 2
     assert "fidelity.texts requires 161" in failed[0]
     assert "min_speedup is 1000.0" in failed[1]
+    assert files.report()["verification"]["texts"] == 160
 
 
 def test_the_default_texts_are_the_labelled_ones(
@@ -319,9 +279,8 @@ def test_the_default_texts_are_the_labelled_ones(
     write_data: Callable[..., Path],
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    root = files.folder.parents[1]
     lines = "".join(f"{number}\t2.0\t{text}\n" for number, text in enumerate(texts)).encode()
-    write_data(root / "build" / "data", {"tweets": lines})
+    write_data(files.data, {"tweets": lines})
     (files.folder / "polish-dev.jsonl").write_text('{"text": "ba be", "label": "neutral"}\n', encoding="utf-8")
     tested = [text for text in texts if dataset.part_of(text) == "test"]
     rewrite_spec(files, fidelity={"texts": 1, "min_agreement": 0.5, "max_f1_loss": 1.0, "min_speedup": 0.0})
@@ -330,29 +289,25 @@ def test_the_default_texts_are_the_labelled_ones(
     assert "macro-F1" in capsys.readouterr().out
 
 
-@pytest.mark.parametrize("name", ["model.onnx", "tokenizer.json", "model.yaml", "float.onnx"])
+@pytest.mark.parametrize(
+    ("change", "named"),
+    [
+        (lambda files, _: files.model.unlink(), "model.onnx"),
+        (lambda files, _: files.tokenizer.unlink(), "tokenizer.json"),
+        (lambda files, _: files.float_model.unlink(), "float.onnx"),
+        (lambda files, _: (files.folder / "model.yaml").unlink(), "model.yaml"),
+        (lambda files, _: files.checkpoint.unlink(), "build/tiny/checkpoint"),
+        (lambda _, texts_file: texts_file.unlink(), "texts.txt"),
+    ],
+)
 def test_a_missing_file_is_exit_code_1_with_its_name(
-    files: ModelFiles, checkpoint: Path, texts_file: str, name: str, capsys: pytest.CaptureFixture[str]
+    files: ModelFiles,
+    texts_file: Path,
+    capsys: pytest.CaptureFixture[str],
+    change: Callable[[ModelFiles, Path], object],
+    named: str,
 ) -> None:
-    (files.build if name == "float.onnx" else files.folder).joinpath(name).unlink()
-    assert script.main(["tiny", "--checkpoint", str(checkpoint), "--texts", texts_file]) == 1
-    assert name in capsys.readouterr().err
+    change(files, texts_file)
+    assert script.main(["tiny", "--texts", str(texts_file)]) == 1
+    assert named in capsys.readouterr().err
     assert "verification" not in files.report()
-
-
-def test_a_missing_checkpoint_is_exit_code_1(
-    files: ModelFiles, texts_file: str, capsys: pytest.CaptureFixture[str]
-) -> None:
-    assert script.main(["tiny", "--texts", texts_file]) == 1
-    assert "build/tiny/checkpoint" in capsys.readouterr().err
-
-
-@pytest.mark.parametrize("content", [b"", b"caf\xe9\n", None])
-def test_a_texts_file_that_is_missing_empty_or_not_utf8_is_exit_code_1_with_its_name(
-    files: ModelFiles, checkpoint: Path, tmp_path: Path, content: bytes | None, capsys: pytest.CaptureFixture[str]
-) -> None:
-    file = tmp_path / "wrong.txt"
-    if content is not None:
-        file.write_bytes(content)
-    assert script.main(["tiny", "--checkpoint", str(checkpoint), "--texts", str(file)]) == 1
-    assert "wrong.txt" in capsys.readouterr().err

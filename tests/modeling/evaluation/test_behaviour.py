@@ -48,37 +48,34 @@ def test_both_texts_of_a_pair_have_the_same_words() -> None:
     assert fill(["{a}", "not {a}"], {"a": ["x", "y"]}) == [("x", "not x"), ("y", "not y")]
 
 
-def test_a_plain_text_fails_with_an_unexpected_label() -> None:
-    test = MinimumFunctionality(
-        kind="minimum functionality", name="t", templates=["x"], expected=["neutral", "negative"]
-    )
-    assert not test.fails(rows(-0.9))
-    assert test.fails(rows(0.9))
+PLAIN = MinimumFunctionality(kind="minimum functionality", name="t", templates=["x"], expected=["neutral", "negative"])
+TYPO = Invariance(kind="invariance", name="t", change="typo")
 
 
-def test_an_invariance_fails_when_the_label_changes_and_only_then() -> None:
-    test = Invariance(kind="invariance", name="t", change="typo")
-    assert not test.fails(rows(0.9, 0.1))
-    assert test.fails(rows(0.1, -0.1))
+def direction(towards: Any, least: float) -> Direction:
+    return Direction(kind="direction", name="t", towards=towards, least=least, pairs=[("x", "y")])
 
 
 @pytest.mark.parametrize(
-    ("towards", "least", "before", "after", "fails"),
+    ("test", "sentiments", "fails"),
     [
-        ("positive", -0.1, 0.95, 0.90, False),  # a clear text may move back a little
-        ("positive", -0.1, 0.95, 0.80, True),
-        ("negative", -0.1, -0.95, -0.90, False),
-        ("negative", -0.1, -0.95, -0.80, True),
-        ("negative", 0.1, 0.9, 0.7, False),
-        ("negative", 0.1, 0.9, 0.85, True),
-        ("negative", 0.1, 0.7, 0.9, True),
+        (PLAIN, (-0.9,), False),
+        (PLAIN, (0.9,), True),
+        (TYPO, (0.9, 0.1), False),
+        (TYPO, (0.1, -0.1), True),
+        (direction("positive", -0.1), (0.95, 0.90), False),  # a clear text may move back a little
+        (direction("positive", -0.1), (0.95, 0.80), True),
+        (direction("negative", -0.1), (-0.95, -0.90), False),
+        (direction("negative", -0.1), (-0.95, -0.80), True),
+        (direction("negative", 0.1), (0.9, 0.7), False),
+        (direction("negative", 0.1), (0.9, 0.85), True),
+        (direction("negative", 0.1), (0.7, 0.9), True),
     ],
 )
-def test_a_direction_fails_when_the_sentiment_moves_less_than_required(
-    towards: Any, least: float, before: float, after: float, fails: bool
+def test_a_case_fails_with_an_unexpected_label_another_label_or_too_small_a_move(
+    test: MinimumFunctionality | Invariance | Direction, sentiments: tuple[float, ...], fails: bool
 ) -> None:
-    test = Direction(kind="direction", name="t", towards=towards, least=least, pairs=[("x", "y")])
-    assert test.fails(rows(before, after)) is fails
+    assert test.fails(rows(*sentiments)) is fails
 
 
 @given(st.text(max_size=60))
@@ -88,10 +85,9 @@ def test_a_typo_is_the_same_letters_and_always_the_same_typo(text: str) -> None:
 
 
 def test_a_typo_swaps_two_letters_inside_a_word() -> None:
-    changed = typo("The restaurant was wonderful.")
-    differences = [index for index in range(len(changed)) if changed[index] != "The restaurant was wonderful."[index]]
-    assert len(differences) == 2
-    assert differences[1] - differences[0] == 1
+    text = "The restaurant was wonderful."
+    first, second = (index for index, letter in enumerate(typo(text)) if letter != text[index])
+    assert second - first == 1
 
 
 def test_the_other_changes() -> None:
@@ -104,7 +100,7 @@ def test_the_other_changes() -> None:
     }
 
 
-def test_an_unchanged_text_is_no_case() -> None:
+def test_a_text_that_a_change_leaves_as_it_is_is_not_a_case() -> None:
     test = Invariance(kind="invariance", name="t", change="lower case")
     assert test.cases(["Good", "good"], {}) == [("Good", "good")]
 
@@ -171,7 +167,7 @@ def test_no_case_is_a_sentence_that_selected_the_model() -> None:
                 assert not [text for text in case if text in golden or f'"{text}"' in seen]
 
 
-def test_a_models_own_tests_replace_the_common_ones(tmp_path: Path) -> None:
+def test_the_tests_of_a_model_replace_the_common_ones(tmp_path: Path) -> None:
     own = {"de": {"tests": [{"name": "t", "kind": "invariance", "change": "typo"}], "texts": ["Das Hotel war gut."]}}
     (tmp_path / "behaviour.yaml").write_text(yaml.safe_dump(own), encoding="utf-8")
     assert list(behaviour.load(ModelFiles(tmp_path, tmp_path))) == ["de"]

@@ -32,15 +32,9 @@ def test_text_outside_the_blocks_is_left_alone() -> None:
 def test_scores_have_their_intervals() -> None:
     measured = {"texts": 40, "accuracy": 0.8, "accuracy_interval": [0.7, 0.9]}
     scores = {**measured, "macro_f1": 0.75, "macro_f1_interval": [0.6, 0.85]}
-    languages = {
-        "en": {
-            **scores,
-            "name": "English",
-            "vader_macro_f1": 0.5,
-            "domains": {"news": {**scores, "vader_macro_f1": 0.4}},
-        },
-        "pl": {**scores, "name": "Polish"},
-    }
+    domains = {"news": {**scores, "vader_macro_f1": 0.4}}
+    english = {**scores, "name": "English", "vader_macro_f1": 0.5, "domains": domains}
+    languages = {"en": english, "pl": {**scores, "name": "Polish"}}
     figures = "40 | 0.800 (0.700 to 0.900) | 0.750 (0.600 to 0.850)"
     assert card.quality({"quality": {"languages": languages}}).splitlines()[2:] == [
         f"| news | {figures} | 0.400 |",

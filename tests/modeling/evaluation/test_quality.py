@@ -82,19 +82,12 @@ def one_hot(labels: list[int]) -> quality.Probabilities:
 
 
 def test_quality_is_measured_by_language_and_domain() -> None:
-    english = LabelledTexts(
-        "en",
-        "English",
-        ["I love this!", "I hate this!", "A table."],
-        ["positive", "negative", "neutral"],
-        ["a", "b", "b"],
-    )
+    texts, labels = ["I love this!", "I hate this!", "A table."], ["positive", "negative", "neutral"]
+    english = LabelledTexts("en", "English", texts, labels, ["a", "b", "b"])
     polish = LabelledTexts("pl", "Polish", ["Świetnie!", "Źle."], ["positive", "negative"], [])
     measured = quality.section([english, polish], [one_hot([2, 0, 0]), one_hot([2, 2])])
-    assert {name: language["accuracy"] for name, language in measured["languages"].items()} == {
-        "en": pytest.approx(2 / 3),
-        "pl": 0.5,
-    }
+    accuracies = {name: language["accuracy"] for name, language in measured["languages"].items()}
+    assert accuracies == {"en": pytest.approx(2 / 3), "pl": 0.5}
     domains = measured["languages"]["en"]["domains"]
     assert [(domains[name]["texts"], domains[name]["accuracy"]) for name in ("a", "b")] == [(1, 1.0), (2, 0.5)]
     assert [domain["vader_macro_f1"] for domain in domains.values()] == [1.0, 1.0]

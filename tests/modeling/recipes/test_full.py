@@ -1,27 +1,19 @@
 from __future__ import annotations
 
-import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 import torch
 from transformers import AutoModelForSequenceClassification
 
-from modeling.files import ModelFiles
 from modeling.recipes import full
-from tests.scripts.rated_data import write_rated_data
 
 pytestmark = [
     pytest.mark.export,
     # transformers warns that the head of the base is new, as it should be
     pytest.mark.filterwarnings("ignore:.*weights.*:UserWarning"),
 ]
-
-
-@pytest.fixture
-def data(tmp_path: Path, write_data: Callable[..., Path], words: list[str]) -> Path:
-    return write_rated_data(tmp_path / "data", write_data, words)
 
 
 @pytest.mark.parametrize(
@@ -34,7 +26,7 @@ def test_a_rating_near_a_boundary_is_an_uncertain_label(rating: float, expected:
     assert found == pytest.approx(expected, abs=0.01)
 
 
-def test_the_temperature_of_overconfident_logits_is_above_one_and_of_calibrated_ones_about_one() -> None:
+def test_the_fitted_temperature_is_the_factor_by_which_logits_are_overconfident() -> None:
     generator = torch.Generator().manual_seed(0)
     logits = torch.randn(4000, 3, generator=generator)
     labels = torch.multinomial(logits.softmax(dim=-1), 1, generator=generator)[:, 0]
@@ -60,40 +52,3 @@ def test_lower_layers_learn_slower_and_the_head_at_its_own_rate(make_checkpoint:
     for layer in range(layers):
         assert rates[f"bert.encoder.layer.{layer}.attention.self.query.weight"] == 0.5 ** (layers - 1 - layer)
     assert rates["bert.embeddings.word_embeddings.weight"] == 0.5**layers
-
-
-def test_the_mean_of_the_runs_is_a_checkpoint_with_the_labels_of_the_spec(
-    data: Path,
-    make_checkpoint: Callable[..., Path],
-    write_model: Callable[..., ModelFiles],
-    tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    files = write_model(tmp_path / "project")
-    sentence = json.dumps({"text": "tak", "label": "positive"})
-    (files.folder / "polish-dev.jsonl").write_text(sentence + "\n", encoding="utf-8")
-    monkeypatch.setattr(full, "FINAL", full.Recipe(epochs=1, batch=64, polish_examples=9))
-    recipe = full.Recipe(epochs=1, batch=64, polish_examples=9)
-    labels = [label.name for label in files.spec().labels]
-    runs = [files.build / "runs" / str(seed) for seed in (1, 2)]
-    logged: list[tuple[int, Mapping[str, float]]] = []
-    for seed, output in enumerate(runs, start=1):
-        full.train_run(
-            str(make_checkpoint("bert")),
-            labels,
-            data,
-            recipe,
-            seed,
-            output,
-            lambda epoch, metrics: logged.append((epoch, metrics)),
-        )
-    assert [(epoch, set(metrics)) for epoch, metrics in logged] == [
-        (1, {"train_loss", "validation_macro_f1", "validation_accuracy", "validation_log_loss"})
-    ] * 2
-    full.finish(runs, labels, data, files.checkpoint, lambda epoch, metrics: None)
-    section, validation = full.describe(files, runs, data)
-    assert [run["seed"] for run in section["runs"]] == [1, 2]
-    assert section["validation_macro_f1"] == validation.macro_f1
-    assert 0 <= validation.macro_f1 <= 1
-    config = json.loads((files.checkpoint / "config.json").read_text())
-    assert list(config["id2label"].values()) == labels

@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-import json
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -9,7 +8,7 @@ import numpy as np
 import onnxruntime
 import pytest
 import torch
-from transformers import AutoModel, AutoModelForSequenceClassification, AutoTokenizer
+from transformers import AutoModel
 
 from modeling.errors import ModelingError
 from modeling.evaluation.speed import feeds
@@ -25,16 +24,17 @@ pytestmark = [
     pytest.mark.filterwarnings("ignore:.*weights.*:UserWarning"),
 ]
 
+Fitted = tuple[Any, Any, list[head.Head]]
 RATINGS = (-2.0, 0.0, 2.0)
 MAX_TOKENS = 32
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 def encoder(make_checkpoint: Callable[..., Path]) -> Path:
     return make_checkpoint("bert")
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 def rows(texts: list[str]) -> list[RatedText]:
     """Texts whose label depends on their length, which the mean of an encoder's tokens reveals."""
     ranks = np.argsort(np.argsort([len(text.split()) for text in texts], kind="stable"))
@@ -43,13 +43,13 @@ def rows(texts: list[str]) -> list[RatedText]:
     ]
 
 
-@pytest.fixture
-def fitted(encoder: Path, rows: list[RatedText]) -> tuple[Any, Any, list[head.Head]]:
+@pytest.fixture(scope="module")
+def fitted(encoder: Path, rows: list[RatedText]) -> Fitted:
     tokenizer, network = head.load_encoder(encoder, MEANINGS)
     return tokenizer, network, head.sweep(network, tokenizer, rows, MAX_TOKENS)
 
 
-def test_the_classifier_reads_the_mean_of_the_tokens_whatever_the_batch(encoder: Path, texts: list[str]) -> None:
+def test_features_are_from_the_mean_of_the_tokens_whatever_the_batch(encoder: Path, texts: list[str]) -> None:
     tokenizer, network = head.load_encoder(encoder, MEANINGS)
     found = head.features(network, tokenizer, texts[:20], MAX_TOKENS)
     plain = AutoModel.from_pretrained(encoder, dtype=torch.float32).eval()
@@ -62,9 +62,7 @@ def test_the_classifier_reads_the_mean_of_the_tokens_whatever_the_batch(encoder:
         np.testing.assert_allclose(row, np.tanh(head.POOLER_SCALE * scaled), atol=1e-5)
 
 
-def test_a_head_is_fitted_for_each_c_and_judged_on_the_validation_part(
-    fitted: tuple[Any, Any, list[head.Head]], rows: list[RatedText]
-) -> None:
+def test_a_head_is_fitted_for_each_c_and_validated(fitted: Fitted, rows: list[RatedText]) -> None:
     heads = fitted[2]
     assert [fitted.c for fitted in heads] == [0.1, 1.0, 10.0]
     wanted = [MEANINGS.index(row.label) for row in select(rows, "validation")]
@@ -78,11 +76,8 @@ def test_a_head_is_fitted_for_each_c_and_judged_on_the_validation_part(
     assert max(each.validation.macro_f1 for each in heads) > 0.5
 
 
-def test_the_exported_graph_answers_as_scikit_learn_does(
-    fitted: tuple[Any, Any, list[head.Head]],
-    texts: list[str],
-    write_model: Callable[..., ModelFiles],
-    tmp_path: Path,
+def test_the_exported_graph_gives_the_probabilities_of_scikit_learn(
+    fitted: Fitted, texts: list[str], write_model: Callable[..., ModelFiles], tmp_path: Path
 ) -> None:
     tokenizer, network, heads = fitted
     regression = heads[-1].regression
@@ -98,21 +93,6 @@ def test_the_exported_graph_answers_as_scikit_learn_does(
     found = torch.tensor(np.stack(logits)).softmax(dim=-1).numpy()
     assert np.abs(found - wanted).max() < 1e-4
     assert len(set(found.argmax(axis=1))) == 3
-
-
-def test_the_checkpoint_is_an_ordinary_bert(
-    fitted: tuple[Any, Any, list[head.Head]], texts: list[str], tmp_path: Path
-) -> None:
-    tokenizer, network, heads = fitted
-    head.attach(network, heads[0].regression)
-    network.save_pretrained(tmp_path)
-    tokenizer.save_pretrained(tmp_path)
-    assert json.loads((tmp_path / "config.json").read_text())["architectures"] == ["BertForSequenceClassification"]
-    loaded = AutoModelForSequenceClassification.from_pretrained(tmp_path)
-    inputs = AutoTokenizer.from_pretrained(tmp_path)(texts[:1], return_tensors="pt")
-    with torch.inference_mode():
-        assert torch.equal(loaded.eval()(**inputs).logits, network(**inputs).logits)
-    assert list(loaded.config.id2label.values()) == list(MEANINGS)
 
 
 def test_an_encoder_of_another_architecture_is_an_error(make_checkpoint: Callable[..., Path]) -> None:

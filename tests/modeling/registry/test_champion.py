@@ -1,11 +1,10 @@
-"""Promotions and roll backs as a state machine: beside a list, over a registry in memory and over MLflow's own."""
+"""Promotions and rollbacks as a state machine, compared with a list, on a registry in memory and on MLflow's."""
 
 from __future__ import annotations
 
 import contextlib
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
 import mlflow
 import pytest
@@ -34,7 +33,7 @@ class Interrupted(Exception):
 
 
 class MemoryRegistry(Registry):
-    """Versions and aliases in memory; ``writes_left`` is how many more writes there may be before it is interrupted."""
+    """Versions and aliases in memory, which interrupt the process after ``writes_left`` more writes."""
 
     def __init__(self) -> None:
         self.aliases: dict[str, str] = {}
@@ -77,7 +76,7 @@ class MemoryRegistry(Registry):
 
 
 class SqliteRegistry(Registry):
-    """MLflow's registry in a database of its own, with versions that were not logged by a run."""
+    """MLflow's registry in a database, with versions that have no run."""
 
     writes_left = -1
 
@@ -91,7 +90,7 @@ class SqliteRegistry(Registry):
 
 
 class Moves(RuleBasedStateMachine):
-    """What is expected: a list of champions, of which the last is in use, and whether there is a candidate."""
+    """Expects a stack of champions, of which the last is in use, and at most one candidate."""
 
     registry: MemoryRegistry | SqliteRegistry
 
@@ -124,10 +123,9 @@ class Moves(RuleBasedStateMachine):
     def promote(self, data: st.DataObject) -> None:
         number = data.draw(st.sampled_from(self.known))
         if number != self.staging or number in self.champions[-1:]:
-            before = (self.number_of(CHAMPION), self.number_of(STAGING))
+            # The invariant checks that nothing has changed.
             with pytest.raises(ModelingError, match=f"{NAME}: "):
                 self.move(number)
-            assert before == (self.number_of(CHAMPION), self.number_of(STAGING))
             return
         self.move(number)
         self.check_recorded(number, self.champions[-1] if self.champions else "none", "promote")
@@ -171,14 +169,14 @@ class Moves(RuleBasedStateMachine):
         assert {key: version.tags[f"champion.{key}"] for key in expected} == expected
 
     @invariant()
-    def aliases_are_where_they_should_be(self) -> None:
+    def aliases_and_stack_are_as_expected(self) -> None:
         assert self.number_of(CHAMPION) == (self.champions[-1] if self.champions else None)
         assert self.number_of(STAGING) == self.staging
         assert champion.before(self.registry.version_of(NAME, CHAMPION)) == self.champions[:-1]
 
 
 class InterruptedMoves(Moves):
-    """The same where any write may be the last: a move has happened as a whole, or not at all."""
+    """The same, but any write may be the last."""
 
     @precondition(lambda self: self.staging and self.staging not in self.champions[-1:])
     @rule(writes=st.integers(0, 8))
@@ -206,17 +204,17 @@ class InterruptedMoves(Moves):
 
 
 @pytest.mark.parametrize("machine", [Moves, InterruptedMoves])
-def test_champions_are_a_stack_and_an_interrupted_move_happens_as_a_whole_or_not_at_all(machine: type[Moves]) -> None:
+def test_champions_are_a_stack_and_an_interrupted_move_has_happened_or_has_no_effect(machine: type[Moves]) -> None:
     run_state_machine_as_test(machine, settings=settings(max_examples=150, stateful_step_count=30, deadline=None))
 
 
-def test_it_is_the_same_over_mlflow(tmp_path: Path) -> None:
+def test_champions_are_a_stack_in_mlflow(tmp_path: Path) -> None:
     first = SqliteRegistry(tmp_path)
     client = mlflow.MlflowClient(tracking_uri=first.uri, registry_uri=first.uri)
 
     class OverMlflow(Moves):
         def make(self) -> SqliteRegistry:
-            # One database for all examples, as to make one takes seconds; another model of the same name for each.
+            # A new model, in the same database, because creating one takes seconds.
             client.delete_registered_model(NAME)
             client.create_registered_model(NAME)
             return first
@@ -225,22 +223,19 @@ def test_it_is_the_same_over_mlflow(tmp_path: Path) -> None:
     run_state_machine_as_test(OverMlflow, settings=settings(few, suppress_health_check=list(HealthCheck)))
 
 
-def promote(registry: MemoryRegistry, number: str) -> None:
-    version = registry.version(NAME, number)
-    assert version
-    champion.promote(registry, version, by="Ada", at="now", tags={})
-
-
-def registry_with(champions: int) -> MemoryRegistry:
-    registry = MemoryRegistry()
+def registry_with(champions: int, registry: MemoryRegistry | None = None) -> MemoryRegistry:
+    """A registry with the given number of promotions."""
+    registry = registry or MemoryRegistry()
     for _ in range(champions):
         number = registry.create()
         registry.set_alias(NAME, STAGING, number)
-        promote(registry, number)
+        version = registry.version(NAME, number)
+        assert version
+        champion.promote(registry, version, by="Ada", at="now", tags={})
     return registry
 
 
-def test_versions_that_were_deleted_are_passed_over_when_rolling_back() -> None:
+def test_a_rollback_skips_deleted_versions() -> None:
     registry = registry_with(4)
     for number in ("2", "3"):
         registry.delete(number)
@@ -257,12 +252,10 @@ def test_the_stack_fits_into_a_tag() -> None:
     assert champion.before(registry.version_of(NAME, CHAMPION))[-1] == "299"
 
 
-def test_a_champion_that_was_made_by_hand_is_the_one_that_a_roll_back_goes_to() -> None:
+def test_a_champion_that_was_set_by_hand_can_be_rolled_back_to() -> None:
     registry = MemoryRegistry()
     registry.set_alias(NAME, CHAMPION, registry.create())
-    number = registry.create()
-    registry.set_alias(NAME, STAGING, number)
-    promote(registry, number)
+    registry_with(1, registry)
     champion.roll_back(registry, NAME, by="Bob", at="now")
     assert registry.aliases[CHAMPION] == "1"
 
@@ -271,11 +264,10 @@ def test_a_champion_that_was_made_by_hand_is_the_one_that_a_roll_back_goes_to() 
     ("staging", "reason"),
     [(None, "no version has the alias staging"), ("2", "version 1 was evaluated, but staging is version 2 now")],
 )
-def test_a_candidate_that_is_none_is_rejected_with_the_reason(staging: Any, reason: str) -> None:
+def test_a_version_that_is_not_the_candidate_is_rejected(staging: str | None, reason: str) -> None:
     registry = MemoryRegistry()
-    numbers = [registry.create(), registry.create()]
-    if staging:
-        registry.set_alias(NAME, STAGING, staging)
+    registry.tags = {"1": {}, "2": {}}
+    registry.aliases = {STAGING: staging} if staging else {}
     with pytest.raises(ModelingError, match=reason):
-        promote(registry, numbers[0])
+        champion.promote(registry, Version(NAME, "1", None, {}), by="Ada", at="now", tags={})
     assert registry.tags == {"1": {}, "2": {}}

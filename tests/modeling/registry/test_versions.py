@@ -1,7 +1,6 @@
 from __future__ import annotations
 
 import subprocess
-from collections.abc import Iterator
 from pathlib import Path
 
 import mlflow
@@ -10,16 +9,10 @@ import pytest
 from modeling.errors import ModelingError
 from modeling.files import ROOT
 from modeling.registry.versions import CHAMPION, STAGING, Registry, Version
-from tests.scripts.mlflow_server import MlflowServer, serve
+from tests.scripts.mlflow_server import MlflowServer
 from tests.server import free_port
 
 pytestmark = pytest.mark.export
-
-
-@pytest.fixture(scope="module")
-def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[MlflowServer]:
-    with serve(tmp_path_factory.mktemp("mlflow")) as running:
-        yield running
 
 
 @pytest.fixture(params=["SQLite", "server"])
@@ -28,28 +21,21 @@ def connected(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytes
     if request.param == "SQLite":
         unset(monkeypatch)
     else:
-        log_in(request.getfixturevalue("server"), monkeypatch)
+        request.getfixturevalue("mlflow_server").log_in(monkeypatch)
     return Registry.connect(tmp_path)
 
 
 def unset(monkeypatch: pytest.MonkeyPatch) -> None:
-    # MLflow sets the variable itself: what was there before is known to monkeypatch only if it set it first.
+    # MLflow sets the variable itself; monkeypatch restores it only if it has set it first.
     monkeypatch.setenv("MLFLOW_TRACKING_URI", "any")
     monkeypatch.delenv("MLFLOW_TRACKING_URI")
 
 
-def log_in(server: MlflowServer, monkeypatch: pytest.MonkeyPatch, user: str = "", password: str = "") -> None:
-    monkeypatch.setenv("MLFLOW_TRACKING_URI", server.url)
-    monkeypatch.setenv("MLFLOW_TRACKING_USERNAME", user or server.user)
-    monkeypatch.setenv("MLFLOW_TRACKING_PASSWORD", password or server.password)
-
-
-def new_version(registry: Registry, name: str, content: str = "{}") -> Version:
+def new_version(registry: Registry, name: str) -> Version:
     """A version whose model is one file."""
     with registry.run(name, "a run") as run_id:
-        mlflow.log_text(content, "model/MLmodel")
-        uri = f"runs:/{run_id}/model"
-    return registry.register(name, run_id, uri, {"recipe": "none"})
+        mlflow.log_text("{}", "model/MLmodel")
+    return registry.register(name, run_id, f"runs:/{run_id}/model", {"recipe": "none"})
 
 
 def test_versions_are_numbered_and_an_alias_moves_from_one_to_the_next(connected: Registry) -> None:
@@ -99,7 +85,7 @@ def test_a_run_that_fails_is_recorded_as_failed(connected: Registry) -> None:
     assert mlflow.get_run(run_id).info.status == "FAILED"
 
 
-def test_without_a_uri_all_is_kept_in_the_build_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_without_a_uri_everything_is_in_the_build_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     unset(monkeypatch)
     elsewhere = tmp_path / "elsewhere"
     elsewhere.mkdir()
@@ -112,47 +98,46 @@ def test_without_a_uri_all_is_kept_in_the_build_folder(tmp_path: Path, monkeypat
 
 
 @pytest.mark.parametrize(
-    ("user", "password", "reason"),
+    ("user", "reason"),
     [
-        ("admin", "wrong", "the password of the user admin"),
-        ("nobody", "a password of tests", "the password of the user nobody"),
-        (None, None, "requests without a user"),
+        ("admin", "the password of the user admin"),
+        ("nobody", "the password of the user nobody"),
+        (None, "requests without a user"),
     ],
 )
-def test_a_wrong_or_missing_login_is_rejected_in_one_line(
-    server: MlflowServer, monkeypatch: pytest.MonkeyPatch, user: str | None, password: str | None, reason: str
+def test_a_wrong_or_missing_login_is_rejected(
+    mlflow_server: MlflowServer, monkeypatch: pytest.MonkeyPatch, user: str | None, reason: str
 ) -> None:
-    log_in(server, monkeypatch, user or "", password or "")
+    mlflow_server.log_in(monkeypatch, user or "", "wrong")
     if user is None:
         monkeypatch.delenv("MLFLOW_TRACKING_USERNAME")
         monkeypatch.delenv("MLFLOW_TRACKING_PASSWORD")
-    with pytest.raises(ModelingError) as rejected:
-        Registry.connect()
     fix = "set MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD"
-    assert str(rejected.value) == f"MLflow at {server.url} rejects {reason}; {fix}"
+    with pytest.raises(ModelingError, match=f"^MLflow at {mlflow_server.url} rejects {reason}; {fix}$"):
+        Registry.connect()
 
 
-def test_a_user_who_may_only_read_is_told_so(server: MlflowServer, monkeypatch: pytest.MonkeyPatch) -> None:
-    log_in(server, monkeypatch)
+def test_a_user_without_write_access_is_rejected(mlflow_server: MlflowServer, monkeypatch: pytest.MonkeyPatch) -> None:
+    mlflow_server.log_in(monkeypatch)
     new_version(Registry.connect(), "guarded")
-    server.add_user("reader", "another password")
-    log_in(server, monkeypatch, "reader", "another password")
+    mlflow_server.add_user("reader", "another password")
+    mlflow_server.log_in(monkeypatch, "reader", "another password")
     registry = Registry.connect()
     with pytest.raises(ModelingError, match=r"^MLflow at \S+: the user reader has no write access; request .*$"):
         registry.set_alias("guarded", CHAMPION, "1")
     assert registry.version_of("guarded", CHAMPION) is None
 
 
-def test_a_server_that_is_not_there_is_named_with_what_to_do(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_server_that_does_not_answer_is_an_error_with_what_to_do(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("MLFLOW_TRACKING_URI", f"http://127.0.0.1:{free_port()}")
     monkeypatch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")
     with pytest.raises(ModelingError, match=r"^MLflow at http://127\.0\.0\.1:\d+ does not answer; start it, .*$"):
         Registry.connect()
 
 
-def test_a_file_that_is_no_database_is_rejected_at_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_file_that_is_not_a_database_is_rejected(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     file = tmp_path / "mlflow.db"
-    file.write_text("this is no database, whatever its name says", encoding="utf-8")
+    file.write_text("not a database", encoding="utf-8")
     monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{file}")
     with pytest.raises(ModelingError, match=r"mlflow\.db: file is not a database; set MLFLOW_TRACKING_URI"):
         Registry.connect()

@@ -1,7 +1,6 @@
 from __future__ import annotations
 
 import math
-import re
 from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
@@ -51,14 +50,10 @@ def test_the_report_has_every_count(rows: list[RatedText]) -> None:
     assert report.as_json()["texts"] == 601
 
 
-def test_texts_that_differ_in_case_and_white_space_are_duplicates(rows: list[RatedText]) -> None:
+def test_duplicates_and_contradictions_are_counted(rows: list[RatedText]) -> None:
     doubled = replace(rows[0], text="  TEXT  Number\t0 ")
     report = data_checks.check([*rows, doubled, doubled])
-    assert report.duplicates == 2
-    assert report.contradictions == 0
-
-
-def test_a_text_with_two_labels_is_a_contradiction(rows: list[RatedText]) -> None:
+    assert (report.duplicates, report.contradictions) == (2, 0)
     assert data_checks.check([*rows, replace(rows[0], rating=2.0)]).contradictions == 2
 
 
@@ -104,11 +99,8 @@ def test_an_invalid_row_is_named_by_its_number(rows: list[RatedText], change: di
 
 def test_a_rare_label_is_named_with_its_part(rows: list[RatedText]) -> None:
     few = [row for row in rows if row.label != "neutral" or row.part != "validation"]
-    with pytest.raises(
-        DataError, match=r"^training data: 0 of \d+ texts of the validation part are neutral; at least 5%"
-    ):
+    with pytest.raises(DataError, match=r"^training data: 0 of \d+ texts of the validation part are neutral; at least"):
         data_checks.check(few)
-
     with pytest.raises(DataError, match="0 of 0 texts of the train part are negative"):
         data_checks.check([])
 
@@ -121,16 +113,14 @@ def test_too_many_duplicates_and_contradictions_fail(rows: list[RatedText]) -> N
         data_checks.check([*rows, *contradicting])
 
 
-def test_a_test_part_that_is_trained_on_fails(rows: list[RatedText]) -> None:
+def test_test_texts_that_are_nearly_in_the_training_part_fail(rows: list[RatedText]) -> None:
     test = [row for row in rows if row.part == "test"]
     leaked = []
     for row in test:
         variant = text_of("train", lambda number, text=row.text: f"{text}{'!' * number}")  # type: ignore[misc]  # mypy infers no type of a default
         leaked.append(replace(row, text=variant))
-    with pytest.raises(DataError) as error:
+    with pytest.raises(DataError, match=rf"{len(test)} of {len(test)} texts of the test part are nearly the same"):
         data_checks.check([*rows, *leaked])
-    expected = rf"{len(test)} of {len(test)} texts of the test part are nearly the same in another part; at most 3\.0%"
-    assert re.search(expected, str(error.value))
 
 
 def test_every_exceeded_limit_is_named(rows: list[RatedText]) -> None:

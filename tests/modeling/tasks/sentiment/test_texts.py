@@ -2,40 +2,111 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
+from modeling.errors import ModelingError
 from modeling.files import ModelFiles
-from modeling.tasks.sentiment.texts import LabelledTexts, labelled_texts
+from modeling.tasks.sentiment import dataset
+from modeling.tasks.sentiment.texts import (
+    LabelledTexts,
+    calibration_texts,
+    comparison_texts,
+    labelled_texts,
+    read_texts,
+)
 from modeling.tasks.sentiment.vader import vader
 
 pytestmark = pytest.mark.export
 
 
-def labelled(folder: Path, name: str, *lines: str) -> None:
+@pytest.fixture
+def data(tmp_path: Path, write_data: Callable[..., Path]) -> Path:
+    """Data with 300 rated English texts."""
+    lines = "\n".join(f"1\t2.5\tThe meeting was a joy, number {number}." for number in range(300))
+    return write_data(tmp_path / "build" / "data", {"tweets": lines.encode()})
+
+
+def add_sentence(folder: Path, name: str, text: str, label: str) -> None:
     folder.mkdir(parents=True, exist_ok=True)
-    (folder / name).write_text("\n".join(lines), encoding="utf-8")
+    (folder / name).write_text(f'{{"text": "{text}", "label": "{label}"}}\n', encoding="utf-8")
 
 
 def test_labelled_texts_are_the_models_own_or_else_the_common_ones(
-    tmp_path: Path, write_model: Callable[..., ModelFiles], write_data: Callable[..., Path]
+    tmp_path: Path, write_model: Callable[..., ModelFiles], data: Path
 ) -> None:
-    rating = "1\t2.5\tThe meeting was a joy, number {}."
-    lines = "\n".join(rating.format(number) for number in range(60)).encode()
-    data = write_data(tmp_path / "build" / "data", {"tweets": lines})
     files = write_model(tmp_path, languages=["en", "pl", "de", "fr"])
-    labelled(tmp_path / "models" / "sentiment-pl-en", "polish-dev.jsonl", '{"text": "Źle.", "label": "negative"}')
-    labelled(files.folder, "test-de.jsonl", '{"text": "Schön!", "label": "positive"}')
+    add_sentence(files.folder.with_name("sentiment-pl-en"), "polish-dev.jsonl", "Źle.", "negative")
+    add_sentence(files.folder, "test-de.jsonl", "Schön!", "positive")
     english, polish, german = labelled_texts(files, data)
     assert (english.language, set(english.domains), set(english.labels)) == ("en", {"tweets"}, {"positive"})
-    assert 0 < len(english.texts) < 30  # a tenth of them is the test part
+    assert {dataset.part_of(text) for text in english.texts} == {"test"}
     assert (polish.texts, polish.labels) == (["Źle."], ["negative"])
     assert (german.language, german.texts) == ("de", ["Schön!"])
 
-    labelled(files.folder, "polish-dev.jsonl", '{"text": "Dobrze.", "label": "positive"}')
-    labelled(files.folder, "test-en.jsonl", '{"text": "Own.", "label": "neutral"}')
+    add_sentence(files.folder, "polish-dev.jsonl", "Dobrze.", "positive")
+    add_sentence(files.folder, "test-en.jsonl", "Own.", "neutral")
     english, polish, _ = labelled_texts(files, data)
     assert (english.texts, polish.texts) == (["Own."], ["Dobrze."])
+
+
+@pytest.mark.parametrize(
+    ("languages", "polish", "english_label"), [(["en"], [], "positive"), (["pl"], ["Źle."], None), (["de"], [], None)]
+)
+def test_texts_to_compare_have_labels_only_in_the_languages_of_the_model(
+    tmp_path: Path,
+    write_model: Callable[..., ModelFiles],
+    data: Path,
+    languages: list[str],
+    polish: list[str],
+    english_label: str | None,
+) -> None:
+    files = write_model(tmp_path, languages=languages)
+    add_sentence(files.folder.with_name("sentiment-pl-en"), "polish-dev.jsonl", "Źle.", "negative")
+    english = [row.text for row in dataset.select(dataset.english(data), "test")]
+    texts, labels = comparison_texts(files, data)
+    assert texts == english + polish
+    assert labels == [english_label] * len(english) + ["negative"] * len(polish)
+
+
+def test_calibration_texts_are_a_fixed_random_draw_from_the_training_part(
+    tmp_path: Path, write_model: Callable[..., ModelFiles], data: Path
+) -> None:
+    train = [row.text for row in dataset.select(dataset.english(data), "train")]
+    spec = write_model(tmp_path, quantization={"calibration_texts": 50}).spec()
+    texts = calibration_texts(spec, data)
+    assert len(set(texts)) == 50
+    assert set(texts) < set(train)
+    assert texts != sorted(texts, key=train.index)
+    assert calibration_texts(spec, data) == texts
+    assert sorted(calibration_texts(write_model(tmp_path).spec(), data)) == sorted(train)
+
+
+def test_every_other_calibration_text_of_a_polish_model_is_polish(
+    tmp_path: Path, write_model: Callable[..., ModelFiles], data: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    phrases = SimpleNamespace(draw=lambda count: [(f"fraza {number}", 0.0) for number in range(count)])
+    monkeypatch.setattr("modeling.tasks.sentiment.texts.PolishExamples", SimpleNamespace(of=lambda _: phrases))
+    polish, english = (
+        calibration_texts(
+            write_model(tmp_path, languages=languages, quantization={"calibration_texts": 50}).spec(), data
+        )
+        for languages in (["pl"], ["en", "pl"])
+    )
+    assert polish[::2] == [f"fraza {number}" for number in range(25)]
+    assert polish[1::2] == english[:25]
+
+
+@pytest.mark.parametrize("content", [b"", b"\n \n", b"caf\xe9\n", None])
+def test_a_texts_file_that_is_missing_empty_or_not_utf8_is_an_error_with_its_name(
+    tmp_path: Path, content: bytes | None
+) -> None:
+    file = tmp_path / "texts.txt"
+    if content is not None:
+        file.write_bytes(content)
+    with pytest.raises(ModelingError, match=r"^--texts .*texts\.txt: (cannot be read as UTF-8|has no text)"):
+        read_texts(file)
 
 
 def test_texts_of_unknown_labels_can_be_left_out() -> None:
