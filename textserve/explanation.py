@@ -2,11 +2,14 @@
 
 This is leave-one-out, or occlusion, for words: Li, Monroe and Jurafsky, "Understanding Neural Networks through
 Representation Erasure", 2016, arXiv:1612.08220. They measure the fall in log-likelihood; here it is the fall in
-probability, the unit of the score in the response.
+probability, the unit of the score in the response, and in log-odds, which do not saturate: from 0.98 to 0.95 the
+probability hardly moves, the log-odds by 0.95.
 """
 
 from __future__ import annotations
 
+import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import regex  # type: ignore[import-untyped]  # it has no types
@@ -32,11 +35,17 @@ WORD = regex.compile(
 
 @dataclass(frozen=True, slots=True)
 class ExplainedWord:
-    """The word ``text[start:end]``, in code points, and the score of the predicted label for the text without it."""
+    """The word ``text[start:end]``, in code points, and what the predicted label has without it.
+
+    Attributes:
+        score_without: its probability for the text without the word.
+        log_odds: its log-odds for the text, less those for the text without the word, in nats.
+    """
 
     start: int
     end: int
     score_without: float
+    log_odds: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,8 +81,16 @@ async def explain(application: Application, text: str) -> Explanation:
     classified = await application.classify_parts([text, *(text[:start] + text[end:] for start, end in words)])
     whole, *variants = classified.predictions
     predicted = whole.labels.index(whole.label)
+    odds = log_odds(whole.logits, predicted)
     explained = [
-        ExplainedWord(start, end, variant.probabilities[predicted])
+        ExplainedWord(start, end, variant.probabilities[predicted], odds - log_odds(variant.logits, predicted))
         for (start, end), variant in zip(words, variants, strict=True)
     ]
     return Explanation(whole, explained, classified)
+
+
+def log_odds(logits: Sequence[float], label: int) -> float:
+    """ln(p / (1 - p)) of the softmax probability p of ``label``, from logits, which keep what p rounds away."""
+    others = [logit for index, logit in enumerate(logits) if index != label]
+    highest = max(others)
+    return logits[label] - highest - math.log(sum(math.exp(logit - highest) for logit in others))

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import asyncio
+import math
 import unicodedata
 from collections.abc import Sequence
 
@@ -129,9 +130,11 @@ def test_the_score_without_a_word_is_that_of_the_text_without_it(classifier: Cla
         assert [(word.start, word.end) for word in explanation.words] == words
         predicted = explanation.prediction.labels.index(explanation.prediction.label)
         alone = classifier.predict_many([text[:start] + text[end:] for start, end in words], batch_texts=1)
-        assert [word.score_without for word in explanation.words] == pytest.approx(
-            alone[:, predicted].tolist(), abs=1e-6
-        )
+        without = alone[:, predicted].tolist()
+        assert [word.score_without for word in explanation.words] == pytest.approx(without, abs=1e-6)
+        score = explanation.prediction.score
+        log_odds = [math.log(score / (1 - score)) - math.log(other / (1 - other)) for other in without]
+        assert [word.log_odds for word in explanation.words] == pytest.approx(log_odds, abs=1e-4)
 
 
 def test_a_text_without_words_has_an_explanation_without_words(classifier: Classifier) -> None:

@@ -11,6 +11,9 @@ from textserve.errors import BodyTooLarge, InvalidRequest
 # zlib then tells gzip from deflate by the first bytes.
 DETECT_GZIP_OR_ZLIB = 32 + zlib.MAX_WBITS
 
+# Enough for logs of appended members; each costs the event loop a few microseconds, even if it is empty.
+MAX_MEMBERS = 100
+
 Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
 
 
@@ -39,23 +42,33 @@ async def read_body(headers: Mapping[bytes, bytes], receive: Receive, limit: int
             raise _too_large(limit)
     body = b"".join(chunks)
     encoding = headers.get(b"content-encoding", b"identity").strip().lower()
-    return body if encoding == b"identity" else _decompress(body, encoding, limit)
-
-
-def _decompress(body: bytes, encoding: bytes, limit: int) -> bytes:
-    if encoding not in (b"gzip", b"deflate"):
+    if encoding == b"identity":
+        return body
+    if encoding not in (b"gzip", b"x-gzip", b"deflate"):
         raise InvalidRequest("must be gzip, deflate or identity", where="content-encoding")
-    decompressor = zlib.decompressobj(DETECT_GZIP_OR_ZLIB)
-    try:
-        # One byte over the limit is enough to know: a bomb is never decompressed as a whole.
-        content = decompressor.decompress(body, limit + 1)
-    except zlib.error as error:
-        raise InvalidRequest(f"is not valid {encoding.decode()}", where="body") from error
-    if len(content) > limit:
-        raise _too_large(limit)
-    if not decompressor.eof:
-        raise InvalidRequest(f"ends before the {encoding.decode()} data does", where="body")
-    return content
+    return _decompress(body, encoding.decode(), limit)
+
+
+def _decompress(body: bytes, encoding: str, limit: int) -> bytes:
+    """Every member of gzip data (RFC 1952, 2.2), or one zlib stream."""
+    members: list[bytes] = []
+    room, rest = limit, body
+    while not members or rest.strip(b"\0"):  # gzip data may be padded with zeros
+        if len(members) == (1 if encoding == "deflate" else MAX_MEMBERS):
+            raise InvalidRequest(f"has bytes after the end of the {encoding} data", where="body")
+        decompressor = zlib.decompressobj(DETECT_GZIP_OR_ZLIB)
+        try:
+            # One byte over the limit is enough to know: a bomb is never decompressed as a whole.
+            members.append(decompressor.decompress(rest, room + 1))
+        except zlib.error:
+            raise InvalidRequest(f"is not valid {encoding}", where="body") from None
+        room -= len(members[-1])
+        if room < 0:
+            raise _too_large(limit)
+        if not decompressor.eof:
+            raise InvalidRequest(f"ends before the {encoding} data does", where="body")
+        rest = decompressor.unused_data
+    return b"".join(members)
 
 
 def _too_large(limit: int) -> BodyTooLarge:

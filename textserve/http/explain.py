@@ -1,4 +1,4 @@
-"""``POST /explain``: how far the label's score falls without each word. ``docs/explain.md`` explains how to read it."""
+"""``POST /explain``: how far the label's score and log-odds fall without each word; see ``docs/explain.md``."""
 
 from __future__ import annotations
 
@@ -17,7 +17,6 @@ PROBLEMS = messages(
     f"is missing; send {EXAMPLE}",
     f"must be an object: {EXAMPLE}",
     extra_forbidden="is not a known key; the only one is text",
-    string_unicode="must be Unicode text; it has half of a surrogate pair",
 )
 
 
@@ -40,6 +39,10 @@ class WordInfluence(BaseModel):
         description="The score of the label minus its score without this word: above 0 the word supports the "
         "label, below 0 it speaks against it."
     )
+    log_odds: float = Field(
+        description="The same for the label's log-odds, ln(p / (1 - p)): it tells words apart where the score is close "
+        "to 0 or 1."
+    )
 
 
 class ExplainResponse(Result):
@@ -58,8 +61,15 @@ def response(application: Application, text: str, explanation: Explanation) -> d
     words = []
     for word in explanation.words:
         influence = round(whole["score"] - round(word.score_without, SCORE_DIGITS), SCORE_DIGITS)
-        position = {"start": word.start, "end": word.end}
-        words.append({"text": text[word.start : word.end], **position, "influence": influence})
+        words.append(
+            {
+                "text": text[word.start : word.end],
+                "start": word.start,
+                "end": word.end,
+                "influence": influence,
+                "log_odds": round(word.log_odds, SCORE_DIGITS),
+            }
+        )
     return {"model": application.tag, **whole, "words": words}
 
 

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import codecs
+import json
+import re
 from collections.abc import Mapping, Sequence
 from typing import Any, TypeVar
 
@@ -13,10 +16,11 @@ from textserve.errors import InvalidRequest, TextserveError
 from textserve.http.router import dump
 from textserve.runner import Classified, Prediction
 from textserve.spec import Meaning
-from textserve.validation import problems
+from textserve.validation import location, problems
 
 # A hundred times finer than the 1e-4 within which results are the same.
 SCORE_DIGITS = 6
+SURROGATE = re.compile(rb"\\u[dD][89a-fA-F]")
 Model = TypeVar("Model", bound=BaseModel)
 
 
@@ -99,10 +103,32 @@ def read(model: type[Model], body: bytes, messages: Mapping[str, str]) -> Model:
         InvalidRequest: with the first problem; ``messages`` has the messages by pydantic's error type.
     """
     try:
-        return model.model_validate_json(body)
+        # RFC 8259 lets a reader ignore a byte order mark.
+        return model.model_validate_json(body.removeprefix(codecs.BOM_UTF8))
     except ValidationError as error:
-        first = problems(error, messages)[0]
-        raise InvalidRequest(first.message, where=first.where or "body") from None
+        first = error.errors(include_url=False, include_input=False)[0]
+        problem = problems(error, messages)[0]
+    if first["type"] != "json_invalid":
+        raise InvalidRequest(problem.message, where=problem.where or "body")
+    if SURROGATE.search(body) and (where := _find_surrogate(body)):
+        raise InvalidRequest("must be Unicode text; it has half of a surrogate pair", where=where)
+    raise InvalidRequest(f"{problem.message}: {first['ctx']['error']}", where="body")
+
+
+def _find_surrogate(body: bytes) -> str | None:
+    """The first string with half of a surrogate pair, which pydantic's parser rejects without its position."""
+    try:
+        waiting: list[tuple[tuple[int | str, ...], Any]] = [((), json.loads(body))]
+    except (ValueError, RecursionError):
+        return None
+    while waiting:
+        path, value = waiting.pop()
+        if isinstance(value, str) and any("\ud800" <= character <= "\udfff" for character in value):
+            return location(path)
+        if isinstance(value, dict | list):
+            items = value.items() if isinstance(value, dict) else enumerate(value)
+            waiting += [((*path, key), item) for key, item in reversed(list(items))]
+    return None
 
 
 async def classify_inputs(

@@ -23,7 +23,6 @@ PROBLEMS = messages(
     f"must be an object: {EXAMPLE}",
     extra_forbidden="is not a known key; known are texts and truncate",
     list_type="must be a list of strings",
-    string_unicode="must be Unicode text; it has half of a surrogate pair",
 )
 
 

@@ -20,6 +20,10 @@ async def _metrics(application: Application, request: Request) -> Response:
     return Response(exposition(application.metrics_registry), content_type=content_type, counted=False)
 
 
+async def _health(application: Application, request: Request) -> Response:
+    return Response(b"", 200 if application.available else 503, b"text/plain", counted=False)
+
+
 def _open(path: str, summary: str, responses: dict[str, Any], handler: Any = None) -> Route:
     operation = {"summary": summary, "tags": ["operations"], "security": [], "responses": responses}
     return Route("GET", path, handler, lambda application: operation)
@@ -31,6 +35,7 @@ OPERATIONS = HttpProtocol(
         _open("/livez", "Whether the process is alive", OK),
         _open("/healthz", "Whether the process is alive", OK),
         _open("/readyz", "Whether the service is ready for requests", {**OK, **NOT_READY}),
+        _open("/health", "Whether the service is ready for requests", {**OK, **NOT_READY}, _health),
         _open("/metrics", "Metrics for Prometheus", METRICS, _metrics),
     ],
     error_body,

@@ -58,7 +58,7 @@ def compressed(size: int, bits: int) -> bytes:
 
 def growth(server: Server, act: Callable[[], None]) -> int:
     """By how many bytes the service's memory was larger, at most, while it was asked."""
-    (worker,) = [one for one in server.processes() if "_bentoml_impl.worker.service" in " ".join(one.cmdline())]
+    (worker,) = server.processes()
     before = worker.memory_info().rss
     # What was the most so far is forgotten (proc(5), clear_refs).
     Path(f"/proc/{worker.pid}/clear_refs").write_text("5", encoding="ascii")

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import asyncio
+import codecs
 import json
 import logging
 from functools import partial
@@ -114,7 +115,7 @@ async def never(scope: Message, receive: object, send: object) -> None:
         pytest.param(b"{", "body", id="cut off"),
         pytest.param(ONE_TEXT + b"x", "body", id="more than JSON"),
         pytest.param('{"texts":["ż"]}'.encode("iso-8859-2"), "body", id="not UTF-8"),
-        pytest.param(rb'{"texts":["\ud800"]}', "body", id="half of a surrogate pair"),
+        pytest.param(rb'{"texts":["a","\ud83d\ude00","\ud800"]}', "texts[2]", id="half of a surrogate pair"),
         pytest.param(b"[" * 10_000, "body", id="deeply nested"),
         pytest.param(b'["a"]', "body", id="a list"),
         pytest.param(b"null", "body", id="null"),
@@ -209,3 +210,7 @@ def test_any_body_is_a_list_of_texts_or_an_invalid_request_that_says_where(body:
     except InvalidRequest as refusal:
         where = refusal.where
     assert where if texts is None else json.loads(body)["texts"] == texts
+
+
+def test_a_byte_order_mark_is_ignored(native: Serve) -> None:
+    assert native().post("/classify", codecs.BOM_UTF8 + b'{"texts":["a"]}').status_code == 200
