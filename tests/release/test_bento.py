@@ -96,7 +96,7 @@ def test_a_changed_lock_file_gives_another_version_whose_labels_name_the_commit(
     assert (labels["commit"], labels["changed_files"]) == (head.stdout.strip(), "1")
 
 
-def test_its_labels_name_its_content_and_the_measured_quality(store: Path, built: tuple[Path, str]) -> None:
+def test_the_labels_name_the_content_and_the_measured_quality(store: Path, built: tuple[Path, str]) -> None:
     bento, digest = built
     labels = description(bento)["labels"]
     version = (store / "models" / MODEL / "latest").read_text().strip()
@@ -109,7 +109,7 @@ def test_its_labels_name_its_content_and_the_measured_quality(store: Path, built
     assert bento.name == digest[:16]
 
 
-def test_it_contains_the_service_and_no_other_files(built: tuple[Path, str]) -> None:
+def test_the_bento_contains_the_service_and_no_other_files(built: tuple[Path, str]) -> None:
     source = built[0] / "src"
     assert {path.name for path in source.iterdir()} == {"bentofile.yaml", "textserve", "service.py"}
     requirements = (built[0] / "env" / "python" / "requirements.txt").read_text(encoding="utf-8")
@@ -118,7 +118,7 @@ def test_it_contains_the_service_and_no_other_files(built: tuple[Path, str]) -> 
     assert not {"torch", "transformers", "optimum", "pytest"} & set(names)
 
 
-def test_its_image_is_installed_by_the_uv_of_the_makefile() -> None:
+def test_the_image_uses_the_uv_version_of_the_makefile() -> None:
     versions = [
         re.findall(r"^UV_VERSION(?: :)?= ?([\d.]+)", (ROOT / file).read_text(encoding="utf-8"), re.MULTILINE)
         for file in ("Makefile", "textserve/bento/uv.sh")

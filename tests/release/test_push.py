@@ -45,7 +45,7 @@ def files(tmp_path: Path) -> list[Path]:
     return files
 
 
-def test_the_images_of_the_files_become_one_under_every_tag(state: Path, files: list[Path]) -> None:
+def test_the_images_are_pushed_as_one_under_every_tag(state: Path, files: list[Path]) -> None:
     assert push(files, TAGS) == {
         "name": REPOSITORY,
         "digest": "sha256:list",
@@ -78,7 +78,7 @@ def test_an_error_of_docker_is_passed_on(state: Path, files: list[Path]) -> None
         push(files, TAGS)
 
 
-def test_without_docker_the_error_links_to_its_installation(files: list[Path], monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_missing_docker_is_named(files: list[Path], monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PATH", "")
     with pytest.raises(ReleaseError, match="docker is not on PATH"):
         push(files, TAGS)

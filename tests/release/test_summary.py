@@ -107,7 +107,7 @@ def test_an_unknown_model_is_exit_code_1_with_the_known_ones(capsys: pytest.Capt
     assert MODEL in capsys.readouterr().err
 
 
-def test_the_summary_is_printed_and_written_for_the_run_and_to_a_file(tmp_path: Path) -> None:
+def test_the_summary_is_printed_and_written_to_two_files(tmp_path: Path) -> None:
     summary = tmp_path / "summary.md"
     done = subprocess.run(
         [sys.executable, "-m", "scripts.summary", MODEL],

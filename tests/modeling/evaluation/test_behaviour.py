@@ -90,7 +90,7 @@ def test_a_typo_swaps_two_letters_inside_a_word() -> None:
     assert second - first == 1
 
 
-def test_the_other_changes() -> None:
+def test_changes_of_case_diacritics_and_full_stop() -> None:
     text = "Żółta gęś!"
     assert {name: change(text) for name, change in CHANGES.items() if name != "typo"} == {
         "lower case": "żółta gęś!",
@@ -100,7 +100,7 @@ def test_the_other_changes() -> None:
     }
 
 
-def test_a_text_that_a_change_leaves_as_it_is_is_not_a_case() -> None:
+def test_a_text_that_a_change_does_not_alter_is_not_a_case() -> None:
     test = Invariance(kind="invariance", name="t", change="lower case")
     assert test.cases(["Good", "good"], {}) == [("Good", "good")]
 
@@ -137,7 +137,7 @@ def test_a_test_for_labels_that_the_model_lacks_is_skipped() -> None:
     assert [row["test"] for row in behaviour.run(tests, reader(), ["negative", "positive"])] == ["denied"]
 
 
-def test_tests_weigh_the_same_in_the_failure_rate_of_their_kind() -> None:
+def test_every_test_has_the_same_weight_in_the_failure_rate_of_its_kind() -> None:
     tests = suite(
         {"name": "one", "kind": "minimum functionality", "templates": ["bad"], "expected": ["positive"]},
         {"name": "three", "kind": "minimum functionality", "templates": ["{w}"], "expected": ["positive"]},
@@ -158,7 +158,7 @@ def test_polish_and_english_have_tests_of_every_kind() -> None:
     assert set(behaviour.load(FILES)) == {"en", "pl"}
 
 
-def test_no_case_is_a_sentence_that_selected_the_model() -> None:
+def test_no_case_is_a_sentence_used_to_select_the_model() -> None:
     seen = (FILES.folder / "polish-dev.jsonl").read_text(encoding="utf-8")
     golden = {text.text for text in FILES.spec().golden}
     for tests in behaviour.load(FILES).values():

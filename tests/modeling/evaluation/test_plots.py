@@ -20,7 +20,7 @@ def test_the_plots_are_drawn_and_not_empty(tmp_path: Path) -> None:
         assert plot.std() > 0.05
 
 
-def test_only_what_was_measured_has_a_plot(tmp_path: Path) -> None:
+def test_only_measured_sections_have_a_plot(tmp_path: Path) -> None:
     report = ModelFiles.of("sentiment-pl-en").report()
     plots.draw({"quality": report["quality"], "export": {}}, tmp_path)
     assert {file.name for file in tmp_path.iterdir()} == {"confusion.png", "reliability.png"}

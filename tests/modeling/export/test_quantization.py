@@ -308,7 +308,7 @@ class TestLayers:
         assert count(result, "Add") == 0
         assert rms(difference) < 0.02 * np.std(table @ weight)
 
-    def test_a_sum_of_two_tensors_is_not_taken_for_a_bias(self, table: Array) -> None:
+    def test_a_sum_of_two_tensors_is_not_a_bias(self, table: Array) -> None:
         square = np.random.default_rng(2).normal(size=(16, 16))
         model = layers([linear("x", "w", "y"), helper.make_node("Add", ["x", "y"], ["logits"])], table=table, w=square)
         result, _, difference = quantize_rows(model, table, bits=8)
@@ -359,7 +359,7 @@ class TestLayers:
         errors = [rms(quantize_rows(model, table)[2]) for model in (shared, copied)]
         assert errors[0] == pytest.approx(errors[1], rel=0.01)
 
-    def test_an_input_that_the_graph_does_not_have_is_not_fed(self, table: Array, weight: Array) -> None:
+    def test_only_inputs_of_the_graph_are_fed(self, table: Array, weight: Array) -> None:
         model = layers([linear("x", "w", "logits")], table=table, w=weight)
         feeds = {**every_row(table), "token_type_ids": np.zeros((1, 600), dtype=np.int64)}
         assert calibrate(model, ["x"], [feeds])["x"].count == 600

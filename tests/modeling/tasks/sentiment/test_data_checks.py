@@ -71,7 +71,7 @@ def test_a_text_in_two_parts_is_counted_in_each(rows: list[RatedText]) -> None:
         data_checks.check([*rows, *pair])
 
 
-def test_texts_of_punctuation_alone_are_not_the_same_as_each_other(rows: list[RatedText]) -> None:
+def test_texts_of_only_punctuation_are_different_texts(rows: list[RatedText]) -> None:
     marks = [RatedText("!" * count, 0.0, "tweets") for count in range(1, 40)]
     assert len({row.part for row in marks}) == 3
     report = data_checks.check([*rows, *marks])
@@ -113,7 +113,7 @@ def test_too_many_duplicates_and_contradictions_fail(rows: list[RatedText]) -> N
         data_checks.check([*rows, *contradicting])
 
 
-def test_test_texts_that_are_nearly_in_the_training_part_fail(rows: list[RatedText]) -> None:
+def test_test_texts_that_are_also_trained_on_fail(rows: list[RatedText]) -> None:
     test = [row for row in rows if row.part == "test"]
     leaked = []
     for row in test:

@@ -26,7 +26,7 @@ def examples() -> PolishExamples:
     return PolishExamples(WORDS, FORMS)
 
 
-def test_a_third_is_of_each_class(examples: PolishExamples) -> None:
+def test_each_class_is_a_third_of_the_examples(examples: PolishExamples) -> None:
     labels = [label_of(rating) for _, rating in examples.draw(300)]
     assert {label: labels.count(label) for label in set(labels)} == {"negative": 100, "neutral": 100, "positive": 100}
 
