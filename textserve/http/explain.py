@@ -90,4 +90,5 @@ EXPLAIN = HttpProtocol(
     [Route("POST", "/explain", _explain, describe)],
     error_body,
     schemas=lambda _: schemas(ExplainRequest, ExplainResponse, ErrorResponse),
+    title="Explanation",
 )

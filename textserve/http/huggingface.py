@@ -124,4 +124,5 @@ HUGGINGFACE = HttpProtocol(
     [Route("POST", "/", _infer, describe)],
     lambda error: dump({"error": message(error)}),
     schemas=lambda _: schemas(InferenceRequest, LabelScore, InferenceError),
+    title="Hugging Face Inference API",
 )

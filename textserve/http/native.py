@@ -63,4 +63,5 @@ NATIVE = HttpProtocol(
     [Route("POST", "/classify", _classify, describe)],
     error_body,
     schemas=lambda _: schemas(ClassifyRequest, ClassifyResponse, ErrorResponse),
+    title="Classification",
 )

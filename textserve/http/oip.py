@@ -23,6 +23,7 @@ from textserve.http.router import Describe, Handler, HttpProtocol, Request, Resp
 from textserve.oip import InferRequest, InputTensor
 
 PREFIX = "/v2"
+TITLE = "Open Inference Protocol"
 HEADER_LENGTH = b"inference-header-content-length"
 DATA = "inputs[0].data"
 # More digits than any body's length has.
@@ -160,6 +161,7 @@ OIP = HttpProtocol(
     _error_body,
     prefix=PREFIX,
     schemas=oip_openapi.schemas,
+    title=TITLE,
 )
 # Operators request these without a key.
 OIP_HEALTH = HttpProtocol(
@@ -170,4 +172,5 @@ OIP_HEALTH = HttpProtocol(
     ],
     _error_body,
     open=True,
+    title=TITLE,
 )

@@ -24,16 +24,15 @@ PAGE = b"""<!DOCTYPE html>
 <head>
 <meta charset="utf-8">
 <meta name="viewport" content="width=device-width, initial-scale=1">
-<title>textserve</title>
+<title>textserve API</title>
 <link rel="stylesheet" href="./static_content/swagger-ui.css">
-<link rel="stylesheet" href="./static_content/index.css">
-<link rel="icon" type="image/png" href="./static_content/favicon-light-32x32.png" sizes="32x32">
+<link rel="stylesheet" href="./ui/docs.css">
+<link rel="icon" type="image/svg+xml" href="./ui/icon.svg">
 </head>
 <body>
 <div id="swagger-ui"></div>
 <script src="./static_content/swagger-ui-bundle.js"></script>
-<script src="./static_content/swagger-ui-standalone-preset.js"></script>
-<script src="./static_content/swagger-initializer.js"></script>
+<script src="./ui/docs.js"></script>
 </body>
 </html>
 """
@@ -49,8 +48,7 @@ def documentation(protocols: Sequence[HttpProtocol]) -> HttpProtocol:
         return Response(PAGE, content_type=b"text/html; charset=utf-8", headers=HEADERS, counted=False)
 
     def describe(summary: str, media_type: str, kind: str) -> Describe:
-        operation = get(summary, {media_type: {"schema": {"type": kind}}}, ErrorResponse)
-        return lambda application: {**operation(application), "tags": ["operations"]}
+        return get(summary, {media_type: {"schema": {"type": kind}}}, ErrorResponse)
 
     itself = HttpProtocol(
         "documentation",
@@ -59,6 +57,7 @@ def documentation(protocols: Sequence[HttpProtocol]) -> HttpProtocol:
             Route("GET", "/", page, describe("This document as a page", "text/html", "string")),
         ],
         error_body,
+        title="Documentation",
     )
     return itself
 
@@ -71,18 +70,22 @@ def openapi(application: Application, protocols: Sequence[HttpProtocol]) -> dict
         schemas.update(protocol.schemas(application))
         for route in protocol.routes:
             if route.describe is not None:
-                operation = {"tags": [protocol.name], **route.describe(application)}
+                operation = {"tags": [protocol.title], **route.describe(application)}
                 paths.setdefault(route.path, {})[route.method.lower()] = operation
+    titles = dict.fromkeys(protocol.title for protocol in protocols if protocol.title)
     components: dict[str, Any] = {"schemas": dict(sorted(schemas.items()))}
     document: dict[str, Any] = {
         "openapi": "3.1.0",
         "info": {
-            "title": "textserve",
+            "title": f"{application.classifier.spec.name}, served by textserve",
             "version": __version__,
-            "description": application.classifier.spec.description,
+            "description": f"{application.classifier.spec.description} [Try it on a page](./ui)",
             "license": {"name": "Apache-2.0", "identifier": "Apache-2.0"},
         },
-        "paths": dict(sorted(paths.items())),
+        "tags": [
+            {"name": title} for title in dict.fromkeys(protocol.title for protocol in protocols if protocol.title)
+        ],
+        "paths": paths,
         "components": components,
     }
     if application.keys:

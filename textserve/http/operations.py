@@ -25,7 +25,7 @@ async def _health(application: Application, request: Request) -> Response:
 
 
 def _open(path: str, summary: str, responses: dict[str, Any], handler: Any = None) -> Route:
-    operation = {"summary": summary, "tags": ["operations"], "security": [], "responses": responses}
+    operation = {"summary": summary, "security": [], "responses": responses}
     return Route("GET", path, handler, lambda application: operation)
 
 
@@ -40,6 +40,7 @@ OPERATIONS = HttpProtocol(
     ],
     error_body,
     open=True,
+    title="Operations",
 )
 BENTOML = HttpProtocol(
     "bentoml", [Route("GET", "/schema.json", None), Route("GET", "/static_content/{file:path}", None)], error_body

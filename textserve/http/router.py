@@ -91,6 +91,7 @@ class HttpProtocol:
         open: whether it needs no API key.
         prefix: unknown paths below it get this protocol's 404.
         schemas: the schemas that its operations refer to, by name.
+        title: the heading of its operations in the API docs.
     """
 
     name: str
@@ -100,6 +101,7 @@ class HttpProtocol:
     open: bool = False
     prefix: str | None = None
     schemas: Callable[[Application], Mapping[str, Any]] = lambda application: {}
+    title: str = ""
 
 
 # The routes of one path by method, each with its protocol.

@@ -195,4 +195,5 @@ TEI = HttpProtocol(
     _error_body,
     status=_status,
     schemas=_schemas,
+    title="text-embeddings-inference",
 )

@@ -53,6 +53,7 @@ OPERATIONS = {
     ("GET", "/livez"),
     ("GET", "/readyz"),
     ("GET", "/healthz"),
+    ("GET", "/health"),
     ("GET", "/metrics"),
     ("GET", "/docs.json"),
     ("GET", "/"),
@@ -119,7 +120,7 @@ def test_keys_are_described_where_there_are_any(classifier: Classifier) -> None:
     assert with_keys["components"]["securitySchemes"]["key"] == {"type": "http", "scheme": "bearer"}
     assert with_keys["security"] == [{"key": []}]
     open_to_all = [path for path, item in with_keys["paths"].items() if item.get("get", {}).get("security") == []]
-    assert open_to_all == ["/healthz", "/livez", "/metrics", "/readyz"]
+    assert sorted(open_to_all) == ["/health", "/healthz", "/livez", "/metrics", "/readyz"]
     for path in ("/classify", "/", "/predict"):
         assert "401" in with_keys["paths"][path]["post"]["responses"]
 
@@ -138,8 +139,13 @@ def test_the_page_shows_the_operations_and_loads_nothing_from_elsewhere(server: 
         page.on("request", lambda request: asked.append(request.url))
         page.on("console", lambda message: messages.append(message.text))
         page.goto(server.url)
-        expect(page.locator("#operations-native-post_classify")).to_be_visible(timeout=30_000)
+        expect(page.locator("#operations-Classification-post_classify")).to_be_visible(timeout=30_000)
         expect(page.locator(".opblock")).to_have_count(len(OPERATIONS), timeout=30_000)
+        expect(page.locator(".opblock").first).to_contain_text("/classify")
+        expect(page.locator(".opblock-tag").first).to_have_text("Classification")
+        expect(page.locator(".models.is-open")).to_have_count(0)
+        page.get_by_role("link", name="Try it on a page").click()
+        page.wait_for_url(f"{server.url}/ui")
     assert [url for url in asked if not url.startswith((server.url, "data:"))] == []
     assert messages == []
 
