@@ -82,9 +82,7 @@ def openapi(application: Application, protocols: Sequence[HttpProtocol]) -> dict
             "description": f"{application.classifier.spec.description} [Try it on a page](./ui)",
             "license": {"name": "Apache-2.0", "identifier": "Apache-2.0"},
         },
-        "tags": [
-            {"name": title} for title in dict.fromkeys(protocol.title for protocol in protocols if protocol.title)
-        ],
+        "tags": [{"name": title} for title in titles],
         "paths": paths,
         "components": components,
     }

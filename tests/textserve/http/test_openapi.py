@@ -144,8 +144,7 @@ def test_the_page_shows_the_operations_and_loads_nothing_from_elsewhere(server: 
         expect(page.locator(".opblock").first).to_contain_text("/classify")
         expect(page.locator(".opblock-tag").first).to_have_text("Classification")
         expect(page.locator(".models.is-open")).to_have_count(0)
-        page.get_by_role("link", name="Try it on a page").click()
-        page.wait_for_url(f"{server.url}/ui")
+        expect(page.get_by_role("link", name="Try it on a page")).to_have_attribute("href", "./ui")
     assert [url for url in asked if not url.startswith((server.url, "data:"))] == []
     assert messages == []
 
