@@ -90,14 +90,10 @@ def _sentences(language: str, name: str, file: Path) -> LabelledTexts:
     return LabelledTexts(language, name, [text for text, _ in rows], [label for _, label in rows], [])
 
 
-def read_texts(file: Path) -> list[str]:
-    """The non-empty lines of ``file``.
-
-    Raises:
-        ModelingError: if the file cannot be read, is not UTF-8, or has no text.
-    """
+def read_texts(file: str) -> list[str]:
+    """The non-empty lines of ``file``; raises :class:`ModelingError` if it cannot be read as UTF-8, or has no text."""
     try:
-        texts = [line for line in file.read_text(encoding="utf-8").split("\n") if line.strip()]
+        texts = [line for line in Path(file).read_text(encoding="utf-8").split("\n") if line.strip()]
     except (OSError, UnicodeDecodeError) as error:
         raise ModelingError(f"--texts {file}: cannot be read as UTF-8 text: {error}") from error
     if not texts:
