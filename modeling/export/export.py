@@ -22,11 +22,8 @@ from textserve.classifier import load_tokenizer
 def export(files: ModelFiles, checkpoint: Path, texts: list[str] | None = None) -> dict[str, Any]:
     """Write the float and the served ONNX file, and return the section ``export`` of the report, which it adds.
 
-    ``texts`` are calibration texts; by default texts of the training data.
-
-    Raises:
-        ModelingError: if the checkpoint, its labels or its tokenizer do not fit the spec, or it cannot be quantized.
-        SpecError: if the spec is not valid.
+    ``texts`` are calibration texts; by default texts of the training data. Raises :class:`ModelingError` if the
+    checkpoint, its labels or its tokenizer do not fit the spec, or it cannot be quantized.
     """
     spec = files.spec()
     check_source(files, checkpoint)

@@ -31,11 +31,8 @@ Probabilities = npt.NDArray[np.float32]
 def verify(files: ModelFiles, checkpoint: Path, texts: list[str] | None = None) -> dict[str, Any]:
     """Measure fidelity, speed and exactness, and return the section ``verification`` of the report, which it adds.
 
-    ``texts`` are unlabelled; by default the labelled texts of the task are compared.
-
-    Raises:
-        ModelingError: if a file is missing, the tokenizer is another model's, or a golden text gets another label.
-        SpecError, ModelFilesError: if the spec or a served file is not valid.
+    ``texts`` are unlabelled; by default the labelled texts of the task are compared. Raises :class:`ModelingError` if a
+    file is missing, the tokenizer is another model's, or a golden text gets another label.
     """
     labels: Sequence[str | None]
     texts, labels = (texts, [None] * len(texts)) if texts else comparison_texts(files, files.data)
@@ -77,7 +74,7 @@ def compare(files: ModelFiles, checkpoint: Path, texts: list[str], labels: Seque
         "texts_per_second": {"float32": round(speed[0], 1), "served": round(speed[1], 1)},
         "speedup": round(speed[1] / speed[0], 2),
         "batches": {"groupings": GROUPINGS, "labels_changed": flips, "largest_difference": largest},
-        **macro_f1([str(meaning) for meaning in spec.meanings], reference, alone, labels),
+        **macro_f1(spec.meanings, reference, alone, labels),
     }
 
 
@@ -118,14 +115,12 @@ def compare_in_batches(classifier: Classifier, encodings: list[Encoding], alone:
 
 
 def macro_f1(
-    meanings: list[str], reference: Probabilities, served: Probabilities, labels: Sequence[str | None]
+    meanings: Sequence[str], reference: Probabilities, served: Probabilities, labels: Sequence[str | None]
 ) -> dict[str, float]:
     """Macro-F1 of source and served file over the texts with a label of the model; empty if there is none."""
     truth = {index: meanings.index(label) for index, label in enumerate(labels) if label in meanings}
     if not truth:
         return {}
-    indices, right = list(truth), list(truth.values())
-    source, own = (
-        float(f1_score(right, rows[indices].argmax(axis=1), average="macro")) for rows in (reference, served)
-    )
+    answers = (rows[list(truth)].argmax(axis=1) for rows in (reference, served))
+    source, own = (float(f1_score(list(truth.values()), found, average="macro")) for found in answers)
     return {"torch_macro_f1": source, "served_macro_f1": own, "f1_loss": source - own}

@@ -25,10 +25,8 @@ class GatesError(Exception):
 def promote(files: ModelFiles, registry: Registry, *, by: str, at: str) -> Version:
     """Make the evaluated version the champion by user ``by`` at ``at`` (UTC, ISO 8601), and return that version.
 
-    Raises:
-        ModelingError: if the report is missing or outdated, the version is not the candidate, or the registry fails.
-        GatesError: if gates fail.
-        SpecError: if the spec is not valid.
+    Raises :class:`GatesError` if gates fail, and :class:`ModelingError` if the report is missing or outdated, the
+    version is not the candidate, or the registry fails.
     """
     spec, report = files.spec(), files.report()
     if not all(section in report for section in SECTIONS):
