@@ -61,7 +61,7 @@ def prepare(files: ModelFiles, recipe: Literal["head", "full"]) -> Task:
         raise ModelingError(
             f"models/{files.folder.name}: its labels mean {', '.join(spec.meanings)}, those of the data {MEANINGS}"
         )
-    data = dataset.fetch(files.build.with_name("data"))
+    data = dataset.fetch(files.data)
     rows = dataset.english(data)
     return Task(files, spec, data, rows, data_checks.check(rows), Registry.connect())
 

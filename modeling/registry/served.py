@@ -15,7 +15,7 @@ import mlflow
 
 from modeling.errors import ModelingError
 from modeling.evaluation.performance import InUse
-from modeling.files import REPORT_FILE, ModelFiles
+from modeling.files import ModelFiles
 from modeling.registry.champion import FILES
 from modeling.registry.versions import CHAMPION, Registry, Version, plain_errors
 from textserve.spec import SPEC_FILE
@@ -55,7 +55,7 @@ def upload(registry: Registry, version: Version, files: ModelFiles, digest: str)
     if version.run_id is None:
         raise ModelingError(f"{version.uri} was registered without a run; register the model that a run logged")
     path = f"served/{digest[:DIGEST_DIGITS]}"
-    served = [files.folder / SPEC_FILE, files.model, files.tokenizer, files.folder / REPORT_FILE]
+    served = [files.folder / SPEC_FILE, files.model, files.tokenizer, files.report_file]
     with plain_errors(registry.uri):
         for file in (*served, files.build / "report.html"):
             if file.exists():
