@@ -228,8 +228,8 @@ def section(
 ) -> dict[str, Any]:
     """The section ``behaviour`` of the report.
 
-    ``failure_rates`` has, for each language and kind, the mean over its tests, so that tests weigh the same however many
-    cases they have.
+    ``failure_rates`` has, for each language and kind, the mean over its tests: tests weigh the same however many cases
+    they have.
     """
     results = {language: run(suites[language], predict, meanings) for language in languages if language in suites}
     return {

@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import Any
 
 import onnx
-from tqdm import tqdm
 
 from modeling.environment import versions
 from modeling.evaluation.speed import feeds
@@ -42,7 +41,6 @@ def export(files: ModelFiles, checkpoint: Path, texts: list[str] | None = None) 
             (feeds(spec, tokenizer, text) for text in texts[: spec.quantization.calibration_texts]),
             outlier_ratio=spec.quantization.outlier_ratio,
             weight_bits=spec.quantization.weight_bits,
-            progress=lambda items: tqdm(items, desc="quantize"),
         )
         onnx.save(model, files.model)
         section["quantization"] = {**asdict(report), "outlier_channels": report.outlier_channels}
