@@ -16,7 +16,6 @@ import socket
 import statistics
 import sys
 import time
-from argparse import Namespace
 from collections.abc import Iterator
 from typing import Any
 
@@ -25,7 +24,7 @@ from modeling.files import ROOT
 from release import engine
 from release.engine import Engine
 from release.errors import ReleaseError
-from scripts.command import parser, run
+from scripts.command import command, parser
 from textserve.bento.health import ready
 
 RESULTS = ROOT / "benchmarks" / "results"
@@ -91,15 +90,13 @@ def measure(container_engine: Engine, image: str, starts: int) -> dict[str, Any]
     }
 
 
-def main(arguments: list[str] | None = None) -> int:
+@command
+def main(arguments: list[str] | None = None) -> None:
     """Run the script and return its exit code."""
     args = parser(__doc__)
     args.add_argument("image", help="image built by make image")
     args.add_argument("--starts", type=int, default=9, help="number of starts")
-    return run(args, _measure, arguments)
-
-
-def _measure(options: Namespace) -> None:
+    options = args.parse_args(arguments)
     found = engine.find()
     version = found.run("version", "--format", "{{.Client.Version}}")
     figures = measure(found, options.image, options.starts)

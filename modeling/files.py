@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -17,12 +16,21 @@ ROOT = Path(__file__).resolve().parents[1]
 REPORT_FILE = "report.json"
 
 
-@dataclass(frozen=True)
 class ModelFiles:
-    """The folders of one model: ``folder`` has the served files, ``build`` the intermediate ones."""
+    """The files of one model: ``folder`` has the served files, ``build`` the intermediate ones."""
 
-    folder: Path
-    build: Path
+    def __init__(self, folder: Path, build: Path) -> None:
+        self.folder = folder
+        self.model = folder / MODEL_FILE
+        self.tokenizer = folder / TOKENIZER_FILE
+        self.report_file = folder / REPORT_FILE
+        self.build = build
+        # In float32, before quantization.
+        self.float_model = build / "float.onnx"
+        # From which the ONNX files are exported by default.
+        self.checkpoint = build / "checkpoint"
+        # Shared by all models.
+        self.data = build.with_name("data")
 
     @classmethod
     def of(cls, name: str, root: Path = ROOT) -> ModelFiles:
@@ -35,45 +43,18 @@ class ModelFiles:
         build.mkdir(parents=True, exist_ok=True)
         return cls(folder, build)
 
-    @property
-    def model(self) -> Path:
-        """The served ONNX file."""
-        return self.folder / MODEL_FILE
-
-    @property
-    def tokenizer(self) -> Path:
-        """The served tokenizer."""
-        return self.folder / TOKENIZER_FILE
-
-    @property
-    def float_model(self) -> Path:
-        """The float32 ONNX file that quantization starts from."""
-        return self.build / "float.onnx"
-
-    @property
-    def checkpoint(self) -> Path:
-        """The default Hugging Face checkpoint that the ONNX files are exported from."""
-        return self.build / "checkpoint"
-
-    @property
-    def data(self) -> Path:
-        """The data folder, shared by all models."""
-        return self.build.with_name("data")
-
     def spec(self) -> ModelSpec:
         """The validated spec."""
         return ModelSpec.load(self.folder)
 
     def report(self) -> dict[str, Any]:
         """The sections of ``report.json``; empty if the file does not exist."""
-        file = self.folder / REPORT_FILE
-        return dict(json.loads(file.read_text(encoding="utf-8"))) if file.exists() else {}
+        return dict(json.loads(self.report_file.read_text(encoding="utf-8"))) if self.report_file.exists() else {}
 
     def add_to_report(self, section: str, content: dict[str, Any]) -> None:
         """Write one section of ``report.json`` and keep the others."""
-        report = {**self.report(), section: content}
-        text = json.dumps(report, indent=2, ensure_ascii=False, sort_keys=True)
-        (self.folder / REPORT_FILE).write_text(text + "\n", encoding="utf-8")
+        text = json.dumps({**self.report(), section: content}, indent=2, ensure_ascii=False, sort_keys=True)
+        self.report_file.write_text(text + "\n", encoding="utf-8")
 
     def digests(self) -> dict[str, str]:
         """SHA-256 of ONNX file and tokenizer by file name; raises :class:`ModelingError` if one does not exist."""

@@ -24,21 +24,16 @@ VERSION_DIGITS = 16
 def save(files: ModelFiles) -> str:
     """Save the model unless the store has this version, make it the latest one, and return its tag.
 
-    The stored folder has the ONNX file, the tokenizer, the report, and the part of the spec that serving reads.
-
-    Raises:
-        ModelingError: if a file is missing, or the model is not verified as it is now or not within its limits.
-        SpecError: if the spec is not valid.
+    The stored folder has the ONNX file, the tokenizer, the report, and the part of the spec that serving reads. Raises
+    :class:`ModelingError` if a file is missing, or the model is not verified as it is now or not within its limits.
     """
     spec, report = files.spec(), files.report()
     digests, verification = files.digests(), report.get("verification")
     if verification is None:
-        raise ModelingError(
-            f"{files.folder / REPORT_FILE}: the model is not verified; run python -m scripts.verify {spec.name}"
-        )
+        raise ModelingError(f"{files.report_file}: the model is not verified; run python -m scripts.verify {spec.name}")
     check_identity(files, verification, "verify")
     if problems := fidelity.problems(verification, spec):
-        raise ModelingError(f"{files.folder / REPORT_FILE}: outside the limits of the spec: {'; '.join(problems)}")
+        raise ModelingError(f"{files.report_file}: outside the limits of the spec: {'; '.join(problems)}")
     tag = f"{spec.name}:{version(spec, digests)}"
     stored = find_model(tag)
     if stored is not None and _is_whole(Path(stored.path) / STORED_FOLDER, digests):

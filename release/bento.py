@@ -44,10 +44,9 @@ class BuiltBento:
 
 
 def build(model: str, base_image: str, uv: str = UV, root: Path = ROOT) -> BuiltBento:
-    """Build the Bento of ``model``, NAME or NAME:VERSION, into the store; replaces one with the same content.
+    """Build the Bento of ``model``, NAME or NAME:VERSION, into the store; replaces a Bento with the same content.
 
-    Raises:
-        ReleaseError: if the model is not in the store, or uv or BentoML fails.
+    Raises :class:`ReleaseError` if the model is not in the store, or uv or BentoML fails.
     """
     stored = find_model(model if ":" in model else f"{model}:latest")
     if stored is None:
@@ -74,8 +73,7 @@ def build(model: str, base_image: str, uv: str = UV, root: Path = ROOT) -> Built
 def export_requirements(root: Path, uv: str) -> None:
     """Write the locked versions of the ``inference`` group of uv.lock to the file that bentofile.yaml names.
 
-    Raises:
-        ReleaseError: if uv cannot be started, or rejects the lock file.
+    Raises :class:`ReleaseError` if uv cannot be started, or rejects the lock file.
     """
     (root / REQUIREMENTS).parent.mkdir(exist_ok=True)
     # A header would contain the command, and with it the path of this folder.
@@ -112,13 +110,11 @@ def content_digest(bento: Path) -> str:
     for file in sorted(bento.rglob("*")):
         name = file.relative_to(bento).as_posix()
         if file.is_file():
-            content = _description(file) if name in DESCRIPTIONS else file.read_bytes()
+            content = file.read_bytes()
+            if name in DESCRIPTIONS:
+                content = json.dumps(_content(yaml.safe_load(content)), sort_keys=True).encode()
             lines.append(f"{hashlib.sha256(content).hexdigest()}  {name}\n")
     return hashlib.sha256("".join(lines).encode()).hexdigest()
-
-
-def _description(file: Path) -> bytes:
-    return json.dumps(_content(yaml.safe_load(file.read_text(encoding="utf-8"))), sort_keys=True).encode()
 
 
 def _content(value: Any) -> Any:

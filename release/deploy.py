@@ -17,10 +17,8 @@ READY_SECONDS = 60
 def deploy(image: str, signed_by: str) -> None:
     """Verify the signature of ``image`` (``NAME@sha256:DIGEST``), run it, and wait until it is ready.
 
-    ``signed_by`` is the address of the workflow that must have signed it, without the reference after ``@``.
-
-    Raises:
-        ReleaseError: if the image is not named by its digest, is not signed by that workflow, or does not become ready.
+    ``signed_by`` is the address of the workflow that must have signed it, without the reference after ``@``. Raises
+    :class:`ReleaseError` if the image is not named by its digest, not signed by that workflow, or not ready in time.
     """
     if not re.fullmatch(r"[^@\s]+@sha256:\w+", image):
         raise ReleaseError(f"expected an image by its digest, NAME@sha256:…; found: {image or 'none'}")

@@ -31,11 +31,7 @@ class Engine:
     base_image: str | None
 
     def run(self, *arguments: str, seconds: float = 60.0, folder: Path | None = None) -> str:
-        """Run the program with ``arguments`` in ``folder`` (default: the current one); its stripped output.
-
-        Raises:
-            ReleaseError: if it fails, with its error output.
-        """
+        """The stripped output of the program, run in ``folder``; raises :class:`ReleaseError` with its error output."""
         done = subprocess.run(
             [self.program, *arguments],
             env={**os.environ, **self.run_environment},
@@ -49,11 +45,7 @@ class Engine:
         return done.stdout.strip()
 
     def size(self, image: str) -> int:
-        """The size of an image in bytes.
-
-        Raises:
-            ReleaseError: if there is no such image.
-        """
+        """The size of an image in bytes; raises :class:`ReleaseError` if there is no such image."""
         return int(self.run("image", "inspect", "--format", "{{.Size}}", image))
 
 
@@ -61,10 +53,7 @@ def find(variables: Mapping[str, str] = os.environ) -> Engine:
     """The engine that ``CONTAINER_BACKEND`` names, or else the first of docker and podman that works.
 
     ``CONTAINERS_CONF_BUILD`` and ``CONTAINERS_CONF_RUN`` are podman's configuration files for building and running,
-    ``BASE_IMAGE`` is another base image.
-
-    Raises:
-        ReleaseError: if none works.
+    ``BASE_IMAGE`` is another base image. Raises :class:`ReleaseError` if none works.
     """
     named = variables.get("CONTAINER_BACKEND")
     program = next((name for name in ([named] if named else ENGINES) if _works(name)), None)

@@ -14,12 +14,9 @@ LABELS = "org.opencontainers.image"
 
 
 def build(built: BuiltBento, name: str, engine: Engine) -> int:
-    """Build the image ``name`` of a Bento, with the Bento's labels; the engine's output goes to stderr.
+    """Build the image ``name`` of a Bento, with the Bento's labels, and return its size in bytes.
 
-    Returns the image's size in bytes.
-
-    Raises:
-        ReleaseError: if the engine fails.
+    The engine's output goes to stderr. Raises :class:`ReleaseError` if the engine fails.
     """
     labels = {
         f"{LABELS}.title": NAME,

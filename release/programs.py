@@ -14,10 +14,9 @@ INSTALLATION = {
 
 
 def run(program: str, *arguments: str, **variables: str) -> str:
-    """Run a program of ``INSTALLATION`` with ``variables`` added to its environment; its output.
+    """The output of a program of ``INSTALLATION``, run with ``variables`` added to its environment.
 
-    Raises:
-        ReleaseError: if it is not installed, or fails, with its error output.
+    Raises :class:`ReleaseError` if it is not installed, or fails, with its error output.
     """
     try:
         done = subprocess.run([program, *arguments], env={**os.environ, **variables}, capture_output=True, text=True)

@@ -16,9 +16,7 @@ def push(files: Sequence[Path], tags: Sequence[str]) -> dict[str, str]:
     """Push the images of ``files`` (``image-ARCHITECTURE.tar``) under ``tags`` (``REPOSITORY:TAG``).
 
     Returns the repository as ``name``, the ``digest``, ``image`` (``NAME@DIGEST``) and ``digest-ARCHITECTURE`` of each.
-
-    Raises:
-        ReleaseError: if there are no files, the tags are not of one repository, or docker fails.
+    Raises :class:`ReleaseError` if there are no files, the tags are not of one repository, or docker fails.
     """
     repositories = {tag.rpartition(":")[0] for tag in tags}
     if len(repositories) != 1 or "" in repositories:
@@ -26,14 +24,12 @@ def push(files: Sequence[Path], tags: Sequence[str]) -> dict[str, str]:
     if not files:
         raise ReleaseError(f"no build/{PREFIX}ARCHITECTURE.tar; run make image-save with IMAGE_FILE set to this name")
     (repository,) = repositories
-    digests = {}
-    for file in files:
-        architecture = file.stem.removeprefix(PREFIX)
-        digests[architecture] = _push_file(file, f"{tags[-1]}-{architecture}", repository)
+    architectures = {file.stem.removeprefix(PREFIX): file for file in files}
+    digests = {name: _push_file(file, f"{tags[-1]}-{name}", repository) for name, file in architectures.items()}
     names = [argument for tag in tags for argument in ("--tag", tag)]
     run("docker", "buildx", "imagetools", "create", *names, *(f"{repository}@{digest}" for digest in digests.values()))
-    manifest = json.loads(run("docker", "buildx", "imagetools", "inspect", tags[-1], "--format", "{{json .Manifest}}"))
-    digest = manifest["digest"]
+    manifest = run("docker", "buildx", "imagetools", "inspect", tags[-1], "--format", "{{json .Manifest}}")
+    digest = json.loads(manifest)["digest"]
     return {
         "name": repository,
         "digest": digest,

@@ -9,6 +9,7 @@ from typing import Any
 from xml.etree import ElementTree
 
 from modeling.evaluation import gates
+from modeling.evaluation.card import table
 from modeling.files import ModelFiles
 from release.errors import ReleaseError
 
@@ -19,8 +20,8 @@ COUNTS = ("tests", "failures", "errors", "skipped")
 def render(root: Path, models: Sequence[str]) -> str:
     """The summary as Markdown, of the files below the project's folder ``root`` (see scripts/summary.py).
 
-    Raises:
-        ReleaseError, SpecError: if there is no such model, or a file cannot be read.
+    Raises :class:`ModelingError`, :class:`ReleaseError` or :class:`SpecError` if there is no such model, or a file
+    cannot be read.
     """
     folders = [root / "build", root / "build" / "report"]
     sections = {
@@ -28,10 +29,7 @@ def render(root: Path, models: Sequence[str]) -> str:
         **{f"Model {name}": _model(ModelFiles.of(name, root)) for name in models},
         "Image": _images(_find(folders, "image-*.json", "image.json")),
         "Benchmark": _benchmark(
-            [
-                *_find([root / "benchmarks" / "results"], "compare.json"),
-                *_find(folders, "compare.json", "benchmark/compare.json"),
-            ]
+            _find([*folders, root / "benchmarks" / "results"], "compare.json", "benchmark/compare.json")
         ),
     }
     return "\n".join(f"## {title}\n\n{content}\n" for title, content in sections.items())
@@ -48,7 +46,7 @@ def _tests(files: Sequence[Path]) -> str:
         counts = [sum(int(suite.get(name, 0)) for suite in suites) for name in COUNTS]
         seconds = sum(float(suite.get("time", 0)) for suite in suites)
         rows.append([file.stem, *(str(count) for count in counts), f"{seconds:.0f}"])
-    return _table(["suite", *COUNTS, "seconds"], rows) or "No test results."
+    return table(["suite", *COUNTS, "seconds"], rows) if rows else "No test results."
 
 
 def _model(files: ModelFiles) -> str:
@@ -59,7 +57,7 @@ def _model(files: ModelFiles) -> str:
     version = f", version {against['version']}" if against and against["version"] else ""
     compared = f"Beside {against['name']}{version}." if against else "Beside no other model."
     rows = [["ok" if gate.holds else "**no**", gate.name, gate.verdict] for gate in gates.check(report, spec)]
-    return f"{compared}\n\n{_table(['', 'gate', 'measured'], rows)}"
+    return f"{compared}\n\n{table(['', 'gate', 'measured'], rows)}"
 
 
 def _images(files: Sequence[Path]) -> str:
@@ -67,7 +65,7 @@ def _images(files: Sequence[Path]) -> str:
     for file in files:
         (image,) = _json(file)
         rows.append([image["Architecture"], f"{image['Size'] / 1e6:.0f}", f"`{image['Id']}`"])
-    return _table(["architecture", "megabytes", "id"], rows) or "No image."
+    return table(["architecture", "megabytes", "id"], rows) if rows else "No image."
 
 
 def _benchmark(files: Sequence[Path]) -> str:
@@ -83,17 +81,10 @@ def _benchmark(files: Sequence[Path]) -> str:
         ratio = f"{our_rate / rate:.2f}" if our_rate and rate else ""
         figures = [str(case["connections"]), f"{rate:.0f}", f"{case['p99_ms']:.0f}", ratio]
         rows.append([case["server"], case["mix"], *figures])
-    table = _table(["server", "texts", "connections", "texts a second", "p99, ms", f"{OURS} is faster by"], rows)
+    head = ["server", "texts", "connections", "texts a second", "p99, ms", f"{OURS} is faster by"]
     machine = comparison["machine"]
     # The folder distinguishes a result of this run from the committed one.
-    return f"`{file.parent.name}/{file.name}`: {machine['cpu']}, {machine['date']}.\n\n{table}"
-
-
-def _table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    """A Markdown table; empty without rows."""
-    if not rows:
-        return ""
-    return "\n".join(f"| {' | '.join(row)} |" for row in (head, ["---"] * len(head), *rows))
+    return f"`{file.parent.name}/{file.name}`: {machine['cpu']}, {machine['date']}.\n\n{table(head, rows)}"
 
 
 def _find(folders: Iterable[Path], *patterns: str) -> list[Path]:

@@ -13,23 +13,20 @@ Prints the tag, textserve:VERSION, and the digest. Exit codes: 0 built, 1 failed
 from __future__ import annotations
 
 import sys
-from argparse import Namespace
 
 from release import bento
-from scripts.command import parser, run
+from scripts.command import command, parser
 from textserve.bento.image import BASE_IMAGE
 
 
-def main(arguments: list[str] | None = None) -> int:
+@command
+def main(arguments: list[str] | None = None) -> None:
     """Run the script and return its exit code."""
     args = parser(__doc__)
     args.add_argument("model", help="a model of the store: NAME, or NAME:VERSION")
     args.add_argument("--base-image", default=BASE_IMAGE, help="base image: Debian with Python 3.11 and pip")
     args.add_argument("--uv", default=bento.UV, help="the uv program, which reads uv.lock")
-    return run(args, _build, arguments)
-
-
-def _build(options: Namespace) -> None:
+    options = args.parse_args(arguments)
     built = bento.build(options.model, options.base_image, options.uv)
     print(f"{built.tag}\ncontent sha256:{built.digest}")
 

@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import argparse
+import functools
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from pathlib import Path
+from typing import ParamSpec
 
 from modeling.errors import ModelingError
+from modeling.files import ModelFiles
+from modeling.tasks.sentiment.texts import read_texts
 from release.errors import ReleaseError
 from textserve.bento.store import StoreError
 from textserve.classifier import ModelFilesError
@@ -16,6 +20,8 @@ from textserve.spec import SpecError
 # Errors that the user can fix; any other keeps its traceback.
 EXPECTED = (ModelingError, ReleaseError, StoreError, SpecError, ModelFilesError)
 
+P = ParamSpec("P")
+
 
 def parser(manual: str | None) -> argparse.ArgumentParser:
     """An argument parser whose ``--help`` prints the script's docstring as written."""
@@ -23,33 +29,30 @@ def parser(manual: str | None) -> argparse.ArgumentParser:
 
 
 def model_parser(manual: str | None, texts: str | None = None) -> argparse.ArgumentParser:
-    """A parser with the argument ``model`` and, with the help of ``--texts``, the options of exports and checks."""
-    arguments = parser(manual)
-    arguments.add_argument("model", help="name of a folder in models/")
+    """A parser of a model's name, as ``files`` and, with ``texts`` as its help, of ``--texts`` and ``--checkpoint``."""
+    args = parser(manual)
+    args.add_argument("files", metavar="model", type=ModelFiles.of, help="name of a folder in models/")
     if texts:
-        arguments.add_argument(
-            "--checkpoint", type=Path, help="folder of the checkpoint (default: build/NAME/checkpoint)"
-        )
-        arguments.add_argument("--texts", type=Path, help=texts)
-    return arguments
+        args.add_argument("--checkpoint", type=Path, help="folder of the checkpoint (default: build/NAME/checkpoint)")
+        args.add_argument("--texts", type=read_texts, help=texts)
+    return args
 
 
-def run(
-    arguments: argparse.ArgumentParser, call: Callable[[argparse.Namespace], int | None], given: Sequence[str] | None
-) -> int:
-    """Parse ``given`` (default: the command line), call ``call`` with the result, and return the exit code.
+def command(main: Callable[P, int | None]) -> Callable[P, int]:
+    """Make ``main`` return an exit code: its own, 0 for None, or 1 after printing the message of an expected error."""
 
-    The exit code is what ``call`` returns, 0 for ``None``, or 1 after printing the message of an expected error.
-    """
-    options = arguments.parse_args(given)
-    try:
-        return call(options) or 0
-    except EXPECTED as error:
-        print(error, file=sys.stderr)
-        return 1
-    except OSError as error:
-        # Such as a full disk, or a folder without permission.
-        if error.filename is None:
-            raise
-        print(f"{error.filename2 or error.filename}: {error.strerror}", file=sys.stderr)
-        return 1
+    @functools.wraps(main)
+    def run(*args: P.args, **kwargs: P.kwargs) -> int:
+        try:
+            return main(*args, **kwargs) or 0
+        except EXPECTED as error:
+            print(error, file=sys.stderr)
+            return 1
+        except OSError as error:
+            # Such as a full disk, or a folder without permission.
+            if error.filename is None:
+                raise
+            print(f"{error.filename2 or error.filename}: {error.strerror}", file=sys.stderr)
+            return 1
+
+    return run

@@ -12,15 +12,17 @@ from __future__ import annotations
 import sys
 
 from release.deploy import deploy
-from scripts.command import parser, run
+from scripts.command import command, parser
 
 
-def main(arguments: list[str] | None = None) -> int:
+@command
+def main(arguments: list[str] | None = None) -> None:
     """Run the script and return its exit code."""
     args = parser(__doc__)
     args.add_argument("image", metavar="NAME@sha256:DIGEST")
     args.add_argument("signed_by", metavar="WORKFLOW")
-    return run(args, lambda options: deploy(options.image, options.signed_by), arguments)
+    options = args.parse_args(arguments)
+    deploy(options.image, options.signed_by)
 
 
 if __name__ == "__main__":

@@ -12,14 +12,14 @@ Exit codes: 0 done, 1 a docs page or its marks are missing.
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Mapping
 from pathlib import Path
 
 from pydantic import SecretStr
 
+from modeling.evaluation.card import table
 from modeling.files import ROOT
 from release.errors import ReleaseError
-from scripts.command import parser, run
+from scripts.command import command, parser
 from textserve.errors import TextserveError
 from textserve.grpc.statuses import CODES
 from textserve.http.tei import BACKEND
@@ -31,12 +31,8 @@ BOUNDS = {"ge": "≥", "gt": ">", "le": "≤"}
 
 
 def settings_table() -> str:
-    """One row per setting, in Markdown: variable, type with bounds, default, description.
-
-    Raises:
-        ReleaseError: if ``TYPES`` has no name for the type of a setting.
-    """
-    rows = ["| variable | type | default | |", "|---|---|---|---|"]
+    """One row per setting; raises :class:`ReleaseError` if ``TYPES`` has no name for its type."""
+    rows = []
     for name, field in Settings.model_fields.items():
         annotation = field.annotation.__name__ if isinstance(field.annotation, type) else str(field.annotation)
         annotation = annotation.replace("pathlib.", "")
@@ -50,8 +46,8 @@ def settings_table() -> str:
         ]
         default = "the available cores" if field.default_factory else _default(field.default)
         kind = ", ".join([TYPES[annotation], *bounds])
-        rows.append(f"| `{PREFIX}{name.upper()}` | {kind} | {default} | {field.description} |")
-    return "\n".join(rows)
+        rows.append([f"`{PREFIX}{name.upper()}`", kind, default, str(field.description)])
+    return table(["variable", "type", "default", ""], rows)
 
 
 def _default(value: object) -> str:
@@ -61,24 +57,20 @@ def _default(value: object) -> str:
 
 
 def errors_table() -> str:
-    """One row per error, in Markdown, ordered by HTTP status: type, statuses of the protocols, when it is returned."""
-    rows = ["| type | HTTP | text-embeddings-inference | gRPC | returned when |", "|---|---|---|---|---|"]
+    """One row per error, ordered by HTTP status."""
+    rows = []
     for error in sorted(TextserveError.__subclasses__(), key=lambda error: error.status):
         status, error_type = TEI_ERRORS.get(error, BACKEND)
         when = " ".join((error.__doc__ or "").split()).replace("``", "`")
-        rows.append(f"| `{error.type}` | {error.status} | {status} `{error_type}` | `{CODES[error].name}` | {when} |")
-    return "\n".join(rows)
+        rows.append([f"`{error.type}`", str(error.status), f"{status} `{error_type}`", f"`{CODES[error].name}`", when])
+    return table(["type", "HTTP", "text-embeddings-inference", "gRPC", "returned when"], rows)
 
 
-TABLES: Mapping[str, Callable[[], str]] = {"settings": settings_table, "errors": errors_table}
+TABLES = {"settings": settings_table, "errors": errors_table}
 
 
 def fill_in(page: str, name: str) -> str:
-    """``page`` with the table called ``name`` between its marks.
-
-    Raises:
-        ReleaseError: if the marks are missing.
-    """
+    """``page`` with the table ``name`` between its marks; raises :class:`ReleaseError` if they are missing."""
     start, end = f"<!-- {name} -->", f"<!-- /{name} -->"
     before, found_start, rest = page.partition(start)
     _, found_end, after = rest.partition(end)
@@ -88,11 +80,7 @@ def fill_in(page: str, name: str) -> str:
 
 
 def write(docs: Path) -> None:
-    """Write every table into its page in the folder ``docs``.
-
-    Raises:
-        ReleaseError: if a page or its marks are missing.
-    """
+    """Write every table into its page in ``docs``; raises :class:`ReleaseError` if a page or its marks are missing."""
     for name in TABLES:
         file = docs / f"{name}.md"
         if not file.is_file():
@@ -101,9 +89,11 @@ def write(docs: Path) -> None:
         print(file.relative_to(ROOT) if file.is_relative_to(ROOT) else file)
 
 
-def main(arguments: list[str] | None = None) -> int:
+@command
+def main(arguments: list[str] | None = None) -> None:
     """Run the script and return its exit code."""
-    return run(parser(__doc__), lambda options: write(ROOT / "docs"), arguments)
+    parser(__doc__).parse_args(arguments)
+    write(ROOT / "docs")
 
 
 if __name__ == "__main__":

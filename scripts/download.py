@@ -24,23 +24,18 @@ from __future__ import annotations
 
 import sys
 
-from modeling.files import ModelFiles
 from modeling.sources import download
-from scripts.command import model_parser, run
+from scripts.command import command, model_parser
 
 
-def main(arguments: list[str] | None = None) -> int:
+@command
+def main(arguments: list[str] | None = None) -> None:
     """Run the script and return its exit code."""
     args = model_parser(__doc__)
     args.add_argument("--source", help="folder, ID@COMMIT on the hub, or MLflow URI (default: the spec's)")
     args.add_argument("--allow-pickle", action="store_true", help="accept pytorch_model.bin; trust its author")
-    return run(
-        args,
-        lambda options: print(
-            download(ModelFiles.of(options.model), options.source, allow_pickle=options.allow_pickle)
-        ),
-        arguments,
-    )
+    options = args.parse_args(arguments)
+    print(download(options.files, options.source, allow_pickle=options.allow_pickle))
 
 
 if __name__ == "__main__":

@@ -22,26 +22,21 @@ Next: python -m scripts.promote NAME
 from __future__ import annotations
 
 import sys
-from argparse import Namespace
 
 from modeling.evaluation import card
 from modeling.evaluation.report import evaluate
-from modeling.files import ROOT, ModelFiles
-from scripts.command import parser, run
+from modeling.files import ROOT
+from scripts.command import command, model_parser
 
 
-def main(arguments: list[str] | None = None) -> int:
+@command
+def main(arguments: list[str] | None = None) -> None:
     """Run the script and return its exit code."""
-    args = parser(__doc__)
-    args.add_argument("model", help="name of a folder in models/")
+    args = model_parser(__doc__)
     args.add_argument("--against", metavar="NAME", help='another folder in models/, or "none" (default: the champion)')
-    return run(args, _evaluate, arguments)
-
-
-def _evaluate(options: Namespace) -> None:
-    files = ModelFiles.of(options.model)
-    gates, page = evaluate(files, options.against)
-    report = files.report()
+    options = args.parse_args(arguments)
+    gates, page = evaluate(options.files, options.against)
+    report = options.files.report()
     print(f"{card.quality(report)}\n\n{card.behaviour(report)}\n")
     for gate in gates:
         print(f"{'ok  ' if gate.holds else 'FAIL'}  {gate.name}: {gate.verdict}")

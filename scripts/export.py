@@ -21,27 +21,21 @@ Next: python -m scripts.verify NAME
 
 from __future__ import annotations
 
-import argparse
 import sys
 
 from modeling.export.export import export
-from modeling.files import ModelFiles
-from modeling.tasks.sentiment.texts import read_texts
-from scripts.command import model_parser, run
+from scripts.command import command, model_parser
 
 
-def main(arguments: list[str] | None = None) -> int:
+@command
+def main(arguments: list[str] | None = None) -> None:
     """Run the script and return its exit code."""
     args = model_parser(__doc__, texts="file with one calibration text a line (default: rated texts)")
-    return run(args, _run, arguments)
-
-
-def _run(options: argparse.Namespace) -> None:
-    files = ModelFiles.of(options.model)
-    texts = read_texts(options.texts) if options.texts else None
-    section = export(files, options.checkpoint or files.checkpoint, texts)
+    options = args.parse_args(arguments)
+    files = options.files
+    section = export(files, options.checkpoint or files.checkpoint, options.texts)
     sizes = f"{section['bytes'] / 1e6:.1f} MB from {section['float_bytes'] / 1e6:.1f} MB"
-    print(f"models/{options.model}/{files.model.name}: {sizes}")
+    print(f"models/{files.folder.name}/{files.model.name}: {sizes}")
     if quantization := section.get("quantization"):
         print(
             f"{len(quantization['linears'])} linear layers and {len(quantization['tables'])} tables in INT8, "

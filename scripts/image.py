@@ -12,23 +12,20 @@ Prints the image's name, its size and the Bento's tag. Exit codes: 0 built, 1 fa
 from __future__ import annotations
 
 import sys
-from argparse import Namespace
 
 from release import bento, engine, image
-from scripts.command import parser, run
+from scripts.command import command, parser
 from textserve.bento.image import BASE_IMAGE
 
 
-def main(arguments: list[str] | None = None) -> int:
+@command
+def main(arguments: list[str] | None = None) -> None:
     """Run the script and return its exit code."""
     args = parser(__doc__)
     args.add_argument("model", help="a model of the store: NAME, or NAME:VERSION")
     args.add_argument("--name", default="textserve:latest", help="the image's name and tag")
     args.add_argument("--uv", default=bento.UV, help="the uv program, which reads uv.lock")
-    return run(args, _build, arguments)
-
-
-def _build(options: Namespace) -> None:
+    options = args.parse_args(arguments)
     found = engine.find()
     built = bento.build(options.model, found.base_image or BASE_IMAGE, options.uv)
     size = image.build(built, options.name, found)

@@ -19,36 +19,32 @@ Exit codes: 0 done, 1 something is missing, outdated or unreachable, 2 a gate fa
 
 from __future__ import annotations
 
-import argparse
 import getpass
 import os
 import sys
 from datetime import UTC, datetime
 
-from modeling.files import ModelFiles
 from modeling.registry import champion, served
 from modeling.registry.promotion import GatesError, promote
 from modeling.registry.versions import CHAMPION, Registry
-from scripts.command import model_parser, run
+from scripts.command import command, model_parser
 
 
-def main(arguments: list[str] | None = None) -> int:
+@command
+def main(arguments: list[str] | None = None) -> int | None:
     """Run the script and return its exit code."""
     args = model_parser(__doc__)
     args.add_argument("--rollback", action="store_true", help="make the previous champion the champion again")
-    return run(args, _run, arguments)
-
-
-def _run(options: argparse.Namespace) -> int:
+    options = args.parse_args(arguments)
+    files = options.files
     user = os.environ.get("MLFLOW_TRACKING_USERNAME") or getpass.getuser()
     now = datetime.now(UTC).isoformat(timespec="seconds")
-    files = ModelFiles.of(options.model)
     registry = Registry.connect(files.build.parents[1])
     if options.rollback:
-        name = (served.origin(files) or {"name": options.model})["name"]
+        name = (served.origin(files) or {"name": files.folder.name})["name"]
         old, new = champion.roll_back(registry, name, by=user, at=now)
         print(f"{name}: {CHAMPION} is version {new.number} again, no longer version {old.number}")
-        return 0
+        return None
     try:
         version = promote(files, registry, by=user, at=now)
     except GatesError as error:
@@ -56,7 +52,7 @@ def _run(options: argparse.Namespace) -> int:
             print(f"FAIL  {line}", file=sys.stderr)
         return 2
     print(f"{version.name}: {CHAMPION} is version {version.number}")
-    return 0
+    return None
 
 
 if __name__ == "__main__":

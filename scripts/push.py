@@ -16,24 +16,21 @@ from __future__ import annotations
 
 import os
 import sys
-from argparse import Namespace
 from pathlib import Path
 
 from modeling.files import ROOT
 from release.push import PREFIX, push
-from scripts.command import parser, run
+from scripts.command import command, parser
 
 OUTPUT_VARIABLE = "GITHUB_OUTPUT"
 
 
-def main(arguments: list[str] | None = None) -> int:
+@command
+def main(arguments: list[str] | None = None) -> None:
     """Run the script and return its exit code."""
     args = parser(__doc__)
     args.add_argument("tags", nargs="*", metavar="REPOSITORY:TAG")
-    return run(args, _push, arguments)
-
-
-def _push(options: Namespace) -> None:
+    options = args.parse_args(arguments)
     outputs = push(sorted((ROOT / "build").glob(f"{PREFIX}*.tar")), options.tags)
     print(outputs["image"])
     if target := os.environ.get(OUTPUT_VARIABLE):

@@ -18,14 +18,14 @@ from __future__ import annotations
 
 import sys
 
-from modeling.files import ModelFiles
 from modeling.store import save
-from scripts.command import model_parser, run
+from scripts.command import command, model_parser
 
 
-def main(arguments: list[str] | None = None) -> int:
+@command
+def main(arguments: list[str] | None = None) -> None:
     """Run the script and return its exit code."""
-    return run(model_parser(__doc__), lambda options: print(save(ModelFiles.of(options.model))), arguments)
+    print(save(model_parser(__doc__).parse_args(arguments).files))
 
 
 if __name__ == "__main__":

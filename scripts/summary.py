@@ -19,25 +19,21 @@ from __future__ import annotations
 
 import os
 import sys
-from argparse import Namespace
 from pathlib import Path
 
 from modeling.files import ROOT
 from release.summary import render
-from scripts.command import parser, run
+from scripts.command import command, parser
 
 SUMMARY_VARIABLE = "GITHUB_STEP_SUMMARY"
 
 
-def main(arguments: list[str] | None = None) -> int:
+@command
+def main(arguments: list[str] | None = None) -> None:
     """Run the script and return its exit code."""
     args = parser(__doc__)
     args.add_argument("models", nargs="+", help="names of folders in models/")
-    return run(args, _summarize, arguments)
-
-
-def _summarize(options: Namespace) -> None:
-    summary = render(ROOT, options.models)
+    summary = render(ROOT, args.parse_args(arguments).models)
     print(summary)
     (ROOT / "build").mkdir(exist_ok=True)
     (ROOT / "build" / "summary.md").write_text(summary, encoding="utf-8")

@@ -31,22 +31,20 @@ from __future__ import annotations
 
 import sys
 import time
-from argparse import Namespace
 from dataclasses import asdict
 
-from modeling.files import ModelFiles
 from modeling.recipes import full, head, training
 from modeling.recipes.validation import MACRO_F1
 from modeling.registry.versions import STAGING
-from scripts.command import parser, run
+from scripts.command import command, model_parser
 
 SETTINGS = asdict(full.Recipe())
 
 
-def main(arguments: list[str] | None = None) -> int:
+@command
+def main(arguments: list[str] | None = None) -> None:
     """Run the script and return its exit code."""
-    args = parser(__doc__)
-    args.add_argument("model", help="name of a folder in models/")
+    args = model_parser(__doc__)
     args.add_argument("--recipe", choices=("head", "full"), required=True)
     args.add_argument("--base", help=f"checkpoint to start from, a folder or a Hub id (head: default {head.ENCODER})")
     only_full = args.add_argument_group("full only")
@@ -55,12 +53,9 @@ def main(arguments: list[str] | None = None) -> int:
         only_full.add_argument(
             f"--{name.replace('_', '-')}", type=type(value), default=value, help=f"(default: {value})", metavar="N"
         )
-    return run(args, _train, arguments)
-
-
-def _train(options: Namespace) -> None:
+    options = args.parse_args(arguments)
     started = time.perf_counter()
-    task = training.prepare(ModelFiles.of(options.model), options.recipe)
+    task = training.prepare(options.files, options.recipe)
     print(f"{task.checked}\nMLflow: {task.registry.uri}, experiment {task.name}")
     if options.recipe == "head":
         section = training.train_head(task, options.base)
@@ -77,7 +72,7 @@ def _train(options: Namespace) -> None:
     print(
         f"registered          models:/{version['model']}/{version['version']}, alias {STAGING}, run {version['run_id']}"
     )
-    print(f"{time.perf_counter() - started:.0f} seconds. Next: python -m scripts.export {options.model}")
+    print(f"{time.perf_counter() - started:.0f} seconds. Next: python -m scripts.export {task.name}")
 
 
 if __name__ == "__main__":

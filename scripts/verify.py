@@ -20,26 +20,19 @@ Next: python -m scripts.save NAME
 
 from __future__ import annotations
 
-import argparse
 import sys
 
 from modeling.evaluation import fidelity
 from modeling.export.verification import verify
-from modeling.files import ModelFiles
-from modeling.tasks.sentiment.texts import read_texts
-from scripts.command import model_parser, run
+from scripts.command import command, model_parser
 
 
-def main(arguments: list[str] | None = None) -> int:
+@command
+def main(arguments: list[str] | None = None) -> int | None:
     """Run the script and return its exit code."""
     args = model_parser(__doc__, texts="file with one text a line (default: labelled texts)")
-    return run(args, _run, arguments)
-
-
-def _run(options: argparse.Namespace) -> int:
-    files = ModelFiles.of(options.model)
-    texts = read_texts(options.texts) if options.texts else None
-    section = verify(files, options.checkpoint or files.checkpoint, texts)
+    options = args.parse_args(arguments)
+    section = verify(options.files, options.checkpoint or options.files.checkpoint, options.texts)
     batches, speed = section["batches"], section["texts_per_second"]
     print(f"texts        {section['texts']}, on {section['cpu']}")
     print(f"agreement    {section['agreement']:.2%}, largest difference {section['largest_difference']:.3f}")
@@ -47,7 +40,7 @@ def _run(options: argparse.Namespace) -> int:
         print(f"macro-F1     {section['served_macro_f1']:.4f}, source {section['torch_macro_f1']:.4f}")
     print(f"speed-up     {section['speedup']:.2f} ({speed['served']} texts a second, float32 {speed['float32']})")
     print(f"exactness    {batches['labels_changed']} labels changed, {batches['largest_difference']:.1e} at most")
-    problems = fidelity.problems(section, files.spec())
+    problems = fidelity.problems(section, options.files.spec())
     for problem in problems:
         print(f"FAIL         {problem}", file=sys.stderr)
     return 2 if problems else 0

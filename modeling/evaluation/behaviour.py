@@ -55,10 +55,9 @@ PLAIN_LETTERS = str.maketrans("ąćęłńóśźżĄĆĘŁŃÓŚŹŻ", "acelnoszz
 def typo(text: str) -> str:
     """``text`` with two neighbouring letters swapped inside one of its longer words; always the same two."""
     draw = random.Random(f"{SEED}{text}")
-    words = re.finditer(r"[^\W\d_]{5,}", text)
     swaps = [
         index
-        for word in words
+        for word in re.finditer(r"[^\W\d_]{5,}", text)
         for index in range(word.start() + 1, word.end() - 2)
         if text[index].lower() != text[index + 1].lower()
     ]
@@ -123,11 +122,13 @@ class Invariance(_Section):
         """The text before and after, for each case; a text without a change is no case."""
         if self.varied:
             first, *others = words[self.varied]
-            pairs = []
-            for template, other in itertools.product(self.templates, others):
-                slot = f"{{{self.varied}}}"
-                pairs += fill([template.replace(slot, first), template.replace(slot, other)], words)
-            return pairs
+            slot = f"{{{self.varied}}}"
+            pairs = itertools.product(self.templates, others)
+            return [
+                case
+                for text, other in pairs
+                for case in fill([text.replace(slot, first), text.replace(slot, other)], words)
+            ]
         if self.change:
             changed = CHANGES[self.change]
             return [(text, changed(text)) for text in texts if changed(text) != text]
@@ -189,8 +190,7 @@ class Suite(BaseModel):
 def load(files: ModelFiles) -> dict[str, Suite]:
     """The suites by language, from the model's own ``behaviour.yaml`` or else the task's.
 
-    Raises:
-        ModelingError: naming the file and the error in it.
+    Raises :class:`ModelingError` naming the file and the error in it.
     """
     own = files.folder / BEHAVIOUR_FILE
     file = own if own.exists() else Path(sentiment.__file__).with_name(BEHAVIOUR_FILE)
@@ -218,8 +218,8 @@ def run(suite: Suite, predict: Predict, meanings: Sequence[Meaning]) -> list[dic
             {"texts": list(case), "labels": [MEANINGS[int(probabilities[text].argmax())] for text in case]}
             for case in failed[:EXAMPLES]
         ]
-        row = {"test": test.name, "kind": test.kind, "cases": len(cases), "failures": len(failed), "examples": examples}
-        rows.append(row)
+        counts = {"cases": len(cases), "failures": len(failed)}
+        rows.append({"test": test.name, "kind": test.kind, **counts, "examples": examples})
     return rows
 
 
@@ -228,9 +228,8 @@ def section(
 ) -> dict[str, Any]:
     """The section ``behaviour`` of the report.
 
-    ``tests`` has a row for each language and test. ``failure_rates`` has, for each language, the rate of each kind: the
-    mean over its tests, so that tests weigh the same however many cases they have. ``not_tested`` names the languages
-    without tests.
+    ``failure_rates`` has, for each language and kind, the mean over its tests: tests weigh the same however many cases
+    they have.
     """
     results = {language: run(suites[language], predict, meanings) for language in languages if language in suites}
     return {

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -13,12 +13,12 @@ Report = dict[str, Any]
 
 
 def quality(report: Report) -> str:
-    """Quality by language and domain with 95 % intervals, with VADER's lexicon where it was measured."""
+    """Quality by language and domain with 95 % intervals, and of VADER's lexicon where it was measured."""
     rows = []
     for language in report["quality"]["languages"].values():
         rows += [_quality_row(domain, measured) for domain, measured in language.get("domains", {}).items()]
         rows.append(_quality_row(f"**{language['name']}**", language))
-    return _table(["", "texts", "accuracy", "macro-F1", "VADER's macro-F1"], rows)
+    return table(["", "texts", "accuracy", "macro-F1", "VADER's macro-F1"], rows)
 
 
 def _quality_row(name: str, measured: Report) -> list[str]:
@@ -39,7 +39,7 @@ def behaviour(report: Report) -> str:
         [name, kind, *(_failures(tests.get((name, kind, language))) for language in languages)]
         for name, kind in dict.fromkeys((name, kind) for name, kind, _ in tests)
     ]
-    return _table(["test", "kind", *languages], rows)
+    return table(["test", "kind", *languages], rows)
 
 
 def _failures(test: Report | None) -> str:
@@ -68,7 +68,7 @@ def fidelity(report: Report) -> str:
         ["largest difference between alone and in a batch", f"{batches['largest_difference']:.1e}"],
     ]
     environment = f"Measured on one core of {found['cpu']} with ONNX Runtime {found['versions']['onnxruntime']}."
-    return f"{_table(['', ''], rows)}\n\n{environment}"
+    return f"{table(['', ''], rows)}\n\n{environment}"
 
 
 def quantization(report: Report) -> str:
@@ -76,7 +76,6 @@ def quantization(report: Report) -> str:
     export = report["export"]
     section = export["quantization"]
     linears = section["linears"]
-    worst = sorted(linears, key=lambda linear: -linear["peak"] / linear["peak_inside"])[:8]
     rows = [
         [
             linear["name"].removesuffix("/MatMul").strip("/").replace("bert/encoder/", ""),
@@ -86,7 +85,7 @@ def quantization(report: Report) -> str:
             f"{linear['peak_inside']:.1f}",
             f"{linear['relative_error']:.1%}",
         ]
-        for linear in worst
+        for linear in sorted(linears, key=lambda linear: -linear["peak"] / linear["peak_inside"])[:8]
     ]
     head = ["layer", "size", "channels in float", "largest input", "largest in INT8", "error of the output"]
     summary = (
@@ -95,7 +94,7 @@ def quantization(report: Report) -> str:
         f"{export['float_bytes'] / 1e6:.1f} MB → {export['bytes'] / 1e6:.1f} MB. "
         "The layers from whose input the split takes the most:"
     )
-    return f"{summary}\n\n{_table(head, rows)}"
+    return f"{summary}\n\n{table(head, rows)}"
 
 
 def training(report: Report) -> str:
@@ -109,7 +108,7 @@ def training(report: Report) -> str:
         f"{section['texts']} English training texts. Outcome: macro-F1 {section['validation_macro_f1']:.4f} on the "
         f"validation part, {section['polish_dev_accuracy']:.3f} of the Polish sentences right."
     )
-    return f"{_table(head, rows)}\n\n{outcome}"
+    return f"{table(head, rows)}\n\n{outcome}"
 
 
 BLOCKS: dict[str, Callable[[Report], str]] = {
@@ -123,11 +122,7 @@ BLOCKS: dict[str, Callable[[Report], str]] = {
 
 
 def render(content: str, report: Report) -> str:
-    """``content`` with every marked block filled in from ``report``.
-
-    Raises:
-        ModelingError: if the card has a block that does not exist.
-    """
+    """``content`` with every marked block filled in; raises :class:`ModelingError` for an unknown block."""
 
     def block(match: re.Match[str]) -> str:
         name = match["name"]
@@ -144,6 +139,6 @@ def fill_in(file: Path, report: Report) -> None:
         file.write_text(render(file.read_text(encoding="utf-8"), report), encoding="utf-8")
 
 
-def _table(head: list[str], rows: list[list[str]]) -> str:
-    lines = [head, ["---"] * len(head), *rows]
-    return "\n".join("| " + " | ".join(line) + " |" for line in lines)
+def table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
+    """A Markdown table."""
+    return "\n".join(f"| {' | '.join(row)} |" for row in (head, ["---"] * len(head), *rows))

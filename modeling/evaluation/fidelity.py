@@ -21,20 +21,15 @@ def speedup_limit(limits: Fidelity, cpu_flags: Iterable[str]) -> tuple[str, floa
 
 def problems(verification: dict[str, Any], spec: ModelSpec) -> list[str]:
     """A line for each limit of ``spec.fidelity`` that fails; empty if the model may be used."""
-    limits, batches = spec.fidelity, verification["batches"]
-    found = []
-    if verification["texts"] < limits.texts:
-        found.append(f"compared on {verification['texts']} texts, fidelity.texts requires {limits.texts}")
-    if verification["agreement"] < limits.min_agreement:
-        found.append(f"agreement is {verification['agreement']:.4f}, min_agreement is {limits.min_agreement}")
-    if verification.get("f1_loss", 0.0) > limits.max_f1_loss:
-        found.append(f"macro-F1 lost is {verification['f1_loss']:.4f}, max_f1_loss is {limits.max_f1_loss}")
+    limits, texts, agreement = spec.fidelity, verification["texts"], verification["agreement"]
+    loss, speedup = verification.get("f1_loss", 0.0), verification["speedup"]
     key, min_speedup = speedup_limit(limits, verification.get("cpu_flags", []))
-    if verification["speedup"] < min_speedup:
-        found.append(f"speed-up is {verification['speedup']:.2f}, {key} is {min_speedup}")
-    if batches["largest_difference"] > limits.max_batch_difference:
-        found.append(
-            f"a batch changes a probability by {batches['largest_difference']:.1e}, "
-            f"max_batch_difference is {limits.max_batch_difference}"
-        )
-    return found
+    change, max_change = verification["batches"]["largest_difference"], limits.max_batch_difference
+    checks = [
+        (texts >= limits.texts, f"compared on {texts} texts, fidelity.texts requires {limits.texts}"),
+        (agreement >= limits.min_agreement, f"agreement is {agreement:.4f}, min_agreement is {limits.min_agreement}"),
+        (loss <= limits.max_f1_loss, f"macro-F1 lost is {loss:.4f}, max_f1_loss is {limits.max_f1_loss}"),
+        (speedup >= min_speedup, f"speed-up is {speedup:.2f}, {key} is {min_speedup}"),
+        (change <= max_change, f"a batch changes a probability by {change:.1e}, max_batch_difference is {max_change}"),
+    ]
+    return [problem for holds, problem in checks if not holds]

@@ -14,10 +14,9 @@ MIN_CALIBRATION_TEXTS = 500
 
 @dataclass(frozen=True, slots=True)
 class Gate:
-    """One limit of the spec, and the measured value.
+    """One limit of the spec, and the measured value, both in the unit of the spec.
 
-    ``limit`` and ``measured`` are in the unit of the spec. ``applies`` is False if the gate is skipped, such as without
-    a model in use; ``note`` gives the reason, or the details of a failure.
+    A gate is skipped unless it ``applies``; ``note`` gives the reason, or the details of a failure.
     """
 
     name: str
@@ -51,11 +50,7 @@ class Gate:
 
 
 def check(report: dict[str, Any], spec: ModelSpec) -> list[Gate]:
-    """Every gate of ``spec``, on the report of verify.py and evaluate.py.
-
-    Raises:
-        KeyError: if the sections of evaluate.py are missing.
-    """
+    """Every gate of ``spec``, on a report with the sections of evaluate.py, and of verify.py if it has run."""
     return [
         *_quality(report["quality"], spec),
         *_behaviour(report["behaviour"], spec),
@@ -71,10 +66,10 @@ def _quality(quality: dict[str, Any], spec: ModelSpec) -> list[Gate]:
         note = "" if measured else f"no labelled texts; write models/{spec.name}/test-{language}.jsonl"
         score = measured and measured["macro_f1"]
         bound = measured and measured["macro_f1_interval"][0]
-        found.append(Gate(f"macro-F1, {language}", score, gates.min_macro_f1, at_most=False, note=note))
-        found.append(
-            Gate(f"macro-F1, {language}, lower end", bound, gates.min_macro_f1_bound, at_most=False, note=note)
-        )
+        found += [
+            Gate(f"macro-F1, {language}", score, gates.min_macro_f1, at_most=False, note=note),
+            Gate(f"macro-F1, {language}, lower end", bound, gates.min_macro_f1_bound, at_most=False, note=note),
+        ]
     calibration = quality.get("calibration")
     enough = bool(calibration and calibration["texts"] >= MIN_CALIBRATION_TEXTS)
     note = "" if enough else f"requires {MIN_CALIBRATION_TEXTS} labelled texts of a language"
@@ -114,10 +109,8 @@ def _against(performance: dict[str, Any], spec: ModelSpec) -> list[Gate]:
     found = [Gate("megabytes", megabytes, gates.max_megabytes, at_most=True)]
     for language in spec.languages:
         lost = against["languages"].get(language, {}).get("f1_loss") if against else None
-        note = none or ("" if lost is not None else f"the model in use was not measured on {language}")
-        applies = lost is not None
-        found.append(
-            Gate(f"macro-F1 lost, {language}", lost, gates.max_f1_loss, at_most=True, applies=applies, note=note)
-        )
+        applies, name = lost is not None, f"macro-F1 lost, {language}"
+        note = none or ("" if applies else f"the model in use was not measured on {language}")
+        found.append(Gate(name, lost, gates.max_f1_loss, at_most=True, applies=applies, note=note))
     speed, limit = against["relative_speed"] if against else None, gates.min_relative_speed
     return [*found, Gate("relative speed", speed, limit, at_most=False, applies=bool(against), note=none)]

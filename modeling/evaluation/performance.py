@@ -39,10 +39,7 @@ def section(
     probabilities: Sequence[Probabilities],
     in_use: InUse | None,
 ) -> dict[str, Any]:
-    """The section ``performance`` of the report; its ``against`` is null without a model in use.
-
-    ``probabilities`` are those of ``classifier`` for each of ``sets``, in the order of MEANINGS.
-    """
+    """The section ``performance`` of the report, from the ``probabilities`` of ``classifier`` for each of ``sets``."""
     pool = [text for labelled in sets for text in labelled.texts] or [golden.text for golden in classifier.spec.golden]
     texts = [pool[index] for index in np.random.default_rng(SEED).permutation(len(pool))[:SPEED_TEXTS]]
     other = Classifier(in_use.folder) if in_use else None

@@ -22,8 +22,7 @@ THEMES = {
 
 
 def draw(report: Report, folder: Path) -> None:
-    """Draw the plots of the card into ``folder``: confusion matrices, reliability diagram and, for a quantized model,
-    its outlier channels."""
+    """Draw the plots of the card into ``folder``: of :func:`of_report` and, if quantized, of outlier channels."""
     folder.mkdir(exist_ok=True)
     plots = of_report(report)
     if "quantization" in report.get("export", {}):

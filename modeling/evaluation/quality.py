@@ -101,10 +101,9 @@ def loss(truth: Labels, answers: Labels, other: Labels) -> dict[str, Any]:
 
 
 def section(sets: Sequence[LabelledTexts], probabilities: Sequence[Probabilities]) -> dict[str, Any]:
-    """The section ``quality`` of the report: each language, by domain where texts have domains, and the calibration.
+    """The section ``quality`` of the report, from the model's ``probabilities`` for each of ``sets``.
 
-    ``probabilities`` are the model's for each of ``sets``, in the order of MEANINGS. Calibration is measured on the
-    largest set: the error of a few texts is mostly chance.
+    Calibration is measured on the largest set: the error of a few texts is mostly chance.
     """
     if not sets:
         return {"languages": {}}

@@ -24,10 +24,8 @@ NOTHING = "none"
 def evaluate(files: ModelFiles, against: str | None) -> tuple[list[Gate], Path]:
     """Measure a model, write everything that scripts/evaluate.py lists, and return the gates and the report page.
 
-    ``against`` is the name that :func:`find_in_use` takes.
-
-    Raises:
-        ModelingError, SpecError, ModelFilesError: if a file is missing or cannot be read, or the registry fails.
+    ``against`` is the name that :func:`find_in_use` takes. Raises :class:`ModelingError`, :class:`SpecError` or
+    :class:`ModelFilesError` if a file is missing or cannot be read, or the registry fails.
     """
     for name, section in measure(files, find_in_use(files, against)).items():
         files.add_to_report(name, section)
@@ -43,8 +41,7 @@ def evaluate(files: ModelFiles, against: str | None) -> tuple[list[Gate], Path]:
 def find_in_use(files: ModelFiles, name: str | None) -> InUse | None:
     """The model to compare with: ``models/NAME``, nothing for ``"none"``, and the registered champion for ``None``.
 
-    Raises:
-        ModelingError: if no model has that name, or the registry does not have the champion's files.
+    Raises :class:`ModelingError` if no model has that name, or the registry does not have the champion's files.
     """
     if name == NOTHING:
         return None
@@ -60,15 +57,11 @@ def find_in_use(files: ModelFiles, name: str | None) -> InUse | None:
 
 
 def measure(files: ModelFiles, in_use: InUse | None) -> dict[str, dict[str, Any]]:
-    """The sections of the report by name: ``quality``, ``behaviour``, ``performance`` and ``evaluation``.
-
-    Raises:
-        ModelingError, SpecError, ModelFilesError: if a file is missing or cannot be read.
-    """
+    """The sections of the report by name: ``quality``, ``behaviour``, ``performance`` and ``evaluation``."""
     digests = files.digests()
     classifier = Classifier(files.folder)
     spec = files.spec()
-    sets = [found.with_labels(spec.meanings) for found in labelled_texts(files, files.build.with_name("data"))]
+    sets = [found.with_labels(spec.meanings) for found in labelled_texts(files, files.data)]
     predict = partial(quality.predict, classifier)
     probabilities = [predict(labelled.texts) for labelled in sets]
     return {

@@ -28,14 +28,10 @@ def feeds(spec: ModelSpec, tokenizer: Tokenizer, text: str) -> Feeds:
 def texts_per_second(
     models: Sequence[Callable[[Input], object]], texts: Sequence[Input], rounds: int = ROUNDS
 ) -> list[float]:
-    """Speed of each model, one text at a time: the median of ``rounds`` rounds, in which the models take turns.
+    """Speed of each model, one of ``texts`` at a time: the median of ``rounds`` rounds, in which the models take turns.
 
-    A machine that others share changes its speed from minute to minute, so only ratios within one call mean anything.
-
-    Args:
-        models: functions that answer one text.
-        texts: in the form that ``models`` take.
-        rounds: after a first one that only warms up.
+    A first round only warms up. The speed of a shared machine changes from minute to minute, so only ratios within one
+    call mean anything.
     """
     seconds: list[list[float]] = [[] for _ in models]
     for _ in range(rounds + 1):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import shutil
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -14,29 +14,23 @@ import numpy.typing as npt
 import onnx
 import torch
 from onnx import version_converter
-from optimum.exporters.onnx import onnx_export_from_model
-from tqdm import tqdm
 from transformers import AutoModelForSequenceClassification, AutoTokenizer
 
 from modeling.errors import ModelingError
 from modeling.files import ModelFiles, sha256
+from modeling.progress import Progress
 from modeling.spec import ModelSpec
 from textserve.classifier import BATCH_TEXTS, batch_feeds, length_batches, open_session, softmax
 
-# Embedding tables are padded, often to a multiple of 64, and have unused tokens; no published encoder has more spare
-# rows than this.
+# Embedding tables are padded, often to a multiple of 64, and have unused tokens, in published encoders at most so many.
 SPARE_ROWS = 1024
 
 
 def check_source(files: ModelFiles, checkpoint: Path) -> dict[str, Any]:
     """Check that ``checkpoint`` is complete, unchanged since the download, and has the right tokenizer.
 
-    Returns:
-        Its provenance: the section ``source`` of the report if the files match it, otherwise (from training, or copied
-        by hand) its kind, repository and the SHA-256 of each file.
-
-    Raises:
-        ModelingError: if not, naming the file.
+    Returns its provenance: the section ``source`` of the report if the files match it, otherwise (from training, or
+    copied by hand) its kind, repository and the SHA-256 of each file. Raises :class:`ModelingError` naming the file.
     """
     spec = files.spec()
     source, own = spec.source, spec.source.kind == "training"
@@ -99,13 +93,15 @@ def _check_tokenizer(spec: ModelSpec, folder: Path) -> None:
 def export_float(spec: ModelSpec, checkpoint: Path, model: Path, tokenizer: Path) -> None:
     """Write ``checkpoint`` as a float32 ONNX graph to ``model`` and its tokenizer to ``tokenizer``.
 
-    Raises:
-        ModelingError: if the checkpoint cannot be loaded, or its labels are not the spec's.
+    Raises :class:`ModelingError` if the checkpoint cannot be loaded, or its labels are not the spec's.
     """
     if spec.source.kind == "onnx":
         _upgrade(spec, checkpoint / spec.source.onnx_file, model)
         load_tokenizer(checkpoint).backend_tokenizer.save(str(tokenizer))
         return
+    # optimum takes seconds to import, and only the export needs it.
+    from optimum.exporters.onnx import onnx_export_from_model
+
     check_labels(spec, checkpoint)
     # Eager attention exports as a plain graph; fused attention leaves the computation of its constant scale in it.
     network = _network(checkpoint, attn_implementation="eager")
@@ -130,13 +126,12 @@ def token_ids(checkpoint: Path, texts: Sequence[str], max_tokens: int) -> list[l
 def source_probabilities(spec: ModelSpec, checkpoint: Path, texts: Sequence[str]) -> npt.NDArray[np.float32]:
     """Probabilities by the source, PyTorch in float32 or the ready ONNX file, shape ``[len(texts), labels]``.
 
-    Raises:
-        ModelingError: if the source does not run, or a ready ONNX file has other inputs and outputs than the spec.
+    Raises :class:`ModelingError` if the source does not run, or a ready ONNX file has other names than the spec.
     """
     if spec.source.kind != "onnx":
         return torch_probabilities(checkpoint, texts, spec.tokenization.max_tokens)
     # One by one, by the unconverted file.
-    ids = tqdm(token_ids(checkpoint, texts, spec.tokenization.max_tokens), desc="source", unit="text")
+    ids = Progress(token_ids(checkpoint, texts, spec.tokenization.max_tokens), desc="source", unit="text")
     file = checkpoint / spec.source.onnx_file
     try:
         session = open_session(file)
@@ -148,15 +143,27 @@ def source_probabilities(spec: ModelSpec, checkpoint: Path, texts: Sequence[str]
 
 def torch_probabilities(checkpoint: Path, texts: Sequence[str], max_tokens: int) -> npt.NDArray[np.float32]:
     """Probabilities by PyTorch in float32 with the checkpoint's own tokenizer, shape ``[len(texts), labels]``."""
-    tokenizer, model = load_tokenizer(checkpoint), _network(checkpoint)
-    rows = np.empty((len(texts), model.config.num_labels), dtype=np.float32)
-    batches = list(length_batches([len(text) for text in texts], BATCH_TEXTS))
-    for indices in tqdm(batches, desc="PyTorch", unit="batch"):
+    tokenizer, network = load_tokenizer(checkpoint), _network(checkpoint)
+    return run_network(lambda inputs: network(**inputs).logits.softmax(dim=-1), tokenizer, texts, max_tokens)
+
+
+def run_network(
+    network: Callable[[Any], torch.Tensor],
+    tokenizer: Any,
+    texts: Sequence[str],
+    max_tokens: int,
+    batch_texts: int = BATCH_TEXTS,
+) -> npt.NDArray[np.float32]:
+    """The rows that ``network`` returns for the tensors of each batch of ``texts``, in the order of ``texts``."""
+    rows: dict[int, npt.NDArray[np.float32]] = {}
+    for indices in Progress(
+        list(length_batches([len(text) for text in texts], batch_texts)), desc="PyTorch", unit="batch"
+    ):
         batch = [texts[index] for index in indices]
         inputs = tokenizer(batch, truncation=True, max_length=max_tokens, padding=True, return_tensors="pt")
         with torch.inference_mode():
-            rows[indices] = model(**inputs).logits.softmax(dim=-1).numpy()
-    return rows
+            rows.update(zip(indices, network(inputs).float().numpy(), strict=True))
+    return np.stack([rows[index] for index in range(len(texts))])
 
 
 def _config(folder: Path) -> dict[str, Any]:

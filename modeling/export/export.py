@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import Any
 
 import onnx
-from tqdm import tqdm
 
 from modeling.environment import versions
 from modeling.evaluation.speed import feeds
@@ -22,11 +21,8 @@ from textserve.classifier import load_tokenizer
 def export(files: ModelFiles, checkpoint: Path, texts: list[str] | None = None) -> dict[str, Any]:
     """Write the float and the served ONNX file, and return the section ``export`` of the report, which it adds.
 
-    ``texts`` are calibration texts; by default texts of the training data.
-
-    Raises:
-        ModelingError: if the checkpoint, its labels or its tokenizer do not fit the spec, or it cannot be quantized.
-        SpecError: if the spec is not valid.
+    ``texts`` are calibration texts; by default texts of the training data. Raises :class:`ModelingError` if the
+    checkpoint, its labels or its tokenizer do not fit the spec, or it cannot be quantized.
     """
     spec = files.spec()
     check_source(files, checkpoint)
@@ -45,7 +41,6 @@ def export(files: ModelFiles, checkpoint: Path, texts: list[str] | None = None) 
             (feeds(spec, tokenizer, text) for text in texts[: spec.quantization.calibration_texts]),
             outlier_ratio=spec.quantization.outlier_ratio,
             weight_bits=spec.quantization.weight_bits,
-            progress=lambda items: tqdm(items, desc="quantize"),
         )
         onnx.save(model, files.model)
         section["quantization"] = {**asdict(report), "outlier_channels": report.outlier_channels}

@@ -22,8 +22,8 @@ The result uses ONNX Runtime's operators of the domain ``com.microsoft``.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, field, replace
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -33,6 +33,7 @@ import onnxruntime as ort
 from onnx import helper, numpy_helper
 
 from modeling.errors import ModelingError
+from modeling.progress import Progress
 
 Array = npt.NDArray[Any]
 Feeds = Mapping[str, npt.NDArray[np.int64]]
@@ -73,48 +74,26 @@ class Linear:
         return str((self.bias_add or self.matmul).output[0])
 
 
-@dataclass
 class ActivationStatistics:
-    """Statistics of one activation tensor of K channels over the calibration texts, float64 unless noted.
+    """Statistics of one activation tensor of K channels over the calibration texts.
 
-    ``low`` and ``high``: smallest and largest value per channel, shape ``[K]``. ``gram``: sum over tokens of the outer
-    product, ``[K, K]``. ``total``: sum over tokens, ``[K]``. ``rows``: a sample of tokens, float32, ``[R, K]``.
+    ``peak``: largest absolute value per channel, float64 ``[K]``. ``gram``: sum over tokens of the outer product,
+    float64 ``[K, K]``. ``rows``: the first tokens, in arrays of float32 ``[T, K]``. ``count``: number of tokens.
     """
 
-    low: Array
-    high: Array
-    gram: Array
-    total: Array
-    count: int = 0
-    rows: list[Array] = field(default_factory=list)
-    rows_kept: int = 0
-
-    @classmethod
-    def empty(cls, channels: int) -> ActivationStatistics:
-        """Statistics of zero tokens."""
-        return cls(
-            low=np.full(channels, np.inf),
-            high=np.full(channels, -np.inf),
-            gram=np.zeros((channels, channels)),
-            total=np.zeros(channels),
-        )
+    def __init__(self, channels: int) -> None:
+        self.peak: Array = np.zeros(channels)
+        self.gram: Array = np.zeros((channels, channels))
+        self.rows: list[Array] = []
+        self.count = 0
 
     def add(self, tokens: Array) -> None:
         """Add ``tokens``, float32 of shape ``[T, K]``."""
-        self.low = np.minimum(self.low, tokens.min(axis=0))
-        self.high = np.maximum(self.high, tokens.max(axis=0))
+        self.peak = np.maximum(self.peak, np.abs(tokens).max(axis=0))
         self.gram += tokens.T.astype(np.float32) @ tokens
-        self.total += tokens.sum(axis=0)
-        self.count += len(tokens)
-        if self.rows_kept < ROWS_KEPT:
+        if self.count < ROWS_KEPT:
             self.rows.append(tokens)
-            self.rows_kept += len(tokens)
-
-    @property
-    def peak(self) -> Array:
-        """Largest absolute value per channel, shape ``[K]``."""
-        peak: Array = np.maximum(np.abs(self.low), np.abs(self.high))
-        return peak
+        self.count += len(tokens)
 
     @property
     def sample(self) -> Array:
@@ -159,7 +138,6 @@ def quantize(
     *,
     outlier_ratio: float,
     weight_bits: int,
-    progress: Callable[[Iterable[Any]], Iterable[Any]] = iter,
 ) -> tuple[onnx.ModelProto, QuantizationReport]:
     """Quantize every linear layer and embedding table of ``model`` and return a new model with a report.
 
@@ -168,7 +146,6 @@ def quantize(
         calibration: feeds of single texts, without padding: int64 arrays of shape ``[1, L]`` by input name.
         outlier_ratio: 3.0 splits off a handful of channels, infinity none.
         weight_bits: width of the integer weights, at most 8.
-        progress: wraps the calibration texts and the layers.
 
     Raises:
         QuantizationError: if the graph has no linear layer, or ``calibration`` is empty.
@@ -178,10 +155,13 @@ def quantize(
     linears = find_linears(quantized.graph)
     if not linears:
         raise QuantizationError("the graph has no MatMul with a constant weight; export an encoder in float32")
-    statistics = calibrate(model, sorted({linear.source for linear in linears}), progress(calibration))
+    by_source: dict[str, list[Linear]] = {}
+    for linear in linears:
+        by_source.setdefault(linear.source, []).append(linear)
+    statistics = calibrate(model, sorted(by_source), Progress(calibration, desc="calibrate", unit="text"))
     editor = _GraphEditor(quantized.graph)
     reports = []
-    for source, group in progress(list(_by_source(linears).items())):
+    for source, group in Progress(by_source.items(), desc="quantize"):
         stats = statistics[source]
         weights = [editor.constant(linear.matmul.input[1]) for linear in group]
         plan = plan_activation(stats, np.concatenate(weights, axis=1), stats.outliers(outlier_ratio), weight_bits)
@@ -255,7 +235,7 @@ def calibrate(
         for name, value in zip(tensors, values, strict=True):
             tokens = value.reshape(-1, value.shape[-1])
             if name not in statistics:
-                statistics[name] = ActivationStatistics.empty(tokens.shape[1])
+                statistics[name] = ActivationStatistics(tokens.shape[1])
             statistics[name].add(tokens)
     if not statistics:
         raise QuantizationError("no calibration texts; the activation scales need some")
@@ -309,7 +289,7 @@ def plan_activation(stats: ActivationStatistics, weights: Array, outliers: Array
     Searches smoothing exponents and, for each, shrunken ranges, which clip a few values and resolve the others better.
     ``weights``: float32 ``[K, N]`` of all layers that read the activation, rounded here to the nearest code for GPTQ.
     """
-    rows = stats.sample[:: max(1, stats.rows_kept // PLAN_ROWS)]
+    rows = stats.sample[:: max(1, len(stats.sample) // PLAN_ROWS)]
     # Bounded factors: a channel silent on the calibration texts may be active on others.
     peak = np.maximum(stats.peak, SMALLEST_PEAK * np.median(stats.peak) + 1e-6)
     largest = np.abs(weights).max(axis=1)
@@ -368,13 +348,6 @@ def gptq(weight: Array, gram: Array, bits: int) -> tuple[Array, Array]:
         error = (rest[step] - codes[row] * scales) / upper[step, step]
         rest[step + 1 :] -= np.outer(upper[step, step + 1 :], error)
     return codes, scales
-
-
-def _by_source(linears: list[Linear]) -> dict[str, list[Linear]]:
-    groups: dict[str, list[Linear]] = {}
-    for linear in linears:
-        groups.setdefault(linear.source, []).append(linear)
-    return groups
 
 
 @dataclass(frozen=True)

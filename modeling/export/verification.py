@@ -10,13 +10,13 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 from sklearn.metrics import f1_score
-from tqdm import tqdm
 
 from modeling.environment import cpu_flags, cpu_name, versions
 from modeling.errors import ModelingError
 from modeling.evaluation.speed import texts_per_second
 from modeling.export.checkpoint import check_source, source_probabilities, token_ids
 from modeling.files import ModelFiles
+from modeling.progress import Progress
 from modeling.tasks.sentiment.texts import comparison_texts
 from textserve.classifier import TOKENIZER_FILE, Classifier, Encoding, GoldenMismatch, batch_feeds, open_session
 
@@ -31,11 +31,8 @@ Probabilities = npt.NDArray[np.float32]
 def verify(files: ModelFiles, checkpoint: Path, texts: list[str] | None = None) -> dict[str, Any]:
     """Measure fidelity, speed and exactness, and return the section ``verification`` of the report, which it adds.
 
-    ``texts`` are unlabelled; by default the labelled texts of the task are compared.
-
-    Raises:
-        ModelingError: if a file is missing, the tokenizer is another model's, or a golden text gets another label.
-        SpecError, ModelFilesError: if the spec or a served file is not valid.
+    ``texts`` are unlabelled; by default the labelled texts of the task are compared. Raises :class:`ModelingError` if a
+    file is missing, the tokenizer is another model's, or a golden text gets another label.
     """
     labels: Sequence[str | None]
     texts, labels = (texts, [None] * len(texts)) if texts else comparison_texts(files, files.data)
@@ -59,7 +56,7 @@ def compare(files: ModelFiles, checkpoint: Path, texts: list[str], labels: Seque
         raise ModelingError(str(error)) from error
     reference = source_probabilities(spec, checkpoint, texts)
     # One by one: in batches an inexact graph would hide its error.
-    alone = np.concatenate([classifier.predict([text]) for text in tqdm(encodings, desc="one by one", unit="text")])
+    alone = np.concatenate([classifier.predict([text]) for text in Progress(encodings, desc="one by one", unit="text")])
     flips, largest = compare_in_batches(classifier, encodings, alone)
     timed = np.random.default_rng(SEED).permutation(len(texts))[:SPEED_TEXTS]
     sessions = [partial(open_session(file).run, None) for file in (files.float_model, files.model)]
@@ -77,7 +74,7 @@ def compare(files: ModelFiles, checkpoint: Path, texts: list[str], labels: Seque
         "texts_per_second": {"float32": round(speed[0], 1), "served": round(speed[1], 1)},
         "speedup": round(speed[1] / speed[0], 2),
         "batches": {"groupings": GROUPINGS, "labels_changed": flips, "largest_difference": largest},
-        **macro_f1([str(meaning) for meaning in spec.meanings], reference, alone, labels),
+        **macro_f1(spec.meanings, reference, alone, labels),
     }
 
 
@@ -101,7 +98,7 @@ def compare_in_batches(classifier: Classifier, encodings: list[Encoding], alone:
     """Labels changed, and the largest difference of a probability, when texts are computed in random batches."""
     random = np.random.default_rng(SEED)
     flips, largest = 0, 0.0
-    for _ in tqdm(range(GROUPINGS), desc="random batches"):
+    for _ in Progress(range(GROUPINGS), desc="random batches"):
         order = list(random.permutation(len(encodings)))
         if not classifier.pads:
             order.sort(key=lambda index: len(encodings[index].ids))
@@ -118,14 +115,12 @@ def compare_in_batches(classifier: Classifier, encodings: list[Encoding], alone:
 
 
 def macro_f1(
-    meanings: list[str], reference: Probabilities, served: Probabilities, labels: Sequence[str | None]
+    meanings: Sequence[str], reference: Probabilities, served: Probabilities, labels: Sequence[str | None]
 ) -> dict[str, float]:
     """Macro-F1 of source and served file over the texts with a label of the model; empty if there is none."""
     truth = {index: meanings.index(label) for index, label in enumerate(labels) if label in meanings}
     if not truth:
         return {}
-    indices, right = list(truth), list(truth.values())
-    source, own = (
-        float(f1_score(right, rows[indices].argmax(axis=1), average="macro")) for rows in (reference, served)
-    )
+    answers = (rows[list(truth)].argmax(axis=1) for rows in (reference, served))
+    source, own = (float(f1_score(list(truth.values()), found, average="macro")) for found in answers)
     return {"torch_macro_f1": source, "served_macro_f1": own, "f1_loss": source - own}

@@ -32,17 +32,17 @@ import numpy as np
 import torch
 from safetensors.torch import load_file
 from sklearn.metrics import accuracy_score, f1_score
-from tqdm import tqdm
 from transformers import AutoModelForSequenceClassification, AutoTokenizer, get_linear_schedule_with_warmup
 
 from modeling.environment import versions
 from modeling.errors import ModelingError
+from modeling.export.checkpoint import run_network
 from modeling.files import ModelFiles
+from modeling.progress import Progress
 from modeling.recipes.validation import MACRO_F1, Validation
 from modeling.tasks.sentiment import dataset
 from modeling.tasks.sentiment.dataset import MEANINGS, THRESHOLD, RatedText
 from modeling.tasks.sentiment.polish import PolishExamples
-from textserve.classifier import length_batches
 
 RATING_ERROR = 0.3
 RECIPE_FILE = "recipe.json"
@@ -125,7 +125,7 @@ def fine_tune(
     steps = recipe.epochs * math.ceil((len(english) + recipe.polish_examples) / recipe.batch)
     optimizer = torch.optim.AdamW(parameter_groups(model, recipe))
     schedule = get_linear_schedule_with_warmup(optimizer, int(WARMUP * steps), steps)
-    with tqdm(total=steps, desc="train", unit="batch") as bar:
+    with Progress(total=steps, desc="train", unit="batch") as bar:
         for epoch in range(1, recipe.epochs + 1):
             model.train()
             losses = []
@@ -146,24 +146,23 @@ def fine_tune(
             yield epoch, sum(losses) / len(losses)
 
 
-@torch.inference_mode()  # type: ignore[untyped-decorator]  # torch is not typed here
-def logits_of(model: Any, tokenizer: Any, texts: Sequence[str], size: int = 32) -> torch.Tensor:
+def logits_of(model: Any, tokenizer: Any, texts: Sequence[str]) -> torch.Tensor:
     """Logits in float32, ``[len(texts), 3]``."""
     model.eval()
-    logits = torch.empty(len(texts), len(MEANINGS))
-    for batch in tqdm(list(length_batches([len(text) for text in texts], size)), desc="evaluate", unit="batch"):
-        inputs = tokenizer(
-            [texts[index] for index in batch], truncation=True, max_length=512, padding=True, return_tensors="pt"
-        )
-        logits[batch] = model(**inputs).logits.float()
-    return logits
+    return torch.from_numpy(run_network(lambda inputs: model(**inputs).logits, tokenizer, texts, 512))
+
+
+def _validation_part(model: Any, tokenizer: Any, rows: Sequence[RatedText]) -> tuple[torch.Tensor, torch.Tensor]:
+    """Logits ``[texts, 3]`` and labels, indices into MEANINGS, of the validation part of ``rows``."""
+    part = dataset.select(rows, "validation")
+    labels = torch.tensor([MEANINGS.index(row.label) for row in part])
+    return logits_of(model, tokenizer, [row.text for row in part]), labels
 
 
 def validate(model: Any, tokenizer: Any, rows: Sequence[RatedText]) -> Validation:
     """The answers of ``model`` on the validation part of ``rows``."""
-    part = dataset.select(rows, "validation")
-    logits = logits_of(model, tokenizer, [row.text for row in part])
-    return Validation(np.array([MEANINGS.index(row.label) for row in part]), logits.softmax(dim=-1).numpy())
+    logits, labels = _validation_part(model, tokenizer, rows)
+    return Validation(labels.numpy(), logits.softmax(dim=-1).numpy())
 
 
 def fit_bias(logits: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
@@ -182,10 +181,9 @@ def fit_temperature(logits: torch.Tensor, labels: torch.Tensor) -> float:
 
 
 def load(base: str | Path, labels: list[str]) -> tuple[Any, Any]:
-    """Tokenizer and model of a checkpoint; a missing head starts from random weights.
+    """Tokenizer and model of a checkpoint; raises :class:`ModelingError` if transformers cannot load it.
 
-    Raises:
-        ModelingError: if transformers cannot load it.
+    A missing head starts from random weights.
     """
     torch.manual_seed(HEAD_SEED)
     try:
@@ -237,9 +235,7 @@ def finish(runs: Sequence[Path], labels: list[str], data: Path, output: Path, lo
     torch.manual_seed(HEAD_SEED)
     for epoch, loss in fine_tune(model, tokenizer, rows, PolishExamples.of(data), FINAL):
         log(epoch, {"train_loss": loss})
-    validation = dataset.select(rows, "validation")
-    truth = torch.tensor([MEANINGS.index(row.label) for row in validation])
-    logits = logits_of(model, tokenizer, [row.text for row in validation])
+    logits, truth = _validation_part(model, tokenizer, rows)
     bias = fit_bias(logits, truth)
     temperature = fit_temperature(logits + bias, truth)
     with torch.no_grad():

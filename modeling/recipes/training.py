@@ -18,13 +18,12 @@ from modeling.files import ModelFiles, sha256
 from modeling.recipes import full, head
 from modeling.recipes.full import RECIPE_FILE
 from modeling.recipes.validation import MACRO_F1, Validation
+from modeling.registry.served import WEIGHTS, WEIGHTS_TAG
 from modeling.registry.versions import STAGING, Registry, log_checkpoint
 from modeling.spec import ModelSpec
 from modeling.tasks.sentiment import data_checks, dataset
 from modeling.tasks.sentiment.data_checks import DataReport
 from modeling.tasks.sentiment.dataset import MEANINGS, RatedText
-
-WEIGHTS = "model.safetensors"
 
 
 @dataclass(frozen=True)
@@ -32,7 +31,6 @@ class Task:
     """What a recipe trains, the data it learns from, and the registry that records it."""
 
     files: ModelFiles
-    recipe: Literal["head", "full"]
     spec: ModelSpec
     data: Path
     rows: Sequence[RatedText]
@@ -53,8 +51,7 @@ class Task:
 def prepare(files: ModelFiles, recipe: Literal["head", "full"]) -> Task:
     """Read spec and data and connect to MLflow, so that every error is found before anything is computed.
 
-    Raises:
-        ModelingError, SpecError: naming what cannot be used, or the checkpoint of the other recipe that is in the way.
+    Raises :class:`ModelingError` naming what cannot be used, or the checkpoint of the other recipe that is in the way.
     """
     file = files.checkpoint / RECIPE_FILE
     if file.exists() and (made := json.loads(file.read_text(encoding="utf-8")).get("recipe", "full")) != recipe:
@@ -64,9 +61,9 @@ def prepare(files: ModelFiles, recipe: Literal["head", "full"]) -> Task:
         raise ModelingError(
             f"models/{files.folder.name}: its labels mean {', '.join(spec.meanings)}, those of the data {MEANINGS}"
         )
-    data = dataset.fetch(files.build.with_name("data"))
+    data = dataset.fetch(files.data)
     rows = dataset.english(data)
-    return Task(files, recipe, spec, data, rows, data_checks.check(rows), Registry.connect())
+    return Task(files, spec, data, rows, data_checks.check(rows), Registry.connect())
 
 
 def train_head(task: Task, base: str | None) -> dict[str, Any]:
@@ -101,8 +98,7 @@ def train_head(task: Task, base: str | None) -> dict[str, Any]:
 def train_full(task: Task, base: str | None, seeds: Sequence[int], recipe: full.Recipe) -> dict[str, Any]:
     """Train by the recipe ``full``, register the mean of the runs, and return the section ``training`` of the report.
 
-    Raises:
-        ModelingError: if a run is missing and ``base`` is None or cannot be loaded.
+    Raises :class:`ModelingError` if a run is missing and ``base`` is None or cannot be loaded.
     """
     for seed in seeds:
         output = task.files.build / "runs" / str(seed)
@@ -149,9 +145,9 @@ def _log_validation(validation: Validation) -> None:
 def _stage(task: Task, run_id: str, uri: str, section: dict[str, Any]) -> dict[str, Any]:
     """Register what a run logged as the next version, with the alias ``staging``, and write ``section``."""
     tags = {
-        "recipe": task.recipe,
+        "recipe": section["recipe"],
         MACRO_F1: f"{section[MACRO_F1]:.4f}",
-        f"sha256.{WEIGHTS}": sha256(task.files.checkpoint / WEIGHTS),
+        WEIGHTS_TAG: sha256(task.files.checkpoint / WEIGHTS),
     }
     version = task.registry.register(task.name, run_id, uri, tags)
     task.registry.set_alias(task.name, STAGING, version.number)

@@ -17,10 +17,7 @@ MACRO_F1 = "validation_macro_f1"
 
 @dataclass(frozen=True)
 class Validation:
-    """Answers and truth.
-
-    ``truth``: indices into MEANINGS, int64 ``[texts]``. ``probabilities``: float ``[texts, 3]``, in the same order.
-    """
+    """``truth``: indices into MEANINGS, int64 ``[texts]``. ``probabilities``: float ``[texts, 3]``, in this order."""
 
     truth: npt.NDArray[np.int64]
     probabilities: npt.NDArray[Any]

@@ -36,11 +36,7 @@ def before(champion: Version | None) -> list[str]:
 
 
 def check(registry: Registry, candidate: Version) -> Version | None:
-    """Check that ``candidate`` can become the champion, and return the current one.
-
-    Raises:
-        ModelingError: if the candidate does not have ``staging``, or is the champion already.
-    """
+    """The current champion; raises :class:`ModelingError` if ``candidate`` is not ``staging``, or is it already."""
     name = candidate.name
     staging, champion = registry.version_of(name, STAGING), registry.version_of(name, CHAMPION)
     if champion and champion.number == candidate.number:
@@ -68,8 +64,7 @@ def promote(registry: Registry, candidate: Version, *, by: str, at: str, tags: M
 def roll_back(registry: Registry, name: str, *, by: str, at: str) -> tuple[Version, Version]:
     """Move the alias back to the previous champion, and return the old and the new champion.
 
-    Raises:
-        ModelingError: if there is no champion, or no previous one.
+    Raises :class:`ModelingError` if there is no champion, or no previous one.
     """
     champion = registry.version_of(name, CHAMPION)
     if champion is None:

@@ -8,7 +8,7 @@ from modeling.environment import commit
 from modeling.errors import ModelingError
 from modeling.evaluation import gates
 from modeling.evaluation.gates import Gate
-from modeling.files import REPORT_FILE, ModelFiles, check_identity, sha256
+from modeling.files import ModelFiles, check_identity, sha256
 from modeling.registry import champion, served
 from modeling.registry.versions import CHAMPION, Registry, Version
 
@@ -25,15 +25,13 @@ class GatesError(Exception):
 def promote(files: ModelFiles, registry: Registry, *, by: str, at: str) -> Version:
     """Make the evaluated version the champion by user ``by`` at ``at`` (UTC, ISO 8601), and return that version.
 
-    Raises:
-        ModelingError: if the report is missing or outdated, the version is not the candidate, or the registry fails.
-        GatesError: if gates fail.
-        SpecError: if the spec is not valid.
+    Raises :class:`GatesError` if gates fail, and :class:`ModelingError` if the report is missing or outdated, the
+    version is not the candidate, or the registry fails.
     """
     spec, report = files.spec(), files.report()
     if not all(section in report for section in SECTIONS):
         raise ModelingError(
-            f"{files.folder / REPORT_FILE}: the model is not evaluated; run python -m scripts.evaluate {spec.name}"
+            f"{files.report_file}: the model is not evaluated; run python -m scripts.evaluate {spec.name}"
         )
     evaluation = report["evaluation"]
     check_identity(files, evaluation, "evaluate")
@@ -50,7 +48,7 @@ def promote(files: ModelFiles, registry: Registry, *, by: str, at: str) -> Versi
     served.check_origin(version, report)
     _check_compared(registry.version_of(version.name, CHAMPION), report["performance"]["against"], spec.name)
     champion.check(registry, version)
-    digest = sha256(files.folder / REPORT_FILE)
+    digest = sha256(files.report_file)
     tags = {
         "champion.report": digest,
         champion.FILES: served.upload(registry, version, files, digest),

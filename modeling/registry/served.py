@@ -15,7 +15,7 @@ import mlflow
 
 from modeling.errors import ModelingError
 from modeling.evaluation.performance import InUse
-from modeling.files import REPORT_FILE, ModelFiles
+from modeling.files import ModelFiles
 from modeling.registry.champion import FILES
 from modeling.registry.versions import CHAMPION, Registry, Version, plain_errors
 from textserve.spec import SPEC_FILE
@@ -49,17 +49,15 @@ def check_origin(version: Version, report: dict[str, Any]) -> None:
 def upload(registry: Registry, version: Version, files: ModelFiles, digest: str) -> str:
     """Store the served files, the report and its page as artifacts of the version's run, and return the artifact path.
 
-    ``digest``, the SHA-256 of the report, makes the path unique per evaluation.
-
-    Raises:
-        ModelingError: if the version has no run, or the registry rejects the files.
+    ``digest``, the SHA-256 of the report, makes the path unique per evaluation. Raises :class:`ModelingError` if the
+    version has no run, or the registry rejects the files.
     """
     if version.run_id is None:
         raise ModelingError(f"{version.uri} was registered without a run; register the model that a run logged")
     path = f"served/{digest[:DIGEST_DIGITS]}"
-    page = files.build / "report.html"
+    served = [files.folder / SPEC_FILE, files.model, files.tokenizer, files.report_file]
     with plain_errors(registry.uri):
-        for file in (files.folder / SPEC_FILE, files.model, files.tokenizer, files.folder / REPORT_FILE, page):
+        for file in (*served, files.build / "report.html"):
             if file.exists():
                 mlflow.MlflowClient().log_artifact(version.run_id, str(file), path)
     return path
@@ -68,8 +66,7 @@ def upload(registry: Registry, version: Version, files: ModelFiles, digest: str)
 def champion_files(registry: Registry, name: str, build: Path) -> InUse | None:
     """The files of the champion of ``name``, downloaded below ``build``; None if there is no champion.
 
-    Raises:
-        ModelingError: if they cannot be downloaded.
+    Raises :class:`ModelingError` if they cannot be downloaded.
     """
     version = registry.version_of(name, CHAMPION)
     if version is None:

@@ -89,8 +89,7 @@ class Registry:
     def connect(cls, root: Path = ROOT) -> Registry:
         """Point MLflow, globally, at ``MLFLOW_TRACKING_URI`` or ``root/build/mlflow.db``, and check that it answers.
 
-        Raises:
-            ModelingError: if it does not answer, or rejects the user or the password.
+        Raises :class:`ModelingError` if it does not answer, or rejects the user or the password.
         """
         uri = os.environ.get(URI_VARIABLE) or f"{SQLITE}{root / 'build' / 'mlflow.db'}"
         # They log every table they create and every version they wait for.
@@ -121,11 +120,11 @@ class Registry:
             found = self._client.search_model_versions(f"name='{name}'")
         return sorted(map(_version, found), key=lambda version: int(version.number))
 
-    def register(self, name: str, run_id: str, model_uri: str, tags: Mapping[str, str] | None = None) -> Version:
+    def register(self, name: str, run_id: str, model_uri: str, tags: Mapping[str, str]) -> Version:
         """Register the model that a run logged at ``model_uri`` as the next version of ``name``."""
         with plain_errors(self.uri):
-            made = mlflow.register_model(model_uri, name, tags=dict(tags or {}))
-        return Version(name, str(made.version), run_id, dict(tags or {}))
+            made = mlflow.register_model(model_uri, name, tags=dict(tags))
+        return Version(name, str(made.version), run_id, dict(tags))
 
     def set_alias(self, name: str, alias: str, number: str) -> None:
         """Move ``alias`` to a version."""
@@ -144,27 +143,22 @@ class Registry:
                 self._client.set_model_version_tag(version.name, version.number, key, value)
 
     @contextmanager
-    def run(self, experiment: str, name: str, tags: Mapping[str, str] | None = None) -> Iterator[str]:
+    def run(self, experiment: str, name: str) -> Iterator[str]:
         """Record a run and yield its id; ``mlflow.log_params`` and the like write to it. An exception fails the run.
 
-        Raises:
-            ModelingError: if MLflow stops answering or rejects a write.
+        Raises :class:`ModelingError` if MLflow stops answering or rejects a write.
         """
         found = commit()
         git = {MLFLOW_GIT_COMMIT: found["commit"], "git.changed_files": found["changed_files"]} if found else {}
         with plain_errors(self.uri):
-            experiment_id = self._experiment(experiment)
-            with mlflow.start_run(experiment_id=experiment_id, run_name=name, tags={**git, **(tags or {})}) as run:
+            if self._client.get_experiment_by_name(experiment) is None:
+                # A server has its own artifact location; with a database MLflow would use the current folder.
+                local = self.uri.startswith(SQLITE)
+                location = Path(self.uri.removeprefix(SQLITE)).absolute().with_suffix("").as_uri() if local else None
+                self._client.create_experiment(experiment, artifact_location=location)
+            mlflow.set_experiment(experiment)
+            with mlflow.start_run(run_name=name, tags=git) as run:
                 yield run.info.run_id
-
-    def _experiment(self, name: str) -> str:
-        found = self._client.get_experiment_by_name(name)
-        if found is not None:
-            return str(found.experiment_id)
-        # A server has its own artifact location; with a database MLflow would use the current folder.
-        local = self.uri.startswith(SQLITE)
-        location = Path(self.uri.removeprefix(SQLITE)).absolute().with_suffix("").as_uri() if local else None
-        return str(self._client.create_experiment(name, artifact_location=location))
 
     def _found(self, get: Callable[[], Any]) -> Any:
         with plain_errors(self.uri):
@@ -179,8 +173,7 @@ class Registry:
 def log_checkpoint(checkpoint: Path, max_tokens: int) -> str:
     """Log a Hugging Face checkpoint as the model of the current run, and return its URI.
 
-    It is an MLflow pyfunc with :data:`SIGNATURE`: column ``text`` in, columns ``label`` and ``score`` out. Its folder
-    ``artifacts/checkpoint`` is the unchanged checkpoint.
+    It is an MLflow pyfunc with :data:`SIGNATURE`; its folder ``artifacts/checkpoint`` is the unchanged checkpoint.
     """
     logged = mlflow.pyfunc.log_model(
         name=MODEL,

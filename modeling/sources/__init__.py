@@ -32,11 +32,8 @@ MLFLOW_SCHEMES = ("models:/", "runs:/")
 def download(files: ModelFiles, other: str | None, *, allow_pickle: bool) -> str:
     """Fetch the checkpoint, write the section ``source`` of the report, and return a summary line.
 
-    ``other`` overrides the source of the spec; see :func:`override` and :func:`fetch`.
-
-    Raises:
-        SpecError: if the spec is not valid.
-        ModelingError: if the checkpoint cannot be fetched or is rejected.
+    ``other`` overrides the source of the spec; see :func:`override` and :func:`fetch`. Raises :class:`ModelingError` if
+    the checkpoint cannot be fetched or is rejected, and :class:`SpecError` if the spec is not valid.
     """
     spec, folder = _spec(files), f"build/{files.folder.name}/checkpoint"
     source = override(spec.source, other) if other else spec.source
@@ -78,10 +75,8 @@ def _unpinned(repository: str, revision: str) -> str:
 def override(source: Source, other: str) -> Source:
     """``source`` with another location: a folder, an MLflow URI, or ``ID@COMMIT`` on the hub.
 
-    Its digests still apply. The tokenizer of a ready ONNX file is then the one beside it.
-
-    Raises:
-        ModelingError: if ``other`` is none of these, or names a branch or a tag.
+    Its digests still apply. The tokenizer of a ready ONNX file is then the one beside it. Raises
+    :class:`ModelingError` if ``other`` is none of these, or names a branch or a tag.
     """
     ready, revision = source.kind == "onnx", None
     if other.startswith(MLFLOW_SCHEMES) and not ready:
@@ -106,10 +101,8 @@ def fetch(source: Source, folder: Path, *, allow_pickle: bool = False) -> dict[s
 
     ``source`` has any kind but ``training``; ``allow_pickle`` accepts ``pytorch_model.bin`` where there are no
     safetensors. The section has kind, repository, revision (hub), run and version (MLflow), the tokenizer's own
-    repository and revision, and the SHA-256 of every file.
-
-    Raises:
-        ModelingError: if the source cannot be fetched, is incomplete, or does not match the digests of the spec.
+    repository and revision, and the SHA-256 of every file. Raises :class:`ModelingError` if the source cannot be
+    fetched, is incomplete, or does not match the digests of the spec.
     """
     folder.parent.mkdir(parents=True, exist_ok=True)
     with _plain_disk_errors(), tempfile.TemporaryDirectory(prefix="download-", dir=folder.parent) as temporary:
@@ -141,15 +134,14 @@ def _checkpoint(source: Source, into: Path, allow_pickle: bool) -> dict[str, Any
 
 
 def _ready_onnx(source: Source, into: Path) -> dict[str, Any]:
-    local, tokenizer = is_path(source.repository), source.tokenizer
-    section = _files(source.repository, source.revision, into, lambda names: list(source.sha256), local=local)
-    if tokenizer is None:
-        _files(source.repository, section.get("revision"), into, selection.tokenizer_files, local=local)
+    select, repository = selection.tokenizer_files, source.repository
+    section = _files(repository, source.revision, into, lambda names: list(source.sha256), local=is_path(repository))
+    if source.tokenizer is None:
+        _files(repository, section.get("revision"), into, select, local=is_path(repository))
         return section
-    own = _files(
-        tokenizer.repository, tokenizer.revision, into, selection.tokenizer_files, local=is_path(tokenizer.repository)
-    )
-    return {**section, "tokenizer": {"repository": tokenizer.repository, **own}}
+    repository = source.tokenizer.repository
+    own = _files(repository, source.tokenizer.revision, into, select, local=is_path(repository))
+    return {**section, "tokenizer": {"repository": repository, **own}}
 
 
 def _files(repository: str, revision: str | None, into: Path, select: hub.Select, *, local: bool) -> dict[str, Any]:
@@ -179,10 +171,8 @@ def _check_digests(source: Source, found: dict[str, str]) -> None:
         if name not in found:
             raise ModelingError(f"{source.repository}: has no {name}, which is in source.sha256")
         if found[name] != wanted:
-            raise ModelingError(
-                f"{source.repository}: {name} is not the file of the spec: its SHA-256 is {found[name]}, "
-                f"source.sha256 has {wanted}"
-            )
+            mismatch = f"its SHA-256 is {found[name]}, source.sha256 has {wanted}"
+            raise ModelingError(f"{source.repository}: {name} is not the file of the spec: {mismatch}")
 
 
 @contextmanager
@@ -192,8 +182,7 @@ def _plain_disk_errors() -> Iterator[None]:
     except OSError as error:
         if error.errno is None:
             raise
-        reason = f"{error.filename}: {error.strerror}"
+        reason = error.strerror
         if error.errno == errno.ENOSPC:
-            disk = error.filename or "the disk"
-            reason = f"{disk}: no space left; free some, or set HF_HOME to another folder for the hub's files"
-        raise ModelingError(reason) from error
+            reason = "no space left; free some, or set HF_HOME to another folder for the hub's files"
+        raise ModelingError(f"{error.filename or 'the disk'}: {reason}") from error

@@ -1,8 +1,4 @@
-"""Files of a repository on a Hugging Face hub.
-
-The hub's client has the cache in ``HF_HOME``, resumed downloads, progress bars, ``HF_ENDPOINT``, ``HF_TOKEN`` and
-``HF_HUB_OFFLINE``. This module adds a check of every file against the hub's digest, and one-line errors.
-"""
+"""Files of a repository on a Hugging Face hub: its client, with a check of every digest, and one-line errors."""
 
 from __future__ import annotations
 
@@ -38,10 +34,8 @@ Select = Callable[[list[str]], list[str]]
 def fetch(repository: str, revision: str | None, into: Path, select: Select) -> str:
     """Copy the selected files of ``repository`` into the folder ``into``, and return their commit.
 
-    ``revision`` is a commit; ``None`` is the main branch.
-
-    Raises:
-        ModelingError: if the hub does not answer or denies access, or a file does not match the hub's digest.
+    ``revision`` is a commit; ``None`` is the main branch. Raises :class:`ModelingError` if the hub does not answer or
+    denies access, or a file does not match the hub's digest.
     """
     with _plain_errors(repository, revision):
         commit, names = _cached(repository, revision) if constants.HF_HUB_OFFLINE else _listed(repository, revision)
@@ -84,10 +78,8 @@ def _check(blob: Path, name: str) -> None:
         found = hashlib.sha1(b"blob %d\0" % len(content) + content, usedforsecurity=False).hexdigest()
     if found is not None and found != blob.name:
         blob.unlink()
-        raise ModelingError(
-            f"{name}: is truncated or damaged: the hub's digest is {blob.name}, the file's {found}; it was removed, "
-            "retry"
-        )
+        damage = f"the hub's digest is {blob.name}, the file's {found}"
+        raise ModelingError(f"{name}: is truncated or damaged: {damage}; it was removed, retry")
 
 
 @contextmanager
@@ -111,15 +103,11 @@ def _explain(error: Exception, repository: str, revision: str | None, name: str)
         case RevisionNotFoundError():
             return f"{repository}: has no revision {revision}; check it at {hub}/{repository}/commits"
         case OfflineModeIsEnabled() | LocalEntryNotFoundError() if constants.HF_HUB_OFFLINE:
-            file = f"{name} of {at}" if name else at
-            return (
-                f"{file}: is not in the cache in HF_HOME, and HF_HUB_OFFLINE is set; unset it, or use --source FOLDER"
-            )
+            file, fix = f"{name} of {at}" if name else at, "unset it, or use --source FOLDER"
+            return f"{file}: is not in the cache in HF_HOME, and HF_HUB_OFFLINE is set; {fix}"
         case OfflineModeIsEnabled() | LocalEntryNotFoundError() | requests.ConnectionError() | requests.Timeout():
-            return (
-                f"{hub} does not answer; check the network, or HF_ENDPOINT, set HF_HUB_OFFLINE=1 to use the cache, "
-                "or use --source FOLDER"
-            )
+            fix = "check the network, or HF_ENDPOINT, set HF_HUB_OFFLINE=1 to use the cache, or use --source FOLDER"
+            return f"{hub} does not answer; {fix}"
         case EntryNotFoundError():
             return f"{at}: has no file {name}"
         case HFValidationError():

@@ -31,8 +31,7 @@ PICKLES = ("pytorch_model.bin", "pytorch_model-*-of-*.bin")
 def checkpoint_files(names: list[str], allow_pickle: bool) -> list[str]:
     """The files of a checkpoint among ``names``: configuration, tokenizer, and weights, preferably safetensors.
 
-    Raises:
-        ModelingError: if one of these is missing, or the weights are pickles without ``allow_pickle``.
+    Raises :class:`ModelingError` if one of these is missing, or the weights are pickles without ``allow_pickle``.
     """
     if CONFIG_FILE not in names:
         raise ModelingError(f"is not a checkpoint: it has no {CONFIG_FILE}")

@@ -20,10 +20,9 @@ RUN = re.compile(r"runs:/(?P<run_id>[^/]+)(/.+)?")
 def fetch(uri: str, into: Path) -> tuple[Path, dict[str, Any]]:
     """Download the artifacts at ``uri`` into ``into``, and return the folder of the checkpoint there and its origin.
 
-    The origin has the ``run_id`` and, of a registered version, its ``name`` and ``version``.
-
-    Raises:
-        ModelingError: if MLflow does not answer or has no such version or run, or there is not exactly one checkpoint.
+    The origin has the ``run_id`` and, of a registered version, its ``name`` and ``version``. Raises
+    :class:`ModelingError` if MLflow does not answer or has no such version or run, or there is not exactly one
+    checkpoint.
     """
     registered, run = VERSION.fullmatch(uri), RUN.fullmatch(uri)
     if not registered and not run:

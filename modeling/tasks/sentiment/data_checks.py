@@ -65,8 +65,7 @@ class DataReport:
 def check(rows: Sequence[RatedText]) -> DataReport:
     """Count the faults of ``rows``.
 
-    Raises:
-        DataError: naming the first invalid row, or every limit that is exceeded, a line each.
+    Raises :class:`DataError` naming the first invalid row, or every limit that is exceeded, a line each.
     """
     faults = [fault for number, row in enumerate(rows, start=1) if (fault := _fault(number, row))]
     if faults:
@@ -136,12 +135,7 @@ def _problems(report: DataReport) -> list[str]:
         of_part = f"of the {part} part are"
         at_most += [
             (report.overlap[part], totals[part], f"{of_part} also in another part", MAX_OVERLAP),
-            (
-                report.near_overlap[part],
-                totals[part],
-                f"{of_part} nearly the same in another part",
-                MAX_NEAR_OVERLAP,
-            ),
+            (report.near_overlap[part], totals[part], f"{of_part} nearly the same in another part", MAX_NEAR_OVERLAP),
         ]
     return found + [
         f"{count} of {total} texts {fault}; at most {limit:.1%} allowed"

@@ -63,17 +63,17 @@ class RatedText:
 
     @property
     def label(self) -> Meaning:
-        """Positive from a rating of 0.5 upwards, negative from -0.5 downwards, neutral in between."""
+        """The label of its rating."""
         return label_of(self.rating)
 
     @property
     def part(self) -> Part:
-        """The part of the split that this text belongs to."""
+        """The part of the split that it belongs to."""
         return part_of(self.text)
 
 
 def label_of(rating: float) -> Meaning:
-    """The label of a mean rating."""
+    """Positive from a mean rating of THRESHOLD upwards, negative from -THRESHOLD downwards, neutral in between."""
     if rating >= THRESHOLD:
         return "positive"
     return "negative" if rating <= -THRESHOLD else "neutral"
@@ -93,8 +93,7 @@ def digests() -> dict[str, str]:
 def fetch(folder: Path, packages: Mapping[str, tuple[str, str]] | None = None) -> Path:
     """Download the ``packages`` (default: PACKAGES) that ``folder`` lacks, check every SHA-256, and return ``folder``.
 
-    Raises:
-        DataError: if pip cannot download a package, or the SHA-256 of a file differs.
+    Raises :class:`DataError` if pip cannot download a package, or the SHA-256 of a file differs.
     """
     packages = packages or PACKAGES
     folder.mkdir(parents=True, exist_ok=True)
@@ -116,8 +115,7 @@ def fetch(folder: Path, packages: Mapping[str, tuple[str, str]] | None = None) -
 def english(folder: Path) -> list[RatedText]:
     """The rated English texts of the four domains, HTML entities resolved, in the order of the files.
 
-    Raises:
-        DataError: naming the missing file of the package, or the line without the expected form.
+    Raises :class:`DataError` naming the missing file of the package, or the line without the expected form.
     """
     with tarfile.open(folder / VADER_FILE) as package:
         inner = package.extractfile(RATINGS_ARCHIVE)
@@ -163,11 +161,7 @@ class _PlainUnpickler(pickle.Unpickler):
 
 
 def polish_sentences(file: Path) -> list[tuple[str, Meaning]]:
-    """Labelled sentences, one JSON object a line with ``text`` and ``label``.
-
-    Raises:
-        DataError: naming the line without this form.
-    """
+    """Labelled sentences, a JSON object per line; raises :class:`DataError` naming the first without this form."""
     rows: list[tuple[str, Meaning]] = []
     for number, line in enumerate(file.read_text(encoding="utf-8").splitlines(), start=1):
         try:

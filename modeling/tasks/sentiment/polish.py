@@ -38,12 +38,7 @@ class Word:
 
 
 class PolishExamples:
-    """Draws weak Polish examples, from all rated words: quality is measured on sentences only.
-
-    Args:
-        words: base forms and their ratings.
-        inflected: inflected forms and the ratings of their words.
-    """
+    """Draws weak Polish examples from base forms and inflected forms, with their ratings or those of their words."""
 
     def __init__(self, words: dict[str, float], inflected: dict[str, float]) -> None:
         rated = [Word(text, rating) for text, rating in words.items()]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import random
 from collections.abc import Collection
 from dataclasses import dataclass
+from itertools import compress
 from pathlib import Path
 
 import numpy as np
@@ -34,11 +35,9 @@ class LabelledTexts:
 
     def with_labels(self, known: Collection[str]) -> LabelledTexts:
         """The texts whose label is in ``known``."""
-        indices = [index for index, label in enumerate(self.labels) if label in known]
-        texts, labels, domains = (
-            [values[index] for index in indices] if values else [] for values in (self.texts, self.labels, self.domains)
-        )
-        return LabelledTexts(self.language, self.name, texts, labels, domains)
+        mask = [label in known for label in self.labels]
+        columns = (list(compress(values, mask)) for values in (self.texts, self.labels, self.domains))
+        return LabelledTexts(self.language, self.name, *columns)
 
 
 def labelled_texts(files: ModelFiles, folder: Path) -> list[LabelledTexts]:
@@ -46,10 +45,7 @@ def labelled_texts(files: ModelFiles, folder: Path) -> list[LabelledTexts]:
 
     These are ``test-LANGUAGE.jsonl`` in the model's folder, for any language, in the format of ``polish-dev.jsonl``; or
     else, for English, the test part of the rated texts in the data ``folder``, and for Polish, the ``polish-dev.jsonl``
-    of the model or of the default model.
-
-    Raises:
-        DataError: if the data cannot be fetched or read.
+    of the model or of the default model. Raises :class:`DataError` if the data cannot be fetched or read.
     """
     found = []
     for language in files.spec().languages:
@@ -70,19 +66,16 @@ def comparison_texts(files: ModelFiles, folder: Path) -> tuple[list[str], list[s
     These are :func:`labelled_texts` and the rated English texts, which measure agreement whatever the model reads; the
     label of the latter is None where they are not among the labelled texts.
     """
-    sets = labelled_texts(files, folder)
-    english = [] if any(found.name == ENGLISH for found in sets) else _english(folder).texts
-    pairs: list[tuple[str, str | None]] = [(text, None) for text in english]
-    for found in sorted(sets, key=lambda found: found.name != ENGLISH):
-        pairs += zip(found.texts, found.labels, strict=True)
-    return [text for text, _ in pairs], [label for _, label in pairs]
+    sets = sorted(labelled_texts(files, folder), key=lambda found: found.name != ENGLISH)
+    unlabelled = [] if any(found.name == ENGLISH for found in sets) else _english(folder).texts
+    texts = [*unlabelled, *(text for found in sets for text in found.texts)]
+    return texts, [*(None for _ in unlabelled), *(label for found in sets for label in found.labels)]
 
 
 def _english(folder: Path) -> LabelledTexts:
     rows = dataset.select(dataset.english(dataset.fetch(folder)), "test")
-    return LabelledTexts(
-        "en", ENGLISH, [row.text for row in rows], [row.label for row in rows], [row.domain for row in rows]
-    )
+    texts, labels, domains = ([getattr(row, name) for row in rows] for name in ("text", "label", "domain"))
+    return LabelledTexts("en", ENGLISH, texts, labels, domains)
 
 
 def _sentences(language: str, name: str, file: Path) -> LabelledTexts:
@@ -90,14 +83,10 @@ def _sentences(language: str, name: str, file: Path) -> LabelledTexts:
     return LabelledTexts(language, name, [text for text, _ in rows], [label for _, label in rows], [])
 
 
-def read_texts(file: Path) -> list[str]:
-    """The non-empty lines of ``file``.
-
-    Raises:
-        ModelingError: if the file cannot be read, is not UTF-8, or has no text.
-    """
+def read_texts(file: str) -> list[str]:
+    """The non-empty lines of ``file``; raises :class:`ModelingError` if it cannot be read as UTF-8, or has no text."""
     try:
-        texts = [line for line in file.read_text(encoding="utf-8").split("\n") if line.strip()]
+        texts = [line for line in Path(file).read_text(encoding="utf-8").split("\n") if line.strip()]
     except (OSError, UnicodeDecodeError) as error:
         raise ModelingError(f"--texts {file}: cannot be read as UTF-8 text: {error}") from error
     if not texts:

@@ -106,7 +106,7 @@ def test_a_texts_file_that_is_missing_empty_or_not_utf8_is_an_error_with_its_nam
     if content is not None:
         file.write_bytes(content)
     with pytest.raises(ModelingError, match=r"^--texts .*texts\.txt: (cannot be read as UTF-8|has no text)"):
-        read_texts(file)
+        read_texts(str(file))
 
 
 def test_texts_of_unknown_labels_can_be_left_out() -> None:

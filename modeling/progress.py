@@ -1,0 +1,46 @@
+"""Progress of long steps: a bar on a terminal; elsewhere, such as in the log of a pipeline, a line now and then."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Callable
+from typing import Any
+
+from tqdm import tqdm
+
+LINE_SECONDS = 30.0
+LINE = "{desc}: {n_fmt} of {total_fmt} after {elapsed}"
+# Of the libraries that show bars of their own, read when they are imported.
+BARS = {
+    "HF_HUB_DISABLE_PROGRESS_BARS": "1",
+    "MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR": "false",
+}
+
+
+def is_terminal() -> bool:
+    """Whether somebody watches standard error."""
+    return sys.stderr.isatty()
+
+
+def no_bars_of_libraries() -> None:
+    """Disable the progress bars of libraries where nobody watches; call it before they are imported."""
+    if not is_terminal():
+        for name, value in BARS.items():
+            os.environ.setdefault(name, value)
+
+
+class Progress(tqdm):  # type: ignore[type-arg]  # generic in its stubs only
+    """tqdm, with lines instead of a bar where standard error is not a terminal."""
+
+    def __init__(self, *arguments: Any, **options: Any) -> None:
+        if not is_terminal():
+            options |= {"mininterval": LINE_SECONDS, "bar_format": LINE}
+        super().__init__(*arguments, **options)
+
+    @staticmethod
+    def status_printer(file: Any) -> Callable[[str], None]:
+        """The function that prints the bar, or a line."""
+        if is_terminal():
+            return tqdm.status_printer(file)
+        return lambda line: print(line, file=file) if line and " 0 of " not in line else None
