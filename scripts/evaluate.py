@@ -3,12 +3,11 @@
     python -m scripts.evaluate sentiment-pl-en
     python -m scripts.evaluate sentiment-pl-en --against twitter-sentiment-pl-base
 
-Quality is measured on labelled texts of each language of the model (modeling/evaluation/quality.py), with 95 %
-intervals; for English also by domain and compared with VADER's lexicon. Behaviour is tested on the cases of
-modeling/tasks/sentiment/behaviour.yaml. The model in use is the registered version with the alias "champion", if a
-registry exists (MLFLOW_TRACKING_URI, or build/mlflow.db) and has one; --against NAME takes models/NAME instead, and
---against none skips the comparison. The gates are those of the spec; this script only prints them, scripts/promote.py
-enforces them.
+Quality is measured on labelled texts of each language of the model, with 95 % intervals; for English also by domain and
+compared with VADER's lexicon. Behaviour is tested on the cases of behaviour.yaml. The model in use is the registered
+version with the alias "champion", if there is any (MLFLOW_TRACKING_URI, or build/mlflow.db); --against NAME takes
+models/NAME instead, and --against none skips the comparison. This script prints the gates of the spec;
+scripts/promote.py enforces them.
 
 Writes  models/NAME/report.json        the sections "quality", "behaviour", "performance" and "evaluation"
         build/NAME/report.html         the report as a page: one file, with its figures

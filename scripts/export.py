@@ -12,8 +12,7 @@ Writes  build/NAME/float.onnx         the float32 graph
         models/NAME/tokenizer.json    the served tokenizer
         models/NAME/report.json       the section "export"
 
-Fails before it writes anything if the checkpoint's labels are not those of the spec in this order, the tokenizer is
-another model's, or the files changed since the download.
+Writes nothing if the labels are not those of the spec, the tokenizer is another model's, or the files changed.
 
 Exit codes: 0 done, 1 the checkpoint, the spec or the data cannot be used.
 Next: python -m scripts.verify NAME

@@ -48,8 +48,7 @@ def main(arguments: list[str] | None = None) -> int | None:
     try:
         version = promote(files, registry, by=user, at=now)
     except GatesError as error:
-        for line in str(error).splitlines():
-            print(f"FAIL  {line}", file=sys.stderr)
+        print(error, file=sys.stderr)
         return 2
     print(f"{version.name}: {CHAMPION} is version {version.number}")
     return None

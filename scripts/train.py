@@ -5,19 +5,16 @@
 
 Recipes:
 
-    head   a logistic head on a frozen encoder, for C = 0.1, 1 and 10: about a minute on two cores, for every change
-           (modeling/recipes/head.py); the result is the head with the best macro-F1 on the validation part
-    full   fine-tuning, for releases: ten minutes a run on two cores; the result is the mean of the runs
-           (modeling/recipes/full.py). Existing runs and an existing checkpoint are kept: interrupted training resumes,
-           and runs with other settings (--seeds, --learning-rate, ...) can be added. Remove build/NAME to start afresh
+    head   the best of three logistic heads on a frozen encoder: about a minute on two cores, for every change
+    full   fine-tuning, for releases: ten minutes a run on two cores; the result is the mean of the runs. Existing runs
+           and an existing checkpoint are kept: interrupted training resumes, and runs with other settings (--seeds,
+           --learning-rate, ...) can be added. Remove build/NAME to start afresh
 
-The data comes from pinned packages, is cached in build/data with its SHA-256 checked, and must pass the checks of
-modeling/tasks/sentiment/data_checks.py.
+The data comes from pinned packages, is cached in build/data, and must pass modeling/tasks/sentiment/data_checks.py.
 
-MLflow gets, for each run, the parameters, metrics (by epoch where there are epochs), plots, the data's digests and
-counts, and the commit. The result is logged as a model, registered as the next version of NAME, and gets the alias
-"staging". Without MLFLOW_TRACKING_URI everything is kept in build/mlflow.db and build/mlflow; for a server with users
-also set MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD.
+MLflow gets, for each run, parameters, metrics, plots, the data's digests and counts, and the commit. The result is
+registered as the next version of NAME, with the alias "staging". Without MLFLOW_TRACKING_URI everything is kept in
+build/mlflow.db and build/mlflow; for a server with users also set MLFLOW_TRACKING_USERNAME and _PASSWORD.
 
 Writes  build/NAME/checkpoint         the result and its tokenizer, in Hugging Face's format
         build/NAME/runs/SEED          full only: a run's model and its recipe.json
@@ -68,10 +65,8 @@ def main(arguments: list[str] | None = None) -> None:
     print(f"validation macro-F1 {section[MACRO_F1]:.4f}, of {len(section['runs'])} runs")
     if "polish_dev_accuracy" in section:
         print(f"Polish sentences    {section['polish_dev_accuracy']:.4f} correct")
-    version = section["mlflow"]
-    print(
-        f"registered          models:/{version['model']}/{version['version']}, alias {STAGING}, run {version['run_id']}"
-    )
+    made = section["mlflow"]
+    print(f"registered          models:/{made['model']}/{made['version']}, alias {STAGING}, run {made['run_id']}")
     print(f"{time.perf_counter() - started:.0f} seconds. Next: python -m scripts.export {task.name}")
 
 

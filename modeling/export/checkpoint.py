@@ -91,10 +91,7 @@ def _check_tokenizer(spec: ModelSpec, folder: Path) -> None:
 
 
 def export_float(spec: ModelSpec, checkpoint: Path, model: Path, tokenizer: Path) -> None:
-    """Write ``checkpoint`` as a float32 ONNX graph to ``model`` and its tokenizer to ``tokenizer``.
-
-    Raises :class:`ModelingError` if the checkpoint cannot be loaded, or its labels are not the spec's.
-    """
+    """Write ``checkpoint`` as float32 graph and tokenizer; raises :class:`ModelingError` for other labels."""
     if spec.source.kind == "onnx":
         _upgrade(spec, checkpoint / spec.source.onnx_file, model)
         load_tokenizer(checkpoint).backend_tokenizer.save(str(tokenizer))
@@ -124,10 +121,7 @@ def token_ids(checkpoint: Path, texts: Sequence[str], max_tokens: int) -> list[l
 
 
 def source_probabilities(spec: ModelSpec, checkpoint: Path, texts: Sequence[str]) -> npt.NDArray[np.float32]:
-    """Probabilities by the source, PyTorch in float32 or the ready ONNX file, shape ``[len(texts), labels]``.
-
-    Raises :class:`ModelingError` if the source does not run, or a ready ONNX file has other names than the spec.
-    """
+    """Probabilities by the source, ``[len(texts), labels]``; raises :class:`ModelingError` if it does not run."""
     if spec.source.kind != "onnx":
         return torch_probabilities(checkpoint, texts, spec.tokenization.max_tokens)
     # One by one, by the unconverted file.

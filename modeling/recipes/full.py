@@ -117,10 +117,7 @@ def parameter_groups(model: Any, recipe: Recipe) -> list[dict[str, Any]]:
 def fine_tune(
     model: Any, tokenizer: Any, rows: Sequence[RatedText], polish: PolishExamples, recipe: Recipe
 ) -> Iterator[tuple[int, float]]:
-    """Train ``model`` in place on the training part of ``rows``, and on Polish examples drawn anew in every epoch.
-
-    Yields the number of each epoch, from 1, and the mean loss of its batches.
-    """
+    """Train ``model`` in place on ``rows`` and weak Polish examples; yields each epoch, from 1, and its mean loss."""
     english = [(row.text, soft_label(row.rating)) for row in dataset.select(rows, "train")]
     steps = recipe.epochs * math.ceil((len(english) + recipe.polish_examples) / recipe.batch)
     optimizer = torch.optim.AdamW(parameter_groups(model, recipe))
@@ -181,10 +178,7 @@ def fit_temperature(logits: torch.Tensor, labels: torch.Tensor) -> float:
 
 
 def load(base: str | Path, labels: list[str]) -> tuple[Any, Any]:
-    """Tokenizer and model of a checkpoint; raises :class:`ModelingError` if transformers cannot load it.
-
-    A missing head starts from random weights.
-    """
+    """Tokenizer and model, a missing head with random weights; raises :class:`ModelingError` if they do not load."""
     torch.manual_seed(HEAD_SEED)
     try:
         return AutoTokenizer.from_pretrained(base), AutoModelForSequenceClassification.from_pretrained(

@@ -49,10 +49,7 @@ class Task:
 
 
 def prepare(files: ModelFiles, recipe: Literal["head", "full"]) -> Task:
-    """Read spec and data and connect to MLflow, so that every error is found before anything is computed.
-
-    Raises :class:`ModelingError` naming what cannot be used, or the checkpoint of the other recipe that is in the way.
-    """
+    """Read spec and data and connect to MLflow; raises :class:`ModelingError` before anything is computed."""
     file = files.checkpoint / RECIPE_FILE
     if file.exists() and (made := json.loads(file.read_text(encoding="utf-8")).get("recipe", "full")) != recipe:
         raise ModelingError(f"{files.checkpoint} was made by the recipe {made}; remove it to train by {recipe}")
@@ -96,10 +93,7 @@ def train_head(task: Task, base: str | None) -> dict[str, Any]:
 
 
 def train_full(task: Task, base: str | None, seeds: Sequence[int], recipe: full.Recipe) -> dict[str, Any]:
-    """Train by the recipe ``full``, register the mean of the runs, and return the section ``training`` of the report.
-
-    Raises :class:`ModelingError` if a run is missing and ``base`` is None or cannot be loaded.
-    """
+    """Train by the recipe ``full``, register the mean of the runs, and return the report's section ``training``."""
     for seed in seeds:
         output = task.files.build / "runs" / str(seed)
         if (output / RECIPE_FILE).exists():
