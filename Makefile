@@ -57,9 +57,8 @@ save: .venv/.inference ## Save models/MODEL into the BentoML model store
 model: ## From the source of MODEL to the model store: download, export, verify, save
 	@for verb in download export verify save; do $(MAKE) --no-print-directory $$verb || exit; done
 
-head: ## Train, export, verify and evaluate sentiment-en-head, against the default model
-	@$(MAKE) --no-print-directory train RECIPE=head MODEL=sentiment-en-head
-	@for verb in export verify "evaluate AGAINST=sentiment-pl-en"; do \
+head: ## Train, export, verify and evaluate sentiment-en-head, against its champion if there is one
+	@for verb in "train RECIPE=head" export verify evaluate; do \
 		$(MAKE) --no-print-directory $$verb MODEL=sentiment-en-head || exit; done
 
 train: .venv-export/.synced ## Train by RECIPE=head in a minute, or fine-tune BASE (a Hugging Face id or a folder)

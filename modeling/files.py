@@ -10,7 +10,7 @@ from typing import Any
 from modeling.errors import ModelingError
 from modeling.spec import ModelSpec
 from textserve.classifier import MODEL_FILE, TOKENIZER_FILE
-from textserve.spec import SPEC_FILE
+from textserve.spec import SPEC_FILE, SpecError
 
 ROOT = Path(__file__).resolve().parents[1]
 REPORT_FILE = "report.json"
@@ -44,8 +44,15 @@ class ModelFiles:
         return cls(folder, build)
 
     def spec(self) -> ModelSpec:
-        """The validated spec."""
-        return ModelSpec.load(self.folder)
+        """The validated spec.
+
+        Raises:
+            SpecError: if it is not valid, or has the name of another folder, such as the one that it was copied from.
+        """
+        spec = ModelSpec.load(self.folder)
+        if spec.name != self.folder.name:
+            raise SpecError(f"{self.folder / SPEC_FILE}: name is {spec.name}; set it to {self.folder.name}, its folder")
+        return spec
 
     def report(self) -> dict[str, Any]:
         """The sections of ``report.json``; empty if the file does not exist."""

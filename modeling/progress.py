@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import sys
 from collections.abc import Callable
 from typing import Any
@@ -11,23 +10,11 @@ from tqdm import tqdm
 
 LINE_SECONDS = 30.0
 LINE = "{desc}: {n_fmt} of {total_fmt} after {elapsed}"
-# Of the libraries that show bars of their own, read when they are imported.
-BARS = {
-    "HF_HUB_DISABLE_PROGRESS_BARS": "1",
-    "MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR": "false",
-}
 
 
 def is_terminal() -> bool:
     """Whether somebody watches standard error."""
     return sys.stderr.isatty()
-
-
-def no_bars_of_libraries() -> None:
-    """Disable the progress bars of libraries where nobody watches; call it before they are imported."""
-    if not is_terminal():
-        for name, value in BARS.items():
-            os.environ.setdefault(name, value)
 
 
 class Progress(tqdm):  # type: ignore[type-arg]  # generic in its stubs only

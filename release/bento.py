@@ -71,10 +71,7 @@ def build(model: str, base_image: str, uv: str = UV, root: Path = ROOT) -> Built
 
 
 def export_requirements(root: Path, uv: str) -> None:
-    """Write the locked versions of the ``inference`` group of uv.lock to the file that bentofile.yaml names.
-
-    Raises :class:`ReleaseError` if uv cannot be started, or rejects the lock file.
-    """
+    """Write the locked versions that bentofile.yaml names; raises :class:`ReleaseError` if uv rejects the lock file."""
     (root / REQUIREMENTS).parent.mkdir(exist_ok=True)
     # A header would contain the command, and with it the path of this folder.
     options = ["--frozen", "--quiet", "--no-header", "--no-annotate", "--no-hashes", "--no-emit-project"]
@@ -101,11 +98,7 @@ def model_labels(tag: str, metadata: dict[str, Any]) -> dict[str, str]:
 
 
 def content_digest(bento: Path) -> str:
-    """SHA-256 over the files of a Bento's folder, listed as ``sha256sum`` does, sorted by path.
-
-    The two descriptions count without labels, version and creation time. The model counts by its version, which is
-    derived from its files.
-    """
+    """SHA-256 over a Bento's files, listed as ``sha256sum`` does, by path; descriptions count without NO_CONTENT."""
     lines = []
     for file in sorted(bento.rglob("*")):
         name = file.relative_to(bento).as_posix()

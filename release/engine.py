@@ -19,9 +19,9 @@ BUILD_OPTIONS: dict[str, tuple[str, ...]] = {"docker": (), "podman": ("format=do
 
 @dataclass(frozen=True)
 class Engine:
-    """A program that builds and runs images, and the environment variables it needs for each.
+    """A program that builds and runs images, with the environment variables it needs for each.
 
-    ``build_options`` are for ``bentoml containerize --opt``; ``base_image`` replaces the default one if set.
+    ``build_options`` are for ``bentoml containerize --opt``; ``base_image`` replaces the default if set.
     """
 
     program: str
@@ -62,20 +62,11 @@ def find(variables: Mapping[str, str] = os.environ) -> Engine:
             f"{named or 'docker, podman'}: no container engine works here; install docker or podman and start it "
             "(`docker info` or `podman info` says what is wrong)"
         )
-    build_environment = _configuration(variables.get("CONTAINERS_CONF_BUILD"))
-    options = BUILD_OPTIONS.get(program, ())
-    return Engine(
-        program,
-        build_environment,
-        _configuration(variables.get("CONTAINERS_CONF_RUN")),
-        # A machine with such a configuration reaches the package index only through the host's network.
-        (*options, "network=host") if build_environment else options,
-        variables.get("BASE_IMAGE") or None,
-    )
-
-
-def _configuration(file: str | None) -> dict[str, str]:
-    return {"CONTAINERS_CONF": file} if file else {}
+    files = (variables.get(f"CONTAINERS_CONF_{step}") for step in ("BUILD", "RUN"))
+    building, running = ({"CONTAINERS_CONF": file} if file else {} for file in files)
+    # A machine with such a configuration reaches the package index only through the host's network.
+    options = BUILD_OPTIONS.get(program, ()) + (("network=host",) if building else ())
+    return Engine(program, building, running, options, variables.get("BASE_IMAGE") or None)
 
 
 def _works(program: str) -> bool:

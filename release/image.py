@@ -14,10 +14,7 @@ LABELS = "org.opencontainers.image"
 
 
 def build(built: BuiltBento, name: str, engine: Engine) -> int:
-    """Build the image ``name`` of a Bento, with the Bento's labels, and return its size in bytes.
-
-    The engine's output goes to stderr. Raises :class:`ReleaseError` if the engine fails.
-    """
+    """Build the image ``name`` and return its size in bytes; raises :class:`ReleaseError` if the engine fails."""
     labels = {
         f"{LABELS}.title": NAME,
         f"{LABELS}.version": built.tag.split(":")[1],

@@ -14,10 +14,7 @@ INSTALLATION = {
 
 
 def run(program: str, *arguments: str, **variables: str) -> str:
-    """The output of a program of ``INSTALLATION``, run with ``variables`` added to its environment.
-
-    Raises :class:`ReleaseError` if it is not installed, or fails, with its error output.
-    """
+    """The output of a program of ``INSTALLATION``; raises :class:`ReleaseError` if it is not installed, or fails."""
     try:
         done = subprocess.run([program, *arguments], env={**os.environ, **variables}, capture_output=True, text=True)
     except FileNotFoundError:

@@ -18,11 +18,7 @@ COUNTS = ("tests", "failures", "errors", "skipped")
 
 
 def render(root: Path, models: Sequence[str]) -> str:
-    """The summary as Markdown, of the files below the project's folder ``root`` (see scripts/summary.py).
-
-    Raises :class:`ModelingError`, :class:`ReleaseError` or :class:`SpecError` if there is no such model, or a file
-    cannot be read.
-    """
+    """The summary as Markdown, of files below ``root``; raises :class:`ReleaseError` if a file cannot be read."""
     folders = [root / "build", root / "build" / "report"]
     sections = {
         "Tests": _tests(_find(folders, "*.xml", "junit/*.xml")),

@@ -3,9 +3,8 @@
     python -m scripts.bento sentiment-pl-en
 
 The version is the first digits of the content digest: the SHA-256 of all files, without labels and creation times. The
-same commit and model give the same version; a changed uv.lock gives another. Its labels hold the whole digest, the
-commit, the model with the SHA-256 of its ONNX file, and macro-F1 per language if measured; print them with
-`bentoml get textserve:VERSION -o yaml`.
+labels hold the whole digest, the commit, the model with the SHA-256 of its ONNX file, and macro-F1 per language if
+measured; print them with `bentoml get textserve:VERSION -o yaml`.
 
 Prints the tag, textserve:VERSION, and the digest. Exit codes: 0 built, 1 failed (the message says why).
 """

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import functools
+import os
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -20,6 +21,8 @@ from textserve.spec import SpecError
 # Errors that the user can fix; any other keeps its traceback.
 EXPECTED = (ModelingError, ReleaseError, StoreError, SpecError, ModelFilesError)
 
+# Nobody watches the progress bars of libraries in a log; read when these are imported, after a script's arguments.
+NO_BARS = {"HF_HUB_DISABLE_PROGRESS_BARS": "1", "MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR": "false"}
 P = ParamSpec("P")
 
 
@@ -43,10 +46,16 @@ def command(main: Callable[P, int | None]) -> Callable[P, int]:
 
     @functools.wraps(main)
     def run(*args: P.args, **kwargs: P.kwargs) -> int:
+        if not sys.stderr.isatty():
+            os.environ.update(NO_BARS)
         try:
             return main(*args, **kwargs) or 0
         except EXPECTED as error:
             print(error, file=sys.stderr)
+            return 1
+        except ModuleNotFoundError as error:
+            # A script parses its arguments before it imports what only the other environment has.
+            print(f"{error.name} is not installed here; run make {Path(sys.argv[0]).stem}", file=sys.stderr)
             return 1
         except OSError as error:
             # Such as a full disk, or a folder without permission.

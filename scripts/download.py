@@ -9,9 +9,8 @@ The source is that of models/NAME/model.yaml, or --source. A hub revision must b
 error names the commit to pin. Every file is checked against the digest that the hub gives and against source.sha256 of
 the spec. Weights must be safetensors: pickles (pytorch_model.bin) can execute code when opened and need --allow-pickle.
 
-The hub's client reads HF_TOKEN, HF_ENDPOINT (another hub), HF_HOME (its cache, from which interrupted downloads
-resume) and HF_HUB_OFFLINE (1: cache only). MLflow reads MLFLOW_TRACKING_URI, MLFLOW_TRACKING_USERNAME and
-MLFLOW_TRACKING_PASSWORD.
+The hub's client reads HF_TOKEN, HF_ENDPOINT, HF_HOME (its cache, from which interrupted downloads resume) and
+HF_HUB_OFFLINE (1: cache only); MLflow reads MLFLOW_TRACKING_URI, _USERNAME and _PASSWORD.
 
 Writes  build/NAME/checkpoint      the checkpoint, or the ready ONNX file and its tokenizer
         models/NAME/report.json    the section "source": kind, repository, revision, run, SHA-256 of each file
@@ -24,7 +23,6 @@ from __future__ import annotations
 
 import sys
 
-from modeling.sources import download
 from scripts.command import command, model_parser
 
 
@@ -35,6 +33,8 @@ def main(arguments: list[str] | None = None) -> None:
     args.add_argument("--source", help="folder, ID@COMMIT on the hub, or MLflow URI (default: the spec's)")
     args.add_argument("--allow-pickle", action="store_true", help="accept pytorch_model.bin; trust its author")
     options = args.parse_args(arguments)
+    from modeling.sources import download
+
     print(download(options.files, options.source, allow_pickle=options.allow_pickle))
 
 

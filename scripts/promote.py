@@ -24,9 +24,6 @@ import os
 import sys
 from datetime import UTC, datetime
 
-from modeling.registry import champion, served
-from modeling.registry.promotion import GatesError, promote
-from modeling.registry.versions import CHAMPION, Registry
 from scripts.command import command, model_parser
 
 
@@ -36,6 +33,10 @@ def main(arguments: list[str] | None = None) -> int | None:
     args = model_parser(__doc__)
     args.add_argument("--rollback", action="store_true", help="make the previous champion the champion again")
     options = args.parse_args(arguments)
+    from modeling.registry import champion, served
+    from modeling.registry.promotion import GatesError, promote
+    from modeling.registry.versions import CHAMPION, Registry
+
     files = options.files
     user = os.environ.get("MLFLOW_TRACKING_USERNAME") or getpass.getuser()
     now = datetime.now(UTC).isoformat(timespec="seconds")
@@ -48,8 +49,7 @@ def main(arguments: list[str] | None = None) -> int | None:
     try:
         version = promote(files, registry, by=user, at=now)
     except GatesError as error:
-        for line in str(error).splitlines():
-            print(f"FAIL  {line}", file=sys.stderr)
+        print(error, file=sys.stderr)
         return 2
     print(f"{version.name}: {CHAMPION} is version {version.number}")
     return None

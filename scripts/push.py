@@ -3,8 +3,7 @@
     python -m scripts.push ghcr.io/me/textserve:main ghcr.io/me/textserve:main-1234567
 
 Loads each build/image-ARCHITECTURE.tar that `make image-save` wrote, and pushes it as REPOSITORY:TAG-ARCHITECTURE with
-the last of the tags. Then points every tag to one manifest list of them by digest, so it contains exactly what was
-pushed. Log in to the container registry first (docker login).
+the last of the tags. Then points every tag to one manifest list of their digests. Log in first (docker login).
 
 Prints the image by its digest. In a GitHub workflow the step has the outputs name, digest, image (NAME@DIGEST) and, for
 each architecture, digest-ARCHITECTURE.

@@ -5,19 +5,16 @@
 
 Recipes:
 
-    head   a logistic head on a frozen encoder, for C = 0.1, 1 and 10: about a minute on two cores, for every change
-           (modeling/recipes/head.py); the result is the head with the best macro-F1 on the validation part
-    full   fine-tuning, for releases: ten minutes a run on two cores; the result is the mean of the runs
-           (modeling/recipes/full.py). Existing runs and an existing checkpoint are kept: interrupted training resumes,
-           and runs with other settings (--seeds, --learning-rate, ...) can be added. Remove build/NAME to start afresh
+    head   the best of three logistic heads on a frozen encoder: about a minute on two cores, for every change
+    full   fine-tuning, for releases: ten minutes a run on two cores; the result is the mean of the runs. Existing runs
+           and an existing checkpoint are kept: interrupted training resumes, and runs with other settings (--seeds,
+           --learning-rate, ...) can be added. Remove build/NAME to start afresh
 
-The data comes from pinned packages, is cached in build/data with its SHA-256 checked, and must pass the checks of
-modeling/tasks/sentiment/data_checks.py.
+The data comes from pinned packages, is cached in build/data, and must pass modeling/tasks/sentiment/data_checks.py.
 
-MLflow gets, for each run, the parameters, metrics (by epoch where there are epochs), plots, the data's digests and
-counts, and the commit. The result is logged as a model, registered as the next version of NAME, and gets the alias
-"staging". Without MLFLOW_TRACKING_URI everything is kept in build/mlflow.db and build/mlflow; for a server with users
-also set MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD.
+MLflow gets, for each run, parameters, metrics, plots, the data's digests and counts, and the commit. The result is
+registered as the next version of NAME, with the alias "staging". Without MLFLOW_TRACKING_URI everything is kept in
+build/mlflow.db and build/mlflow; for a server with users also set MLFLOW_TRACKING_USERNAME and _PASSWORD.
 
 Writes  build/NAME/checkpoint         the result and its tokenizer, in Hugging Face's format
         build/NAME/runs/SEED          full only: a run's model and its recipe.json
@@ -33,12 +30,10 @@ import sys
 import time
 from dataclasses import asdict
 
-from modeling.recipes import full, head, training
-from modeling.recipes.validation import MACRO_F1
-from modeling.registry.versions import STAGING
+from modeling.recipes.recipe import ENCODER, Recipe
 from scripts.command import command, model_parser
 
-SETTINGS = asdict(full.Recipe())
+SETTINGS = asdict(Recipe())
 
 
 @command
@@ -46,7 +41,7 @@ def main(arguments: list[str] | None = None) -> None:
     """Run the script and return its exit code."""
     args = model_parser(__doc__)
     args.add_argument("--recipe", choices=("head", "full"), required=True)
-    args.add_argument("--base", help=f"checkpoint to start from, a folder or a Hub id (head: default {head.ENCODER})")
+    args.add_argument("--base", help=f"checkpoint to start from, a folder or a Hub id (head: default {ENCODER})")
     only_full = args.add_argument_group("full only")
     only_full.add_argument("--seeds", type=int, nargs="+", default=[1, 2, 3], help="one run each (default: 1 2 3)")
     for name, value in SETTINGS.items():
@@ -54,13 +49,17 @@ def main(arguments: list[str] | None = None) -> None:
             f"--{name.replace('_', '-')}", type=type(value), default=value, help=f"(default: {value})", metavar="N"
         )
     options = args.parse_args(arguments)
+    from modeling.recipes import training
+    from modeling.recipes.validation import MACRO_F1
+    from modeling.registry.versions import STAGING
+
     started = time.perf_counter()
     task = training.prepare(options.files, options.recipe)
     print(f"{task.checked}\nMLflow: {task.registry.uri}, experiment {task.name}")
     if options.recipe == "head":
         section = training.train_head(task, options.base)
     else:
-        recipe = full.Recipe(**{name: getattr(options, name) for name in SETTINGS})
+        recipe = Recipe(**{name: getattr(options, name) for name in SETTINGS})
         section = training.train_full(task, options.base, options.seeds, recipe)
     for made in section["runs"]:
         if MACRO_F1 in made:
@@ -68,10 +67,8 @@ def main(arguments: list[str] | None = None) -> None:
     print(f"validation macro-F1 {section[MACRO_F1]:.4f}, of {len(section['runs'])} runs")
     if "polish_dev_accuracy" in section:
         print(f"Polish sentences    {section['polish_dev_accuracy']:.4f} correct")
-    version = section["mlflow"]
-    print(
-        f"registered          models:/{version['model']}/{version['version']}, alias {STAGING}, run {version['run_id']}"
-    )
+    made = section["mlflow"]
+    print(f"registered          models:/{made['model']}/{made['version']}, alias {STAGING}, run {made['run_id']}")
     print(f"{time.perf_counter() - started:.0f} seconds. Next: python -m scripts.export {task.name}")
 
 

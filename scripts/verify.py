@@ -22,8 +22,6 @@ from __future__ import annotations
 
 import sys
 
-from modeling.evaluation import fidelity
-from modeling.export.verification import verify
 from scripts.command import command, model_parser
 
 
@@ -32,6 +30,9 @@ def main(arguments: list[str] | None = None) -> int | None:
     """Run the script and return its exit code."""
     args = model_parser(__doc__, texts="file with one text a line (default: labelled texts)")
     options = args.parse_args(arguments)
+    from modeling.evaluation import fidelity
+    from modeling.export.verification import verify
+
     section = verify(options.files, options.checkpoint or options.files.checkpoint, options.texts)
     batches, speed = section["batches"], section["texts_per_second"]
     print(f"texts        {section['texts']}, on {section['cpu']}")
@@ -43,6 +44,8 @@ def main(arguments: list[str] | None = None) -> int | None:
     problems = fidelity.problems(section, options.files.spec())
     for problem in problems:
         print(f"FAIL         {problem}", file=sys.stderr)
+    if problems:
+        print(fidelity.advice(problems), file=sys.stderr)
     return 2 if problems else 0
 
 

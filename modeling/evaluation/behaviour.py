@@ -188,10 +188,7 @@ class Suite(BaseModel):
 
 
 def load(files: ModelFiles) -> dict[str, Suite]:
-    """The suites by language, from the model's own ``behaviour.yaml`` or else the task's.
-
-    Raises :class:`ModelingError` naming the file and the error in it.
-    """
+    """The suites by language, the model's own or else the task's; raises :class:`ModelingError` naming the error."""
     own = files.folder / BEHAVIOUR_FILE
     file = own if own.exists() else Path(sentiment.__file__).with_name(BEHAVIOUR_FILE)
     try:

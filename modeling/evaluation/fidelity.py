@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 from modeling.spec import Fidelity, ModelSpec
@@ -17,6 +17,24 @@ def speedup_limit(limits: Fidelity, cpu_flags: Iterable[str]) -> tuple[str, floa
     if DOT_PRODUCTS.isdisjoint(cpu_flags) and limits.min_speedup_without_vnni < limits.min_speedup:
         return "min_speedup_without_vnni", limits.min_speedup_without_vnni
     return "min_speedup", limits.min_speedup
+
+
+def advice(problems: Sequence[str]) -> str:
+    """What to change in model.yaml so that a model with these ``problems`` may pass."""
+    tries = []
+    if any(("agreement" in problem or "macro-F1" in problem) for problem in problems):
+        tries += [
+            "more calibration texts like those to serve (quantization.calibration_texts, --texts of export)",
+            "a lower quantization.outlier_ratio, which computes more channels in float",
+            "quantization.method: none, which serves the float32 graph",
+        ]
+    if any("speed-up" in problem for problem in problems):
+        tries.append("an idle machine; or a lower limit in the fidelity section, if this speed is enough for you")
+    if any("compared on" in problem for problem in problems):
+        tries.append("more labelled texts, in models/NAME/test-LANGUAGE.jsonl or --texts of verify")
+    if any("a batch changes" in problem for problem in problems):
+        tries.append("graph.attention_mask: null, if the network ignores its mask")
+    return "Try " + ";\n    or ".join(tries)
 
 
 def problems(verification: dict[str, Any], spec: ModelSpec) -> list[str]:

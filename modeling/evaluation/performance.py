@@ -8,19 +8,14 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from modeling.environment import cpu_name
 from modeling.evaluation import quality
 from modeling.evaluation.quality import Probabilities
-from modeling.evaluation.speed import texts_per_second
+from modeling.evaluation.speed import sample, texts_per_second
 from modeling.files import ModelFiles, sha256
 from modeling.spec import ModelSpec
 from modeling.tasks.sentiment.texts import LabelledTexts
 from textserve.classifier import MODEL_FILE, TOKENIZER_FILE, Classifier
-
-SEED = 0
-SPEED_TEXTS = 200
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,7 +36,7 @@ def section(
 ) -> dict[str, Any]:
     """The section ``performance`` of the report, from the ``probabilities`` of ``classifier`` for each of ``sets``."""
     pool = [text for labelled in sets for text in labelled.texts] or [golden.text for golden in classifier.spec.golden]
-    texts = [pool[index] for index in np.random.default_rng(SEED).permutation(len(pool))[:SPEED_TEXTS]]
+    texts = sample(pool)
     other = Classifier(in_use.folder) if in_use else None
     speeds = texts_per_second([partial(_answer, model) for model in (classifier, other) if model], texts)
     return {

@@ -22,11 +22,7 @@ NOTHING = "none"
 
 
 def evaluate(files: ModelFiles, against: str | None) -> tuple[list[Gate], Path]:
-    """Measure a model, write everything that scripts/evaluate.py lists, and return the gates and the report page.
-
-    ``against`` is the name that :func:`find_in_use` takes. Raises :class:`ModelingError`, :class:`SpecError` or
-    :class:`ModelFilesError` if a file is missing or cannot be read, or the registry fails.
-    """
+    """Measure a model, write what scripts/evaluate.py lists, and return the gates and the path of the report page."""
     for name, section in measure(files, find_in_use(files, against)).items():
         files.add_to_report(name, section)
     report, spec = files.report(), files.spec()

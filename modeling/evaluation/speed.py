@@ -15,9 +15,16 @@ from textserve.classifier import batch_feeds
 from textserve.spec import ModelSpec
 
 ROUNDS = 7
+SEED = 0
+SPEED_TEXTS = 200
 
 Feeds = Mapping[str, npt.NDArray[np.int64]]
 Input = TypeVar("Input")
+
+
+def sample(texts: Sequence[Input]) -> list[Input]:
+    """At most SPEED_TEXTS of ``texts``, drawn with a fixed seed."""
+    return [texts[index] for index in np.random.default_rng(SEED).permutation(len(texts))[:SPEED_TEXTS]]
 
 
 def feeds(spec: ModelSpec, tokenizer: Tokenizer, text: str) -> Feeds:

@@ -53,7 +53,15 @@ def check_source(files: ModelFiles, checkpoint: Path) -> dict[str, Any]:
 
 
 def check_labels(spec: ModelSpec, folder: Path) -> None:
-    """Raise a :class:`ModelingError` if the checkpoint's ``id2label`` differs from the spec's labels."""
+    """Raise a :class:`ModelingError` if the checkpoint's ``id2label`` differs from the spec's labels.
+
+    Also if it is trained for another problem than one of several labels: the scores that are served are softmax.
+    """
+    problem = _config(folder).get("problem_type")
+    if problem not in (None, "single_label_classification"):
+        raise ModelingError(
+            f"{folder / 'config.json'}: problem_type is {problem}; only single_label_classification can be served"
+        )
     found = {int(index): name for index, name in _config(folder).get("id2label", {}).items()}
     wanted = dict(enumerate(label.name for label in spec.labels))
     if found != wanted:
@@ -90,11 +98,41 @@ def _check_tokenizer(spec: ModelSpec, folder: Path) -> None:
         raise ModelingError(f"{folder}: the tokenizer is another model's: {'; '.join(problems)}")
 
 
-def export_float(spec: ModelSpec, checkpoint: Path, model: Path, tokenizer: Path) -> None:
-    """Write ``checkpoint`` as a float32 ONNX graph to ``model`` and its tokenizer to ``tokenizer``.
+def check_golden(spec: ModelSpec, checkpoint: Path) -> None:
+    """Raise a :class:`ModelingError` if the source itself gives a golden text another label than the spec."""
+    winners = source_probabilities(spec, checkpoint, [golden.text for golden in spec.golden]).argmax(axis=1)
+    for index, (golden, winner) in enumerate(zip(spec.golden, winners, strict=True)):
+        if spec.meanings[winner] != golden.label:
+            raise ModelingError(
+                f"{spec.name}: golden[{index}] is {spec.meanings[winner]} by {checkpoint} itself, the spec says "
+                f"{golden.label}; choose another text, or correct the label"
+            )
 
-    Raises :class:`ModelingError` if the checkpoint cannot be loaded, or its labels are not the spec's.
-    """
+
+def check_inputs(spec: ModelSpec, model: Path) -> None:
+    """Raise a :class:`ModelingError` if the inputs of the graph are not those of the spec's ``graph`` section."""
+    found = [declared.name for declared in onnx.load(model, load_external_data=False).graph.input]
+    graph = spec.graph
+    named = {
+        "input_ids": graph.input_ids,
+        "attention_mask": graph.attention_mask,
+        "token_type_ids": graph.token_type_ids,
+    }
+    if missing := sorted(set(found) - set(named.values())):
+        raise ModelingError(
+            f"{spec.name}: the network has the input {missing[0]}; add to the graph section of model.yaml: "
+            f"{missing[0] if missing[0] in named else 'the key for it'}: {missing[0]}"
+        )
+    for key, name in named.items():
+        if name and name not in found:
+            raise ModelingError(
+                f"{spec.name}: graph.{key} is {name}, the network's inputs are {', '.join(found)}; set it to "
+                f"{'null' if key != 'input_ids' else 'one of them'} in model.yaml"
+            )
+
+
+def export_float(spec: ModelSpec, checkpoint: Path, model: Path, tokenizer: Path) -> None:
+    """Write ``checkpoint`` as float32 graph and tokenizer; raises :class:`ModelingError` for other labels."""
     if spec.source.kind == "onnx":
         _upgrade(spec, checkpoint / spec.source.onnx_file, model)
         load_tokenizer(checkpoint).backend_tokenizer.save(str(tokenizer))
@@ -102,7 +140,6 @@ def export_float(spec: ModelSpec, checkpoint: Path, model: Path, tokenizer: Path
     # optimum takes seconds to import, and only the export needs it.
     from optimum.exporters.onnx import onnx_export_from_model
 
-    check_labels(spec, checkpoint)
     # Eager attention exports as a plain graph; fused attention leaves the computation of its constant scale in it.
     network = _network(checkpoint, attn_implementation="eager")
     with tempfile.TemporaryDirectory() as folder:
@@ -124,10 +161,7 @@ def token_ids(checkpoint: Path, texts: Sequence[str], max_tokens: int) -> list[l
 
 
 def source_probabilities(spec: ModelSpec, checkpoint: Path, texts: Sequence[str]) -> npt.NDArray[np.float32]:
-    """Probabilities by the source, PyTorch in float32 or the ready ONNX file, shape ``[len(texts), labels]``.
-
-    Raises :class:`ModelingError` if the source does not run, or a ready ONNX file has other names than the spec.
-    """
+    """Probabilities by the source, ``[len(texts), labels]``; raises :class:`ModelingError` if it does not run."""
     if spec.source.kind != "onnx":
         return torch_probabilities(checkpoint, texts, spec.tokenization.max_tokens)
     # One by one, by the unconverted file.

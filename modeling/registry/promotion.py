@@ -16,10 +16,10 @@ SECTIONS = ("quality", "behaviour", "performance", "evaluation")
 
 
 class GatesError(Exception):
-    """Gates that fail."""
+    """Gates that fail, a line each."""
 
     def __init__(self, failed: list[Gate]) -> None:
-        super().__init__("\n".join(f"{gate.name}: {gate.verdict}" for gate in failed))
+        super().__init__("\n".join(f"FAIL  {gate.name}: {gate.verdict}" for gate in failed))
 
 
 def promote(files: ModelFiles, registry: Registry, *, by: str, at: str) -> Version:

@@ -64,10 +64,7 @@ def upload(registry: Registry, version: Version, files: ModelFiles, digest: str)
 
 
 def champion_files(registry: Registry, name: str, build: Path) -> InUse | None:
-    """The files of the champion of ``name``, downloaded below ``build``; None if there is no champion.
-
-    Raises :class:`ModelingError` if they cannot be downloaded.
-    """
+    """The champion, downloaded below ``build``; None without one. Raises :class:`ModelingError` if that fails."""
     version = registry.version_of(name, CHAMPION)
     if version is None:
         return None

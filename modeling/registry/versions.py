@@ -87,10 +87,7 @@ class Registry:
 
     @classmethod
     def connect(cls, root: Path = ROOT) -> Registry:
-        """Point MLflow, globally, at ``MLFLOW_TRACKING_URI`` or ``root/build/mlflow.db``, and check that it answers.
-
-        Raises :class:`ModelingError` if it does not answer, or rejects the user or the password.
-        """
+        """Point MLflow, globally, at the URI; raises :class:`ModelingError` if it does not answer or denies access."""
         uri = os.environ.get(URI_VARIABLE) or f"{SQLITE}{root / 'build' / 'mlflow.db'}"
         # They log every table they create and every version they wait for.
         for name in ("alembic", "mlflow"):
@@ -144,10 +141,7 @@ class Registry:
 
     @contextmanager
     def run(self, experiment: str, name: str) -> Iterator[str]:
-        """Record a run and yield its id; ``mlflow.log_params`` and the like write to it. An exception fails the run.
-
-        Raises :class:`ModelingError` if MLflow stops answering or rejects a write.
-        """
+        """Record a run, to which ``mlflow.log_params`` and the like write; yields its id. An exception fails it."""
         found = commit()
         git = {MLFLOW_GIT_COMMIT: found["commit"], "git.changed_files": found["changed_files"]} if found else {}
         with plain_errors(self.uri):
@@ -171,10 +165,7 @@ class Registry:
 
 
 def log_checkpoint(checkpoint: Path, max_tokens: int) -> str:
-    """Log a Hugging Face checkpoint as the model of the current run, and return its URI.
-
-    It is an MLflow pyfunc with :data:`SIGNATURE`; its folder ``artifacts/checkpoint`` is the unchanged checkpoint.
-    """
+    """Log a checkpoint as the model of the current run, a pyfunc with :data:`SIGNATURE`, and return its URI."""
     logged = mlflow.pyfunc.log_model(
         name=MODEL,
         python_model=str(MODEL_CODE),

@@ -10,17 +10,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import requests
-from huggingface_hub import HfApi, constants, hf_hub_download, snapshot_download
-from huggingface_hub.errors import (
-    EntryNotFoundError,
-    GatedRepoError,
-    HfHubHTTPError,
-    HFValidationError,
-    LocalEntryNotFoundError,
-    OfflineModeIsEnabled,
-    RepositoryNotFoundError,
-    RevisionNotFoundError,
-)
+from huggingface_hub import HfApi, constants, errors, hf_hub_download, snapshot_download
 
 from modeling.errors import ModelingError
 from modeling.files import sha256
@@ -87,7 +77,7 @@ def _plain_errors(repository: str, revision: str | None, name: str = "") -> Iter
     """Turn errors of the hub's client into one line with the fix."""
     try:
         yield
-    except (OSError, HFValidationError) as error:
+    except (OSError, errors.HFValidationError) as error:
         if not (message := _explain(error, repository, revision, name)):
             raise
         raise ModelingError(message) from error
@@ -96,25 +86,30 @@ def _plain_errors(repository: str, revision: str | None, name: str = "") -> Iter
 def _explain(error: Exception, repository: str, revision: str | None, name: str) -> str | None:
     hub, at = constants.ENDPOINT, f"{repository}@{revision}" if revision else repository
     match error:
-        case GatedRepoError():
+        case errors.GatedRepoError():
             return f"{repository}: is gated; request access at {hub}/{repository}, and set HF_TOKEN to your token"
-        case RepositoryNotFoundError():
+        case errors.RepositoryNotFoundError():
             return f"{repository}: not found on {hub}; check the id, or set HF_TOKEN if it is private"
-        case RevisionNotFoundError():
+        case errors.RevisionNotFoundError():
             return f"{repository}: has no revision {revision}; check it at {hub}/{repository}/commits"
-        case OfflineModeIsEnabled() | LocalEntryNotFoundError() if constants.HF_HUB_OFFLINE:
+        case errors.OfflineModeIsEnabled() | errors.LocalEntryNotFoundError() if constants.HF_HUB_OFFLINE:
             file, fix = f"{name} of {at}" if name else at, "unset it, or use --source FOLDER"
             return f"{file}: is not in the cache in HF_HOME, and HF_HUB_OFFLINE is set; {fix}"
-        case OfflineModeIsEnabled() | LocalEntryNotFoundError() | requests.ConnectionError() | requests.Timeout():
+        case (
+            errors.OfflineModeIsEnabled()
+            | errors.LocalEntryNotFoundError()
+            | requests.ConnectionError()
+            | requests.Timeout()
+        ):
             fix = "check the network, or HF_ENDPOINT, set HF_HUB_OFFLINE=1 to use the cache, or use --source FOLDER"
             return f"{hub} does not answer; {fix}"
-        case EntryNotFoundError():
+        case errors.EntryNotFoundError():
             return f"{at}: has no file {name}"
-        case HFValidationError():
+        case errors.HFValidationError():
             return f"{repository}: is not a hub id, which has the form OWNER/NAME"
-        case HfHubHTTPError(response=response) if response.status_code in (401, 403):
+        case errors.HfHubHTTPError(response=response) if response.status_code in (401, 403):
             return f"{repository}: {hub} answers {response.status_code}; check that HF_TOKEN can read this repository"
-        case HfHubHTTPError(response=response):
+        case errors.HfHubHTTPError(response=response):
             return f"{at}: {hub} answers {response.status_code}; retry later"
         case requests.RequestException():
             return f"{name or at}: the download was interrupted ({type(error).__name__}); retry to resume it"

@@ -11,28 +11,16 @@ from safetensors import SafetensorError, safe_open
 from modeling.errors import ModelingError
 
 CONFIG_FILE = "config.json"
-TOKENIZER = (
-    "tokenizer.json",
-    "tokenizer_config.json",
-    "special_tokens_map.json",
-    "added_tokens.json",
-    "vocab.json",
-    "merges.txt",
-    "vocab.txt",
-    "*.model",  # SentencePiece
-)
-# At least one of these has the vocabulary; the others only configure it.
+# At least one of these has the vocabulary; *.model is SentencePiece's.
 VOCABULARIES = ("tokenizer.json", "vocab.json", "vocab.txt", "*.model")
+SETTINGS = ("tokenizer_config.json", "special_tokens_map.json", "added_tokens.json", "merges.txt")
 INDEX_FILES = ("model.safetensors.index.json", "pytorch_model.bin.index.json")
 SAFETENSORS = ("model.safetensors", "model-*-of-*.safetensors")
 PICKLES = ("pytorch_model.bin", "pytorch_model-*-of-*.bin")
 
 
 def checkpoint_files(names: list[str], allow_pickle: bool) -> list[str]:
-    """The files of a checkpoint among ``names``: configuration, tokenizer, and weights, preferably safetensors.
-
-    Raises :class:`ModelingError` if one of these is missing, or the weights are pickles without ``allow_pickle``.
-    """
+    """Configuration, tokenizer and weights, preferably safetensors; raises :class:`ModelingError` if any is missing."""
     if CONFIG_FILE not in names:
         raise ModelingError(f"is not a checkpoint: it has no {CONFIG_FILE}")
     weights, index = _matching(names, SAFETENSORS), INDEX_FILES[0]
@@ -53,7 +41,7 @@ def tokenizer_files(names: list[str]) -> list[str]:
     """The tokenizer's files and the configuration; raises :class:`ModelingError` if there is no vocabulary."""
     if not _matching(names, VOCABULARIES):
         raise ModelingError("has no tokenizer: none of tokenizer.json, vocab.json, vocab.txt and *.model")
-    return _matching(names, (CONFIG_FILE, *TOKENIZER))
+    return _matching(names, (CONFIG_FILE, *VOCABULARIES, *SETTINGS))
 
 
 def check_complete(folder: Path) -> None:

@@ -11,6 +11,7 @@ import pytest
 from modeling.export.checkpoint import torch_probabilities
 from modeling.files import ModelFiles, sha256
 from modeling.recipes import full
+from modeling.recipes.recipe import Recipe
 from modeling.registry.versions import STAGING, Registry
 from modeling.tasks.sentiment import dataset
 from scripts import train as script
@@ -102,7 +103,7 @@ def test_fine_tuning_logs_each_epoch_averages_the_runs_and_resumes(
 ) -> None:
     sentence = json.dumps({"text": "tak", "label": "positive"})
     (files.folder / "polish-dev.jsonl").write_text(sentence + "\n", encoding="utf-8")
-    monkeypatch.setattr(full, "FINAL", full.Recipe(epochs=1, batch=64, polish_examples=9))
+    monkeypatch.setattr(full, "FINAL", Recipe(epochs=1, batch=64, polish_examples=9))
     arguments = ["--recipe", "full", "--seeds", "1", "2"]
     new = ["--base", str(make_checkpoint("bert")), "--batch", "64", "--polish-examples", "9"]
     assert train(*arguments, *new) == 0

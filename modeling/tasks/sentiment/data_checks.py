@@ -63,10 +63,7 @@ class DataReport:
 
 
 def check(rows: Sequence[RatedText]) -> DataReport:
-    """Count the faults of ``rows``.
-
-    Raises :class:`DataError` naming the first invalid row, or every limit that is exceeded, a line each.
-    """
+    """The counts of ``rows``; raises :class:`DataError` naming the first invalid row, or every exceeded limit."""
     faults = [fault for number, row in enumerate(rows, start=1) if (fault := _fault(number, row))]
     if faults:
         more = f"\nand {len(faults) - 1} more rows" if len(faults) > 1 else ""

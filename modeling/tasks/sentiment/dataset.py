@@ -113,10 +113,7 @@ def fetch(folder: Path, packages: Mapping[str, tuple[str, str]] | None = None) -
 
 
 def english(folder: Path) -> list[RatedText]:
-    """The rated English texts of the four domains, HTML entities resolved, in the order of the files.
-
-    Raises :class:`DataError` naming the missing file of the package, or the line without the expected form.
-    """
+    """The rated English texts, in the order of the files; raises :class:`DataError` naming a wrong file or line."""
     with tarfile.open(folder / VADER_FILE) as package:
         inner = package.extractfile(RATINGS_ARCHIVE)
         if inner is None:

@@ -8,6 +8,7 @@ import torch
 from transformers import AutoModelForSequenceClassification
 
 from modeling.recipes import full
+from modeling.recipes.recipe import Recipe
 
 pytestmark = [
     pytest.mark.export,
@@ -44,7 +45,7 @@ def test_the_bias_corrects_a_label_that_is_answered_too_rarely() -> None:
 
 def test_lower_layers_learn_slower_and_the_head_at_its_own_rate(make_checkpoint: Callable[..., Path]) -> None:
     model = AutoModelForSequenceClassification.from_pretrained(make_checkpoint("bert"))
-    recipe = full.Recipe(learning_rate=1.0, layer_decay=0.5, head_learning_rate=3.0)
+    recipe = Recipe(learning_rate=1.0, layer_decay=0.5, head_learning_rate=3.0)
     names = [name for name, _ in model.named_parameters()]
     rates = dict(zip(names, (group["lr"] for group in full.parameter_groups(model, recipe)), strict=True))
     layers = model.config.num_hidden_layers
