@@ -99,7 +99,9 @@ def _check_tokenizer(spec: ModelSpec, folder: Path) -> None:
 
 
 def check_golden(spec: ModelSpec, checkpoint: Path) -> None:
-    """Raise a :class:`ModelingError` if the source itself gives a golden text another label than the spec."""
+    """Raise a :class:`ModelingError` if the source's labels are not the spec's, or give a golden text another one."""
+    if spec.source.kind != "onnx":
+        check_labels(spec, checkpoint)
     winners = source_probabilities(spec, checkpoint, [golden.text for golden in spec.golden]).argmax(axis=1)
     for index, (golden, winner) in enumerate(zip(spec.golden, winners, strict=True)):
         if spec.meanings[winner] != golden.label:

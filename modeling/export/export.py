@@ -11,7 +11,7 @@ import onnx
 
 from modeling.environment import versions
 from modeling.evaluation.speed import feeds
-from modeling.export.checkpoint import check_golden, check_inputs, check_labels, check_source, export_float
+from modeling.export.checkpoint import check_golden, check_inputs, check_source, export_float
 from modeling.export.quantization import quantize
 from modeling.files import ModelFiles, sha256
 from modeling.tasks.sentiment.texts import calibration_texts
@@ -26,8 +26,6 @@ def export(files: ModelFiles, checkpoint: Path, texts: list[str] | None = None) 
     """
     spec = files.spec()
     check_source(files, checkpoint)
-    if spec.source.kind != "onnx":
-        check_labels(spec, checkpoint)
     # Before the export, which takes minutes.
     check_golden(spec, checkpoint)
     export_float(spec, checkpoint, files.float_model, files.tokenizer)

@@ -12,14 +12,17 @@ import pytest
 
 from modeling import sources
 from modeling.errors import ModelingError
-from modeling.export.checkpoint import torch_probabilities
+from modeling.export.checkpoint import check_source, export_float, torch_probabilities
 from modeling.export.export import export
 from modeling.files import ModelFiles, sha256
 from modeling.tasks.sentiment import dataset
 from scripts import export as script
+from tests.tiny_checkpoints import LABELS
 from textserve.classifier import Classifier
 
 pytestmark = pytest.mark.export
+
+Golden = list[dict[str, str]]
 
 
 @pytest.fixture(scope="module")
@@ -27,10 +30,17 @@ def checkpoint(make_checkpoint: Callable[..., Path]) -> Path:
     return make_checkpoint("bert")
 
 
+@pytest.fixture(scope="module")
+def golden(checkpoint: Path, texts: list[str]) -> Golden:
+    """The text of which the checkpoint is most certain, for each label."""
+    surest = torch_probabilities(checkpoint, texts, 40).argmax(axis=0)
+    return [{"text": texts[index], "label": label} for index, label in zip(surest, LABELS, strict=True)]
+
+
 def test_the_exported_model_agrees_with_pytorch_and_the_report_describes_it(
-    checkpoint: Path, write_model: Callable[..., ModelFiles], tmp_path: Path, texts: list[str]
+    checkpoint: Path, write_model: Callable[..., ModelFiles], tmp_path: Path, texts: list[str], golden: Golden
 ) -> None:
-    files = write_model(tmp_path)
+    files = write_model(tmp_path, golden=golden)
     section = export(files, checkpoint, texts[:80])
     served = Classifier(files.folder)
     rows = served.predict(served.encode(texts[80:]))
@@ -49,9 +59,9 @@ def test_the_exported_model_agrees_with_pytorch_and_the_report_describes_it(
 
 
 def test_without_quantization_the_float_graph_is_served(
-    checkpoint: Path, write_model: Callable[..., ModelFiles], tmp_path: Path
+    checkpoint: Path, write_model: Callable[..., ModelFiles], tmp_path: Path, golden: Golden
 ) -> None:
-    files = write_model(tmp_path, quantization={"method": "none"})
+    files = write_model(tmp_path, golden=golden, quantization={"method": "none"})
     section = export(files, checkpoint)
     assert files.model.read_bytes() == files.float_model.read_bytes()
     assert "quantization" not in section
@@ -59,9 +69,9 @@ def test_without_quantization_the_float_graph_is_served(
 
 
 def test_calibration_is_deterministic_and_uses_at_most_the_number_of_texts_in_the_spec(
-    checkpoint: Path, write_model: Callable[..., ModelFiles], tmp_path: Path, texts: list[str]
+    checkpoint: Path, write_model: Callable[..., ModelFiles], tmp_path: Path, texts: list[str], golden: Golden
 ) -> None:
-    files = write_model(tmp_path, quantization={"calibration_texts": 8})
+    files = write_model(tmp_path, golden=golden, quantization={"calibration_texts": 8})
     digests = [export(files, checkpoint, texts[:number])["sha256"] for number in (8, 80)]
     assert digests[0] == digests[1]
 
@@ -69,12 +79,14 @@ def test_calibration_is_deterministic_and_uses_at_most_the_number_of_texts_in_th
 def test_an_embedding_table_slightly_longer_than_the_vocabulary_is_accepted(
     make_checkpoint: Callable[..., Path], write_model: Callable[..., ModelFiles], tmp_path: Path
 ) -> None:
-    files = write_model(tmp_path, quantization={"method": "none"})
-    assert export(files, make_checkpoint("bert", rows=256))["bytes"] > 0
+    checkpoint, files = make_checkpoint("bert", rows=256), write_model(tmp_path)
+    check_source(files, checkpoint)
+    export_float(files.spec(), checkpoint, files.float_model, files.tokenizer)
+    assert files.float_model.stat().st_size > 0
 
 
 def test_files_that_changed_after_the_download_are_rejected_by_name(
-    checkpoint: Path, write_model: Callable[..., ModelFiles], tmp_path: Path
+    checkpoint: Path, write_model: Callable[..., ModelFiles], tmp_path: Path, golden: Golden
 ) -> None:
     files = write_model(tmp_path, source={"kind": "folder", "repository": str(checkpoint)})
     files.add_to_report("source", sources.fetch(files.spec().source, files.checkpoint))
@@ -91,11 +103,12 @@ def project(
     own_root: Path,
     words: list[str],
     checkpoint: Path,
+    golden: Golden,
 ) -> ModelFiles:
     """A model in its own project, with its checkpoint and rated texts."""
     pairs = [f"{first} {second}" for first in words[:20] for second in words[:15]]
     ratings = "".join(f"{number}\t0.0\t{text}\n" for number, text in enumerate(pairs)).encode()
-    files = write_model(own_root, quantization={"calibration_texts": 10})
+    files = write_model(own_root, golden=golden, quantization={"calibration_texts": 10})
     write_data(files.data, {"tweets": ratings})
     shutil.copytree(checkpoint, files.checkpoint)
     return files
@@ -133,6 +146,10 @@ ANOTHER = "build/tiny/checkpoint: the tokenizer is another model's: "
 @pytest.mark.parametrize(
     ("change", "reason"),
     [
+        (
+            lambda files: configure(files, problem_type="multi_label_classification"),
+            "problem_type is multi_label_classification; only single_label_classification can be served",
+        ),
         (lambda files: configure(files, pad_token_id=3), f"{ANOTHER}its pad token is 1, the network's 3"),
         (lambda files: configure(files, bos_token_id=2), f"{ANOTHER}its bos token is 0, the network's 2"),
         (lambda files: configure(files, eos_token_id=0), f"{ANOTHER}its eos token is 2, the network's 0"),
@@ -159,16 +176,21 @@ def test_a_checkpoint_or_data_that_cannot_be_used_is_exit_code_1_with_the_reason
         ({"languages": []}, "languages"),
         ({"labels": [{"name": name, "meaning": name} for name in ("positive", "neutral", "negative")]}, "id2label"),
         ({"tokenization": {"pad_id": 0, "max_tokens": 32}}, "it pads with 1, tokenization.pad_id is 0"),
+        ({"name": "other"}, "models/tiny/model.yaml: name is other; set it to tiny"),
+        ({"golden": [{"text": f"a {name} text", "label": name} for name in LABELS]}, "the spec says negative; choose"),
+        ({"graph": {}}, "has the input token_type_ids; add to the graph section of model.yaml: token_type_ids: token"),
+        ({"graph": {"token_type_ids": "token_type_ids", "attention_mask": "mask"}}, "has the input attention_mask;"),
     ],
 )
 def test_a_spec_that_does_not_fit_is_exit_code_1_with_the_key(
     project: ModelFiles,
     write_model: Callable[..., ModelFiles],
     own_root: Path,
+    golden: Golden,
     sections: dict[str, Any],
     reason: str,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    write_model(own_root, **sections)
+    write_model(own_root, **({"golden": golden} | sections))
     assert script.main(["tiny"]) == 1
     assert reason in capsys.readouterr().err
