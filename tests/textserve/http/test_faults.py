@@ -307,7 +307,6 @@ def test_another_method_is_rejected_with_those_allowed(
     answer = client.request(method, path)
     check_error(name, answer, errors.MethodNotAllowed, "method", "is not allowed on this path")
     assert answer.headers["allow"] == allowed
-    assert client.outcomes() == {"method_not_allowed": 1}
 
 
 JSON_VALUES = st.recursive(
@@ -333,7 +332,9 @@ BODIES = JSON_VALUES | st.dictionaries(st.sampled_from(["texts", "text", "inputs
 def test_any_body_is_read_or_rejected_with_its_location(
     model: type[BaseModel], messages: Mapping[str, str], body: bytes
 ) -> None:
+    where: str | None = "no error"
     try:
         read(model, body, messages)
     except InvalidRequest as error:
-        assert error.where
+        where = error.where
+    assert where
