@@ -15,6 +15,7 @@ from typing import Any
 import grpc
 import httpx
 import pytest
+from grpc import StatusCode
 from opentelemetry.proto.trace.v1.trace_pb2 import Span, Status
 
 from tests.collector import Collector, attributes, collect
@@ -30,12 +31,20 @@ ENDPOINT = "OTEL_EXPORTER_OTLP_ENDPOINT"
 
 
 @pytest.fixture(scope="module")
-def traced(store: Path) -> Iterator[tuple[Server, Collector]]:
-    with (
-        collect() as (collector, endpoint),
-        serve(store, OTEL_EXPORTER_OTLP_ENDPOINT=endpoint, OTEL_BSP_SCHEDULE_DELAY="100") as server,
-    ):
-        yield server, collector
+def collected() -> Iterator[tuple[Collector, str]]:
+    with collect() as collected:
+        yield collected
+
+
+@pytest.fixture(scope="module")
+def server(store: Path, collected: tuple[Collector, str]) -> Iterator[Server]:
+    with serve(store, OTEL_EXPORTER_OTLP_ENDPOINT=collected[1], OTEL_BSP_SCHEDULE_DELAY="100") as running:
+        yield running
+
+
+@pytest.fixture
+def collector(collected: tuple[Collector, str]) -> Collector:
+    return collected[0]
 
 
 class Caller:
@@ -44,6 +53,11 @@ class Caller:
     def __init__(self, flags: str = "01") -> None:
         self.trace_id, self.span_id = secrets.token_hex(16), secrets.token_hex(8)
         self.header = {"traceparent": f"00-{self.trace_id}-{self.span_id}-{flags}"}
+
+
+@pytest.fixture
+def caller() -> Caller:
+    return Caller()
 
 
 def check_stages(spans: list[Span], texts: int) -> None:
@@ -73,10 +87,8 @@ def check_stages(spans: list[Span], texts: int) -> None:
     ],
 )
 def test_a_request_over_http_is_a_child_of_the_clients_span(
-    traced: tuple[Server, Collector], path: str, content: object, route: str, texts: int
+    server: Server, collector: Collector, caller: Caller, path: str, content: object, route: str, texts: int
 ) -> None:
-    server, collector = traced
-    caller = Caller()
     answer = httpx.post(server.url + path, json=content, headers=caller.header, timeout=30)
     assert answer.status_code == 200
     spans = collector.wait(caller.trace_id, 4)
@@ -89,19 +101,17 @@ def test_a_request_over_http_is_a_child_of_the_clients_span(
     check_stages(spans, texts)
 
 
-def call(server: Server, method: str, body: bytes, caller: Caller) -> grpc.StatusCode:
+def call(server: Server, method: str, body: bytes, caller: Caller) -> StatusCode:
     with grpc.insecure_channel(f"127.0.0.1:{server.grpc_port}") as channel:
         try:
             channel.unary_unary(SERVICE + method)(body, metadata=list(caller.header.items()), timeout=30)
         except grpc.RpcError as error:
             return error.code()
-    return grpc.StatusCode.OK
+    return StatusCode.OK
 
 
-def test_a_call_over_grpc_is_a_child_of_the_clients_span(traced: tuple[Server, Collector]) -> None:
-    server, collector = traced
-    caller = Caller()
-    assert call(server, "ModelInfer", request([TEXT] * 2).SerializeToString(), caller) == grpc.StatusCode.OK
+def test_a_call_over_grpc_is_a_child_of_the_clients_span(server: Server, collector: Collector, caller: Caller) -> None:
+    assert call(server, "ModelInfer", request([TEXT] * 2).SerializeToString(), caller) == StatusCode.OK
     spans = collector.wait(caller.trace_id, 4)
     assert spans[0].name == "inference.GRPCInferenceService/ModelInfer"
     assert (spans[0].kind, spans[0].parent_span_id.hex()) == (Span.SPAN_KIND_SERVER, caller.span_id)
@@ -119,34 +129,33 @@ def late() -> bytes:
     """A request that cannot be answered before its deadline."""
     message = request(["dość długi tekst o niczym " * 50] * 50, parameters={})
     message.parameters["timeout"].int64_param = 1000
-    return message.SerializeToString()
+    serialized: bytes = message.SerializeToString()
+    return serialized
 
 
 @pytest.mark.parametrize(
-    ("method", "body", "code", "status"),
+    ("method", "body", "code", "error"),
     [
-        ("ModelInfer", request([" "]).SerializeToString(), grpc.StatusCode.INVALID_ARGUMENT, Status.STATUS_CODE_UNSET),
-        ("ModelInfer", b"\xff", grpc.StatusCode.INVALID_ARGUMENT, Status.STATUS_CODE_UNSET),
-        (
+        pytest.param("ModelInfer", request([" "]).SerializeToString(), StatusCode.INVALID_ARGUMENT, False, id="empty"),
+        pytest.param("ModelInfer", b"\xff", StatusCode.INVALID_ARGUMENT, False, id="invalid"),
+        pytest.param(
             "ModelReady",
             ModelReadyRequest(name="other").SerializeToString(),
-            grpc.StatusCode.NOT_FOUND,
-            Status.STATUS_CODE_UNSET,
+            StatusCode.NOT_FOUND,
+            False,
+            id="another model",
         ),
-        ("ServerReady", b"", grpc.StatusCode.OK, Status.STATUS_CODE_UNSET),
-        ("ModelInfer", late(), grpc.StatusCode.DEADLINE_EXCEEDED, Status.STATUS_CODE_ERROR),
+        pytest.param("ServerReady", b"", StatusCode.OK, False, id="ready"),
+        pytest.param("ModelInfer", late(), StatusCode.DEADLINE_EXCEEDED, True, id="late"),
     ],
-    ids=["empty text", "not a message", "another model", "ready", "late"],
 )
-def test_a_call_has_its_code_and_only_a_servers_error_is_one_of_the_span(
-    traced: tuple[Server, Collector], method: str, body: bytes, code: grpc.StatusCode, status: int
+def test_a_call_has_its_code_and_only_an_error_of_the_server_is_one_of_the_span(
+    server: Server, collector: Collector, caller: Caller, method: str, body: bytes, code: StatusCode, error: bool
 ) -> None:
-    server, collector = traced
-    caller = Caller()
     assert call(server, method, body, caller) == code
     (span,) = collector.wait(caller.trace_id, 1)
     assert attributes(span)["rpc.grpc.status_code"] == code.value[0]
-    assert span.status.code == status
+    assert span.status.code == (Status.STATUS_CODE_ERROR if error else Status.STATUS_CODE_UNSET)
 
 
 @pytest.mark.parametrize(
@@ -162,10 +171,15 @@ def test_a_call_has_its_code_and_only_a_servers_error_is_one_of_the_span(
     ],
 )
 def test_a_request_has_its_route_and_status_and_never_its_path(
-    traced: tuple[Server, Collector], method: str, path: str, name: str, route: str | None, status: int
+    server: Server,
+    collector: Collector,
+    caller: Caller,
+    method: str,
+    path: str,
+    name: str,
+    route: str | None,
+    status: int,
 ) -> None:
-    server, collector = traced
-    caller = Caller()
     answer = httpx.request(method, server.url + path, headers=caller.header)
     assert answer.status_code == status
     (span,) = collector.wait(caller.trace_id, 1)
@@ -177,9 +191,9 @@ def test_a_request_has_its_route_and_status_and_never_its_path(
     assert span.status.code == Status.STATUS_CODE_UNSET
 
 
-def test_no_span_contains_text_headers_or_query_of_a_request(traced: tuple[Server, Collector]) -> None:
-    server, collector = traced
-    caller = Caller()
+def test_no_span_contains_text_headers_or_query_of_a_request(
+    server: Server, collector: Collector, caller: Caller
+) -> None:
     headers = {**caller.header, "baggage": "key=tajemnica", "x-request-id": "tajemnica"}
     httpx.post(f"{server.url}/classify", json={"texts": [TEXT, 1]}, headers=headers)
     httpx.post(f"{server.url}/classify?tajemnica=1", json={"texts": [TEXT]}, headers=headers)
@@ -187,17 +201,14 @@ def test_no_span_contains_text_headers_or_query_of_a_request(traced: tuple[Serve
     assert b"tajemnica" not in b"".join(collector.bodies).lower()
 
 
-def test_health_and_metrics_have_no_spans(traced: tuple[Server, Collector]) -> None:
-    server, collector = traced
-    caller = Caller()
+def test_health_and_metrics_have_no_spans(server: Server, collector: Collector, caller: Caller) -> None:
     for path in ("/livez", "/readyz", "/healthz", "/metrics"):
         assert httpx.get(server.url + path, headers=caller.header).status_code == 200
     httpx.get(f"{server.url}/info", headers=caller.header)
     assert [span.name for span in collector.wait(caller.trace_id, 1)] == ["GET /info"]
 
 
-def test_a_request_that_the_client_does_not_sample_is_not_sent(traced: tuple[Server, Collector]) -> None:
-    server, collector = traced
+def test_a_request_that_the_client_does_not_sample_is_not_sent(server: Server, collector: Collector) -> None:
     not_sampled, sampled = Caller(flags="00"), Caller()
     for caller in (not_sampled, sampled):
         httpx.post(f"{server.url}/classify", json={"texts": [TEXT]}, headers=caller.header)
@@ -205,9 +216,7 @@ def test_a_request_that_the_client_does_not_sample_is_not_sent(traced: tuple[Ser
     assert [span for span in collector.spans() if span.trace_id.hex() == not_sampled.trace_id] == []
 
 
-def test_spans_have_the_service_and_the_model(traced: tuple[Server, Collector]) -> None:
-    server, collector = traced
-    caller = Caller()
+def test_spans_have_the_service_and_the_model(server: Server, collector: Collector, caller: Caller) -> None:
     model = httpx.post(f"{server.url}/classify", json={"texts": [TEXT]}, headers=caller.header).json()["model"]
     collector.wait(caller.trace_id, 4)
     assert collector.paths == {"/v1/traces"}
@@ -215,8 +224,7 @@ def test_spans_have_the_service_and_the_model(traced: tuple[Server, Collector]) 
         assert (resource["service.name"], resource["textserve.model"]) == ("textserve", model)
 
 
-def test_the_last_spans_are_sent_on_stopping(home: Path) -> None:
-    caller = Caller()
+def test_the_last_spans_are_sent_on_stopping(home: Path, caller: Caller) -> None:
     with collect() as (collector, endpoint):
         variables: dict[str, Any] = {
             "OTEL_EXPORTER_OTLP_TRACES_ENDPOINT": f"{endpoint}/here",

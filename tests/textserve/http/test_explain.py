@@ -22,7 +22,7 @@ def explain(serve: Serve) -> Serve:
 
 @pytest.fixture(scope="module")
 def server(store: Path) -> Iterator[Server]:
-    with serve(store, TEXTSERVE_MAX_EXPLAINED_WORDS="20") as running:
+    with serve(store) as running:
         yield running
 
 
@@ -73,17 +73,6 @@ def test_the_score_minus_an_influence_is_the_score_without_the_word(server: Serv
             assert text[word["start"] : word["end"]] == word["text"]
             # Both are rounded to six digits: they may differ by one unit of the last, and by the error of a float.
             assert answer["score"] - word["influence"] == pytest.approx(alone["scores"][answer["label"]], abs=1.1e-6)
-
-
-def test_a_text_with_too_many_words_is_rejected(server: Server) -> None:
-    assert len(post(server, "/explain", {"text": "słowo " * 20}).json()["words"]) == 20
-    answer = post(server, "/explain", {"text": "słowo " * 21})
-    assert answer.status_code == 413
-    assert answer.json()["error"] == {
-        "type": "text_too_long",
-        "where": "text",
-        "message": "text has 21 words; send at most 20 to have each explained",
-    }
 
 
 def test_the_documented_answer_is_returned(server: Server) -> None:

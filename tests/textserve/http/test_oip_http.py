@@ -217,7 +217,7 @@ def test_unknown_keys_and_parameters_are_ignored(oip: Serve) -> None:
 
 
 @pytest.mark.parametrize("more", [{}, {"id": ""}, {"id": "ąę 😍"}, {"id": "x" * 100_000}])
-def test_the_id_of_a_request_is_returned(oip: Serve, more: dict[str, str]) -> None:
+def test_the_id_of_a_request_is_returned(oip: Serve, more: dict[str, Any]) -> None:
     answer = oip().post(INFER, body(**more)).json()
     assert {key: answer[key] for key in answer.keys() & {"id"}} == more
 
@@ -267,17 +267,7 @@ def test_another_model_is_not_found(oip: Serve, path: str, message: str) -> None
 
 
 @pytest.mark.parametrize(
-    "path",
-    [
-        "/v2/models",
-        "/v2/",
-        "/v2/health/dead",
-        "/v2/repository/index",
-        f"/v2/models/{MODEL}/infer/more",
-        f"/v2/models/{MODEL}/versions",
-        f"/v2/models/{MODEL}/versions//infer",
-        f"/v2/models/{MODEL}/versions/1/versions/1/infer",
-    ],
+    "path", ["/v2/", "/v2/health/dead", f"{INFER}/more", f"/v2/models/{MODEL}/versions//infer", "/v2/models//infer"]
 )
 def test_an_unknown_path_is_not_found_in_the_protocols_format(oip: Serve, path: str) -> None:
     for method in ("GET", "POST"):
@@ -295,11 +285,9 @@ def test_it_is_ready_until_it_is_stopped(serve: Serve) -> None:
 
 
 def test_only_health_needs_no_key(serve: Serve) -> None:
-    for path in ("/v2/health/live", "/v2/health/ready"):
-        assert serve(OIP_HEALTH, api_keys="secret").request("GET", path).status_code == 200
+    assert serve(OIP_HEALTH, api_keys="secret").request("GET", "/v2/health/ready").status_code == 200
     client = serve(OIP, api_keys="secret")
-    for method, path in [("GET", "/v2"), ("GET", f"/v2/models/{MODEL}"), ("POST", INFER)]:
-        assert client.request(method, path).status_code == 401
+    assert client.post(INFER, body()).status_code == 401
     assert client.post(INFER, body(), {"authorization": "Bearer secret"}).status_code == 200
 
 

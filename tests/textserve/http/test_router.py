@@ -156,23 +156,17 @@ def test_a_request_is_cancelled_when_its_client_disconnects(native: Serve) -> No
 
 def test_a_request_that_the_server_cancels_is_not_a_disconnect(native: Serve) -> None:
     client = native(None)
+    scope = {"type": "http", "method": "POST", "path": "/classify", "headers": []}
 
     async def run() -> None:
-        task = asyncio.ensure_future(
-            client.app({"type": "http", "method": "POST", "path": "/classify", "headers": []}, receive, cast(Any, None))
-        )
+        messages: asyncio.Queue[Message] = asyncio.Queue()
+        messages.put_nowait({"type": "http.request", "body": ONE_TEXT})
+        task = asyncio.ensure_future(client.app(scope, messages.get, cast(Any, None)))
         while not client.runner.asked:
             await asyncio.sleep(0)
         task.cancel()
         with pytest.raises(asyncio.CancelledError):
             await task
-
-    messages: list[Message] = [{"type": "http.request", "body": ONE_TEXT}]
-
-    async def receive() -> Message:
-        if not messages:
-            await asyncio.sleep(60)
-        return messages.pop()
 
     asyncio.run(run())
     assert client.runner.cancelled == 1
