@@ -1,4 +1,4 @@
-"""Asks a protocol over HTTP in this process, in front of an application with a fake runner."""
+"""Sends requests over HTTP to a protocol in this process, whose application has a fake runner."""
 
 from __future__ import annotations
 
@@ -28,9 +28,9 @@ ANSWER = [Prediction(MEANINGS, [0.1, 0.2, 0.7], tokens=3, truncated=False, logit
 
 
 class FakeRunner:
-    """Answers every request with one outcome, or with none once ``finished`` is set, and remembers what it was asked.
+    """Answers every request with ``outcome``, or once ``finished`` is set if that is ``None``, and records requests.
 
-    One prediction is the answer to every text; several are those of the texts of the one request that is expected.
+    A single prediction answers every text; several answer the texts of a request in order.
     """
 
     def __init__(self, outcome: Outcome | None) -> None:
@@ -42,7 +42,7 @@ class FakeRunner:
         self.finished = asyncio.Event()
 
     def refuse_when_full(self) -> None:
-        """Never; a test of a full queue gives ``Overloaded`` as the outcome."""
+        """Never rejects; tests of a full queue give ``Overloaded`` as the outcome."""
 
     async def classify(
         self, texts: Sequence[str], seconds: float, truncation: Truncation | None = "right"
@@ -84,7 +84,7 @@ def fake_application(classifier: Classifier, runner: FakeRunner, settings: dict[
 
 
 class Client:
-    """A protocol in front of an application with a fake runner, and in front of an app that answers 418."""
+    """A client of a protocol, which passes other requests on to an app that answers 418."""
 
     def __init__(
         self, classifier: Classifier, protocol: HttpProtocol, outcome: Outcome | None, settings: dict[str, Any]
@@ -107,7 +107,7 @@ class Client:
         content: bytes | AsyncIterator[bytes] | None = None,
         headers: dict[str, str] | None = None,
     ) -> httpx.Response:
-        """Ask over HTTP, in this process."""
+        """Send a request, in this process."""
 
         async def run() -> httpx.Response:
             app: Any = self.app
@@ -117,31 +117,28 @@ class Client:
         return asyncio.run(run())
 
     def post(self, path: str, content: object, headers: dict[str, str] | None = None) -> httpx.Response:
-        """Post bytes, chunks of bytes, or anything that JSON can say."""
+        """Post bytes, chunks of bytes, or a value as JSON."""
         body: Any = content if isinstance(content, bytes | AsyncIterator) else json.dumps(content).encode()
         return self.request("POST", path, body, headers)
 
     def raw(
         self, path: str, headers: list[tuple[bytes, bytes]], messages: Sequence[Message]
     ) -> tuple[list[Message], int]:
-        """What is sent in answer to a POST, and how many of the messages of its body were read."""
+        """The messages of the response to a POST, and how many of ``messages``, its body, were read."""
         sent: list[Message] = []
-        incoming = list(messages)
-
-        async def receive() -> Message:
-            if not incoming:
-                await asyncio.sleep(60)
-            return incoming.pop(0)
+        incoming: asyncio.Queue[Message] = asyncio.Queue()
+        for message in messages:
+            incoming.put_nowait(message)
 
         async def send(message: Message) -> None:
             sent.append(message)
 
         scope = {"type": "http", "method": "POST", "path": path, "headers": headers}
-        asyncio.run(self.app(scope, receive, send))
-        return sent, len(messages) - len(incoming)
+        asyncio.run(self.app(scope, incoming.get, send))
+        return sent, len(messages) - incoming.qsize()
 
     def outcomes(self) -> dict[str, float]:
-        """How many requests there were by outcome, as /metrics has it."""
+        """The number of requests by outcome, from /metrics."""
         text = self.request("GET", "/metrics").text
         return {
             sample.labels["outcome"]: sample.value

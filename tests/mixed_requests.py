@@ -2,8 +2,8 @@
 
     python -m tests.mixed_requests sentiment-pl-en http://127.0.0.1:3000 127.0.0.1:3002 5000
 
-``tritonclient.grpc`` and :mod:`textserve.grpc` both bring the messages of the package ``inference``, and
-protobuf registers them once per process: tests run this as a process, and import only its constants.
+``tritonclient.grpc`` and :mod:`textserve.grpc` both register the messages of the package ``inference``, which protobuf
+allows once per process: tests run this as a process, and import only its constants.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ TEXTS = [
 ]
 SEED = 7
 AT_ONCE = 48
-MOST_TEXTS = 6
+MAX_TEXTS = 6
 
 Scores = list[float]
 Ask = Callable[[Sequence[str]], Awaitable[list[Scores]]]
@@ -69,7 +69,7 @@ def over_http(model: str, client: httpx.AsyncClient) -> dict[str, Ask]:
 
     async def explain(texts: Sequence[str]) -> list[Scores]:
         answer = await post("/explain", {"text": texts[0]})
-        assert "".join(answer["words"][0]["text"]) in texts[0]
+        assert answer["words"][0]["text"] in texts[0]
         return [[answer["scores"][label] for label in LABELS]]
 
     async def tei(texts: Sequence[str]) -> list[Scores]:
@@ -87,7 +87,7 @@ def over_http(model: str, client: httpx.AsyncClient) -> dict[str, Ask]:
     return {"native": native, "explain": explain, "tei": tei, "oip-json": oip_json}
 
 
-def with_their_clients(model: str, bento: Any, face: Any, triton_http: Any, triton_grpc: Any) -> dict[str, Ask]:
+def with_client_libraries(model: str, bento: Any, face: Any, triton_http: Any, triton_grpc: Any) -> dict[str, Ask]:
     """Protocols with third-party clients."""
     import numpy as np
     import tritonclient.grpc as grpc_client
@@ -125,7 +125,7 @@ async def ask_all(model: str, url: str, grpc_address: str, count: int) -> dict[s
     import tritonclient.http.aio as triton_http
     from huggingface_hub import AsyncInferenceClient
 
-    chance = random.Random(SEED)
+    generator = random.Random(SEED)
     rows: list[tuple[str, int, Scores]] = []
     errors: list[str] = []
     async with (
@@ -135,13 +135,13 @@ async def ask_all(model: str, url: str, grpc_address: str, count: int) -> dict[s
         triton_grpc.InferenceServerClient(grpc_address) as grpc,
         AsyncInferenceClient(url) as face,
     ):
-        asks = {**over_http(model, plain), **with_their_clients(model, bento, face, http, grpc)}
+        asks = {**over_http(model, plain), **with_client_libraries(model, bento, face, http, grpc)}
         names = list(asks)
         work = [
-            (names[number % len(names)], chance.sample(range(len(TEXTS)), chance.randint(1, MOST_TEXTS)))
+            (names[number % len(names)], generator.sample(range(len(TEXTS)), generator.randint(1, MAX_TEXTS)))
             for number in range(count)
         ]
-        chance.shuffle(work)
+        generator.shuffle(work)
         waiting = iter(work)
 
         async def worker() -> None:
@@ -151,7 +151,7 @@ async def ask_all(model: str, url: str, grpc_address: str, count: int) -> dict[s
                 except Exception as error:
                     errors.append(f"{name}: {type(error).__name__}: {error}")
                 else:
-                    # Protocols of a single text answer the first.
+                    # Protocols for a single text answer the first.
                     rows.extend((name, index, scores) for index, scores in zip(indexes, answers, strict=False))
                     asked[name] += 1
 

@@ -143,7 +143,9 @@ def test_a_text_without_words_has_an_explanation_without_words(classifier: Class
     assert sum(explanation.prediction.probabilities) == pytest.approx(1, abs=1e-5)
 
 
-def test_an_explanation_is_one_request_to_the_runner(classifier: Classifier, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_runner_gets_the_text_and_its_variants_in_a_single_request(
+    classifier: Classifier, monkeypatch: pytest.MonkeyPatch
+) -> None:
     requests: list[list[str]] = []
     classify = Runner.classify
 
@@ -173,6 +175,6 @@ def test_a_text_beyond_the_limits_is_rejected_before_it_is_computed(
     assert getattr(error.value, "where", None) == "text"
 
 
-def test_words_have_a_limit_of_their_own(classifier: Classifier) -> None:
+def test_the_limit_of_texts_does_not_apply_to_words(classifier: Classifier) -> None:
     (explanation,) = explained(classifier, "one two three", max_explained_words=3, max_texts=1)
     assert len(explanation.words) == 3

@@ -1,4 +1,4 @@
-"""The spans that the real service sends to a collector on this machine."""
+"""The spans that the real service sends to a collector."""
 
 from __future__ import annotations
 
@@ -15,6 +15,7 @@ from typing import Any
 import grpc
 import httpx
 import pytest
+from grpc import StatusCode
 from opentelemetry.proto.trace.v1.trace_pb2 import Span, Status
 
 from tests.collector import Collector, attributes, collect
@@ -30,31 +31,44 @@ ENDPOINT = "OTEL_EXPORTER_OTLP_ENDPOINT"
 
 
 @pytest.fixture(scope="module")
-def traced(store: Path) -> Iterator[tuple[Server, Collector]]:
-    with (
-        collect() as (collector, endpoint),
-        serve(store, OTEL_EXPORTER_OTLP_ENDPOINT=endpoint, OTEL_BSP_SCHEDULE_DELAY="100") as server,
-    ):
-        yield server, collector
+def collected() -> Iterator[tuple[Collector, str]]:
+    with collect() as collected:
+        yield collected
+
+
+@pytest.fixture(scope="module")
+def server(store: Path, collected: tuple[Collector, str]) -> Iterator[Server]:
+    with serve(store, OTEL_EXPORTER_OTLP_ENDPOINT=collected[1], OTEL_BSP_SCHEDULE_DELAY="100") as running:
+        yield running
+
+
+@pytest.fixture
+def collector(collected: tuple[Collector, str]) -> Collector:
+    return collected[0]
 
 
 class Caller:
-    """A span of the caller's own, and the header that tells of it."""
+    """A client's span, and the header with its context."""
 
     def __init__(self, flags: str = "01") -> None:
         self.trace_id, self.span_id = secrets.token_hex(16), secrets.token_hex(8)
         self.header = {"traceparent": f"00-{self.trace_id}-{self.span_id}-{flags}"}
 
 
+@pytest.fixture
+def caller() -> Caller:
+    return Caller()
+
+
 def check_stages(spans: list[Span], texts: int) -> None:
-    """One span is the request's; those below it follow each other within its time."""
+    """The first span is the request's; its stages follow each other within its time."""
     first, *stages = spans
-    assert [one.name for one in stages] == STAGES
-    assert {one.parent_span_id for one in stages} == {first.span_id}
+    assert [stage.name for stage in stages] == STAGES
+    assert {stage.parent_span_id for stage in stages} == {first.span_id}
     ends = [first.start_time_unix_nano]
-    for one in stages:
-        assert one.start_time_unix_nano >= ends[-1]
-        ends.append(one.end_time_unix_nano)
+    for stage in stages:
+        assert stage.start_time_unix_nano >= ends[-1]
+        ends.append(stage.end_time_unix_nano)
     assert ends == sorted(ends)
     assert ends[-1] <= first.end_time_unix_nano + 1_000_000  # two clocks
     assert stages[2].end_time_unix_nano - stages[2].start_time_unix_nano > 100_000
@@ -72,11 +86,9 @@ def check_stages(spans: list[Span], texts: int) -> None:
         (f"/v2/models/{MODEL}/infer", INPUTS, "/v2/models/{model}/infer", 1),
     ],
 )
-def test_a_request_over_http_is_a_span_below_the_callers(
-    traced: tuple[Server, Collector], path: str, content: object, route: str, texts: int
+def test_a_request_over_http_is_a_child_of_the_clients_span(
+    server: Server, collector: Collector, caller: Caller, path: str, content: object, route: str, texts: int
 ) -> None:
-    server, collector = traced
-    caller = Caller()
     answer = httpx.post(server.url + path, json=content, headers=caller.header, timeout=30)
     assert answer.status_code == 200
     spans = collector.wait(caller.trace_id, 4)
@@ -89,19 +101,17 @@ def test_a_request_over_http_is_a_span_below_the_callers(
     check_stages(spans, texts)
 
 
-def call(server: Server, method: str, body: bytes, caller: Caller) -> grpc.StatusCode:
+def call(server: Server, method: str, body: bytes, caller: Caller) -> StatusCode:
     with grpc.insecure_channel(f"127.0.0.1:{server.grpc_port}") as channel:
         try:
             channel.unary_unary(SERVICE + method)(body, metadata=list(caller.header.items()), timeout=30)
         except grpc.RpcError as error:
             return error.code()
-    return grpc.StatusCode.OK
+    return StatusCode.OK
 
 
-def test_a_call_over_grpc_is_a_span_below_the_callers(traced: tuple[Server, Collector]) -> None:
-    server, collector = traced
-    caller = Caller()
-    assert call(server, "ModelInfer", request([TEXT] * 2).SerializeToString(), caller) == grpc.StatusCode.OK
+def test_a_call_over_grpc_is_a_child_of_the_clients_span(server: Server, collector: Collector, caller: Caller) -> None:
+    assert call(server, "ModelInfer", request([TEXT] * 2).SerializeToString(), caller) == StatusCode.OK
     spans = collector.wait(caller.trace_id, 4)
     assert spans[0].name == "inference.GRPCInferenceService/ModelInfer"
     assert (spans[0].kind, spans[0].parent_span_id.hex()) == (Span.SPAN_KIND_SERVER, caller.span_id)
@@ -115,36 +125,37 @@ def test_a_call_over_grpc_is_a_span_below_the_callers(traced: tuple[Server, Coll
     check_stages(spans, 2)
 
 
+def late() -> bytes:
+    """A request that cannot be answered before its deadline."""
+    message = request(["dość długi tekst o niczym " * 50] * 50, parameters={})
+    message.parameters["timeout"].int64_param = 1000
+    serialized: bytes = message.SerializeToString()
+    return serialized
+
+
 @pytest.mark.parametrize(
-    ("method", "body", "code"),
+    ("method", "body", "code", "error"),
     [
-        ("ModelInfer", request([" "]).SerializeToString(), grpc.StatusCode.INVALID_ARGUMENT),
-        ("ModelInfer", b"\xff", grpc.StatusCode.INVALID_ARGUMENT),
-        ("ModelReady", ModelReadyRequest(name="other").SerializeToString(), grpc.StatusCode.NOT_FOUND),
-        ("ServerReady", b"", grpc.StatusCode.OK),
+        pytest.param("ModelInfer", request([" "]).SerializeToString(), StatusCode.INVALID_ARGUMENT, False, id="empty"),
+        pytest.param("ModelInfer", b"\xff", StatusCode.INVALID_ARGUMENT, False, id="invalid"),
+        pytest.param(
+            "ModelReady",
+            ModelReadyRequest(name="other").SerializeToString(),
+            StatusCode.NOT_FOUND,
+            False,
+            id="another model",
+        ),
+        pytest.param("ServerReady", b"", StatusCode.OK, False, id="ready"),
+        pytest.param("ModelInfer", late(), StatusCode.DEADLINE_EXCEEDED, True, id="late"),
     ],
-    ids=["empty", "no message", "another model", "ready"],
 )
-def test_a_call_has_its_code_and_a_callers_mistake_is_no_error_of_the_span(
-    traced: tuple[Server, Collector], method: str, body: bytes, code: grpc.StatusCode
+def test_a_call_has_its_code_and_only_an_error_of_the_server_is_one_of_the_span(
+    server: Server, collector: Collector, caller: Caller, method: str, body: bytes, code: StatusCode, error: bool
 ) -> None:
-    server, collector = traced
-    caller = Caller()
     assert call(server, method, body, caller) == code
     (span,) = collector.wait(caller.trace_id, 1)
     assert attributes(span)["rpc.grpc.status_code"] == code.value[0]
-    assert span.status.code == Status.STATUS_CODE_UNSET
-
-
-def test_a_call_that_is_late_is_an_error_of_the_span(traced: tuple[Server, Collector]) -> None:
-    server, collector = traced
-    caller = Caller()
-    late = request(["dość długi tekst o niczym " * 50] * 50, parameters={})
-    late.parameters["timeout"].int64_param = 1000
-    assert call(server, "ModelInfer", late.SerializeToString(), caller) == grpc.StatusCode.DEADLINE_EXCEEDED
-    (span,) = collector.wait(caller.trace_id, 1)
-    assert attributes(span)["rpc.grpc.status_code"] == grpc.StatusCode.DEADLINE_EXCEEDED.value[0]
-    assert span.status.code == Status.STATUS_CODE_ERROR
+    assert span.status.code == (Status.STATUS_CODE_ERROR if error else Status.STATUS_CODE_UNSET)
 
 
 @pytest.mark.parametrize(
@@ -160,10 +171,15 @@ def test_a_call_that_is_late_is_an_error_of_the_span(traced: tuple[Server, Colle
     ],
 )
 def test_a_request_has_its_route_and_status_and_never_its_path(
-    traced: tuple[Server, Collector], method: str, path: str, name: str, route: str | None, status: int
+    server: Server,
+    collector: Collector,
+    caller: Caller,
+    method: str,
+    path: str,
+    name: str,
+    route: str | None,
+    status: int,
 ) -> None:
-    server, collector = traced
-    caller = Caller()
     answer = httpx.request(method, server.url + path, headers=caller.header)
     assert answer.status_code == status
     (span,) = collector.wait(caller.trace_id, 1)
@@ -175,9 +191,9 @@ def test_a_request_has_its_route_and_status_and_never_its_path(
     assert span.status.code == Status.STATUS_CODE_UNSET
 
 
-def test_nothing_that_a_caller_wrote_is_in_a_span(traced: tuple[Server, Collector]) -> None:
-    server, collector = traced
-    caller = Caller()
+def test_no_span_contains_text_headers_or_query_of_a_request(
+    server: Server, collector: Collector, caller: Caller
+) -> None:
     headers = {**caller.header, "baggage": "key=tajemnica", "x-request-id": "tajemnica"}
     httpx.post(f"{server.url}/classify", json={"texts": [TEXT, 1]}, headers=headers)
     httpx.post(f"{server.url}/classify?tajemnica=1", json={"texts": [TEXT]}, headers=headers)
@@ -185,17 +201,14 @@ def test_nothing_that_a_caller_wrote_is_in_a_span(traced: tuple[Server, Collecto
     assert b"tajemnica" not in b"".join(collector.bodies).lower()
 
 
-def test_health_and_metrics_have_no_spans(traced: tuple[Server, Collector]) -> None:
-    server, collector = traced
-    caller = Caller()
+def test_health_and_metrics_have_no_spans(server: Server, collector: Collector, caller: Caller) -> None:
     for path in ("/livez", "/readyz", "/healthz", "/metrics"):
         assert httpx.get(server.url + path, headers=caller.header).status_code == 200
     httpx.get(f"{server.url}/info", headers=caller.header)
     assert [span.name for span in collector.wait(caller.trace_id, 1)] == ["GET /info"]
 
 
-def test_what_the_caller_does_not_sample_is_not_sent(traced: tuple[Server, Collector]) -> None:
-    server, collector = traced
+def test_a_request_that_the_client_does_not_sample_is_not_sent(server: Server, collector: Collector) -> None:
     not_sampled, sampled = Caller(flags="00"), Caller()
     for caller in (not_sampled, sampled):
         httpx.post(f"{server.url}/classify", json={"texts": [TEXT]}, headers=caller.header)
@@ -203,9 +216,7 @@ def test_what_the_caller_does_not_sample_is_not_sent(traced: tuple[Server, Colle
     assert [span for span in collector.spans() if span.trace_id.hex() == not_sampled.trace_id] == []
 
 
-def test_the_spans_say_which_service_and_model_sent_them(traced: tuple[Server, Collector]) -> None:
-    server, collector = traced
-    caller = Caller()
+def test_spans_have_the_service_and_the_model(server: Server, collector: Collector, caller: Caller) -> None:
     model = httpx.post(f"{server.url}/classify", json={"texts": [TEXT]}, headers=caller.header).json()["model"]
     collector.wait(caller.trace_id, 4)
     assert collector.paths == {"/v1/traces"}
@@ -213,8 +224,7 @@ def test_the_spans_say_which_service_and_model_sent_them(traced: tuple[Server, C
         assert (resource["service.name"], resource["textserve.model"]) == ("textserve", model)
 
 
-def test_the_last_spans_are_sent_when_it_is_told_to_stop(home: Path) -> None:
-    caller = Caller()
+def test_the_last_spans_are_sent_on_stopping(home: Path, caller: Caller) -> None:
     with collect() as (collector, endpoint):
         variables: dict[str, Any] = {
             "OTEL_EXPORTER_OTLP_TRACES_ENDPOINT": f"{endpoint}/here",
@@ -231,17 +241,17 @@ def test_the_last_spans_are_sent_when_it_is_told_to_stop(home: Path) -> None:
 
 
 @pytest.mark.parametrize("listening", [False, True])
-def test_a_collector_that_is_away_keeps_neither_requests_nor_the_end(home: Path, listening: bool) -> None:
+def test_an_unavailable_collector_delays_neither_requests_nor_stopping(home: Path, listening: bool) -> None:
     with ExitStack() as stack:
         port = free_port()
         if listening:
-            # Accepts connections, and never answers.
+            # Accepts connections and never answers.
             silent = stack.enter_context(closing(socket.create_server(("127.0.0.1", 0))))
             port = silent.getsockname()[1]
         variables: dict[str, Any] = {
             ENDPOINT: f"http://127.0.0.1:{port}",
             "OTEL_BSP_SCHEDULE_DELAY": "100",
-            "OTEL_EXPORTER_OTLP_TIMEOUT": "3600",  # seconds: longer than any test waits for the end
+            "OTEL_EXPORTER_OTLP_TIMEOUT": "3600",  # seconds: longer than the test waits
             "TEXTSERVE_STOP_DELAY_SECONDS": "0",
         }
         server = stack.enter_context(serve(home, **variables))
@@ -265,7 +275,7 @@ def test_a_collector_that_is_away_keeps_neither_requests_nor_the_end(home: Path,
         ({"OTEL_SERVICE_NAME": "mine"}, False),
     ],
 )
-def test_spans_are_made_where_a_collector_is_named(
+def test_tracing_is_configured_by_the_variables_of_opentelemetry(
     monkeypatch: pytest.MonkeyPatch, variables: dict[str, str], configured: bool
 ) -> None:
     for name in [name for name in os.environ if name.startswith("OTEL_")]:
@@ -276,14 +286,12 @@ def test_spans_are_made_where_a_collector_is_named(
 
 
 @pytest.mark.parametrize("endpoint", ["", "http://127.0.0.1:1"])
-def test_without_a_collector_nothing_of_the_sdk_is_loaded_and_no_request_is_looked_at(
-    home: Path, endpoint: str
-) -> None:
+def test_the_sdk_is_loaded_only_with_a_collector(home: Path, endpoint: str) -> None:
     script = (
         "import sys, service\n"
-        "one = service.TextClassifier.inner()\n"
+        "served = service.TextClassifier.inner()\n"
         "print([name for name, _ in service.TextClassifier.middlewares if name.__name__ == 'TracedHttp'] != [],"
-        " type(one.application.runner).__name__, 'opentelemetry.sdk.trace' in sys.modules)\n"
+        " type(served.application.runner).__name__, 'opentelemetry.sdk.trace' in sys.modules)\n"
     )
     done = subprocess.run(
         [sys.executable, "-c", script],

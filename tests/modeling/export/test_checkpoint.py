@@ -12,7 +12,7 @@ import pytest
 
 from modeling.errors import ModelingError
 from modeling.evaluation import speed as inference
-from modeling.export.checkpoint import check_golden, check_labels, torch_probabilities
+from modeling.export.checkpoint import check_golden, check_labels, export_float, torch_probabilities
 from modeling.files import ModelFiles
 from modeling.spec import ModelSpec
 from textserve.classifier import load_tokenizer, open_session, softmax
