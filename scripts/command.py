@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import functools
+import os
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -35,6 +36,13 @@ def model_parser(manual: str | None, texts: str | None = None) -> argparse.Argum
         args.add_argument("--checkpoint", type=Path, help="folder of the checkpoint (default: build/NAME/checkpoint)")
         args.add_argument("--texts", type=read_texts, help=texts)
     return args
+
+
+def append_to(variable: str, text: str) -> None:
+    """Append ``text`` to the file that ``variable`` names, as it does in a GitHub workflow; elsewhere do nothing."""
+    if target := os.environ.get(variable):
+        with Path(target).open("a", encoding="utf-8") as stream:
+            stream.write(text)
 
 
 def command(main: Callable[P, int | None]) -> Callable[P, int]:
