@@ -42,8 +42,11 @@ def save(files: ModelFiles) -> str:
         stored = bentoml.models.get(tag)
         set_latest(Path(stored.path))
         return tag
-    labels = {"license": spec.license, "languages": "-".join(spec.languages)}
-    with bentoml.models.create(tag, labels=labels, metadata=metadata(spec, digests, report)) as model:
+    with bentoml.models.create(
+        tag,
+        labels={"license": spec.license, "languages": "-".join(spec.languages)},
+        metadata=metadata(spec, digests, report),
+    ) as model:
         folder = Path(model.path) / STORED_FOLDER
         folder.mkdir()
         for name in (*digests, REPORT_FILE):
