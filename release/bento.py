@@ -47,10 +47,7 @@ class BuiltBento:
 
 
 def build(model: str, base_image: str, uv: str = UV, root: Path = ROOT) -> BuiltBento:
-    """Build the Bento of ``model``, NAME or NAME:VERSION, into the store; replaces a Bento with the same content.
-
-    Raises :class:`ReleaseError` if the model is not in the store, or uv or BentoML fails.
-    """
+    """Build the Bento of ``model``, NAME or NAME:VERSION, into the store; raises :class:`ReleaseError` on failure."""
     try:
         stored = bentoml.models.get(model if ":" in model else f"{model}:latest")
     except NotFound:
@@ -74,10 +71,7 @@ def build(model: str, base_image: str, uv: str = UV, root: Path = ROOT) -> Built
 
 
 def export_requirements(root: Path, uv: str) -> None:
-    """Write the locked versions of the ``inference`` group of uv.lock to the file that bentofile.yaml names.
-
-    Raises :class:`ReleaseError` if uv cannot be started, or rejects the lock file.
-    """
+    """Write the locked versions that bentofile.yaml names; raises :class:`ReleaseError` if uv rejects the lock file."""
     (root / REQUIREMENTS).parent.mkdir(exist_ok=True)
     # A header would contain the command, and with it the path of this folder.
     options = ["--frozen", "--quiet", "--no-header", "--no-annotate", "--no-hashes", "--no-emit-project"]
