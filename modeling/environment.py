@@ -21,19 +21,18 @@ def versions(packages: Iterable[str]) -> dict[str, str]:
 
 def cpu_name() -> str:
     """The name of the processor."""
-    return next(iter(_cpuinfo("model name")), platform.processor() or "unknown")
+    return _cpuinfo("model name") or platform.processor() or "unknown"
 
 
 def cpu_flags() -> list[str]:
     """The vector instructions of the processor by their Linux names, sorted; empty where Linux does not list them."""
-    flags = next(iter(_cpuinfo("flags", "Features")), "")
-    return sorted({flag for flag in flags.split() if flag.startswith(VECTOR_FLAGS)})
+    return sorted({flag for flag in _cpuinfo("flags", "Features").split() if flag.startswith(VECTOR_FLAGS)})
 
 
-def _cpuinfo(*keys: str) -> list[str]:
+def _cpuinfo(*keys: str) -> str:
     file = Path("/proc/cpuinfo")
     lines = file.read_text().splitlines() if file.exists() else []
-    return [line.split(":", 1)[1].strip() for line in lines if line.startswith(keys)]
+    return next((line.split(":", 1)[1].strip() for line in lines if line.startswith(keys)), "")
 
 
 def commit(root: Path = ROOT) -> dict[str, str]:

@@ -1,7 +1,6 @@
-"""``model.yaml``: the full specification of a model, and its validation.
+"""``model.yaml``: what :class:`textserve.spec.ModelSpec` does not read, the source, the export and the limits.
 
-:class:`textserve.spec.ModelSpec` has the part that serving reads. This module adds the source, the export and the
-limits. ``models/sentiment-pl-en/model.yaml`` is a commented example.
+``models/sentiment-pl-en/model.yaml`` is a commented example.
 """
 
 from __future__ import annotations
@@ -48,9 +47,7 @@ class Source(Section):
     )
     revision: Commit | None = Field(None, description="Commit on the hub; branches move and are rejected.")
     sha256: dict[str, Sha256] = Field(default_factory=dict, description="Expected digests by file name.")
-    tokenizer: TokenizerSource | None = Field(
-        None, description="For a ready ONNX file; by default the tokenizer files beside the ONNX file."
-    )
+    tokenizer: TokenizerSource | None = Field(None, description="Of a ready ONNX file; default: the files beside it.")
 
     @property
     def onnx_file(self) -> str:
@@ -92,9 +89,7 @@ class Fidelity(Section):
     min_agreement: float = Field(0.99, ge=0, le=1, description="Share of texts with the same label as the source.")
     max_f1_loss: float = Field(0.005, ge=0, le=1, description="Macro-F1 lost against the source.")
     min_speedup: float = Field(2.5, ge=0, description="Speed relative to float32 ONNX: one text, one core.")
-    min_speedup_without_vnni: float = Field(
-        1.2, ge=0, description="The same on a processor without dot products of 8-bit integers."
-    )
+    min_speedup_without_vnni: float = Field(1.2, ge=0, description="On a processor without 8-bit dot products.")
     max_batch_difference: float = Field(1e-4, ge=0, description="Between a text alone and in any batch.")
 
 

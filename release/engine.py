@@ -11,35 +11,25 @@ from pathlib import Path
 
 from release.errors import ReleaseError
 
-ENGINES = ("docker", "podman")
-# podman can drop from an image what a later layer deleted from its base, and supports health checks in docker's image
-# format only.
+# In order of preference. podman can drop from an image what a later layer deleted from its base, and supports health
+# checks in docker's image format only.
 BUILD_OPTIONS: dict[str, tuple[str, ...]] = {"docker": (), "podman": ("format=docker", "squash-all")}
 
 
 @dataclass(frozen=True)
 class Engine:
-    """A program that builds and runs images, with the environment variables it needs for each.
-
-    ``build_options`` are for ``bentoml containerize --opt``; ``base_image`` replaces the default if set.
-    """
+    """A program that builds and runs images, and what it needs; ``base_image`` replaces the default if set."""
 
     program: str
     build_environment: Mapping[str, str]
     run_environment: Mapping[str, str]
-    build_options: tuple[str, ...]
+    build_options: tuple[str, ...]  # of bentoml containerize --opt
     base_image: str | None
 
-    def run(self, *arguments: str, seconds: float = 60.0, folder: Path | None = None) -> str:
+    def run(self, *arguments: str, folder: Path | None = None) -> str:
         """The stripped output of the program, run in ``folder``; raises :class:`ReleaseError` with its error output."""
-        done = subprocess.run(
-            [self.program, *arguments],
-            env={**os.environ, **self.run_environment},
-            capture_output=True,
-            text=True,
-            timeout=seconds,
-            cwd=folder,
-        )
+        command, environment = [self.program, *arguments], {**os.environ, **self.run_environment}
+        done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=60, cwd=folder)
         if done.returncode != 0:
             raise ReleaseError(f"{self.program} {arguments[0]} failed: {done.stderr.strip()}")
         return done.stdout.strip()
@@ -56,7 +46,7 @@ def find(variables: Mapping[str, str] = os.environ) -> Engine:
     ``BASE_IMAGE`` is another base image. Raises :class:`ReleaseError` if none works.
     """
     named = variables.get("CONTAINER_BACKEND")
-    program = next((name for name in ([named] if named else ENGINES) if _works(name)), None)
+    program = next((name for name in ([named] if named else BUILD_OPTIONS) if _works(name)), None)
     if program is None:
         raise ReleaseError(
             f"{named or 'docker, podman'}: no container engine works here; install docker or podman and start it "
@@ -71,6 +61,5 @@ def find(variables: Mapping[str, str] = os.environ) -> Engine:
 
 def _works(program: str) -> bool:
     # docker's client is often installed without its daemon.
-    return shutil.which(program) is not None and (
-        subprocess.run([program, "info"], capture_output=True, timeout=60).returncode == 0
-    )
+    found = shutil.which(program)
+    return found is not None and subprocess.run([found, "info"], capture_output=True, timeout=60).returncode == 0

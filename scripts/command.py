@@ -41,6 +41,13 @@ def model_parser(manual: str | None, texts: str | None = None) -> argparse.Argum
     return args
 
 
+def append_to(variable: str, text: str) -> None:
+    """Append ``text`` to the file that ``variable`` names, as it does in a GitHub workflow; elsewhere do nothing."""
+    if target := os.environ.get(variable):
+        with Path(target).open("a", encoding="utf-8") as stream:
+            stream.write(text)
+
+
 def command(main: Callable[P, int | None]) -> Callable[P, int]:
     """Make ``main`` return an exit code: its own, 0 for None, or 1 after printing the message of an expected error."""
 

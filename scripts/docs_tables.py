@@ -2,9 +2,8 @@
 
     python -m scripts.docs_tables
 
-The settings come from textserve/settings.py; the errors from textserve/errors.py, with their codes in gRPC and in
-text-embeddings-inference. Each table replaces the text between two marks such as <!-- settings --> and
-<!-- /settings -->.
+The tables are of textserve/settings.py and textserve/errors.py. Each replaces the text between two marks such as
+<!-- settings --> and <!-- /settings -->.
 
 Exit codes: 0 done, 1 a docs page or its marks are missing.
 """

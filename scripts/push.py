@@ -13,13 +13,11 @@ Exit codes: 0 pushed, 1 failed (the message says why).
 
 from __future__ import annotations
 
-import os
 import sys
-from pathlib import Path
 
 from modeling.files import ROOT
 from release.push import PREFIX, push
-from scripts.command import command, parser
+from scripts.command import append_to, command, parser
 
 OUTPUT_VARIABLE = "GITHUB_OUTPUT"
 
@@ -32,9 +30,7 @@ def main(arguments: list[str] | None = None) -> None:
     options = args.parse_args(arguments)
     outputs = push(sorted((ROOT / "build").glob(f"{PREFIX}*.tar")), options.tags)
     print(outputs["image"])
-    if target := os.environ.get(OUTPUT_VARIABLE):
-        with Path(target).open("a", encoding="utf-8") as stream:
-            stream.writelines(f"{name}={value}\n" for name, value in outputs.items())
+    append_to(OUTPUT_VARIABLE, "".join(f"{name}={value}\n" for name, value in outputs.items()))
 
 
 if __name__ == "__main__":

@@ -17,13 +17,11 @@ Exit codes: 0 done, 1 there is no such model, or a file cannot be read.
 
 from __future__ import annotations
 
-import os
 import sys
-from pathlib import Path
 
 from modeling.files import ROOT
 from release.summary import render
-from scripts.command import command, parser
+from scripts.command import append_to, command, parser
 
 SUMMARY_VARIABLE = "GITHUB_STEP_SUMMARY"
 
@@ -37,9 +35,7 @@ def main(arguments: list[str] | None = None) -> None:
     print(summary)
     (ROOT / "build").mkdir(exist_ok=True)
     (ROOT / "build" / "summary.md").write_text(summary, encoding="utf-8")
-    if target := os.environ.get(SUMMARY_VARIABLE):
-        with Path(target).open("a", encoding="utf-8") as stream:
-            stream.write(summary)
+    append_to(SUMMARY_VARIABLE, summary)
 
 
 if __name__ == "__main__":

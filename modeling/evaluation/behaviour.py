@@ -200,10 +200,7 @@ def load(files: ModelFiles) -> dict[str, Suite]:
 
 
 def run(suite: Suite, predict: Predict, meanings: Sequence[Meaning]) -> list[dict[str, Any]]:
-    """Run the tests of one language, except those whose expected labels are not among ``meanings``.
-
-    Returns for each test its name, kind, number of cases and of failures, and the first failures as examples.
-    """
+    """The result of each test of one language, except those whose expected labels are not among ``meanings``."""
     tests = [test for test in suite.tests if set(getattr(test, "expected", meanings)) & set(meanings)]
     drawn = [_draw(test.cases(suite.texts, suite.words)) for test in tests]
     texts = list(dict.fromkeys(text for cases in drawn for case in cases for text in case))
@@ -223,11 +220,7 @@ def run(suite: Suite, predict: Predict, meanings: Sequence[Meaning]) -> list[dic
 def section(
     suites: Mapping[str, Suite], languages: Sequence[str], predict: Predict, meanings: Sequence[Meaning]
 ) -> dict[str, Any]:
-    """The section ``behaviour`` of the report.
-
-    ``failure_rates`` has, for each language and kind, the mean over its tests: tests weigh the same however many cases
-    they have.
-    """
+    """The section ``behaviour`` of the report; tests weigh the same in a failure rate, however many cases they have."""
     results = {language: run(suites[language], predict, meanings) for language in languages if language in suites}
     return {
         "tests": [{"language": language, **row} for language, rows in results.items() for row in rows],

@@ -14,10 +14,7 @@ MIN_CALIBRATION_TEXTS = 500
 
 @dataclass(frozen=True, slots=True)
 class Gate:
-    """One limit of the spec, and the measured value, both in the unit of the spec.
-
-    A gate is skipped unless it ``applies``; ``note`` gives the reason, or the details of a failure.
-    """
+    """A limit of the spec and the measured value; ``note`` says why it does not apply (is skipped), or why it fails."""
 
     name: str
     measured: float | None

@@ -38,14 +38,34 @@ def section(
     pool = [text for labelled in sets for text in labelled.texts] or [golden.text for golden in classifier.spec.golden]
     texts = sample(pool)
     other = Classifier(in_use.folder) if in_use else None
-    speeds = texts_per_second([partial(_answer, model) for model in (classifier, other) if model], texts)
-    return {
+    speed, *speeds = texts_per_second([partial(_answer, model) for model in (classifier, other) if model], texts)
+    measured = {
         "cpu": cpu_name(),
         "texts": len(texts),
-        "texts_per_second": round(speeds[0], 1),
+        "texts_per_second": round(speed, 1),
         "bytes": _bytes(files.folder),
-        "against": _against(in_use, other, sets, probabilities, speeds) if in_use and other else None,
+        "against": None,
     }
+    if in_use and other:
+        languages = ModelSpec.load(in_use.folder).languages
+        measured["against"] = {
+            "name": in_use.name,
+            "version": in_use.version,
+            "sha256": {name: sha256(in_use.folder / name) for name in (MODEL_FILE, TOKENIZER_FILE)},
+            "languages": {
+                labelled.language: quality.loss(
+                    quality.indices(labelled.labels),
+                    rows.argmax(axis=1),
+                    quality.predict(other, labelled.texts).argmax(axis=1),
+                )
+                for labelled, rows in zip(sets, probabilities, strict=True)
+                if labelled.language in languages
+            },
+            "texts_per_second": round(speeds[0], 1),
+            "relative_speed": round(speed / speeds[0], 3),
+            "bytes": _bytes(in_use.folder),
+        }
+    return measured
 
 
 def _answer(classifier: Classifier, text: str) -> Probabilities:
@@ -54,30 +74,3 @@ def _answer(classifier: Classifier, text: str) -> Probabilities:
 
 def _bytes(folder: Path) -> dict[str, int]:
     return {name: (folder / name).stat().st_size for name in (MODEL_FILE, TOKENIZER_FILE)}
-
-
-def _against(
-    in_use: InUse,
-    other: Classifier,
-    sets: Sequence[LabelledTexts],
-    probabilities: Sequence[Probabilities],
-    speeds: Sequence[float],
-) -> dict[str, Any]:
-    languages = ModelSpec.load(in_use.folder).languages
-    return {
-        "name": in_use.name,
-        "version": in_use.version,
-        "sha256": {name: sha256(in_use.folder / name) for name in (MODEL_FILE, TOKENIZER_FILE)},
-        "languages": {
-            labelled.language: quality.loss(
-                quality.indices(labelled.labels),
-                rows.argmax(axis=1),
-                quality.predict(other, labelled.texts).argmax(axis=1),
-            )
-            for labelled, rows in zip(sets, probabilities, strict=True)
-            if labelled.language in languages
-        },
-        "texts_per_second": round(speeds[1], 1),
-        "relative_speed": round(speeds[0] / speeds[1], 3),
-        "bytes": _bytes(in_use.folder),
-    }

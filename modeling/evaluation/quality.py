@@ -101,10 +101,7 @@ def loss(truth: Labels, answers: Labels, other: Labels) -> dict[str, Any]:
 
 
 def section(sets: Sequence[LabelledTexts], probabilities: Sequence[Probabilities]) -> dict[str, Any]:
-    """The section ``quality`` of the report, from the model's ``probabilities`` for each of ``sets``.
-
-    Calibration is measured on the largest set: the error of a few texts is mostly chance.
-    """
+    """The section ``quality`` of the report, from the model's ``probabilities`` for each of ``sets``."""
     if not sets:
         return {"languages": {}}
     languages = {}
@@ -121,6 +118,7 @@ def section(sets: Sequence[LabelledTexts], probabilities: Sequence[Probabilities
                 for domain in sorted(set(labelled.domains))
             }
         languages[labelled.language] = measured
+    # The calibration error of a few texts is mostly chance.
     largest, rows = max(zip(sets, probabilities, strict=True), key=lambda pair: len(pair[0].texts))
     calibrated = {"language": largest.language, "name": largest.name, "texts": len(largest.texts)}
     return {"languages": languages, "calibration": calibrated | calibration(rows, indices(largest.labels))}

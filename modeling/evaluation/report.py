@@ -35,10 +35,7 @@ def evaluate(files: ModelFiles, against: str | None) -> tuple[list[Gate], Path]:
 
 
 def find_in_use(files: ModelFiles, name: str | None) -> InUse | None:
-    """The model to compare with: ``models/NAME``, nothing for ``"none"``, and the registered champion for ``None``.
-
-    Raises :class:`ModelingError` if no model has that name, or the registry does not have the champion's files.
-    """
+    """``models/NAME``, None for ``"none"``, the champion for None; raises :class:`ModelingError` if it has no files."""
     if name == NOTHING:
         return None
     if name:

@@ -145,14 +145,8 @@ def export_float(spec: ModelSpec, checkpoint: Path, model: Path, tokenizer: Path
     # Eager attention exports as a plain graph; fused attention leaves the computation of its constant scale in it.
     network = _network(checkpoint, attn_implementation="eager")
     with tempfile.TemporaryDirectory() as folder:
-        onnx_export_from_model(
-            network,
-            output=folder,
-            task="text-classification",
-            opset=spec.export.opset,
-            do_validation=False,
-            preprocessors=[load_tokenizer(checkpoint)],
-        )
+        options = {"task": "text-classification", "opset": spec.export.opset, "do_validation": False}
+        onnx_export_from_model(network, output=folder, preprocessors=[load_tokenizer(checkpoint)], **options)
         shutil.copyfile(Path(folder) / "model.onnx", model)
         shutil.copyfile(Path(folder) / "tokenizer.json", tokenizer)
 

@@ -201,18 +201,12 @@ def train_run(base: str, labels: list[str], data: Path, recipe: Recipe, seed: in
     save(model, tokenizer, output, {"seed": seed, **asdict(recipe), "minutes": minutes})
 
 
-def average(runs: Sequence[Path], labels: list[str]) -> tuple[Any, Any]:
-    """Tokenizer and model of ``runs``, with the mean of their weights."""
+def finish(runs: Sequence[Path], labels: list[str], data: Path, output: Path, log: Log) -> None:
+    """Average ``runs``, train further, fold in bias and temperature, and :func:`save` into ``output``."""
     tokenizer, model = load(runs[0], labels)
     states = [load_file(run / "model.safetensors") for run in runs]
     mean = {name: torch.stack([state[name] for state in states]).mean(dim=0) for name in states[0]}
     model.load_state_dict(mean, strict=False)
-    return tokenizer, model
-
-
-def finish(runs: Sequence[Path], labels: list[str], data: Path, output: Path, log: Log) -> None:
-    """Average ``runs``, train further, fold in bias and temperature, and :func:`save` into ``output``."""
-    tokenizer, model = average(runs, labels)
     rows = dataset.english(data)
     random.seed(HEAD_SEED)
     torch.manual_seed(HEAD_SEED)

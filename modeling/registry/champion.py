@@ -31,8 +31,7 @@ MAX_BEFORE = 100
 
 def before(champion: Version | None) -> list[str]:
     """The stack of ``champion``: numbers of earlier champions, the latest last."""
-    stack: list[str] = json.loads(champion.tags.get(BEFORE, "[]")) if champion else []
-    return stack
+    return list(json.loads(champion.tags.get(BEFORE, "[]"))) if champion else []
 
 
 def check(registry: Registry, candidate: Version) -> Version | None:

@@ -47,10 +47,9 @@ def check_origin(version: Version, report: dict[str, Any]) -> None:
 
 
 def upload(registry: Registry, version: Version, files: ModelFiles, digest: str) -> str:
-    """Store the served files, the report and its page as artifacts of the version's run, and return the artifact path.
+    """Store the served files and the report in the version's run, under the report's ``digest``; returns the path.
 
-    ``digest``, the SHA-256 of the report, makes the path unique per evaluation. Raises :class:`ModelingError` if the
-    version has no run, or the registry rejects the files.
+    Raises :class:`ModelingError` if the version has no run, or the registry rejects the files.
     """
     if version.run_id is None:
         raise ModelingError(f"{version.uri} was registered without a run; register the model that a run logged")

@@ -30,11 +30,7 @@ MLFLOW_SCHEMES = ("models:/", "runs:/")
 
 
 def download(files: ModelFiles, other: str | None, *, allow_pickle: bool) -> str:
-    """Fetch the checkpoint, write the section ``source`` of the report, and return a summary line.
-
-    ``other`` overrides the source of the spec; see :func:`override` and :func:`fetch`. Raises :class:`ModelingError` if
-    the checkpoint cannot be fetched or is rejected, and :class:`SpecError` if the spec is not valid.
-    """
+    """Fetch the checkpoint, add the section ``source``, and return a summary; raises what :func:`fetch` raises."""
     spec, folder = _spec(files), f"build/{files.folder.name}/checkpoint"
     source = override(spec.source, other) if other else spec.source
     if source.kind == "training":
@@ -56,15 +52,14 @@ def _spec(files: ModelFiles) -> ModelSpec:
     try:
         return files.spec()
     except SpecError:
-        content = yaml.safe_load((files.folder / SPEC_FILE).read_text(encoding="utf-8"))
-        source = content.get("source") if isinstance(content, dict) else None
-        if not isinstance(source, dict) or source.get("kind") != "huggingface" or "repository" not in source:
-            raise
-        revision = str(source.get("revision", "main"))
-        if COMMIT.fullmatch(revision):
-            raise
-        problem = _unpinned(str(source["repository"]), revision)
-        raise ModelingError(f"{files.folder / SPEC_FILE}: source.revision: {problem}") from None
+        file = files.folder / SPEC_FILE
+        match yaml.safe_load(file.read_text(encoding="utf-8")):
+            case {"source": {"kind": "huggingface", "repository": repository, **other}}:
+                revision = str(other.get("revision", "main"))
+                if not COMMIT.fullmatch(revision):
+                    problem = _unpinned(str(repository), revision)
+                    raise ModelingError(f"{file}: source.revision: {problem}") from None
+        raise
 
 
 def _unpinned(repository: str, revision: str) -> str:
@@ -92,17 +87,16 @@ def override(source: Source, other: str) -> Source:
         raise ModelingError(f"--source {other}: is not an existing folder or another source; give {forms}")
     # The digests of a training source are those of its base checkpoint.
     digests = {} if source.kind == "training" else source.sha256
-    location = {"kind": "onnx" if ready else kind, "repository": repository, "revision": revision}
-    return Source.model_validate({**location, "sha256": digests})
+    kind = "onnx" if ready else kind
+    return Source.model_validate({"kind": kind, "repository": repository, "revision": revision, "sha256": digests})
 
 
 def fetch(source: Source, folder: Path, *, allow_pickle: bool = False) -> dict[str, Any]:
     """Atomically replace ``folder`` by the files of ``source``, and return the section ``source`` of the report.
 
     ``source`` has any kind but ``training``; ``allow_pickle`` accepts ``pytorch_model.bin`` where there are no
-    safetensors. The section has kind, repository, revision (hub), run and version (MLflow), the tokenizer's own
-    repository and revision, and the SHA-256 of every file. Raises :class:`ModelingError` if the source cannot be
-    fetched, is incomplete, or does not match the digests of the spec.
+    safetensors. Raises :class:`ModelingError` if the source cannot be fetched, is incomplete, or does not match the
+    digests of the spec.
     """
     folder.parent.mkdir(parents=True, exist_ok=True)
     with _plain_disk_errors(), tempfile.TemporaryDirectory(prefix="download-", dir=folder.parent) as temporary:

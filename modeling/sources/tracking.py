@@ -18,11 +18,9 @@ RUN = re.compile(r"runs:/(?P<run_id>[^/]+)(/.+)?")
 
 
 def fetch(uri: str, into: Path) -> tuple[Path, dict[str, Any]]:
-    """Download the artifacts at ``uri`` into ``into``, and return the folder of the checkpoint there and its origin.
+    """Download ``uri`` into ``into``, and return the folder of its checkpoint, and its ``run_id``, name and version.
 
-    The origin has the ``run_id`` and, of a registered version, its ``name`` and ``version``. Raises
-    :class:`ModelingError` if MLflow does not answer or has no such version or run, or there is not exactly one
-    checkpoint.
+    Raises :class:`ModelingError` if MLflow does not answer, has no such version or run, or not exactly one checkpoint.
     """
     registered, run = VERSION.fullmatch(uri), RUN.fullmatch(uri)
     if not registered and not run:

@@ -51,13 +51,11 @@ class DataReport:
 
     def __str__(self) -> str:
         """A table for the terminal."""
-        columns = "".join(f"{part:>12}" for part in PARTS)
-        lines = [f"{'training data':<34}{columns}"]
-        for label in MEANINGS:
-            cells = "".join(f"{self.labels[part][label]:>12}" for part in PARTS)
-            lines.append(f"  {label:<32}{cells}")
-        for name, counts in (("also in another part", self.overlap), ("nearly so", self.near_overlap)):
-            lines.append(f"  {name:<32}" + "".join(f"{counts[part]:>12}" for part in PARTS))
+        rows: list[tuple[str, Sequence[object]]] = [("training data", PARTS)]
+        rows += [(f"  {label}", [self.labels[part][label] for part in PARTS]) for label in MEANINGS]
+        rows.append(("  also in another part", [self.overlap[part] for part in PARTS]))
+        rows.append(("  nearly so", [self.near_overlap[part] for part in PARTS]))
+        lines = [f"{name:<34}" + "".join(f"{cell:>12}" for cell in cells) for name, cells in rows]
         lines.append(f"  {self.duplicates} of {self.texts} texts are duplicates, {self.contradictions} have two labels")
         return "\n".join(lines)
 

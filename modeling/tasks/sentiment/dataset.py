@@ -91,10 +91,7 @@ def digests() -> dict[str, str]:
 
 
 def fetch(folder: Path, packages: Mapping[str, tuple[str, str]] | None = None) -> Path:
-    """Download the ``packages`` (default: PACKAGES) that ``folder`` lacks, check every SHA-256, and return ``folder``.
-
-    Raises :class:`DataError` if pip cannot download a package, or the SHA-256 of a file differs.
-    """
+    """``folder`` with the ``packages`` (default: PACKAGES); raises :class:`DataError` if pip or a SHA-256 fails."""
     packages = packages or PACKAGES
     folder.mkdir(parents=True, exist_ok=True)
     for name, (requirement, digest) in packages.items():

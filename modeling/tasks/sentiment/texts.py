@@ -63,8 +63,7 @@ def labelled_texts(files: ModelFiles, folder: Path) -> list[LabelledTexts]:
 def comparison_texts(files: ModelFiles, folder: Path) -> tuple[list[str], list[str | None]]:
     """The texts on which a model is compared with its source, and their labels.
 
-    These are :func:`labelled_texts` and the rated English texts, which measure agreement whatever the model reads; the
-    label of the latter is None where they are not among the labelled texts.
+    These are :func:`labelled_texts`, and the rated English texts, without labels where they are not among these.
     """
     sets = sorted(labelled_texts(files, folder), key=lambda found: found.name != ENGLISH)
     unlabelled = [] if any(found.name == ENGLISH for found in sets) else _english(folder).texts
