@@ -1,8 +1,8 @@
-"""Write the tables of docs/settings.md and docs/errors.md from the code.
+"""Write the tables of docs/settings.md, docs/errors.md and docs/metrics.md from the code.
 
     python -m scripts.docs_tables
 
-The tables are of textserve/settings.py and textserve/errors.py. Each replaces the text between two marks such as
+The tables are of textserve/settings.py, errors.py and metrics.py. Each replaces the text between two marks such as
 <!-- settings --> and <!-- /settings -->.
 
 Exit codes: 0 done, 1 a docs page or its marks are missing.
@@ -13,6 +13,7 @@ from __future__ import annotations
 import sys
 from pathlib import Path
 
+from prometheus_client import CollectorRegistry
 from pydantic import SecretStr
 
 from modeling.evaluation.card import table
@@ -23,6 +24,7 @@ from textserve.errors import TextserveError
 from textserve.grpc.statuses import CODES
 from textserve.http.tei import BACKEND
 from textserve.http.tei import ERRORS as TEI_ERRORS
+from textserve.metrics import RequestMetrics, RunnerMetrics
 from textserve.settings import PREFIX, Settings
 
 TYPES = {"int": "integer", "float": "number", "str": "string", "SecretStr": "string", "Path | None": "path"}
@@ -65,7 +67,24 @@ def errors_table() -> str:
     return table(["type", "HTTP", "text-embeddings-inference", "gRPC", "returned when"], rows)
 
 
-TABLES = {"settings": settings_table, "errors": errors_table}
+def metrics_table() -> str:
+    """One row per metric, in the order of their definition."""
+    registry = CollectorRegistry()
+    runner, requests = RunnerMetrics(registry), RequestMetrics(registry)
+    # A metric with labels has samples, which name them, once it was observed.
+    runner.dropped("cancelled", 0)
+    requests.observe("native", "ok", 0.0)
+    rows = []
+    for family in registry.collect():
+        labels = {name for sample in family.samples for name in sample.labels} - {"le"}
+        name = f"{family.name}_total" if family.type == "counter" else family.name
+        rows.append(
+            [f"`{name}`", family.type, ", ".join(f"`{label}`" for label in sorted(labels)), family.documentation]
+        )
+    return table(["metric", "type", "labels", ""], rows)
+
+
+TABLES = {"settings": settings_table, "errors": errors_table, "metrics": metrics_table}
 
 
 def fill_in(page: str, name: str) -> str:

@@ -36,6 +36,9 @@ ERRORS: dict[type[TextserveError], tuple[int, ErrorType]] = {
     errors.Unauthorized: (401, "Validation"),
     errors.UnknownModel: (404, "Validation"),
     errors.NotFound: (404, "Validation"),
+    errors.ReceiveTimeout: (408, "Validation"),
+    errors.UrlTooLong: (414, "Validation"),
+    errors.HeadTooLarge: (431, "Validation"),
     errors.MethodNotAllowed: (405, "Validation"),
 }
 BACKEND: tuple[int, ErrorType] = (424, "Backend")
