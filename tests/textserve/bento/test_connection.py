@@ -16,11 +16,11 @@ from tests.server import LIMIT_SECONDS, Server, serve
 from textserve.bento.connection import MAX_HEAD_BYTES, MAX_URL_BYTES
 
 BODY = json.dumps({"texts": ["Świetny film!"]}).encode()
-# The head of java.net.http.HttpClient (OpenJDK 17) in its default configuration, recorded.
+# What java.net.http.HttpClient of OpenJDK 17.0.15 sends by default, recorded; the body comes in a segment of its own.
 JAVA = (
-    b"POST /classify HTTP/1.1\r\nConnection: Upgrade, HTTP2-Settings\r\nContent-Length: %d\r\n"
-    b"Host: 127.0.0.1:3000\r\nHTTP2-Settings: AAEAAEAAAAIAAAABAAMAAABkAAQBAAAAAAUAAEAA\r\nUpgrade: h2c\r\n"
-    b"User-Agent: Java-http-client/17.0.13\r\nContent-Type: application/json\r\n\r\n" % len(BODY)
+    b"POST /classify HTTP/1.1\r\nConnection: Upgrade, HTTP2-Settings\r\nContent-Length: %d\r\nHost: 127.0.0.1:3600\r\n"
+    b"HTTP2-Settings: AAEAAEAAAAIAAAAAAAMAAAAAAAQBAAAAAAUAAEAAAAYABgAA\r\nUpgrade: h2c\r\n"
+    b"User-Agent: Java-http-client/17.0.15\r\nContent-Type: application/json\r\n\r\n" % len(BODY)
 )
 CHUNKED = JAVA.replace(b"Content-Length: %d" % len(BODY), b"Transfer-Encoding: chunked")
 CHUNKS = b"%x\r\n%b\r\n0\r\n\r\n" % (len(BODY), BODY)
