@@ -1,5 +1,9 @@
 # Every step of the project is a verb here, and the workflows call nothing else. `make help` lists the verbs.
 
+# An empty variable counts as not set.
+$(foreach name,RECIPE MODEL PORT PYTHON IMAGE IMAGE_FILE JOB,$(if $($(name)),,$(eval override undefine $(name))))
+$(foreach name,BENTOML_HOME BENTOML_CONFIG BENTOML_CONFIG_OPTIONS,$(if $($(name)),,$(eval unexport $(name))))
+
 RECIPE ?= full
 MODEL ?= $(if $(filter head,$(RECIPE)),sentiment-en-head,sentiment-pl-en)
 PORT ?= 3000

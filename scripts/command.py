@@ -21,6 +21,8 @@ from textserve.spec import SpecError
 # Errors that the user can fix; any other keeps its traceback.
 EXPECTED = (ModelingError, ReleaseError, StoreError, SpecError, ModelFilesError)
 
+# Of variables that the scripts and their libraries read: an empty one counts as not set.
+PREFIXES = ("BENTOML_", "HF_", "MLFLOW_", "TEXTSERVE_")
 # Nobody watches the progress bars of libraries in a log; read when these are imported, after a script's arguments.
 NO_BARS = {"HF_HUB_DISABLE_PROGRESS_BARS": "1", "MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR": "false"}
 P = ParamSpec("P")
@@ -53,6 +55,8 @@ def command(main: Callable[P, int | None]) -> Callable[P, int]:
 
     @functools.wraps(main)
     def run(*args: P.args, **kwargs: P.kwargs) -> int:
+        for name in [name for name, value in os.environ.items() if not value and name.startswith(PREFIXES)]:
+            del os.environ[name]
         if not sys.stderr.isatty():
             os.environ.update(NO_BARS)
         try:

@@ -42,6 +42,9 @@ def main() -> None:
         signal.signal(number, _exit)
     # Loaded modules and the model are never garbage. The application collects once, after everything is loaded.
     gc.disable()
+    # As for our own variables; BentoML would read a file without a name.
+    for name in [name for name, value in os.environ.items() if name.startswith("BENTOML_") and not value]:
+        del os.environ[name]
     bento = os.environ.get("BENTO_PATH")
     if not bento:
         sys.exit("BENTO_PATH is not set: name the folder of a Bento, or service:TextClassifier")
