@@ -1,6 +1,6 @@
 // The page: from what is written, pasted or opened to results.
 
-import {at, counted, duration, number} from './dom.js';
+import {at, counted, duration, focusIsLost, number} from './dom.js';
 import {FileCard} from './file.js';
 import {Job} from './job.js';
 import {ResultsView} from './results.js';
@@ -50,7 +50,7 @@ function fileChanged({share = 1, texts}) {
   classify.textContent = state.reading ? `Reading… ${Math.floor(share * 100)}%` : `Classify ${counted(texts)}`;
   classify.disabled = state.reading || !texts;
   // What had the focus, such as the button that opened the file, is of no use now.
-  if (texts && [document.body, at('file')].includes(document.activeElement)) classify.focus();
+  if (texts && (focusIsLost() || document.activeElement === at('file'))) classify.focus();
 }
 
 function forget() {
@@ -141,7 +141,7 @@ async function finish(job, problem) {
   if (!length) return;
   if (!problem && !card.file && length <= ROWS_THAT_OPEN) at('rows').querySelector('button[aria-expanded="false"]')?.click();
   // Where the focus was in something that is gone, it goes on here; elsewhere it stays with what is being written.
-  if (document.activeElement === document.body) {
+  if (focusIsLost()) {
     (at('resume').hidden ? at('results-title') : at('resume')).focus({preventScroll: true});
   }
   at('results').scrollIntoView({block: 'nearest'});

@@ -21,6 +21,12 @@ export function button(className, name, onClick) {
   return node;
 }
 
+/** Whether what had the focus is gone, hidden or disabled. */
+export function focusIsLost() {
+  const focused = document.activeElement;
+  return !focused || focused === document.body || focused.disabled || !focused.checkVisibility();
+}
+
 /** 1234 → `1,234` */
 export function number(count) {
   return count.toLocaleString('en');

@@ -29,8 +29,8 @@ const FORMATS = [
 ];
 const BEGINNING = 65_536;
 // The letters ą ś ź Ą Ś Ź are the only Polish ones that Windows-1250 and ISO-8859-2 encode differently.
-const ISO_LETTERS = new Set([0xb1, 0xb6, 0xbc, 0xa1, 0xa6, 0xac]);
-const WINDOWS_LETTERS = new Set([0xb9, 0xa5]);
+const ISO_LETTERS = [0xb1, 0xb6, 0xbc, 0xa1, 0xa6, 0xac];
+const WINDOWS_LETTERS = [0xb9, 0xa5];
 
 /** A file that cannot be read: the message says what to do. */
 export class FileError extends Error {}
@@ -53,20 +53,16 @@ export async function detect(file, options) {
   if (wide) return {encoding: wide, warning: ''};
   if (beginning.includes(0)) throw new FileError(`${file.name} is not a text file. Open a CSV or a plain text file.`);
 
-  const utf8 = new TextDecoder('utf-8', {fatal: true});
-  const seen = new Uint32Array(256);
-  let valid = true;
-  for await (const bytes of read(file, options)) {
-    valid &&= decodes(utf8, bytes);
-    for (const byte of bytes) seen[byte]++;
-  }
-  valid &&= decodes(utf8);
-  if (valid) return {encoding: 'utf-8', warning: ''};
-  if (await mostlyUtf8(file, options)) {
+  if (await isUtf8(file, options)) return {encoding: 'utf-8', warning: ''};
+  const {broken, whole, seen} = await statistics(file, options);
+  // Another encoding read as UTF-8 would break nearly all letters beyond ASCII.
+  if (whole > 10 * broken) {
     return {encoding: 'utf-8', warning: 'Most of the file is UTF-8, but some bytes are not: they are read as �.'};
   }
-  const encoding = legacy(seen);
-  return {encoding, warning: 'The file is not UTF-8. The encoding is a guess: check the letters in the preview.'};
+  return {
+    encoding: guessCentralEuropean(seen),
+    warning: 'The file is not UTF-8. The encoding is a guess: check the letters in the preview.',
+  };
 }
 
 /** The characters of a file, in parts. `progress(share)` is called for each, `signal` ends it with an AbortError. */
@@ -122,30 +118,36 @@ function utf16(bytes) {
   return '';
 }
 
-/** UTF-8 with a few broken characters, and not another encoding: that would break nearly all. */
-async function mostlyUtf8(file, options) {
+async function isUtf8(file, options) {
+  const decoder = new TextDecoder('utf-8', {fatal: true});
+  try {
+    for await (const bytes of read(file, options)) decoder.decode(bytes, {stream: true});
+    decoder.decode();
+    return true;
+  } catch (error) {
+    if (error instanceof TypeError) return false;
+    throw error;
+  }
+}
+
+/** Letters beyond ASCII that are `broken` and `whole` if read as UTF-8, and how often each byte is `seen`. */
+async function statistics(file, options) {
+  const decoder = new TextDecoder('utf-8');
+  const seen = new Uint32Array(256);
   let broken = 0;
   let whole = 0;
-  for await (const content of decode(file, 'utf-8', options)) {
-    for (const character of content) {
+  for await (const bytes of read(file, options)) {
+    for (const byte of bytes) seen[byte]++;
+    for (const character of decoder.decode(bytes, {stream: true})) {
       if (character === '\ufffd') broken++;
       else if (character > '\x7f') whole++;
     }
   }
-  return whole > 10 * broken;
+  return {broken, whole, seen};
 }
 
-function decodes(decoder, bytes) {
-  try {
-    decoder.decode(bytes, {stream: Boolean(bytes)});
-    return true;
-  } catch {
-    return false;
-  }
-}
-
-function legacy(seen) {
-  const count = (letters) => [...letters].reduce((sum, byte) => sum + seen[byte], 0);
+function guessCentralEuropean(seen) {
+  const count = (letters) => letters.reduce((sum, byte) => sum + seen[byte], 0);
   let controls = 0; // of ISO-8859-2, where Windows-1250 has letters and quotation marks
   for (let byte = 0x80; byte < 0xa0; byte++) controls += seen[byte];
   return !controls && count(ISO_LETTERS) > count(WINDOWS_LETTERS) ? 'iso-8859-2' : 'windows-1250';

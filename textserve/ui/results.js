@@ -1,6 +1,6 @@
 // The results of a job: totals, filter, order, and pages of rows.
 
-import {at, counted, duration, element, number} from './dom.js';
+import {at, counted, duration, element, focusIsLost, number} from './dom.js';
 import {tone} from './labels.js';
 import {resultRow} from './row.js';
 import {REJECTED} from './store.js';
@@ -99,8 +99,7 @@ export class ResultsView {
     if (at('order').value === 'row') this.#select();
     await this.#render();
     at('results').scrollIntoView({block: 'start'});
-    const focused = document.activeElement;
-    if (focused === document.body || focused.disabled) at('results-title').focus({preventScroll: true});
+    if (focusIsLost()) at('results-title').focus({preventScroll: true});
   }
 
   async #render() {
