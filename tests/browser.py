@@ -26,11 +26,11 @@ def executable() -> str:
 
 
 @contextlib.contextmanager
-def browser() -> Iterator[Browser]:
-    """Chromium without a window, until the block ends."""
+def browser(*args: str) -> Iterator[Browser]:
+    """Chromium without a window, until the block ends; ``args`` are added to its command line."""
     with sync_playwright() as playwright:
         # Shared memory is small in containers, where Chromium would end for want of it.
-        one = playwright.chromium.launch(executable_path=executable(), args=["--disable-dev-shm-usage"])
+        one = playwright.chromium.launch(executable_path=executable(), args=["--disable-dev-shm-usage", *args])
         try:
             yield one
         finally:

@@ -1,117 +1,150 @@
-// The page: from what is written, pasted or opened to rows of results.
+// The page: from what is written, pasted or opened to results.
 
-import {classifyAll} from './batch.js';
-import {decode, format, parse, textColumn} from './csv.js';
-import {resultRow, totals} from './results.js';
+import {at, counted, duration, focusIsLost, number} from './dom.js';
+import {FileCard} from './file.js';
+import {Job} from './job.js';
+import {ResultsView} from './results.js';
 import {Service} from './service.js';
 
-const ROWS_AT_ONCE = 100;
-const PREVIEW = 120;
+const ROWS_THAT_OPEN = 25;
+const LABELS_NAMED = 12;
+const MILLISECONDS_BEFORE_AN_ESTIMATE = 5000;
 
-const at = (id) => document.getElementById(id);
 const service = new Service();
-const state = {table: null, rows: [], shown: 0, limits: null, running: null, again: null};
+const view = new ResultsView(explain);
+const card = new FileCard(fileChanged, (error) => {
+  forget();
+  fail(error);
+});
+const state = {about: null, job: null, again: null, reading: false, starting: null};
 
-// What is asked
+// The model
 
-/** The rows to classify: what is written, or the chosen column of a file; what has no text is left out. */
-function askedRows() {
-  let texts = at('lines').checked ? at('text').value.split(/\r?\n/) : [at('text').value];
-  if (state.table) {
-    const column = Number(at('column').value);
-    texts = tableBody().map((row) => row[column] ?? '');
+/** The limits and the model of the service, which are asked for until they are known. */
+async function about() {
+  if (!state.about) {
+    const [limits, model] = await Promise.all([service.limits(), service.model()]);
+    state.about = {limits, labels: model.labels};
+    document.title = `${model.name} · textserve`;
+    at('name').textContent = model.name;
+    const more = model.labels.length - LABELS_NAMED;
+    at('labels').textContent =
+      `Labels: ${model.labels.slice(0, LABELS_NAMED).join(', ')}${more > 0 ? `, and ${number(more)} more` : ''}.`;
   }
-  return texts
-    .map((text, index) => ({number: index + 1, text: text.toWellFormed?.() ?? text, result: null, problem: ''}))
-    .filter((row) => row.text.trim());
+  return state.about;
 }
 
-function tableBody() {
-  return at('heading').checked ? state.table.rows.slice(1) : state.table.rows;
-}
+// Files
 
-async function open(file) {
-  const content = decode(await file.arrayBuffer());
-  if (/\.txt$/i.test(file.name)) {
-    forget();
-    at('text').value = content.replace(/^\ufeff/, '');
-    at('lines').checked = true;
-    return at('text').focus();
-  }
-  const rows = parse(content);
-  if (!rows.length) return fail(new Error(`${file.name} has no rows.`));
-  const {column, heading} = textColumn(rows);
+async function open(files) {
+  const [file] = files;
+  if (!file) return;
   clearError();
-  state.table = {name: file.name, rows};
-  at('heading').checked = heading;
-  columns(column);
   at('writing').hidden = at('examples').hidden = true;
-  at('loaded').hidden = false;
-  describeFile();
-  at('classify').focus();
+  await card.open(file, files.length > 1 ? `Only ${file.name} is opened: open other files one after another.` : '');
 }
 
-function columns(chosen) {
-  const width = Math.max(...state.table.rows.map((row) => row.length));
-  const names = at('heading').checked ? state.table.rows[0] : [];
-  at('column').replaceChildren(
-    ...Array.from({length: width}, (_, index) => new Option(names[index]?.trim() || `column ${index + 1}`, String(index))),
-  );
-  at('column').value = String(chosen);
-}
-
-function describeFile() {
-  const rows = askedRows();
-  const first = rows[0]?.text ?? '';
-  at('file-name').textContent = `${state.table.name}, ${counted(rows.length)}`;
-  at('preview').textContent = first && `It begins: ${first.length > PREVIEW ? `${first.slice(0, PREVIEW)}…` : first}`;
-  at('classify').textContent = `Classify ${counted(rows.length)}`;
+function fileChanged({share = 1, texts}) {
+  state.reading = texts === undefined;
+  const classify = at('classify');
+  classify.textContent = state.reading ? `Reading… ${Math.floor(share * 100)}%` : `Classify ${counted(texts)}`;
+  classify.disabled = state.reading || !texts;
+  // What had the focus, such as the button that opened the file, is of no use now.
+  if (texts && (focusIsLost() || document.activeElement === at('file'))) classify.focus();
 }
 
 function forget() {
-  state.table = null;
+  card.close();
+  state.reading = false;
   at('file').value = '';
-  at('loaded').hidden = true;
   at('writing').hidden = at('examples').hidden = false;
   at('classify').textContent = 'Classify';
+  at('classify').disabled = false;
 }
 
-// Asking
+/** What is written: each line is a row, or all of it is. */
+function written() {
+  const lines = at('lines').checked ? at('text').value.split(/\r?\n/) : [at('text').value];
+  const rows = lines.map((line, index) => {
+    const text = line.toWellFormed?.() ?? line;
+    return {number: index + 1, cells: [text], text};
+  });
+  while (rows.length && !rows.at(-1).text.trim()) rows.pop(); // line ends at the end
+  const texts = rows.filter((row) => row.text.trim());
+  return {
+    name: 'texts.csv',
+    columns: ['text'],
+    separator: ',',
+    total: texts.length,
+    skipped: rows.length - texts.length,
+    async *parts() {
+      yield texts;
+    },
+  };
+}
 
-async function run() {
-  const rows = askedRows();
+// Classification
+
+async function start() {
+  if (state.reading) return;
+  const source = card.file ? card.source() : written();
   clearError();
-  if (!rows.length) {
-    fail(new Error(state.table ? 'This column has no texts.' : 'Write a text first.'));
-    return (state.table ? at('column') : at('text')).focus();
+  if (!source.total) {
+    fail(new Error('Write a text first.'));
+    return at('text').focus();
   }
-  state.running?.abort();
-  const running = (state.running = new AbortController());
-  const started = performance.now();
+  state.job?.stop();
+  state.job = null;
   at('results').hidden = true;
-  at('key-form').hidden = true;
-  progress(0, rows.length);
-  let milliseconds = 0;
-  let stopped = false;
-  try {
-    state.limits ??= await service.limits();
-    const outcome = await classifyAll(service, state.limits, rows, {
-      signal: running.signal,
-      busy: (seconds) => say(`The service is busy; trying again in ${seconds} s`),
-      done: (count) => progress(count, rows.length),
-    });
-    milliseconds = outcome.milliseconds;
-    if (outcome.model) at('model').textContent = `Answered by ${outcome.model}.`;
-  } catch (error) {
-    if (state.running !== running) return; // another run has taken its place
-    stopped = error.name === 'AbortError';
-    if (!stopped) fail(error, run);
+  progress(0, source.total);
+  const starting = (state.starting = {});
+  let problem = null;
+  const known = await about().catch((error) => (problem = error));
+  if (state.starting !== starting) return; // another click has replaced it
+  if (problem) {
+    at('progress').hidden = true;
+    return fail(problem, start);
   }
-  if (state.running !== running) return;
-  state.running = null;
+  const job = (state.job = new Job(service, source, known));
+  view.start(job);
+  await run(job);
+}
+
+async function run(job) {
+  clearError();
+  const {total} = job.source;
+  progress(job.store.length, total, job.elapsed);
+  at('resume').hidden = true;
+  let problem = null;
+  try {
+    await job.run({
+      busy: (seconds) => say(`The service is busy; trying again in ${seconds} s`),
+      done: () => {
+        progress(job.store.length, total, job.elapsed);
+        view.update();
+      },
+    });
+  } catch (error) {
+    problem = error;
+  }
+  if (state.job !== job) return; // another job has replaced it
   at('progress').hidden = true;
-  const answered = rows.filter((row) => row.result || row.problem);
-  if (answered.length) show(answered, rows.length, performance.now() - started, milliseconds, stopped);
+  if (problem && problem.name !== 'AbortError') fail(problem, () => run(job));
+  if (job.model) at('model').textContent = `Answered by ${job.model}.`;
+  await view.update();
+  await finish(job, problem);
+}
+
+async function finish(job, problem) {
+  const length = job.store.length;
+  at('status').textContent = `${problem ? 'Stopped' : 'Done'}: ${view.summary()}. ${await view.spoken()}`;
+  if (!length) return;
+  if (!problem && !card.file && length <= ROWS_THAT_OPEN) at('rows').querySelector('button[aria-expanded="false"]')?.click();
+  // Where the focus was in something that is gone, it goes on here; elsewhere it stays with what is being written.
+  if (focusIsLost()) {
+    (at('resume').hidden ? at('results-title') : at('resume')).focus({preventScroll: true});
+  }
+  at('results').scrollIntoView({block: 'nearest'});
 }
 
 async function explain(row) {
@@ -125,60 +158,29 @@ async function explain(row) {
   }
 }
 
-// What is shown
-
-function show(rows, asked, elapsed, milliseconds, stopped) {
-  state.rows = rows;
-  state.shown = 0;
-  const count = rows.length < asked ? `${rows.length} of ${counted(asked)}` : counted(asked);
-  const model = milliseconds ? `; the model worked for ${duration(milliseconds)}` : '';
-  at('took').textContent = `${count} in ${duration(elapsed)}${model}${stopped ? '; stopped' : ''}`;
-  at('totals').replaceChildren(...totals(rows));
-  at('totals').hidden = rows.length < 2;
-  at('rows').replaceChildren();
-  more();
-  at('results').hidden = false;
-  at('rows').querySelector('button')?.click();
-  at('status').textContent = `Done: ${at('took').textContent}. ${spoken(rows)}`;
-  // Where the focus was in something that is gone, it goes on here; elsewhere it stays with what is being written.
-  if (document.activeElement === document.body) at('results-title').focus({preventScroll: true});
-  at('results').scrollIntoView({block: 'nearest'});
+async function download() {
+  const {store, source} = state.job;
+  at('download').disabled = true;
+  try {
+    const [, stem, extension] = /^(.*?)(\.(?:csv|tsv|txt|tab))?$/i.exec(source.name);
+    const link = document.createElement('a');
+    link.href = URL.createObjectURL(await store.csv(source));
+    link.download = `${stem}-classified${extension ?? '.csv'}`;
+    link.click();
+    setTimeout(() => URL.revokeObjectURL(link.href), 60_000);
+  } finally {
+    at('download').disabled = false;
+  }
 }
 
-function spoken(rows) {
-  if (rows.length === 1 && rows[0].result) return `The text is ${rows[0].result.label}.`;
-  return [...at('totals').children].map((part) => `${part.lastChild.textContent} ${part.firstChild.textContent}`).join(', ');
-}
+// Messages
 
-function more() {
-  const next = state.rows.slice(state.shown, state.shown + ROWS_AT_ONCE);
-  const items = next.map((row) => resultRow(row, explain));
-  at('rows').append(...items);
-  state.shown += next.length;
-  const left = state.rows.length - state.shown;
-  at('more').hidden = left === 0;
-  at('more').textContent = `Show ${Math.min(left, ROWS_AT_ONCE)} more of ${left}`;
-  return items[0];
-}
-
-function download() {
-  const labels = Object.keys(state.rows.find((row) => row.result)?.result.scores ?? {});
-  const lines = state.rows.map(({number, text, result, problem}) => [
-    number, text, result?.label, result?.score, ...labels.map((label) => result?.scores[label]), result?.truncated, problem,
-  ]);
-  const content = format([['row', 'text', 'label', 'score', ...labels, 'truncated', 'problem'], ...lines]);
-  const link = document.createElement('a');
-  link.href = URL.createObjectURL(new Blob([content], {type: 'text/csv'}));
-  link.download = 'textserve.csv';
-  link.click();
-  setTimeout(() => URL.revokeObjectURL(link.href), 60_000);
-}
-
-function progress(count, all) {
+function progress(count, total, elapsed = 0) {
   at('progress').hidden = false;
-  at('bar').max = all;
+  at('bar').max = total;
   at('bar').value = count;
-  say(all === 1 ? 'Reading…' : `${count} of ${counted(all)}`);
+  const left = count && elapsed > MILLISECONDS_BEFORE_AN_ESTIMATE ? `, about ${duration((elapsed / count) * (total - count))} left` : '';
+  say(total === 1 ? 'Classifying…' : `${number(count)} of ${counted(total)}${left}`);
 }
 
 function say(words) {
@@ -186,7 +188,7 @@ function say(words) {
 }
 
 function fail(error, again = null) {
-  let message = error.message;
+  let {message} = error;
   if (error.status === 401) {
     askForKey(again);
     message = service.key && 'The service does not take this API key.';
@@ -196,7 +198,7 @@ function fail(error, again = null) {
 }
 
 function clearError() {
-  at('error').hidden = true;
+  at('error').hidden = at('key-form').hidden = true;
 }
 
 function askForKey(again) {
@@ -206,32 +208,19 @@ function askForKey(again) {
   at('key').focus();
 }
 
-function counted(count) {
-  return `${count} ${count === 1 ? 'text' : 'texts'}`;
-}
-
-function duration(milliseconds) {
-  return milliseconds < 1000 ? `${Math.max(1, Math.round(milliseconds))} ms` : `${(milliseconds / 1000).toFixed(1)} s`;
-}
-
-// What the person does
+// What the user does
 
 at('form').addEventListener('submit', (event) => {
   event.preventDefault();
-  run();
+  start();
 });
 at('text').addEventListener('keydown', (event) => {
   if (event.key === 'Enter' && (event.ctrlKey || event.metaKey)) {
     event.preventDefault();
-    run();
+    start();
   }
 });
-at('file').addEventListener('change', () => at('file').files[0] && open(at('file').files[0]));
-at('column').addEventListener('change', describeFile);
-at('heading').addEventListener('change', () => {
-  columns(at('column').value);
-  describeFile();
-});
+at('file').addEventListener('change', () => open(at('file').files));
 at('forget').addEventListener('click', () => {
   forget();
   at('text').focus();
@@ -239,39 +228,35 @@ at('forget').addEventListener('click', () => {
 for (const example of at('examples').querySelectorAll('button')) {
   example.addEventListener('click', () => {
     at('text').value = example.textContent;
-    run();
+    start();
   });
 }
 at('key-form').addEventListener('submit', (event) => {
   event.preventDefault();
   service.key = at('key').value.trim();
-  at('key-form').hidden = true;
   clearError();
   state.again?.();
 });
-at('stop').addEventListener('click', () => state.running?.abort());
+at('stop').addEventListener('click', () => state.job?.stop());
+at('resume').addEventListener('click', () => run(state.job));
 at('download').addEventListener('click', download);
-at('more').addEventListener('click', () => more()?.querySelector('button')?.focus());
-at('rows').addEventListener('keydown', (event) => {
-  const heads = [...at('rows').querySelectorAll('button.head')];
-  const place = heads.indexOf(document.activeElement);
-  const target = {ArrowDown: place + 1, ArrowUp: place - 1, Home: 0, End: heads.length - 1}[event.key];
-  if (place < 0 || target === undefined) return;
-  event.preventDefault();
-  heads[target]?.focus();
-});
 
 // A file may be dropped anywhere; a browser left to itself would leave the page for it.
 document.addEventListener('dragover', (event) => {
   event.preventDefault();
   at('form').classList.toggle('dropping', event.dataTransfer.types.includes('Files'));
 });
-for (const over of ['dragleave', 'drop']) {
-  document.addEventListener(over, () => at('form').classList.remove('dropping'));
+for (const end of ['dragleave', 'drop']) {
+  document.addEventListener(end, () => at('form').classList.remove('dropping'));
 }
 document.addEventListener('drop', (event) => {
-  const file = event.dataTransfer.files[0];
-  if (!file) return;
+  if (!event.dataTransfer.files.length) return;
   event.preventDefault();
-  open(file);
+  open(event.dataTransfer.files);
 });
+window.addEventListener('beforeunload', (event) => {
+  if (state.job?.running) event.preventDefault();
+});
+
+// A service with keys names its model once it has the key.
+about().catch((error) => error.status === 401 || fail(error));

@@ -1,74 +1,138 @@
-// CSV as RFC 4180 has it: fields in double quotes may hold separators, line ends and doubled quotes.
+// CSV by Papa Parse, which index.html loads before this module: https://www.papaparse.com
+//
+// `Papa.parse(file)` decodes each part of a file alone and breaks letters at their borders, so this feeds Papa's parser
+// from a decoder that keeps its state.
 
-const SEPARATORS = [',', ';', '\t'];
-const TEXT_COLUMNS = ['text', 'tekst'];
+import {FileError, decode, decodeBeginning} from './encoding.js';
 
-/** The characters of a file: UTF-8, or else Windows-1250, in which spreadsheets in Poland save. */
-export function decode(bytes) {
-  try {
-    return new TextDecoder('utf-8', {fatal: true}).decode(bytes);
-  } catch {
-    return new TextDecoder('windows-1250').decode(bytes);
+/** What a user can choose. */
+export const SEPARATORS = [
+  [',', 'comma'],
+  [';', 'semicolon'],
+  ['\t', 'tab'],
+  ['|', 'vertical bar'],
+  ['', 'none: each line is a text'],
+];
+
+const BEGINNING = 262_144;
+const ROWS_TO_GUESS_FROM = 100;
+const MOST_CHARACTERS_OF_A_ROW = 1_000_000;
+// Papa's parser always has a separator: a noncharacter of Unicode is in no text.
+const NO_SEPARATOR = '\uffff';
+// Excel's line that names the separator, which is no row.
+const SEPARATOR_LINE = /^"?sep=(.)"?(?:\r\n|\n|\r|$)/i;
+const TEXT_COLUMNS = /^(text|texts|tekst|treść|tresc|opinia|komentarz|recenzja|comment|review|content|message|body|sentence)$/i;
+const NUMBER = /^[-+]?\d+([.,]\d+)?$/;
+// Cells that spreadsheets may read as formulas (OWASP, "CSV Injection"), except numbers.
+const FORMULA = /^(?![-+]?\d+(?:[.,]\d+)?$)(?:\s*[=+\-@＝＋－＠]|[\t\r\n])/;
+
+/**
+ * How to read a file: `{encoding, separator, quotes, newline, heading, column}`, guessed from its beginning.
+ * `chosen` is the separator that the user chose.
+ */
+export async function guessFormat(file, encoding, chosen = null) {
+  const {content, complete} = await decodeBeginning(file, encoding, BEGINNING);
+  const named = SEPARATOR_LINE.exec(content)?.[1];
+  const plain = !named && /\.txt$/i.test(file.name);
+  const outside = content.replace(/"[^"]*"/g, '');
+  const newline = !outside.includes('\n') && outside.includes('\r') ? '\r' : '\n';
+  const parse = (separator) => parsed(content.replace(SEPARATOR_LINE, ''), {separator, quotes: true, newline}, !complete);
+  const separator = chosen ?? named ?? guessSeparator(parse, plain);
+  const format = {encoding, separator, quotes: !plain || separator !== '', newline};
+  return {...format, ...guessColumn(parse(separator).rows)};
+}
+
+/** The first `count` rows. */
+export async function firstRows(file, format, count) {
+  const {content, complete} = await decodeBeginning(file, format.encoding, BEGINNING);
+  return parsed(content.replace(SEPARATOR_LINE, ''), format, !complete).rows.slice(0, count);
+}
+
+/**
+ * All rows of a file, in parts: `{rows, faults}`, where `faults` are the indices of rows with misplaced quotes and
+ * `unclosed` is whether a quote is open at the end. Throws a FileError for a row that does not end.
+ */
+export async function* readRows(file, format, options) {
+  let rest = '';
+  let first = true;
+  let count = 0;
+  for await (const content of decode(file, format.encoding, options)) {
+    rest += content;
+    if (first && rest) {
+      rest = rest.replace(SEPARATOR_LINE, '');
+      first = false;
+    }
+    const part = parsed(rest, format, true);
+    rest = rest.slice(part.end);
+    count += part.rows.length;
+    if (rest.length > MOST_CHARACTERS_OF_A_ROW) throw new FileError(endlessRow(count + 1, format.quotes));
+    yield part;
   }
+  yield parsed(rest, format, false);
 }
 
-/** Rows of fields. Lines may end in CRLF, LF or CR; lines with nothing in them are no rows. */
-export function parse(content, separator = separatorOf(content)) {
-  const rows = [];
-  let row = [];
-  let field = '';
-  let quoted = false;
-  const endRow = () => {
-    row.push(field);
-    if (row.length > 1 || field !== '') rows.push(row);
-    row = [];
-    field = '';
-  };
-  for (let place = content.startsWith('\ufeff') ? 1 : 0; place < content.length; place++) {
-    const character = content[place];
-    if (quoted) {
-      if (character !== '"') field += character;
-      else if (content[place + 1] === '"') {
-        field += '"';
-        place++;
-      } else quoted = false;
-    } else if (character === '"' && field === '') quoted = true;
-    else if (character === separator) {
-      row.push(field);
-      field = '';
-    } else if (character === '\n' || character === '\r') {
-      if (character === '\r' && content[place + 1] === '\n') place++;
-      endRow();
-    } else field += character;
+function endlessRow(row, quotes) {
+  const what = `Row ${row} has more than a million characters`;
+  return quotes
+    ? `${what}: its quote is probably never closed. Correct the file, or say that quotes do not enclose cells.`
+    : `${what}. Choose another encoding, or correct the file.`;
+}
+
+function parsed(content, {separator, quotes, newline}, more) {
+  // Fast mode reads quotes as plain characters.
+  const parser = new Papa.Parser({delimiter: separator || NO_SEPARATOR, newline, fastMode: quotes ? undefined : true});
+  const {data: rows, errors, meta} = parser.parse(content, 0, more);
+  // After the last line end Papa sees a row with one empty cell.
+  if (!more && rows.length && isEmpty(rows.at(-1))) rows.pop();
+  if (newline === '\n') {
+    for (const row of rows) if (row.at(-1).endsWith('\r')) row.push(row.pop().slice(0, -1));
   }
-  endRow();
-  return rows;
+  const faults = [...new Set(errors.map((error) => error.row))].filter((row) => row < rows.length);
+  return {rows, faults, unclosed: errors.some((error) => error.code === 'MissingQuotes'), end: meta.cursor};
 }
 
-/** The separator that stands most often in the first line, outside of quotes; a comma where none does. */
-export function separatorOf(content) {
-  const counts = new Map(SEPARATORS.map((separator) => [separator, 0]));
-  let quoted = false;
-  for (const character of content) {
-    if (character === '"') quoted = !quoted;
-    else if (!quoted && (character === '\n' || character === '\r')) break;
-    else if (!quoted && counts.has(character)) counts.set(character, counts.get(character) + 1);
+function isEmpty(row) {
+  return row.length === 1 && row[0] === '';
+}
+
+/** The separator by which most rows have as many cells as the first; none if no separator does that. */
+function guessSeparator(parse, plain) {
+  let best = '';
+  let bestShare = plain ? 0.9 : 0.5;
+  let bestWidth = 1;
+  for (const separator of plain ? ['\t'] : [',', ';', '\t', '|']) {
+    const rows = parse(separator).rows.slice(0, ROWS_TO_GUESS_FROM).filter((row) => !isEmpty(row));
+    const width = rows[0]?.length ?? 0;
+    const share = rows.filter((row) => row.length === width).length / rows.length;
+    // A single line of prose may have commas: then only its names tell that it has columns.
+    if (width < 2 || (rows.length === 1 && !names(rows[0]))) continue;
+    if (share > bestShare || (share === bestShare && width > bestWidth)) {
+      [best, bestShare, bestWidth] = [separator, share, width];
+    }
   }
-  return SEPARATORS.reduce((best, one) => (counts.get(one) > counts.get(best) ? one : best));
+  return best;
 }
 
-/** Which column has the texts, and whether the first row names the columns: `text` or `tekst` says so. */
-export function textColumn(rows) {
-  const names = (rows[0] ?? []).map((name) => name.trim().toLowerCase());
-  const column = names.findIndex((name) => TEXT_COLUMNS.includes(name));
-  return {column: Math.max(column, 0), heading: column >= 0};
+function names(row) {
+  return row.some((cell) => TEXT_COLUMNS.test(cell.trim()));
 }
 
-/** The rows as a file: CRLF, fields quoted where they need it, and a mark by which spreadsheets know UTF-8. */
-export function format(rows) {
-  const field = (value) => {
-    const text = String(value ?? '');
-    return /[",\r\n]/.test(text) ? `"${text.replaceAll('"', '""')}"` : text;
-  };
-  return `\ufeff${rows.map((row) => `${row.map(field).join(',')}\r\n`).join('')}`;
+/** The column named like texts, or else with the longest cells; and whether the first row has names. */
+function guessColumn(all) {
+  const rows = all.slice(0, ROWS_TO_GUESS_FROM);
+  const [first = [], ...others] = rows;
+  const named = first.findIndex((cell) => TEXT_COLUMNS.test(cell.trim()));
+  if (named >= 0) return {column: named, heading: true};
+  const lengths = first.map((_, column) => rows.reduce((sum, row) => sum + (row[column]?.length ?? 0), 0));
+  const column = Math.max(0, lengths.findIndex((length) => lengths.every((other) => other <= length)));
+  // A column of numbers under a word.
+  const heading = others.length > 0 && first.some(
+    (cell, index) => cell.trim() && !NUMBER.test(cell.trim()) && others.every((row) => NUMBER.test(row[index]?.trim() ?? '')),
+  );
+  return {column, heading};
+}
+
+/** Rows as CSV with CRLF; cells that a spreadsheet would read as formulas get an apostrophe, as OWASP recommends. */
+export function formatRows(rows, separator) {
+  return rows.length ? `${Papa.unparse(rows, {delimiter: separator || ',', escapeFormulae: FORMULA})}\r\n` : '';
 }

@@ -1,157 +1,156 @@
-// Shows results: a row a text, its probabilities as bars, and its words coloured by their influence.
+// The results of a job: totals, filter, order, and pages of rows.
 
-// Below these nothing is coloured: differences so small say nothing about a word.
-const LEAST_SCALE = 0.05;
-const LEAST_SHARE = 0.05;
-const STRONGEST = 5;
-// Statuses that say that the same text will never be explained.
-const REFUSED = [400, 413];
+import {at, counted, duration, element, focusIsLost, number} from './dom.js';
+import {tone} from './labels.js';
+import {resultRow} from './row.js';
+import {REJECTED} from './store.js';
 
-/** `<name class>` with children, which are nodes or plain text: no text is ever read as HTML. */
-export function element(name, className = '', ...children) {
-  const node = document.createElement(name);
-  if (className) node.className = className;
-  node.append(...children);
-  return node;
-}
+const ROWS_ON_A_PAGE = 25;
+const MOST_TOTALS = 8;
+const ALL = '';
 
-/** How many texts got each label. */
-export function totals(rows) {
-  const results = rows.flatMap((row) => row.result ?? []);
-  const labels = Object.keys(results[0]?.scores ?? {});
-  return labels.map((label) => {
-    const count = results.filter((result) => result.label === label).length;
-    const part = element('div', 'total', element('dt', '', label), element('dd', '', String(count)));
-    part.dataset.label = label;
-    return part;
-  });
-}
+export class ResultsView {
+  #job = null;
+  #page = 0;
+  #indices = [];
+  #shown = []; // indices of the rows on the page
+  #explain;
+  #renders = 0;
 
-/** A row that opens to its bars and words; `explain(row)` is asked for the words when it first does. */
-export function resultRow(row, explain) {
-  const item = element('li', 'row');
-  const text = element('span', 'text', row.text);
-  if (row.problem) {
-    item.append(element('div', 'head', text, element('span', 'problem', row.problem)));
-    return item;
+  /** `explain(row)` is called for the words of a row when it is opened. */
+  constructor(explain) {
+    this.#explain = explain;
+    at('filter').addEventListener('change', () => this.#reorder());
+    at('order').addEventListener('change', () => this.#reorder());
+    at('previous').addEventListener('click', () => this.#turn(this.#page - 1));
+    at('next').addEventListener('click', () => this.#turn(this.#page + 1));
+    at('page').addEventListener('change', () => this.#turn(Number(at('page').value) - 1));
+    at('rows').addEventListener('keydown', moveFocus);
   }
-  const {label, score, scores} = row.result;
-  const verdict = element('span', 'verdict', `${label} `, element('span', 'number', percent(score)));
-  const head = element('button', 'head', text, verdict, split(scores));
-  const detail = element('div', 'detail');
-  head.type = 'button';
-  detail.id = `row-${row.number}`;
-  detail.hidden = true;
-  head.setAttribute('aria-expanded', 'false');
-  head.setAttribute('aria-controls', detail.id);
-  item.dataset.label = label;
-  head.addEventListener('click', () => {
-    const open = detail.hidden;
-    if (open && !detail.childElementCount) fill(detail, row, explain);
-    detail.hidden = !open;
-    head.setAttribute('aria-expanded', String(open));
-  });
-  item.append(head, detail);
-  return item;
-}
 
-async function fill(detail, row, explain) {
-  const words = element('div', 'explanation', element('p', 'quiet', 'Looking at each word…'));
-  words.setAttribute('aria-live', 'polite');
-  detail.append(bars(row.result.scores));
-  if (row.result.truncated) {
-    detail.append(element('p', 'quiet', `Only the beginning was read, ${row.result.tokens} tokens.`));
+  /** Show a new job, which has no results yet. */
+  start(job) {
+    this.#job = job;
+    this.#page = 0;
+    this.#shown = [];
+    at('results').hidden = true;
+    at('rows').replaceChildren();
+    at('filter').replaceChildren(new Option('all', ALL));
+    at('order').value = 'row';
+    at('filter').value = ALL;
   }
-  detail.append(words);
-  try {
-    const {answer, took} = await explain(row);
-    words.replaceChildren(...explanation(row.text, answer, took));
-  } catch (error) {
-    const again = element('button', 'plain', 'Try again');
-    again.type = 'button';
-    again.addEventListener('click', () => {
-      detail.replaceChildren();
-      fill(detail, row, explain);
-    });
-    const problem = element('p', 'problem', `The words are not explained. ${error.message} `);
-    if (!REFUSED.includes(error.status)) problem.append(again);
-    words.replaceChildren(problem);
+
+  /** Show what the job has so far. Rows on the page stay as they are, so that nothing closes while it is read. */
+  async update() {
+    const {store} = this.#job;
+    if (!store.length) return;
+    at('results').hidden = false;
+    at('took').textContent = this.summary();
+    at('totals').replaceChildren(...totals(store));
+    at('totals').hidden = at('refine').hidden = store.length < 2;
+    at('resume').hidden = this.#job.running || this.#job.finished || this.#job.failed;
+    if (document.activeElement !== at('filter')) this.#fillFilter();
+    const sorted = at('order').value !== 'row';
+    // Rows that are sorted would move under the reader with every batch.
+    if (sorted && this.#job.running) return;
+    this.#select();
+    await this.#render();
+  }
+
+  /** `80 of 100 texts in 1.2 s; the model worked for 1.1 s; 2 empty rows skipped; stopped` */
+  summary() {
+    const {store, source, elapsed, inference, finished, running} = this.#job;
+    const count = store.length < source.total ? `${number(store.length)} of ${counted(source.total)}` : counted(store.length);
+    const model = inference ? `; the model worked for ${duration(inference)}` : '';
+    const skipped = source.skipped ? `; ${counted(source.skipped, 'empty row')} skipped` : '';
+    return `${count} in ${duration(elapsed)}${model}${skipped}${finished || running ? '' : '; stopped'}`;
+  }
+
+  /** The result of a single text, or the totals, in a sentence. */
+  async spoken() {
+    const {store} = this.#job;
+    const [first] = await store.rows(store.length ? [0] : []);
+    if (store.length === 1 && first.result) return `The text is ${first.result.label}.`;
+    return [...at('totals').children].map((part) => `${part.lastChild.textContent} ${part.firstChild.textContent}`).join(', ');
+  }
+
+  #fillFilter() {
+    const {store} = this.#job;
+    const options = [['all', ALL, store.length], ...store.labels.map((label, index) => [label, index, store.counts[index]])];
+    if (store.rejected) options.push(['rejected', REJECTED, store.rejected]);
+    const chosen = at('filter').value;
+    at('filter').replaceChildren(...options.map(([name, value, count]) => new Option(`${name} (${number(count)})`, value)));
+    at('filter').value = chosen;
+  }
+
+  #select() {
+    const label = at('filter').value;
+    this.#indices = this.#job.store.order(label === ALL ? null : Number(label), at('order').value);
+  }
+
+  #reorder() {
+    this.#page = 0;
+    this.#select();
+    return this.#render();
+  }
+
+  async #turn(page) {
+    this.#page = Number.isFinite(page) ? page : 0;
+    if (at('order').value === 'row') this.#select();
+    await this.#render();
+    at('results').scrollIntoView({block: 'start'});
+    if (focusIsLost()) at('results-title').focus({preventScroll: true});
+  }
+
+  async #render() {
+    const count = this.#indices.length;
+    const pages = Math.max(1, Math.ceil(count / ROWS_ON_A_PAGE));
+    this.#page = Math.min(Math.max(0, Math.trunc(this.#page)), pages - 1);
+    at('pager').hidden = pages === 1;
+    at('previous').disabled = this.#page === 0;
+    at('next').disabled = this.#page === pages - 1;
+    if (document.activeElement !== at('page')) at('page').value = String(this.#page + 1);
+    at('page').max = String(pages);
+    at('pages').textContent = `of ${number(pages)}`;
+    at('none').hidden = count > 0;
+
+    const first = this.#page * ROWS_ON_A_PAGE;
+    const wanted = Array.from(this.#indices.slice(first, first + ROWS_ON_A_PAGE));
+    const kept = this.#shown.every((index, position) => index === wanted[position]) ? this.#shown.length : 0;
+    const {store} = this.#job;
+    const render = ++this.#renders;
+    const rows = await store.rows(wanted.slice(kept));
+    if (render !== this.#renders) return; // another page was asked for meanwhile
+    if (!kept) at('rows').replaceChildren();
+    at('rows').append(...rows.map((row) => resultRow(row, store.labels, this.#explain)));
+    this.#shown = wanted;
   }
 }
 
-/** Every label's probability as a bar with its name and number. */
-function bars(scores) {
-  const list = element('dl', 'bars');
-  for (const [label, score] of Object.entries(scores)) {
-    const fill = element('span', 'fill');
-    fill.style.setProperty('--share', score);
-    const bar = element('div', 'bar', element('dt', '', label), element('dd', '', element('span', 'track', fill), percent(score)));
-    bar.dataset.label = label;
-    list.append(bar);
-  }
-  return list;
+/** How many texts have each label: the most frequent if there are many labels. */
+function totals(store) {
+  const ranked = store.labels.map((label, index) => [label, store.counts[index]]);
+  const many = ranked.length > MOST_TOTALS;
+  if (many) ranked.sort(([, one], [, other]) => other - one);
+  const shown = ranked.slice(0, MOST_TOTALS).filter(([, count]) => count || !many);
+  const parts = shown.map(([label, count]) => total(label, count, tone(label, store.labels)));
+  const rest = ranked.reduce((sum, [, count]) => sum + count, 0) - shown.reduce((sum, [, count]) => sum + count, 0);
+  if (rest) parts.push(total('other labels', rest, 'rest'));
+  if (store.rejected) parts.push(total('rejected', store.rejected, 'rejected'));
+  return parts;
 }
 
-/** All probabilities in one thin bar, for a glance down a list. */
-function split(scores) {
-  const bar = element('span', 'split');
-  bar.setAttribute('aria-hidden', 'true');
-  for (const [label, score] of Object.entries(scores)) {
-    const part = element('span');
-    part.dataset.label = label;
-    part.style.setProperty('--share', score);
-    bar.append(part);
-  }
-  return bar;
+function total(name, count, tone) {
+  const part = element('div', 'total', element('dt', '', name), element('dd', '', number(count)));
+  part.dataset.tone = tone;
+  return part;
 }
 
-/** The text with its words coloured, and the strongest of them as a list with numbers. */
-export function explanation(text, answer, took) {
-  const characters = [...text]; // the service counts code points, as this does, and JavaScript's strings do not
-  const scale = Math.max(LEAST_SCALE, ...answer.words.map((word) => Math.abs(word.influence)));
-  const shown = element('p', 'words');
-  let place = 0;
-  for (const word of answer.words) {
-    shown.append(characters.slice(place, word.start).join(''), coloured(word, scale));
-    place = word.end;
-  }
-  shown.append(characters.slice(place).join(''));
-  const strongest = answer.words
-    .filter((word) => Math.abs(word.influence) >= scale * LEAST_SHARE)
-    .sort((one, other) => Math.abs(other.influence) - Math.abs(one.influence))
-    .slice(0, STRONGEST);
-  const list = element('ul', 'strongest', ...strongest.map((word) => {
-    const item = element('li', direction(word), word.text, ' ', element('span', 'number', points(word.influence)));
-    item.title = meaning(word, answer.label);
-    return item;
-  }));
-  const note = strongest.length
-    ? `By how many percentage points “${answer.label}” falls when the word is left out; below zero it rises. Asked in ${took}.`
-    : `No single word decides it. Asked in ${took}.`;
-  return strongest.length ? [shown, list, element('p', 'quiet', note)] : [shown, element('p', 'quiet', note)];
-}
-
-function coloured(word, scale) {
-  const share = Math.abs(word.influence) / scale;
-  if (share < LEAST_SHARE) return word.text;
-  const mark = element('mark', direction(word), word.text);
-  mark.style.setProperty('--strength', share.toFixed(3));
-  mark.title = points(word.influence);
-  return mark;
-}
-
-function direction(word) {
-  return word.influence > 0 ? 'for' : 'against';
-}
-
-function meaning(word, label) {
-  return `Without it, ${label} ${word.influence > 0 ? 'falls' : 'rises'} by ${Math.abs(word.influence * 100).toFixed(1)} points`;
-}
-
-function percent(share) {
-  return `${(share * 100).toFixed(1)}%`;
-}
-
-function points(influence) {
-  return `${influence > 0 ? '+' : '−'}${Math.abs(influence * 100).toFixed(1)}`;
+function moveFocus(event) {
+  const heads = [...at('rows').querySelectorAll('button.head')];
+  const position = heads.indexOf(document.activeElement);
+  const target = {ArrowDown: position + 1, ArrowUp: position - 1, Home: 0, End: heads.length - 1}[event.key];
+  if (position < 0 || target === undefined) return;
+  event.preventDefault();
+  heads[target]?.focus();
 }

@@ -1,8 +1,10 @@
-// Asks the service: errors in words, and one that is overloaded again when it says so.
+// Calls the service: errors in words, and another attempt when an overloaded service says when.
 
-const RETRIES = 20;
+const ATTEMPTS = 20;
+const RETRIED = [429, 503];
+const MOST_SECONDS_TO_WAIT = 60;
 
-/** An answer that is not the one asked for: `status`, the error's `type`, and `where` in the request it lies. */
+/** A response other than the requested: `status`, the error's `type`, and `where` in the request it lies. */
 export class ServiceError extends Error {
   constructor(message, {status = 0, type = '', where = ''} = {}) {
     super(message);
@@ -19,11 +21,12 @@ export class Service {
    * `busy(seconds)` is called before each wait for a service that is overloaded.
    */
   async post(path, content, {signal, busy = () => {}} = {}) {
-    for (let attempt = 0; ; attempt++) {
-      const response = await this.#fetch(path, content, signal);
-      if (response.ok) return {answer: await response.json(), milliseconds: inference(response)};
-      if (response.status !== 429 || attempt === RETRIES) throw await problem(response);
-      const seconds = Number(response.headers.get('retry-after')) || 1;
+    const headers = {'content-type': 'application/json'};
+    for (let attempt = 1; ; attempt++) {
+      const response = await this.#fetch(path, {method: 'POST', headers, body: JSON.stringify(content), signal});
+      if (response.ok) return {answer: await json(response, signal), milliseconds: inference(response)};
+      const seconds = waiting(response);
+      if (!seconds || attempt === ATTEMPTS) throw await problem(response);
       busy(seconds);
       await pause(seconds * 1000, signal);
     }
@@ -31,27 +34,50 @@ export class Service {
 
   /** How large a request may be. */
   async limits() {
-    const response = await reach('ui/limits.json');
+    const response = await this.#fetch('ui/limits.json');
     if (!response.ok) throw await problem(response);
-    return response.json();
+    return json(response);
   }
 
-  #fetch(path, content, signal) {
-    const headers = {'content-type': 'application/json'};
-    // A header cannot carry other characters, so no service has such a key.
+  /** The model: its name, and its labels in the order of its outputs. */
+  async model() {
+    const response = await this.#fetch('info');
+    if (!response.ok) throw await problem(response);
+    const info = await json(response);
+    return {name: info.served_model_name, labels: Object.values(info.model_type.classifier.id2label).map(String)};
+  }
+
+  async #fetch(path, options = {}) {
+    // A header cannot have other characters, so no service has such a key.
     if (/[^\x20-\x7e]/.test(this.key)) throw new ServiceError('This is no API key.', {status: 401});
-    if (this.key) headers.authorization = `Bearer ${this.key}`;
-    return reach(path, {method: 'POST', headers, body: JSON.stringify(content), signal});
+    const headers = {...options.headers, ...(this.key && {authorization: `Bearer ${this.key}`})};
+    try {
+      return await fetch(path, {...options, headers});
+    } catch (error) {
+      if (error.name === 'AbortError') throw error;
+      throw new ServiceError('The service cannot be reached. Is it running, and are you online?');
+    }
   }
 }
 
-async function reach(path, options) {
+async function json(response, signal) {
+  let content;
   try {
-    return await fetch(path, options);
-  } catch (error) {
-    if (error.name === 'AbortError') throw error;
-    throw new ServiceError('The service cannot be reached. Is it running, and are you online?');
+    content = await response.text();
+    return JSON.parse(content);
+  } catch {
+    signal?.throwIfAborted();
+    if (content === undefined) throw new ServiceError('The connection was lost before the service had answered.');
+    throw new ServiceError('The answer is not from the service: a proxy or a login page may be in between. Reload the page.');
   }
+}
+
+/** Seconds after which to try again; 0 if the response does not ask for it. */
+function waiting(response) {
+  const header = response.headers.get('retry-after');
+  if (!RETRIED.includes(response.status) || (!header && response.status !== 429)) return 0;
+  const seconds = Number(header ?? 1) || (Date.parse(header) - Date.now()) / 1000; // a number or a date
+  return Math.min(MOST_SECONDS_TO_WAIT, Math.max(1, Math.ceil(seconds || 1)));
 }
 
 async function problem(response) {
@@ -72,10 +98,14 @@ function inference(response) {
 
 function pause(milliseconds, signal) {
   return new Promise((resolve, reject) => {
-    const timer = setTimeout(resolve, milliseconds);
-    signal?.addEventListener('abort', () => {
+    const stop = () => {
       clearTimeout(timer);
       reject(signal.reason);
-    });
+    };
+    const timer = setTimeout(() => {
+      signal?.removeEventListener('abort', stop);
+      resolve();
+    }, milliseconds);
+    signal?.addEventListener('abort', stop, {once: true});
   });
 }
