@@ -63,7 +63,7 @@ def test_text_gets_bars_coloured_words_and_the_time_it_took(page: Page, server: 
     shown = dict(zip(page.locator(".bar dt").all_inner_texts(), page.locator(".bar dd").all_inner_texts(), strict=True))
     assert shown == {label: f"{score * 100:.1f}%" for label, score in answer["scores"].items()}
     assert page.locator(".verdict").inner_text().split() == [answer["label"], shown[answer["label"]]]
-    strongest = max(answer["words"], key=lambda word: abs(word["influence"]))
+    strongest = max(answer["words"], key=lambda word: abs(word["log_odds"]))
     strengths = page.locator("mark").evaluate_all(
         "marks => marks.map(mark => [mark.textContent, Number(mark.style.getPropertyValue('--strength'))])"
     )
@@ -91,7 +91,7 @@ def test_words_against_the_label_look_different_from_words_for_it(page: Page, se
     expect(page.locator(".words")).to_be_visible()
     answer = httpx.post(f"{server.url}/explain", json={"text": text}).json()
     marks = dict(page.locator("mark").evaluate_all("marks => marks.map(mark => [mark.textContent, mark.className])"))
-    influences = {word["text"]: word["influence"] for word in answer["words"]}
+    influences = {word["text"]: word["log_odds"] for word in answer["words"]}
     assert {name: kind for name, kind in marks.items() if name in ("good", "rude")} == {
         name: "for" if influences[name] > 0 else "against" for name in ("good", "rude")
     }
