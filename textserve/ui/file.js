@@ -27,13 +27,14 @@ export class FileCard {
     at('separator').replaceChildren(...SEPARATORS.map(([value, name]) => new Option(name, value)));
     at('encoding').replaceChildren(...ENCODINGS.map(([value, name]) => new Option(name, value)));
     for (const id of ['encoding', 'separator', 'quotes', 'heading', 'column']) {
-      at(id).addEventListener('change', () => this.#read((signal) => this.#choose(id, signal)));
+      at(id).addEventListener('change', () => this.#format && this.#read((signal) => this.#choose(id, signal)));
     }
   }
 
   /** Read a file: find out its format, show its first rows, and count its texts. */
   open(file, note = '') {
     this.file = file;
+    this.#format = null;
     at('loaded').hidden = false;
     at('file-name').textContent = file.name;
     at('file-size').textContent = fileSize(file.size);
@@ -42,7 +43,8 @@ export class FileCard {
       if (!file.size) throw new FileError(`${file.name} is empty.`);
       const {encoding, warning} = await detect(file, {signal, progress: (share) => this.#progress(share / 2)});
       this.#notes = [note, warning].filter(Boolean);
-      this.#format = await guessFormat(file, encoding);
+      const format = await guessFormat(file, encoding);
+      if (!signal.aborted) this.#format = format;
     });
   }
 
@@ -83,7 +85,7 @@ export class FileCard {
     try {
       await prepare(signal);
       signal.throwIfAborted();
-      await this.#show();
+      await this.#show(signal);
       const found = await count(this.file, this.#format, {signal, progress: (share) => this.#progress(0.5 + share / 2)});
       if (!found.rows) throw new FileError(`${this.file.name} has no rows.`);
       this.#found = found;
@@ -118,14 +120,15 @@ export class FileCard {
     if (id === 'encoding') this.#notes = [];
     if (id === 'encoding' || id === 'separator') {
       // The columns are others then.
-      const {column, heading} = await guessFormat(this.file, format.encoding, format.separator);
-      if (!signal.aborted) Object.assign(format, {column, heading});
+      const {newline, column, heading} = await guessFormat(this.file, format.encoding, format.separator);
+      if (!signal.aborted) Object.assign(format, {newline, column, heading});
     }
   }
 
-  async #show() {
+  async #show(signal) {
     const format = this.#format;
     const rows = await firstRows(this.file, format, ROWS_SHOWN + 1);
+    signal.throwIfAborted();
     const width = rows.reduce((most, row) => Math.max(most, row.length), 1);
     const names = format.heading ? rows[0] : [];
     const columns = Array.from({length: width}, (_, index) => names?.[index]?.trim() || `column ${index + 1}`);

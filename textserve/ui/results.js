@@ -57,12 +57,12 @@ export class ResultsView {
     await this.#render();
   }
 
-  /** `80 of 100 texts in 1.2 s; the model worked for 1.1 s; 2 empty rows skipped; stopped` */
+  /** `80 of 100 texts in 1.2 s; the model worked for 1.1 s; 2 rows without a text skipped; stopped` */
   summary() {
     const {store, source, elapsed, inference, finished, running} = this.#job;
     const count = store.length < source.total ? `${number(store.length)} of ${counted(source.total)}` : counted(store.length);
     const model = inference ? `; the model worked for ${duration(inference)}` : '';
-    const skipped = source.skipped ? `; ${counted(source.skipped, 'empty row')} skipped` : '';
+    const skipped = source.skipped ? `; ${counted(source.skipped, 'row')} without a text skipped` : '';
     return `${count} in ${duration(elapsed)}${model}${skipped}${finished || running ? '' : '; stopped'}`;
   }
 

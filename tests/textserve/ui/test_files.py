@@ -176,6 +176,22 @@ def test_another_column_can_be_chosen_and_the_heading_can_be_a_row(page: Page) -
     expect(page.get_by_label("Your text")).to_be_focused()
 
 
+def test_file_opened_while_another_is_read_replaces_it(page: Page) -> None:
+    page.evaluate(
+        """() => { const input = document.getElementById('file');
+            for (const text of ['id;text\\n' + '1;long\\n'.repeat(1_000_000), 'a,text\\n1,short\\n']) {
+                const data = new DataTransfer();
+                data.items.add(new File([text], `${text.length}.csv`));
+                input.files = data.files;
+                input.dispatchEvent(new Event('change'));
+            } }"""
+    )
+    expect(page.locator("#classify")).to_have_text("Classify 1 text")
+    expect(page.get_by_label("Separator")).to_have_value(",")
+    classify_file(page, 1)
+    assert rows(page) == ["short"]
+
+
 def test_dropped_file_is_opened(page: Page) -> None:
     transfer = page.evaluate_handle(
         """text => { const data = new DataTransfer();

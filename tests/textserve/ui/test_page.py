@@ -131,7 +131,7 @@ def test_each_pasted_line_is_a_text_in_its_order(page: Page) -> None:
     assert rows(page) == [POSITIVE, NEGATIVE, NEUTRAL]
     assert verdicts(page) == ["positive", "negative", "neutral"]
     expect(page.locator("#totals")).to_have_text(re.compile(r"negative\s*1\s*neutral\s*1\s*positive\s*1"))
-    expect(page.locator("#took")).to_contain_text("; 2 empty rows skipped")
+    expect(page.locator("#took")).to_contain_text("; 2 rows without a text skipped")
     assert page.locator(".row-number").all_inner_texts() == ["1", "4", "5"]
     assert [row["row"] for row in downloaded(page)] == ["1", "4", "5"]
 
