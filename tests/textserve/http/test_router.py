@@ -280,9 +280,9 @@ def test_a_request_keeps_its_id(native: Serve) -> None:
         assert native().post("/classify", body, {"x-request-id": "order-7"}).headers["x-request-id"] == "order-7"
 
 
-@pytest.mark.parametrize("given", [None, "", "two words", "x" * 129])
-def test_a_request_without_a_usable_id_gets_one(native: Serve, given: str | None) -> None:
-    headers = {} if given is None else {"x-request-id": given}
+@pytest.mark.parametrize("sent", [None, "", "two words", "x" * 129])
+def test_a_request_without_a_usable_id_gets_one(native: Serve, sent: str | None) -> None:
+    headers = {} if sent is None else {"x-request-id": sent}
     ids = {native().post("/classify", ONE_TEXT, headers).headers["x-request-id"] for _ in range(3)}
     assert len(ids) == 3
-    assert given not in ids
+    assert sent not in ids
