@@ -134,7 +134,7 @@ class Client:
             sent.append(message)
 
         scope = {"type": "http", "method": "POST", "path": path, "headers": headers}
-        asyncio.run(self.app(scope, incoming.get, send))
+        asyncio.run(asyncio.wait_for(self.app(scope, incoming.get, send), 60))
         return sent, len(messages) - incoming.qsize()
 
     def outcomes(self) -> dict[str, float]:

@@ -218,15 +218,7 @@ def test_an_invalid_output_is_rejected_without_computing(
 
 @pytest.mark.parametrize(
     ("microseconds", "transport", "used"),
-    [
-        (None, None, 30.0),
-        (0, None, 30.0),
-        (1, None, 1e-6),
-        (1_500_000, None, 1.5),
-        (90_000_000, None, 30.0),
-        (None, 3.0, 3.0),
-        (2_000_000, 1.0, 1.0),
-    ],
+    [(None, None, 30), (0, None, 30), (1, None, 1e-6), (90_000_000, None, 30), (None, 3, 3), (2_000_000, 1, 1)],
 )
 def test_the_shortest_time_limit_is_the_deadline(
     classifier: Classifier, microseconds: int | None, transport: float | None, used: float

@@ -31,7 +31,7 @@ def read(body: bytes, encoding: str) -> bytes:
         ("identity", b"whole"),
     ],
 )
-def test_every_member_is_read(encoding: str, body: bytes) -> None:
+def test_every_member_of_compressed_data_is_read(encoding: str, body: bytes) -> None:
     assert read(body, encoding) == b"whole"
 
 
@@ -46,12 +46,12 @@ def test_every_member_is_read(encoding: str, body: bytes) -> None:
         ("br", b"whole", "must be gzip, deflate or identity"),
     ],
 )
-def test_what_is_not_compressed_as_it_says_is_an_error(encoding: str, body: bytes, message: str) -> None:
+def test_invalid_compressed_data_is_rejected(encoding: str, body: bytes, message: str) -> None:
     with pytest.raises(InvalidRequest) as error:
         read(body, encoding)
     assert error.value.message == message
 
 
-def test_members_together_are_limited() -> None:
+def test_all_members_together_are_limited() -> None:
     with pytest.raises(BodyTooLarge):
         read(gzip.compress(b"a" * (LIMIT // 2)) * 3, "gzip")
