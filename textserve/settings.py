@@ -32,6 +32,13 @@ SERVICE_VARIABLE = re.compile(
 )
 # Similarity, from 0 to 1, above which an unknown variable counts as a mistyped setting.
 MISTYPED = 0.75
+# By pydantic's error type.
+MESSAGES = {
+    "int_parsing": "must be a whole number",
+    "int_from_float": "must be a whole number",
+    "float_parsing": "must be a number",
+    "string_pattern_mismatch": "must be NAME or NAME:VERSION, of lower case letters, digits, dots and dashes",
+}
 
 
 class SettingsError(ValueError):
@@ -47,7 +54,7 @@ class Settings(BaseSettings):
 
     # An invalid value may be a key: errors do not show it.
     model_config = SettingsConfigDict(
-        env_prefix=PREFIX, env_ignore_empty=True, extra="forbid", hide_input_in_errors=True
+        env_prefix=PREFIX, env_ignore_empty=True, extra="forbid", hide_input_in_errors=True, allow_inf_nan=False
     )
 
     @classmethod
@@ -60,7 +67,7 @@ class Settings(BaseSettings):
         try:
             return cls()
         except ValidationError as error:
-            problems = validation.problems(error, {"int_parsing": "must be a whole number"})
+            problems = validation.problems(error, MESSAGES)
             lines = [
                 f"{PREFIX}{problem.where.upper()}: {problem.message}" if problem.where else problem.message
                 for problem in problems
@@ -102,7 +109,11 @@ class Settings(BaseSettings):
             raise ValueError(f"{PREFIX}TLS_CERTIFICATE and {PREFIX}TLS_KEY: set both or neither")
         return self
 
-    model: str = Field("sentiment-pl-en", description="Name of the model in BentoML's model store.")
+    model: str = Field(
+        "sentiment-pl-en",
+        pattern=r"^[a-z0-9]([a-z0-9.-]*[a-z0-9])?(:[a-zA-Z0-9._-]+)?$",
+        description="Name of the model in BentoML's model store.",
+    )
     threads: int = Field(
         default_factory=available_cpus,
         ge=1,

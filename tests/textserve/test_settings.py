@@ -64,10 +64,13 @@ def test_an_empty_variable_is_not_set(monkeypatch: pytest.MonkeyPatch, name: str
     ("name", "value", "message"),
     [
         *((name, "-1", "must be greater than") for name in LIMITS),
-        *((name, "many", "must be a (whole|valid) number") for name in LIMITS),
+        *((name, "many", "must be a (whole )?number") for name in LIMITS),
         *((name, "0", "must be greater than") for name in LIMITS if name not in MAY_BE_ZERO),
         ("grpc_port", "65536", "must be less than or equal to 65535"),
         ("grpc_port", "tcp", "must be a whole number"),
+        ("drain_seconds", "inf", "must be a finite number"),
+        ("request_seconds", "nan", "must be a finite number"),
+        ("model", "Model 1", "must be NAME or NAME:VERSION"),
     ],
 )
 def test_an_invalid_value_is_an_error_of_one_line_that_names_the_setting(

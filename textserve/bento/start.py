@@ -48,6 +48,8 @@ def main() -> None:
     bento = os.environ.get("BENTO_PATH")
     if not bento:
         sys.exit("BENTO_PATH is not set: name the folder of a Bento, or service:TextClassifier")
+    if ":" not in bento and not Path(bento).is_dir():
+        sys.exit(f"BENTO_PATH: {bento} is not the folder of a Bento")
     from textserve.loading import load_early
     from textserve.settings import Settings
 

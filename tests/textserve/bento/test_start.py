@@ -74,6 +74,7 @@ def _listens(port: int) -> bool:
     ("variables", "message"),
     [
         ({"BENTO_PATH": ""}, "BENTO_PATH is not set"),
+        ({"BENTO_PATH": "no-such-folder"}, "BENTO_PATH: no-such-folder is not the folder of a Bento"),
         ({"PORT": "http"}, "PORT: 'http' is not a port; set it to a number from 1 to 65535"),
         ({"PORT": "70000"}, "PORT: '70000' is not a port"),
         ({"TEXTSERVE_TREADS": "1"}, "TEXTSERVE_TREADS: no such setting"),
