@@ -12,7 +12,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, BeforeValidator, StrictInt
+from pydantic import BaseModel, BeforeValidator, FailFast, Field, StrictInt
 
 from textserve import __version__
 from textserve.application import Application
@@ -38,7 +38,9 @@ OUTPUTS: Mapping[str, Datatype] = {
     "truncated": "BOOL",
 }
 
-# Some clients send null instead of no parameters.
+# More than any valid request has; checked before the elements, of which the first invalid one ends the check.
+BOUNDED = (Field(max_length=16), FailFast())
+# Some clients send null instead of no parameters, and of no outputs.
 Parameters = Annotated[dict[str, Any], BeforeValidator(lambda value: {} if value is None else value)]
 
 
@@ -46,7 +48,7 @@ class InputTensor(BaseModel):
     """An input; ``data`` is flat or nested, or ``None`` if it is not in the JSON."""
 
     name: str
-    shape: list[StrictInt]
+    shape: Annotated[list[StrictInt], *BOUNDED]
     datatype: str
     parameters: Parameters = {}
     data: list[Any] | None = None
@@ -67,8 +69,8 @@ class InferRequest(BaseModel):
 
     id: str | None = None
     parameters: Parameters = {}
-    inputs: list[InputTensor]
-    outputs: list[RequestedOutput] | None = None
+    inputs: Annotated[list[InputTensor], *BOUNDED]
+    outputs: Annotated[list[RequestedOutput], *BOUNDED, BeforeValidator(lambda value: value or [])] = []
 
     @property
     def requested(self) -> list[RequestedOutput]:

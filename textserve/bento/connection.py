@@ -140,8 +140,7 @@ class Connection(HttpToolsProtocol):
         """Start the request, unless it exceeds a limit or asks for an upgrade."""
         self._in_head = False
         self._check_head(sum(len(name) + len(value) + 4 for name, value in self.headers))
-        if self.parser.get_method() == b"CONNECT":
-            self._problem = InvalidRequest("CONNECT is for proxies", where="method")
+        self._problem = self._problem or self._head_problem()
         if self._problem is None and not self.parser.should_upgrade():
             super().on_headers_complete()
 
@@ -157,6 +156,21 @@ class Connection(HttpToolsProtocol):
             self._received = 0
             self._stop_limit()
             super().on_message_complete()
+
+    def _head_problem(self) -> InvalidRequest | None:
+        """What RFC 9112 forbids and llhttp accepts: a proxy in front might read such a request otherwise."""
+        version = self.parser.get_http_version()
+        if version not in ("1.0", "1.1"):
+            return InvalidRequest("is not HTTP/1.1", where="request")
+        if self.parser.get_method() == b"CONNECT":
+            return InvalidRequest("CONNECT is for proxies", where="method")
+        hosts = sum(name == b"host" for name, _ in self.headers)
+        if hosts > 1 or (hosts == 0 and version == "1.1"):
+            return InvalidRequest(f"have {hosts} Host headers; send one", where="headers")
+        encodings = [value.strip().lower() for name, value in self.headers if name == b"transfer-encoding"]
+        if encodings not in ([], [b"chunked"]):
+            return InvalidRequest("must be chunked", where="Transfer-Encoding")
+        return None
 
     def _check_head(self, size: int) -> None:
         if self._problem is None and size > MAX_HEAD_BYTES:

@@ -92,6 +92,7 @@ def messages(missing: str, no_object: str, **others: str) -> dict[str, str]:
         "bool_type": "must be true or false",
         "int_type": "must be a whole number",
         "string_type": "must be a string",
+        "too_long": "has too many elements",
         **others,
     }
 
@@ -124,7 +125,8 @@ def _find_surrogate(body: bytes) -> str | None:
     while waiting:
         path, value = waiting.pop()
         if isinstance(value, str) and any("\ud800" <= character <= "\udfff" for character in value):
-            return location(path)
+            # A key may have half of a pair too.
+            return location(path).encode("utf-8", "replace").decode()
         if isinstance(value, dict | list):
             items = value.items() if isinstance(value, dict) else enumerate(value)
             waiting += [((*path, key), item) for key, item in reversed(list(items))]

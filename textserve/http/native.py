@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Annotated, Any
 
-from pydantic import BaseModel, ConfigDict, Field, WithJsonSchema
+from pydantic import BaseModel, ConfigDict, FailFast, Field, WithJsonSchema
 
 from textserve.application import Application
 from textserve.http.formats import ErrorResponse, Result, error_body, messages, read, result
@@ -31,7 +31,7 @@ class ClassifyRequest(BaseModel):
 
     model_config = ConfigDict(extra="forbid", strict=True)
 
-    texts: Annotated[list[str], WithJsonSchema(TEXTS)]
+    texts: Annotated[list[str], FailFast(), WithJsonSchema(TEXTS)]
     truncate: bool = Field(
         True, description="False rejects a text with more tokens than the model reads; otherwise its end is cut off."
     )
