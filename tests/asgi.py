@@ -93,7 +93,7 @@ class Client:
         self.application = fake_application(classifier, self.runner, settings)
         self.passed_on: list[Message] = []
         # The first answers unknown paths, except below the prefix of another.
-        self.app = HttpProtocols(self._wrapped, lambda: self.application, [OPERATIONS, protocol, BENTOML])
+        self.app = HttpProtocols(self._wrapped, lambda: self.application, [BENTOML, protocol, OPERATIONS])
 
     async def _wrapped(self, scope: Message, receive: Callable[..., Any], send: Callable[..., Any]) -> None:
         self.passed_on.append(scope)
