@@ -92,7 +92,8 @@ class Client:
         self.runner = FakeRunner(outcome)
         self.application = fake_application(classifier, self.runner, settings)
         self.passed_on: list[Message] = []
-        self.app = HttpProtocols(self._wrapped, lambda: self.application, [protocol, OPERATIONS, BENTOML])
+        # The first answers unknown paths, except below the prefix of another.
+        self.app = HttpProtocols(self._wrapped, lambda: self.application, [BENTOML, protocol, OPERATIONS])
 
     async def _wrapped(self, scope: Message, receive: Callable[..., Any], send: Callable[..., Any]) -> None:
         self.passed_on.append(scope)
