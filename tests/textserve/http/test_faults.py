@@ -23,9 +23,7 @@ from textserve.http.formats import read
 from textserve.http.router import HttpProtocol
 
 MODEL = "/v2/models/sentiment-pl-en"
-# Sent before the protocol is known: see tests/textserve/bento/test_connection.py.
-CONNECTION = {errors.ReceiveTimeout, errors.UrlTooLong, errors.HeadTooLarge}
-ERRORS = [kind for kind in TextserveError.__subclasses__() if kind not in CONNECTION]
+ERRORS = TextserveError.__subclasses__()
 # Those of the OpenAPI document of text-embeddings-inference.
 TEI_ERRORS: dict[type[TextserveError], tuple[int, str]] = {
     errors.InvalidRequest: (422, "Validation"),
@@ -34,6 +32,9 @@ TEI_ERRORS: dict[type[TextserveError], tuple[int, str]] = {
     errors.EmptyInput: (400, "Empty"),
     errors.TooManyTexts: (413, "Validation"),
     errors.BodyTooLarge: (413, "Validation"),
+    errors.ReceiveTimeout: (408, "Validation"),
+    errors.UrlTooLong: (414, "Validation"),
+    errors.HeadTooLarge: (431, "Validation"),
     errors.Overloaded: (429, "Overloaded"),
     errors.Internal: (424, "Backend"),
     errors.DeadlineExceeded: (424, "Backend"),

@@ -68,3 +68,8 @@ def test_texts_are_read_unchanged(texts: list[str], escaped: bool) -> None:
 
 def test_a_byte_order_mark_is_ignored(native: Serve) -> None:
     assert native().post("/classify", codecs.BOM_UTF8 + b'{"texts":["a"]}').status_code == 200
+
+
+def test_a_key_with_half_of_a_surrogate_pair_is_an_error_like_others(native: Serve) -> None:
+    answer = native().post("/classify", rb'{"texts":["a"],"\ud800":"\ud800"}')
+    assert (answer.status_code, answer.json()["error"]["where"]) == (400, "?")
