@@ -22,6 +22,10 @@ MAX_HEAD_BYTES = 32_768
 MAX_URL_BYTES = 16_384
 # The time limit of a request grows by its bytes over this rate, as with Apache's mod_reqtimeout.
 MIN_BYTES_PER_SECOND = 1000
+# Bytes of framing for each byte of a chunked body: a chunk of one byte has five.
+MAX_OVERHEAD = 8
+# How long to read on after an error, at most, in seconds.
+LINGER_SECONDS = 1.0
 # How often to check whether a client that shut down its sending side is still there, in seconds.
 HALF_CLOSED_SECONDS = 0.25
 TCP_CLOSE = 7  # <linux/tcp_states.h>
@@ -49,8 +53,12 @@ class Connection(HttpToolsProtocol):
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]  # as uvicorn's
         """Start the time limit of the first request."""
         super().connection_made(transport)
-        self._received = self._head_bytes = 0
+        self._received = self._body_bytes = self._head_bytes = 0
         self._in_head = True
+        # Whether all that still arrives is discarded.
+        self._lingers = False
+        # The last request that has arrived whole.
+        self._whole: Any = None
         self._incomplete = True
         self._problem: TextserveError | None = None
         self._limit: asyncio.TimerHandle | None = None
@@ -66,6 +74,8 @@ class Connection(HttpToolsProtocol):
 
     def data_received(self, data: bytes) -> None:
         """Parse a part of a request."""
+        if self._lingers:
+            return
         self._unset_keepalive_if_required()
         self._received += len(data)
         self._began = False
@@ -76,10 +86,23 @@ class Connection(HttpToolsProtocol):
         if self._in_head and not self._began:
             self._head_bytes += len(data)
             self._check_head(self._head_bytes)
+        elif self._incomplete:
+            # Of a body: sizes and extensions of its chunks, and trailers.
+            self._check_head(self._received - MAX_OVERHEAD * self._body_bytes - MAX_HEAD_BYTES)
         if self._problem is not None:
             self._reject(self._problem)
-        elif self._incomplete and self._limit is None:
-            self._restart_limit()
+        elif self._incomplete:
+            if self._limit is None:
+                self._restart_limit()
+        elif self._answered() and self.timeout_keep_alive_task is None and not self.transport.is_closing():
+            # What arrived was no request, or the rest of one that was answered before.
+            self.timeout_keep_alive_task = self.loop.call_later(
+                self.timeout_keep_alive, self.timeout_keep_alive_handler
+            )
+
+    def _answered(self) -> bool:
+        """Whether every request that has arrived whole is answered."""
+        return self._whole is None or self._whole.response_complete
 
     def _feed(self, data: bytes) -> None:
         while data:
@@ -136,6 +159,11 @@ class Connection(HttpToolsProtocol):
         if len(self.url) > MAX_URL_BYTES:
             self._problem = UrlTooLong(f"has more than {MAX_URL_BYTES} bytes", where="url")
 
+    def on_header(self, name: bytes, value: bytes) -> None:
+        """Keep a header, but no trailer (RFC 9110, 6.5.1): nothing here reads one."""
+        if self._in_head:
+            super().on_header(name, value)
+
     def on_headers_complete(self) -> None:
         """Start the request, unless it exceeds a limit or asks for an upgrade."""
         self._in_head = False
@@ -146,6 +174,7 @@ class Connection(HttpToolsProtocol):
 
     def on_body(self, body: bytes) -> None:
         """Append to the body."""
+        self._body_bytes += len(body)
         if self._problem is None:
             super().on_body(body)
 
@@ -153,7 +182,8 @@ class Connection(HttpToolsProtocol):
         """End the request's time limit."""
         if self._problem is None and not self.parser.should_upgrade():
             self._incomplete = False
-            self._received = 0
+            self._received = self._body_bytes = 0
+            self._whole = self.cycle
             self._stop_limit()
             super().on_message_complete()
 
@@ -190,22 +220,36 @@ class Connection(HttpToolsProtocol):
         left = self._limit_started + seconds - self.loop.time()
         if left > 0:
             self._limit = self.loop.call_later(left, self._check_limit)
-        elif self._received:
+        elif not self._answered():
+            # uvicorn reads no further request until then.
+            self._restart_limit()
+        elif self._received and not (self.cycle is not None and self.cycle.response_complete and not self._in_head):
             self._reject(ReceiveTimeout(f"was not received within {seconds:.0f} s", where="request"))
         else:
             self.transport.close()
 
     def _reject(self, error: TextserveError) -> None:
-        """Answer what is not a whole request, and close; uvicorn would answer in plain text."""
+        """Answer an invalid or incomplete request with an error, and close; uvicorn would answer in plain text."""
         self._stop_limit()
-        if self.transport.is_closing():
+        if self.transport.is_closing() or self._lingers:
+            return
+        if not self._answered():
+            # The answers to earlier requests come first; the last of them closes the connection.
+            self._whole.keep_alive = False
+            self.flow.pause_reading()
             return
         if self.cycle is not None and not self.cycle.response_complete:
-            # An answer belongs to an earlier request of this connection, or to this one, whose body is awaited.
+            # It waits for the rest of the body.
             self.cycle.disconnected = True
             self.cycle.message_event.set()
         self._application().requests.observe("http", error.type, 0)
         body = error_body(error)
         headers = b"content-type: application/json\r\ncontent-length: %d\r\nconnection: close\r\n\r\n" % len(body)
         self.transport.write(STATUS_LINE[error.status] + headers + body)
-        self.transport.close()
+        if self.transport.can_write_eof():
+            # Closed at once, with input unread, the kernel would reset the connection, and the client lose the answer.
+            self.transport.write_eof()
+            self._lingers = True
+            self.loop.call_later(LINGER_SECONDS, self.transport.close)
+        else:
+            self.transport.close()

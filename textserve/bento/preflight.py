@@ -43,8 +43,8 @@ class StoredModel(BentoModel):  # type: ignore[misc]  # bentoml has no types her
         except BentoMLException:  # its folder is there, its description is not
             missing = True
         if missing:
-            name = self.tag.name
-            raise BentoMLException(f"{name}: the model store has no such model; run make save MODEL={name}")
+            tag = str(self.tag).removesuffix(":latest")
+            raise BentoMLException(f"{tag}: the model store has no such model; run make save MODEL={self.tag.name}")
 
 
 def read_settings() -> Settings:
@@ -71,7 +71,7 @@ def check_build(folder: Path = Path()) -> None:
 
 
 def check_http(settings: Settings) -> None:
-    """Check the address of HTTP, of which only the command line of `bentoml serve` knows.
+    """Check the host and port of HTTP, which only the command line of `bentoml serve` has.
 
     Raises:
         PortError: if the port is in use, not permitted, or that of gRPC.

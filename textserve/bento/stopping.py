@@ -51,7 +51,7 @@ class Stopping:
 
     async def _stop(self, number: int) -> None:
         settings = self._application.settings
-        logger.info("told to stop; accepting for %g s more", settings.stop_delay_seconds)
+        logger.info("shutdown requested; accepting requests for another %g s", settings.stop_delay_seconds)
         await asyncio.sleep(settings.stop_delay_seconds)
         self._uvicorn[number](number, None)
         await asyncio.sleep(settings.drain_seconds)

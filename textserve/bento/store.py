@@ -6,6 +6,7 @@ Checked with BentoML 1.4.39 (``bentoml._internal.store``).
 from __future__ import annotations
 
 import contextlib
+import errno
 import importlib
 import os
 import shutil
@@ -58,7 +59,7 @@ def set_latest(item: Path) -> None:
 
 @contextlib.contextmanager
 def create_model(tag: str, **options: Any) -> Iterator[Path]:
-    """Create a model ``NAME:VERSION``: yields its folder, whose files the store has once all of them are written.
+    """Create a model ``NAME:VERSION``: yields a staging folder, and moves it into the store at once when it is whole.
 
     Replaces a stored model of that tag. ``options`` are those of ``bentoml.models.create``, which writes into the store
     itself: an interrupted write would leave half a model, which counts as saved.
@@ -79,7 +80,7 @@ def home_aside(model: Path) -> Iterator[Path]:
     """A temporary ``BENTOML_HOME`` with the model store of a stored model, ``HOME/models/NAME/VERSION``, and no Bentos.
 
     BentoML writes Bentos into the store itself, where an interrupted build leaves half of one, which counts as built.
-    :func:`move_into` moves it into the store once it is whole. A setting that moves one store alone does not exist.
+    :func:`move_into` moves it into the store once it is whole. BentoML has no setting that moves one store alone.
     """
     with tempfile.TemporaryDirectory(dir=aside(model.parents[2])) as home:
         Path(home, "models").symlink_to(model.parents[1], target_is_directory=True)
@@ -95,8 +96,8 @@ def move_into(store: Path, item: Path) -> None:
             # Atomic; fails if the folder exists and is not empty.
             item.rename(target)
             break
-        except OSError:
-            if not target.exists():
+        except OSError as error:
+            if error.errno not in (errno.ENOTEMPTY, errno.EEXIST):
                 raise
         # Other processes never see the item without some of its files.
         with tempfile.TemporaryDirectory(dir=aside(store.parent)) as folder, contextlib.suppress(FileNotFoundError):
@@ -116,7 +117,9 @@ def aside(home: Path) -> Path:
 
 
 def _bentoml() -> Any:
-    home = Path(os.environ.get("BENTOML_HOME", "~")).expanduser()
+    home = Path(os.path.expandvars(os.environ.get("BENTOML_HOME", "~"))).expanduser()
+    if "BENTOML_HOME" in os.environ:
+        os.environ["BENTOML_HOME"] = str(home)  # BentoML expands less
     try:
         home.mkdir(parents=True, exist_ok=True)
     except OSError as error:

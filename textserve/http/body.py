@@ -11,7 +11,8 @@ from textserve.errors import BodyTooLarge, InvalidRequest
 # zlib then tells gzip from deflate by the first bytes.
 DETECT_GZIP_OR_ZLIB = 32 + zlib.MAX_WBITS
 
-# Enough for logs of appended members; each costs the event loop a few microseconds, even if it is empty.
+CHUNK = 65_536
+# Enough for logs of appended members; each costs the event loop some ten microseconds, even if it is empty.
 MAX_MEMBERS = 100
 
 Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
@@ -51,24 +52,28 @@ async def read_body(headers: Mapping[bytes, bytes], receive: Receive, limit: int
 
 def _decompress(body: bytes, encoding: str, limit: int) -> bytes:
     """Every member of gzip data (RFC 1952, 2.2), or one zlib stream."""
-    members: list[bytes] = []
-    room, rest = limit, body
-    while not members or rest.strip(b"\0"):  # gzip data may be padded with zeros
-        if len(members) == (1 if encoding == "deflate" else MAX_MEMBERS):
+    content: list[bytes] = []
+    room, position, members = limit, 0, 0
+    while not members or body[position : position + CHUNK].strip(b"\0"):  # gzip data may be padded with zeros
+        members += 1
+        if members > (1 if encoding == "deflate" else MAX_MEMBERS):
             raise InvalidRequest(f"has bytes after the end of the {encoding} data", where="body")
         decompressor = zlib.decompressobj(DETECT_GZIP_OR_ZLIB)
-        try:
-            # One byte over the limit is enough to know: a bomb is never decompressed as a whole.
-            members.append(decompressor.decompress(rest, room + 1))
-        except zlib.error:
-            raise InvalidRequest(f"is not valid {encoding}", where="body") from None
-        room -= len(members[-1])
-        if room < 0:
-            raise _too_large(limit)
-        if not decompressor.eof:
-            raise InvalidRequest(f"ends before the {encoding} data does", where="body")
-        rest = decompressor.unused_data
-    return b"".join(members)
+        while not decompressor.eof:
+            # In chunks, since zlib copies what follows the end of a member.
+            chunk = body[position : position + CHUNK]
+            if not chunk:
+                raise InvalidRequest(f"ends before the {encoding} data does", where="body")
+            try:
+                # One byte over the limit is enough to know: a bomb is never decompressed as a whole.
+                content.append(decompressor.decompress(chunk, room + 1))
+            except zlib.error:
+                raise InvalidRequest(f"is not valid {encoding}", where="body") from None
+            room -= len(content[-1])
+            if room < 0:
+                raise _too_large(limit)
+            position += len(chunk) - len(decompressor.unused_data)
+    return b"".join(content)
 
 
 def _too_large(limit: int) -> BodyTooLarge:

@@ -182,7 +182,7 @@ class HttpProtocols:
     ) -> None:
         application, started = self._application(), time.perf_counter()
         headers: dict[bytes, bytes] = dict(scope["headers"])
-        outcome = "ok"
+        outcome, body = "ok", None
         identity = (b"x-request-id", request_id(headers.get(b"x-request-id", b"")))
         try:
             if not protocol.open:
@@ -199,14 +199,16 @@ class HttpProtocols:
         except Exception as error:
             problem = expected(error, scope["path"])
             outcome = problem.type
-            response = self._error(protocol, problem, scope["path"])
+            # A client that was not told to continue may leave out the body.
+            close = body is None and b"expect" in headers
+            response = self._error(protocol, problem, scope["path"], close=close)
         if response.counted:
             application.requests.observe(protocol.name, outcome, time.perf_counter() - started)
         measured = measurements(application.tag, response.classified) if response.classified else {}
         added = [(name.encode(), value.encode()) for name, value in measured.items()]
         await _send(send, response, [identity, *added])
 
-    def _error(self, protocol: HttpProtocol, error: TextserveError, path: str) -> Response:
+    def _error(self, protocol: HttpProtocol, error: TextserveError, path: str, *, close: bool) -> Response:
         headers: list[tuple[bytes, bytes]] = []
         if error.retry_after is not None:
             headers.append((b"retry-after", str(max(1, math.ceil(error.retry_after))).encode()))
@@ -214,7 +216,7 @@ class HttpProtocols:
             headers.append((b"allow", ", ".join(self._paths.find(path)[0]).encode()))
         if isinstance(error, Unauthorized):
             headers.append((b"www-authenticate", b"Bearer"))
-        if isinstance(error, BodyTooLarge | Unauthorized):
+        if close or isinstance(error, BodyTooLarge | Unauthorized):
             # The rest of the body was not read and may be long.
             headers.append((b"connection", b"close"))
         return Response(protocol.error_body(error), protocol.status(error), headers=headers)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import http.client
 import json
 import socket
@@ -55,6 +56,18 @@ def exchange(server: Server, *segments: bytes) -> tuple[int, Any]:
             # The service has read the segment once it has answered another connection.
             httpx.get(f"{server.url}/livez")
         return read_response(client)
+
+
+def growth(server: Server, sent: bytes) -> int:
+    """By how many bytes the service's memory has grown once it has closed the connection that sends so much."""
+    (process,) = server.processes()
+    before = process.memory_info().rss
+    # Reset once it has read on for a while, if all is not sent by then.
+    with connect(server) as client, contextlib.suppress(ConnectionError):
+        client.sendall(sent)
+        while client.recv(2**16):
+            pass
+    return int(process.memory_info().rss - before)
 
 
 def label(answer: Any) -> str:
@@ -123,9 +136,42 @@ def test_what_is_not_a_request_within_the_limits_is_answered_and_closed(
 
 
 def test_a_header_without_an_end_is_refused_before_it_fills_the_memory(server: Server) -> None:
-    with connect(server) as client, pytest.raises(ConnectionError):
-        # More than the buffers of both sockets hold.
-        client.sendall(b"GET /info HTTP/1.1\r\nx: " + b"a" * 2**26)
+    assert growth(server, b"GET /info HTTP/1.1\r\nx: " + b"a" * 2**26) < 2**24
+
+
+@pytest.mark.parametrize("path", [b"/classify", b"/livez"])
+@pytest.mark.parametrize("endless", [b"x: a\r\n", b"a"])
+def test_trailers_without_an_end_are_refused(server: Server, path: bytes, endless: bytes) -> None:
+    head = b"POST %b HTTP/1.1\r\nHost: test\r\nTransfer-Encoding: chunked\r\n\r\n2\r\n{}\r\n0\r\nx: " % path
+    assert growth(server, head + endless * (2**26 // len(endless))) < 2**24
+
+
+def test_a_long_answer_does_not_wait_for_the_limit_of_the_next_request(server: Server) -> None:
+    long = json.dumps({"texts": ["A long text that takes a while. " * 60] * 20}).encode()
+    first = PLAIN.replace(b"%d" % len(BODY), b"%d" % len(long)) + long
+    with connect(server) as client:
+        client.sendall(first + PLAIN + BODY[:5])
+        assert read_response(client)[0] == 200
+        client.sendall(BODY[5:])
+        assert read_response(client)[0] == 200
+
+
+@pytest.mark.parametrize("second", [b"hello\r\n\r\n", PLAIN.replace(b"Host: test\r\n", b"") + BODY])
+def test_a_request_is_answered_before_an_invalid_one_behind_it_closes_the_connection(
+    server: Server, second: bytes
+) -> None:
+    with connect(server) as client:
+        client.sendall(PLAIN + BODY + second)
+        assert read_response(client)[0] == 200
+        assert client.recv(1) == b""
+
+
+def test_a_connection_that_sends_no_further_request_is_closed(server: Server) -> None:
+    with connect(server) as client:
+        client.sendall(PLAIN + BODY)
+        assert read_response(client)[0] == 200
+        client.sendall(b"\r\n")
+        assert client.recv(1) == b""
 
 
 def test_a_connection_without_a_request_is_closed(server: Server) -> None:
