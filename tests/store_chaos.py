@@ -12,15 +12,14 @@ from __future__ import annotations
 import argparse
 import collections
 import contextlib
-import os
 import random
-import signal
 import subprocess
 import sys
 import tempfile
 import threading
 from pathlib import Path
 
+import psutil
 import yaml
 
 from modeling.files import sha256
@@ -69,7 +68,6 @@ def _run(verb: str, home: Path, seconds: float | None, problems: list[str], ende
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,
-        start_new_session=True,
     )
     try:
         output, _ = process.communicate(timeout=seconds)
@@ -77,8 +75,9 @@ def _run(verb: str, home: Path, seconds: float | None, problems: list[str], ende
         if process.returncode != 0:
             problems.append(f"{verb} failed: {output[-2000:]}")
     except subprocess.TimeoutExpired:
-        with contextlib.suppress(ProcessLookupError):
-            os.killpg(process.pid, signal.SIGKILL)
+        for running in [psutil.Process(process.pid), *psutil.Process(process.pid).children(recursive=True)]:
+            with contextlib.suppress(psutil.NoSuchProcess):
+                running.kill()
         output, _ = process.communicate()
         ended[f"{verb} killed"] += 1
     if "Traceback" in output:
