@@ -147,7 +147,7 @@ pipeline: | $(filter .uv/bin/uv,$(UV)) ## Run JOB (bento) of ci-cd.yaml locally,
 
 # 2 workers: tests start servers of their own, which take the other half of the time.
 test: .venv/.integration programs ## Run the tests that need no torch
-	$(VENV)/pytest -m "not export and not isa and not image" --numprocesses 2 --dist loadscope
+	$(VENV)/pytest -m "not export and not isa and not image and not walk" --numprocesses 2 --dist loadscope
 
 test-export: .venv-export/.synced ## Run the tests of training, export and verification
 	$(EXPORT_VENV)/pytest -m export --numprocesses 2 --dist loadscope
@@ -155,6 +155,9 @@ test-export: .venv-export/.synced ## Run the tests of training, export and verif
 test-isa: .venv-export/.synced ## Compare the answers of every model with those on older processors, under qemu
 	$(call install,qemu-x86_64:qemu-user)
 	PATH="$$PATH:/usr/bin:/bin" $(EXPORT_VENV)/pytest -m isa tests/model/test_isa.py
+
+test-walk: .venv-export/.synced ## Run the walk of docs/gates.md, which trains twice
+	$(EXPORT_VENV)/pytest -m walk tests/scripts/test_gates_walk.py
 
 test-docs: .venv/.integration programs ## Run the examples of the documentation
 	$(VENV)/pytest tests/test_docs.py tests/scripts/test_docs_tables.py

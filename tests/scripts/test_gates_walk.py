@@ -15,7 +15,7 @@ from tests.server import ROOT
 SHARED = (".uv", ".venv-export", "build/data")
 
 
-@pytest.mark.export
+@pytest.mark.walk
 @pytest.mark.timeout(3600)
 def test_the_walk_of_the_documentation_ends_with_the_first_champion(tmp_path: Path) -> None:
     tracked = subprocess.check_output(["git", "ls-files", "-z"], cwd=ROOT, text=True).split("\0")
