@@ -60,28 +60,38 @@ def main() -> int:
 
 
 def _run(verb: str, home: Path, seconds: float | None, problems: list[str], ended: collections.Counter[str]) -> None:
-    variables = environment(home, TEXTSERVE_GRPC_PORT=str(free_port()), PORT=str(free_port()))
-    process = subprocess.Popen(
-        ["make", "--no-print-directory", verb],
-        cwd=ROOT,
-        env=variables,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-    )
-    try:
-        output, _ = process.communicate(timeout=seconds)
-        ended[f"{verb} ended with {process.returncode}"] += 1
-        if process.returncode != 0:
-            problems.append(f"{verb} failed: {output[-2000:]}")
-    except subprocess.TimeoutExpired:
-        for running in [psutil.Process(process.pid), *psutil.Process(process.pid).children(recursive=True)]:
-            with contextlib.suppress(psutil.NoSuchProcess):
-                running.kill()
-        output, _ = process.communicate()
-        ended[f"{verb} killed"] += 1
-    if "Traceback" in output:
-        problems.append(f"{verb}: {output[-2000:]}")
+    port = str(free_port())
+    with tempfile.TemporaryFile("w+") as log:
+        process = subprocess.Popen(
+            ["make", "--no-print-directory", verb],
+            cwd=ROOT,
+            env=environment(home, TEXTSERVE_GRPC_PORT=port, PORT=str(free_port())),
+            stdout=log,
+            stderr=subprocess.STDOUT,
+        )
+        try:
+            ended[f"{verb} ended with {process.wait(seconds)}"] += 1
+        except subprocess.TimeoutExpired:
+            _kill_all(port)
+            process.wait()
+            ended[f"{verb} killed"] += 1
+        log.seek(0)
+        output = log.read()
+    if "Traceback" in output or process.returncode > 0:
+        problems.append(f"{verb} ended with {process.returncode}: {output[-2000:]}")
+
+
+def _kill_all(port: str) -> None:
+    """Kill every process that was started with this gRPC port, also those whose parent is gone."""
+    while True:
+        found = False
+        for process in psutil.process_iter():
+            with contextlib.suppress(psutil.Error):
+                if process.environ().get("TEXTSERVE_GRPC_PORT") == port:
+                    process.kill()
+                    found = True
+        if not found:
+            return
 
 
 def damaged(home: Path) -> list[str]:
