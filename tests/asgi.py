@@ -41,7 +41,7 @@ class FakeRunner:
         self.cancelled = 0
         self.finished = asyncio.Event()
 
-    def refuse_when_full(self) -> None:
+    def reject_if_overloaded(self) -> None:
         """Never rejects; tests of a full queue give ``Overloaded`` as the outcome."""
 
     async def classify(

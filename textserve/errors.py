@@ -110,4 +110,4 @@ class ShuttingDown(TextserveError, type="shutting_down", status=503):
 
 
 class Internal(TextserveError, type="internal", status=500):
-    """Inference failed for a reason that is not the client's; the server's log has it."""
+    """Inference failed because of a fault of the service; its log has the details."""

@@ -146,7 +146,7 @@ class Runner:
             return Classified([], 0.0, 0.0, 0.0)
         received = time.perf_counter()
         # Tokenizing costs time too, which a rejected request would take from the accepted ones.
-        self.refuse_when_full()
+        self.reject_if_overloaded()
         encodings = await self._encode(texts, truncation or "right")
         if truncation is None:
             _reject_truncated(encodings)
@@ -219,7 +219,7 @@ class Runner:
             characters += len(text)
         return encodings + self._classifier.encode(chunk, truncation)
 
-    def refuse_when_full(self, tokens: int = 0) -> None:
+    def reject_if_overloaded(self, tokens: int = 0) -> None:
         """Raise the error that :meth:`classify` would raise now for a request of ``tokens`` tokens.
 
         Raises:
@@ -241,7 +241,7 @@ class Runner:
             missing=len(encodings),
         )
         with self._changed:
-            self.refuse_when_full(sum(len(encoding.ids) for encoding in encodings))
+            self.reject_if_overloaded(sum(len(encoding.ids) for encoding in encodings))
             self._queue.add(request)
             self._unanswered.add(request)
             self._metrics.waiting_tokens.set(self._queue.tokens)
@@ -253,7 +253,7 @@ class Runner:
             with self._changed:
                 while not self._queue and not self._stopping:
                     self._changed.wait()
-                self._wait_for_company()
+                self._wait_to_fill_batch()
                 batch = self._queue.take(time.monotonic())
                 self._metrics.waiting_tokens.set(self._queue.tokens)
                 if not batch:
@@ -262,7 +262,7 @@ class Runner:
                     continue
             self._compute(batch)
 
-    def _wait_for_company(self) -> None:
+    def _wait_to_fill_batch(self) -> None:
         """Wait ``TEXTSERVE_BATCH_WAIT_SECONDS`` at most for a full batch, unless there is only one request."""
         if self._batch_wait_seconds and len(self._unanswered) > 1:
             self._changed.wait_for(

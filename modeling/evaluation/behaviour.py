@@ -119,7 +119,7 @@ class Invariance(_Section):
         return self
 
     def cases(self, texts: Sequence[str], words: Words) -> list[tuple[str, ...]]:
-        """The text before and after, for each case; a text without a change is no case."""
+        """The text before and after, for each case; texts that the change leaves as they are are skipped."""
         if self.varied:
             first, *others = words[self.varied]
             slot = f"{{{self.varied}}}"

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 import yaml
 
-from modeling.evaluation import gates, performance
+from modeling.evaluation import gates, speed
 from modeling.evaluation.performance import InUse
 from modeling.evaluation.report import find_in_use
 from modeling.files import ROOT, ModelFiles
@@ -37,7 +37,7 @@ SUITE = {
 def files(own_root: Path, write_data: Callable[..., Path], monkeypatch: pytest.MonkeyPatch) -> ModelFiles:
     """The default model in its own project, with a few rated texts and behavioural tests."""
     monkeypatch.delenv(URI_VARIABLE, raising=False)
-    monkeypatch.setattr(performance, "SPEED_TEXTS", 10)
+    monkeypatch.setattr(speed, "SPEED_TEXTS", 10)
     plain = [(-3, "Awful"), (3, "Wonderful")] * 50
     rated = [f"{index}\t{rating}\t{text} {index}." for index, (rating, text) in enumerate(plain)]
     write_data(own_root / "build" / "data", {"tweets": "\n".join(rated).encode()})

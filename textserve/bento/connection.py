@@ -229,7 +229,7 @@ class Connection(HttpToolsProtocol):
             self.transport.close()
 
     def _reject(self, error: TextserveError) -> None:
-        """Answer an invalid or incomplete request with an error, and close; uvicorn would answer in plain text."""
+        """Answer an invalid or incomplete request with an error, then close; uvicorn would answer in plain text."""
         self._stop_limit()
         if self.transport.is_closing() or self._lingers:
             return

@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 # What lies in HOME/tmp for longer than a day was left by a process that was killed.
-LEFT_SECONDS = 86_400
+STALE_SECONDS = 86_400
 
 # An empty variable counts as not set; BentoML would take the working directory as its home.
 if not os.environ.get("BENTOML_HOME"):
@@ -51,7 +51,7 @@ def set_latest(item: Path) -> None:
     with contextlib.suppress(OSError):
         if latest.read_text(encoding="utf-8") == item.name:
             return
-    with tempfile.TemporaryDirectory(dir=aside(item.parents[2])) as folder:
+    with tempfile.TemporaryDirectory(dir=staging_folder(item.parents[2])) as folder:
         file = Path(folder, "latest")
         file.write_text(item.name, encoding="utf-8")
         file.replace(latest)
@@ -69,7 +69,7 @@ def create_model(tag: str, **options: Any) -> Iterator[Path]:
     from bentoml._internal.models import ModelStore
 
     home = Path(BentoMLContainer.bentoml_home.get())
-    with tempfile.TemporaryDirectory(dir=aside(home)) as folder:
+    with tempfile.TemporaryDirectory(dir=staging_folder(home)) as folder:
         with bentoml.models.create(tag, _model_store=ModelStore(folder), **options) as model:
             yield Path(model.path)
         move_into(home / "models", Path(folder, *tag.split(":")))
@@ -82,7 +82,7 @@ def home_aside(model: Path) -> Iterator[Path]:
     BentoML writes Bentos into the store itself, where an interrupted build leaves half of one, which counts as built.
     :func:`move_into` moves it into the store once it is whole. BentoML has no setting that moves one store alone.
     """
-    with tempfile.TemporaryDirectory(dir=aside(model.parents[2])) as home:
+    with tempfile.TemporaryDirectory(dir=staging_folder(model.parents[2])) as home:
         Path(home, "models").symlink_to(model.parents[1], target_is_directory=True)
         yield Path(home)
 
@@ -100,18 +100,21 @@ def move_into(store: Path, item: Path) -> None:
             if error.errno not in (errno.ENOTEMPTY, errno.EEXIST):
                 raise
         # Other processes never see the item without some of its files.
-        with tempfile.TemporaryDirectory(dir=aside(store.parent)) as folder, contextlib.suppress(FileNotFoundError):
+        with (
+            tempfile.TemporaryDirectory(dir=staging_folder(store.parent)) as folder,
+            contextlib.suppress(FileNotFoundError),
+        ):
             target.rename(Path(folder, "replaced"))
     set_latest(target)
 
 
-def aside(home: Path) -> Path:
+def staging_folder(home: Path) -> Path:
     """``HOME/tmp``: on the same file system as the stores, and part of none of them."""
     folder = home / "tmp"
     folder.mkdir(parents=True, exist_ok=True)
     for left in folder.iterdir():
         with contextlib.suppress(OSError):
-            if time.time() - left.stat().st_mtime > LEFT_SECONDS:
+            if time.time() - left.stat().st_mtime > STALE_SECONDS:
                 shutil.rmtree(left)
     return folder
 

@@ -189,7 +189,7 @@ class HttpProtocols:
                 _check_key(application, headers)
                 if scope["method"] == "POST":
                     # Reject early: what a rejection costs is taken from the requests that are answered.
-                    application.runner.refuse_when_full()
+                    application.runner.reject_if_overloaded()
             body = await read_body(headers, receive, application.settings.max_body_bytes)
             request = Request(scope["method"], scope["path"], headers, body, parameters)
             response = await _unless_disconnected(receive, handler(application, request))
