@@ -62,7 +62,7 @@ def test_everything_is_measured_printed_and_written(files: ModelFiles, capsys: p
     identity = files.spec().identity(files.digests())
     verification = {"texts": 2000, "agreement": 0.5, "speedup": 9, "batches": {"largest_difference": 0.0}}
     files.add_to_report("verification", verification | {"identity": identity})
-    assert evaluate.main([files.folder.name, "--against", "other"]) == 0
+    assert evaluate.main([files.folder.name, "--against", "other"]) == 2
     printed = capsys.readouterr().out
     report = files.report()
     assert set(report) == {"verification", "quality", "behaviour", "performance", "evaluation"}
@@ -165,7 +165,7 @@ def test_without_labelled_texts_everything_else_is_measured(
 ) -> None:
     content = yaml.safe_load((files.folder / "model.yaml").read_text(encoding="utf-8")) | {"languages": ["fr"]}
     (files.folder / "model.yaml").write_text(yaml.safe_dump(content), encoding="utf-8")
-    assert evaluate.main([files.folder.name]) == 0
+    assert evaluate.main([files.folder.name]) == 2
     printed = capsys.readouterr().out
     assert "FAIL  macro-F1, fr: not measured, must be at least" in printed
     assert "models/sentiment-pl-en/test-fr.jsonl" in printed
