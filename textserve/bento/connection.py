@@ -20,6 +20,7 @@ from textserve.http.formats import error_body
 # As nginx and Node.js; the longest legitimate header is an API key or a trace state.
 MAX_HEAD_BYTES = 32_768
 MAX_URL_BYTES = 16_384
+HEADER_BYTES = 4  # of a header besides name and value: colon, space, CR and LF
 # The time limit of a request grows by its bytes over this rate, as with Apache's mod_reqtimeout.
 MIN_BYTES_PER_SECOND = 1000
 # Bytes of framing for each byte of a chunked body: a chunk of one byte has five.
@@ -167,7 +168,6 @@ class Connection(HttpToolsProtocol):
     def on_headers_complete(self) -> None:
         """Start the request, unless it exceeds a limit or asks for an upgrade."""
         self._in_head = False
-        self._check_head(sum(len(name) + len(value) + 4 for name, value in self.headers))
         self._problem = self._problem or self._head_problem()
         if self._problem is None and not self.parser.should_upgrade():
             super().on_headers_complete()
@@ -187,24 +187,32 @@ class Connection(HttpToolsProtocol):
             self._stop_limit()
             super().on_message_complete()
 
-    def _head_problem(self) -> InvalidRequest | None:
-        """What RFC 9112 forbids and llhttp accepts: a proxy in front might read such a request otherwise."""
+    def _head_problem(self) -> TextserveError | None:
+        """What exceeds a limit, or what RFC 9112 forbids and a proxy in front might read otherwise than llhttp."""
+        size = hosts = 0
+        encodings = []
+        for name, value in self.headers:
+            size += len(name) + len(value) + HEADER_BYTES
+            if name == b"host":
+                hosts += 1
+            elif name == b"transfer-encoding":
+                encodings.append(value.strip().lower())
         version = self.parser.get_http_version()
+        if size > MAX_HEAD_BYTES:
+            return _too_large()
         if version not in ("1.0", "1.1"):
             return InvalidRequest("is not HTTP/1.1", where="request")
         if self.parser.get_method() == b"CONNECT":
             return InvalidRequest("CONNECT is for proxies", where="method")
-        hosts = sum(name == b"host" for name, _ in self.headers)
         if hosts > 1 or (hosts == 0 and version == "1.1"):
             return InvalidRequest(f"have {hosts} Host headers; send one", where="headers")
-        encodings = [value.strip().lower() for name, value in self.headers if name == b"transfer-encoding"]
         if encodings not in ([], [b"chunked"]):
             return InvalidRequest("must be chunked", where="Transfer-Encoding")
         return None
 
     def _check_head(self, size: int) -> None:
         if self._problem is None and size > MAX_HEAD_BYTES:
-            self._problem = HeadTooLarge(f"have more than {MAX_HEAD_BYTES} bytes", where="headers")
+            self._problem = _too_large()
 
     def _restart_limit(self) -> None:
         self._limit_started = self.loop.time()
@@ -253,3 +261,7 @@ class Connection(HttpToolsProtocol):
             self.loop.call_later(LINGER_SECONDS, self.transport.close)
         else:
             self.transport.close()
+
+
+def _too_large() -> HeadTooLarge:
+    return HeadTooLarge(f"have more than {MAX_HEAD_BYTES} bytes", where="headers")
