@@ -70,7 +70,9 @@ class InferRequest(BaseModel):
     id: str | None = None
     parameters: Parameters = {}
     inputs: Annotated[list[InputTensor], *BOUNDED]
-    outputs: Annotated[list[RequestedOutput], *BOUNDED, BeforeValidator(lambda value: value or [])] = []
+    outputs: Annotated[
+        list[RequestedOutput], *BOUNDED, BeforeValidator(lambda value: [] if value is None else value)
+    ] = []
 
     @property
     def requested(self) -> list[RequestedOutput]:

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from pydantic import ValidationError
 from tritonclient.utils import serialize_byte_tensor
 
 from tests.asgi import ANSWER, MEANINGS, FakeRunner, Outcome, fake_application
@@ -251,3 +252,11 @@ def test_the_model_is_addressed_by_name_and_optionally_version(classifier: Class
 def test_the_server_has_the_projects_name_and_version() -> None:
     project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
     assert (project["name"], project["version"]) == (oip.SERVER_METADATA["name"], oip.SERVER_METADATA["version"])
+
+
+@pytest.mark.parametrize("outputs", [{}, 0, "", False])
+def test_outputs_are_a_list_or_null(outputs: Any) -> None:
+    tensor = {"name": "text", "shape": [1], "datatype": "BYTES", "data": ["a"]}
+    with pytest.raises(ValidationError):
+        oip.InferRequest.model_validate({"inputs": [tensor], "outputs": outputs})
+    assert oip.InferRequest.model_validate({"inputs": [tensor], "outputs": None}).outputs == []
