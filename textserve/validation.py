@@ -10,10 +10,19 @@ from pydantic import ValidationError
 
 @dataclass(frozen=True, slots=True)
 class Problem:
-    """One validation error; ``where`` is a path such as ``labels[0].meaning``, empty for the whole input."""
+    """One validation error.
+
+    Attributes:
+        where: a path such as ``labels[0].meaning``, empty for the whole input.
+        message: what is wrong, without the input's value.
+        type: pydantic's error type.
+        reason: the JSON parser's own message, with line and column; empty for other errors.
+    """
 
     where: str
     message: str
+    type: str
+    reason: str
 
     def __str__(self) -> str:
         return f"{self.where}: {self.message}" if self.where else self.message
@@ -25,8 +34,13 @@ def problems(error: ValidationError, messages: Mapping[str, str]) -> list[Proble
     ``messages`` are by pydantic's error type; other types keep pydantic's message.
     """
     return [
-        Problem(location(found["loc"]), messages.get(found["type"], found["msg"].removeprefix("Value error, ")))
-        for found in error.errors(include_url=False, include_context=False, include_input=False)
+        Problem(
+            location(found["loc"]),
+            messages.get(found["type"], found["msg"].removeprefix("Value error, ")),
+            found["type"],
+            str(found["ctx"]["error"]) if found["type"] == "json_invalid" else "",
+        )
+        for found in error.errors(include_url=False, include_input=False)
     ]
 
 

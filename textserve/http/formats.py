@@ -107,13 +107,12 @@ def read(model: type[Model], body: bytes, messages: Mapping[str, str]) -> Model:
         # RFC 8259 lets a reader ignore a byte order mark.
         return model.model_validate_json(body.removeprefix(codecs.BOM_UTF8))
     except ValidationError as error:
-        first = error.errors(include_url=False, include_input=False)[0]
         problem = problems(error, messages)[0]
-    if first["type"] != "json_invalid":
+    if problem.type != "json_invalid":
         raise InvalidRequest(problem.message, where=problem.where or "body")
     if SURROGATE.search(body) and (where := _find_surrogate(body)):
         raise InvalidRequest("must be Unicode text; it has half of a surrogate pair", where=where)
-    raise InvalidRequest(f"{problem.message}: {first['ctx']['error']}", where="body")
+    raise InvalidRequest(f"{problem.message}: {problem.reason}", where="body")
 
 
 def _find_surrogate(body: bytes) -> str | None:
