@@ -16,12 +16,13 @@ from modeling.tasks.sentiment.texts import read_texts
 from release.errors import ReleaseError
 from textserve.bento.store import StoreError
 from textserve.classifier import ModelFilesError
+from textserve.environment import unset_empty
 from textserve.spec import SpecError
 
 # Errors that the user can fix; any other keeps its traceback.
 EXPECTED = (ModelingError, ReleaseError, StoreError, SpecError, ModelFilesError)
 
-# Of variables that the scripts and their libraries read: an empty one counts as not set.
+# Of the variables that the scripts and their libraries read.
 PREFIXES = ("BENTOML_", "HF_", "MLFLOW_", "TEXTSERVE_")
 # Nobody watches the progress bars of libraries in a log; read when these are imported, after a script's arguments.
 NO_BARS = {"HF_HUB_DISABLE_PROGRESS_BARS": "1", "MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR": "false"}
@@ -55,8 +56,7 @@ def command(main: Callable[P, int | None]) -> Callable[P, int]:
 
     @functools.wraps(main)
     def run(*args: P.args, **kwargs: P.kwargs) -> int:
-        for name in [name for name, value in os.environ.items() if not value and name.startswith(PREFIXES)]:
-            del os.environ[name]
+        unset_empty(*PREFIXES)
         if not sys.stderr.isatty():
             os.environ.update(NO_BARS)
         try:

@@ -5,7 +5,7 @@ Checked with BentoML 1.4.39.
 
 from __future__ import annotations
 
-from pathlib import Path
+import os
 from typing import Any
 
 import click
@@ -53,20 +53,23 @@ def read_settings() -> Settings:
     Raises:
         BentoMLException: if one is invalid.
     """
+    # Its command line has read it before this: too late to unset it.
+    if os.environ.get("BENTOML_HOME") == "":
+        raise BentoMLException("BENTOML_HOME is empty, which BentoML takes for the working directory; unset it")
     try:
         return Settings.read()
     except SettingsError as error:
         raise BentoMLException(str(error)) from None
 
 
-def check_build(folder: Path = Path()) -> None:
+def check_build() -> None:
     """Check, in `bentoml build`, that bentofile.yaml's list of packages is there.
 
     Raises:
         BentoMLException: if it is not.
     """
     context = click.get_current_context(silent=True)
-    if context is not None and context.info_name == "build" and not (folder / REQUIREMENTS).exists():
+    if context is not None and context.info_name == "build" and not REQUIREMENTS.exists():
         raise BentoMLException(f"{REQUIREMENTS} does not exist; run make bento, which writes it and builds")
 
 

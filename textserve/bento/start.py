@@ -23,6 +23,7 @@ from types import FrameType
 
 from textserve import ports
 from textserve.bento.health import http_port
+from textserve.environment import unset_empty
 
 BACKLOG = 2048  # connections that wait to be accepted: BentoML's default
 
@@ -42,9 +43,7 @@ def main() -> None:
         signal.signal(number, _exit)
     # Loaded modules and the model are never garbage. The application collects once, after everything is loaded.
     gc.disable()
-    # As for our own variables; BentoML would read a file without a name.
-    for name in [name for name, value in os.environ.items() if name.startswith("BENTOML_") and not value]:
-        del os.environ[name]
+    unset_empty("BENTOML_")
     bento = os.environ.get("BENTO_PATH")
     if not bento:
         sys.exit("BENTO_PATH is not set: name the folder of a Bento, or service:TextClassifier")

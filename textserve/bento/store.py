@@ -16,12 +16,10 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from textserve.environment import unset_empty
+
 # What lies in HOME/tmp for longer than a day was left by a process that was killed.
 STALE_SECONDS = 86_400
-
-# An empty variable counts as not set; BentoML would take the working directory as its home.
-if not os.environ.get("BENTOML_HOME"):
-    os.environ.pop("BENTOML_HOME", None)
 
 
 class StoreError(Exception):
@@ -120,6 +118,7 @@ def staging_folder(home: Path) -> Path:
 
 
 def _bentoml() -> Any:
+    unset_empty("BENTOML_")
     home = Path(os.path.expandvars(os.environ.get("BENTOML_HOME", "~"))).expanduser()
     if "BENTOML_HOME" in os.environ:
         os.environ["BENTOML_HOME"] = str(home)  # BentoML expands less

@@ -74,13 +74,32 @@ def test_bentomls_settings_of_cors_hold_for_every_protocol(server: Server, path:
     assert "access-control-allow-origin" not in other.headers
 
 
-@pytest.mark.parametrize("missing", ["model", "requirements"])
-def test_a_build_without_what_it_is_made_of_says_what_to_run(tmp_path: Path, home: Path, missing: str) -> None:
-    checkout = tmp_path / "checkout"
-    checkout.mkdir()
+@pytest.fixture
+def checkout(tmp_path: Path) -> Path:
+    """What `bentoml serve` and `bentoml build` read, without what make writes."""
+    folder = tmp_path / "checkout"
+    folder.mkdir()
     for name in ("service.py", "bentofile.yaml"):
-        shutil.copy(ROOT / name, checkout)
-    shutil.copytree(ROOT / "textserve", checkout / "textserve")
+        shutil.copy(ROOT / name, folder)
+    shutil.copytree(ROOT / "textserve", folder / "textserve")
+    return folder
+
+
+def test_the_working_directory_is_not_served_as_a_store(checkout: Path) -> None:
+    done = subprocess.run(
+        [BENTOML, "serve", "service:TextClassifier"],
+        cwd=checkout,
+        env=environment(checkout, BENTOML_HOME=""),
+        capture_output=True,
+        text=True,
+        timeout=LIMIT_SECONDS,
+    )
+    assert done.returncode == 1
+    assert "BENTOML_HOME is empty, which BentoML takes for the working directory; unset it" in done.stderr
+
+
+@pytest.mark.parametrize("missing", ["model", "requirements"])
+def test_a_build_without_what_it_is_made_of_says_what_to_run(checkout: Path, home: Path, missing: str) -> None:
     if missing == "model":
         (checkout / "build").mkdir()
         (checkout / "build" / "requirements.txt").touch()
