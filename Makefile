@@ -220,7 +220,7 @@ docs: .venv-docs/.synced ## Build the site of docs/ in build/site; a broken link
 docs-serve: .venv-docs/.synced ## Serve the site on http://localhost:8000, rebuilt on changes
 	NO_MKDOCS_2_WARNING=1 $(DOCS_VENV)/mkdocs serve
 
-docs-tables: .venv/.inference ## Generate the tables of docs/settings.md and docs/errors.md
+docs-tables: .venv/.inference ## Generate the tables of docs/settings.md, errors.md and metrics.md
 	@$(VENV)/python -m scripts.docs_tables
 
 screenshot: .venv/.integration programs ## Take the screenshot of the UI in the README

@@ -55,7 +55,7 @@ def main() -> int:
         final = Path(folder, "0")
         _run("bento", final, None, problems, ended)
         problems += damaged(final)
-    print(f"{options.rounds} rounds: {dict(sorted(ended.items()))}; problems: {problems or 'none'}")  # noqa: T201
+    print(f"{options.rounds} rounds: {dict(sorted(ended.items()))}; problems: {problems or 'none'}")  # noqa: T201  # the result of the run
     return 1 if problems else 0
 
 

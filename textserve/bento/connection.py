@@ -17,7 +17,7 @@ from textserve.application import Application
 from textserve.errors import HeadTooLarge, InvalidRequest, ReceiveTimeout, TextserveError, UrlTooLong
 from textserve.http.formats import error_body
 
-# As nginx and Node.js; the longest legitimate header is an API key or a trace state.
+# nginx's default for a head (4 buffers of 8 KiB); a URL may take half of it.
 MAX_HEAD_BYTES = 32_768
 MAX_URL_BYTES = 16_384
 HEADER_BYTES = 4  # of a header besides name and value: colon, space, CR and LF

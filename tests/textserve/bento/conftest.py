@@ -5,4 +5,4 @@ from __future__ import annotations
 import warnings
 
 with warnings.catch_warnings(action="ignore"):
-    import _bentoml_sdk  # type: ignore[import-untyped]  # noqa: F401
+    import _bentoml_sdk  # type: ignore[import-untyped]  # noqa: F401  # for its warnings alone; it has no types
