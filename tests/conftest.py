@@ -19,6 +19,11 @@ pytest_plugins = ["tests.tiny_checkpoints", "tests.scripts.mlflow_server"]
 DEFAULT_MODEL = ROOT / "models" / "sentiment-pl-en"
 
 
+def pytest_make_parametrize_id(val: object, argname: str) -> str | None:
+    """A stable id for gzip data, which holds the time: pytest-xdist's workers must collect the same names."""
+    return argname if isinstance(val, bytes) and b"\x1f\x8b" in val else None
+
+
 @pytest.fixture(scope="session")
 def classifier() -> Classifier:
     """The default model, loaded once."""
