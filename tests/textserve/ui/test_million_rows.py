@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -46,7 +47,8 @@ def test_million_rows_are_read_in_bounded_memory_stopped_and_downloaded(page: Pa
     assert page.locator("#preview tbody tr").count() == 5
     page.locator("#classify").click()
     expect(page.locator("#bar")).to_have_attribute("max", str(MILLION))
-    expect(page.locator("#pages")).to_have_text("of 8")  # 25 rows a page
+    # 25 rows a page. Not one number of pages, which may be shown between two looks only.
+    expect(page.locator("#pages")).to_have_text(re.compile(r"^of ([89]|[1-9]\d+)$"))
     page.get_by_role("button", name="Stop").click()
     expect(page.locator("#took")).to_contain_text("; stopped")
     answered = int(page.locator("#took").inner_text().split()[0].replace(",", ""))
