@@ -74,6 +74,9 @@ class RequestMetrics:
             registry=metrics_registry,
             buckets=SECONDS,
         )
+        self.in_flight = Gauge(
+            "textserve_requests_in_flight", "POST requests and inferences being answered.", registry=metrics_registry
+        )
 
     def observe(self, protocol: str, outcome: str, seconds: float) -> None:
         """Count a request; ``outcome`` is ``ok`` or the ``type`` of a :class:`textserve.errors.TextserveError`."""

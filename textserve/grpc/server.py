@@ -23,7 +23,7 @@ from textserve.settings import Settings
 
 logger = logging.getLogger(__name__)
 
-# Interval for checking that every inference is answered, and then the time limit for sending the last responses.
+# Interval for checking that every inference is answered, and then the time limit for what never ends on its own.
 LAST_SECONDS = 0.5
 
 ADVICE = "set TEXTSERVE_GRPC_PORT to another port, or to 0 to disable gRPC"

@@ -42,7 +42,7 @@ Method = Callable[[bytes, Context], Awaitable[bytes]]
 class InferenceService:
     """The methods for ``application``: register :meth:`handlers` with a gRPC server.
 
-    ``open`` is the number of unanswered inferences.
+    ``open`` is the number of inferences whose response is not sent.
     """
 
     def __init__(self, application: Application) -> None:
@@ -97,7 +97,7 @@ class InferenceService:
         started, outcome = time.perf_counter(), "ok"
         sent: Metadata = context.invocation_metadata()
         identity = ("x-request-id", request_id(_value(sent, "x-request-id")).decode())
-        self.open += 1
+        self._opened(context)
         try:
             self._check_key(sent)
             response, classified = await self._infer(body, context.time_remaining())
@@ -114,7 +114,15 @@ class InferenceService:
             return await _abort(context, problem, (identity,))
         finally:
             self._application.requests.observe(PROTOCOL, outcome, time.perf_counter() - started)
+
+    def _opened(self, context: Context) -> None:
+        def closed(context: Context) -> None:
+            self._application.requests.in_flight.dec()
             self.open -= 1
+
+        self.open += 1
+        self._application.requests.in_flight.inc()
+        context.add_done_callback(closed)  # after the response is sent
 
     async def _infer(self, body: bytes, remaining: float | None) -> tuple[bytes, Classified]:
         message = parse(ModelInferRequest, body)

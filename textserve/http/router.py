@@ -150,8 +150,13 @@ class HttpProtocols:
         protocol, handler, parameters = self._find(scope["method"], scope["path"])
         if handler is None and (protocol.open or self._has_key(scope)):
             await self._app(scope, receive, send)
+            return
+        answered = self._answer(protocol, handler or _not_found, parameters, scope, receive, send)
+        if scope["method"] == "POST":
+            with self._application().requests.in_flight.track_inprogress():
+                await answered
         else:
-            await self._answer(protocol, handler or _not_found, parameters, scope, receive, send)
+            await answered
 
     def _find(self, method: str, path: str) -> tuple[HttpProtocol, Handler | None, dict[str, str]]:
         methods, parameters = self._paths.find(path)

@@ -603,7 +603,7 @@ def test_accepted_requests_are_answered_when_the_service_stops(home: Path) -> No
     ):
         call = stopping_channel.unary_unary(SERVICE + "ModelInfer")
         pending = [pool.submit(call, message, timeout=600) for _ in range(16)]
-        while "textserve_waiting_tokens 0.0" in httpx.get(f"{stopping.url}/metrics", timeout=60).text:
+        while "textserve_requests_in_flight 16.0" not in httpx.get(f"{stopping.url}/metrics", timeout=60).text:
             pass
         assert stopping.stop(seconds=600) == 0
         answers = [ModelInferResponse.FromString(response.result()) for response in pending]
