@@ -6,6 +6,7 @@ bentoml serve service:TextClassifier
 from __future__ import annotations
 
 import logging
+import os
 from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from functools import partial
@@ -25,6 +26,7 @@ from textserve.bento.preflight import StoredModel, check_build, check_http, chec
 from textserve.bento.stopping import Stopping
 from textserve.bento.timeout import no_timeout
 from textserve.classifier import Classifier, ModelFilesError
+from textserve.descriptors import raise_limit
 from textserve.grpc.server import GrpcServer, check_port
 from textserve.grpc.spans import TracedGrpc
 from textserve.http.explain import EXPLAIN
@@ -46,6 +48,7 @@ PROTOCOLS = [NATIVE, EXPLAIN, UI, HUGGINGFACE, TEI, OIP_HEALTH, OIP, OPERATIONS,
 ALL_PROTOCOLS = [*PROTOCOLS, documentation(PROTOCOLS)]
 
 check_build()
+raise_limit()
 settings = read_settings()
 keep_in_process()
 
@@ -106,7 +109,7 @@ class TextClassifier:
     @bentoml.on_startup
     async def start(self) -> None:
         """Start the runner and the gRPC server."""
-        self.application.start()
+        self.application.start(end=partial(os._exit, 1))
         await self.grpc.start()
         self.stopping = Stopping(self.application)
 
@@ -117,10 +120,6 @@ class TextClassifier:
         await self.application.close()
         if self.tracing:
             await self.tracing.close()
-
-    def __is_ready__(self) -> bool:
-        """Whether ``/readyz`` answers 200: the golden texts are right, and the service is not shutting down."""
-        return self.application.available
 
     @bentoml.api(route="/classify")
     async def classify(self, texts: list[str], truncate: bool = True) -> ClassifyResponse:

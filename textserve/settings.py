@@ -143,11 +143,29 @@ class Settings(BaseSettings):
     request_seconds: float = Field(
         30.0, gt=0, description="Seconds after which an unanswered request is dropped and answered with 504."
     )
+    stall_seconds: float = Field(
+        10.0,
+        gt=0,
+        description="Seconds in which a working thread must finish a batch; else the service is not ready, and its "
+        "process ends after three times as many.",
+    )
     receive_seconds: float = Field(
         20.0,
         gt=0,
         description="Seconds within which a request over HTTP must arrive, plus one for each 1000 bytes received; "
         "later, it is answered with 408.",
+    )
+    max_connections: int = Field(
+        512,
+        ge=1,
+        description="Maximum open connections of HTTP, and of gRPC; fewer if the process may open fewer files. Beyond "
+        "it, HTTP closes the connection that has been idle longest, or answers 429.",
+    )
+    max_receiving_bytes: int = Field(
+        33_554_432,
+        ge=1,
+        description="Maximum bytes of long bodies over HTTP, received or being received, of all requests not yet "
+        "answered; beyond it, the slowest is dropped or a new one gets 429.",
     )
     api_keys: SecretStr = Field(
         SecretStr(""), description="API keys, separated by commas. Without any, no key is required."
@@ -164,8 +182,11 @@ class Settings(BaseSettings):
     max_characters: int = Field(
         20_000, ge=1, description="Maximum characters per text; text beyond the model's input is truncated."
     )
-    max_explained_words: int = Field(
-        200, ge=1, description="Maximum words per text to explain; each costs the runner one more text."
+    max_explained_tokens: int = Field(
+        25_000,
+        ge=1,
+        description="Maximum tokens to compute for an explanation: those of the text, once for the text and once for "
+        "each word.",
     )
     grpc_host: str = Field("0.0.0.0", description="Address of the gRPC server.")  # noqa: S104  # as for HTTP
     grpc_port: int = Field(3002, ge=0, le=65535, description="Port of the gRPC server; 0 disables gRPC.")

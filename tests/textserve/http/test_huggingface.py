@@ -14,7 +14,7 @@ from huggingface_hub.errors import HfHubHTTPError
 from tests.asgi import MEANINGS, Serve
 from tests.server import Server, serve
 from textserve.http.huggingface import HUGGINGFACE
-from textserve.runner import Prediction
+from textserve.prediction import Prediction
 
 LOGITS = [-1.0, 0.5, 2.0]
 PROBABILITIES = [math.exp(logit) / sum(map(math.exp, LOGITS)) for logit in LOGITS]

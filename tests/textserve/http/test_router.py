@@ -88,7 +88,7 @@ def test_an_incomplete_body_is_not_computed(native: Serve) -> None:
     assert client.outcomes() == {"invalid_request": 1}
 
 
-@pytest.mark.parametrize("path", ["/livez", "/readyz", "/healthz", "/schema.json", "/static_content/swagger-ui.css"])
+@pytest.mark.parametrize("path", ["/schema.json", "/static_content/swagger-ui.css"])
 def test_bentomls_paths_are_passed_on(native: Serve, path: str) -> None:
     answer = native().request("GET", path)
     assert (answer.status_code, answer.text) == (418, "wrapped")
@@ -222,7 +222,7 @@ def test_another_method_is_rejected_with_those_allowed(
     assert client.outcomes() == {"method_not_allowed": len(methods)}
 
 
-@pytest.mark.parametrize(("path", "status"), [("/metrics", 200), ("/livez", 418), ("/static_content/a.css", 418)])
+@pytest.mark.parametrize(("path", "status"), [("/metrics", 200), ("/livez", 200), ("/static_content/a.css", 418)])
 def test_head_is_answered_as_get(native: Serve, path: str, status: int) -> None:
     assert native().request("HEAD", path).status_code == status
 
@@ -250,11 +250,9 @@ def test_a_request_without_a_key_is_rejected_on_every_path(
     assert client.outcomes() == {"unauthorized": 1}
 
 
-@pytest.mark.parametrize(
-    ("path", "status"), [("/livez", 418), ("/readyz", 418), ("/healthz", 418), ("/health", 200), ("/metrics", 200)]
-)
-def test_health_and_metrics_need_no_key(native: Serve, path: str, status: int) -> None:
-    assert native(api_keys="first").request("GET", path).status_code == status
+@pytest.mark.parametrize("path", ["/livez", "/readyz", "/healthz", "/health", "/metrics"])
+def test_health_and_metrics_need_no_key(native: Serve, path: str) -> None:
+    assert native(api_keys="first").request("GET", path).status_code == 200
 
 
 def test_an_open_protocol_needs_no_key(serve: Serve) -> None:
