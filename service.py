@@ -5,12 +5,8 @@ bentoml serve service:TextClassifier
 
 from __future__ import annotations
 
-import logging
 import os
-from concurrent.futures import ProcessPoolExecutor
-from concurrent.futures.process import BrokenProcessPool
 from functools import partial
-from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
 
@@ -19,13 +15,22 @@ from bentoml.exceptions import BentoMLException
 from pydantic import BaseModel
 
 from textserve.application import Application
+from textserve.bento import logs
 from textserve.bento.connection import limit_connections
 from textserve.bento.image import BASE_IMAGE, image
 from textserve.bento.metrics import keep_in_process
-from textserve.bento.preflight import StoredModel, check_build, check_http, check_workers, cors, read_settings
+from textserve.bento.preflight import (
+    StoredModel,
+    check_build,
+    check_http,
+    check_model,
+    check_workers,
+    cors,
+    read_settings,
+)
 from textserve.bento.stopping import Stopping
 from textserve.bento.timeout import no_timeout
-from textserve.classifier import Classifier, ModelFilesError
+from textserve.classifier import ModelFilesError
 from textserve.descriptors import raise_limit
 from textserve.grpc.server import GrpcServer, check_port
 from textserve.grpc.spans import TracedGrpc
@@ -82,7 +87,7 @@ class TextClassifier:
 
     def __init__(self) -> None:
         """Load the model from the store and check its golden texts."""
-        logging.getLogger("textserve").setLevel(logging.INFO)
+        logs.enable()
         folder = Path(self.model.path) / STORED_FOLDER
         tag = str(self.model.tag)
         self.tracing = Tracing(tag) if is_configured() else None
@@ -97,12 +102,10 @@ class TextClassifier:
             check_workers(service)
             check_http(settings)
             check_port(settings)
-            # In a process of its own, which frees the model's memory; 0.5 s on one core.
-            with ProcessPoolExecutor(1, mp_context=get_context("fork")) as pool:
-                pool.submit(_load, Path(model.path) / STORED_FOLDER).result()
+            check_model(Path(model.path) / STORED_FOLDER)
         except PortError as error:
             raise BentoMLException(str(error)) from None
-        except (SpecError, ModelFilesError, BrokenProcessPool) as error:
+        except (SpecError, ModelFilesError) as error:
             advice = f"run bentoml models delete {model.tag} and save it again"
             raise BentoMLException(f"{model.tag} cannot be served: {error}; {advice}") from None
 
@@ -127,11 +130,6 @@ class TextClassifier:
         classified = await self.application.classify(texts, truncation="right" if truncate else None)
         answer = response(self.application, classified.predictions)
         return ClassifyResponse.model_validate(answer)
-
-
-def _load(folder: Path) -> None:
-    # A worker process returns nothing: a classifier cannot be pickled.
-    Classifier(folder)
 
 
 def _current(name: str) -> Any:

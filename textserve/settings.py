@@ -19,6 +19,7 @@ from pydantic_settings import BaseSettings, SettingsConfigDict
 from textserve import validation
 from textserve.cpus import available_cpus
 from textserve.keys import ApiKeys
+from textserve.tls import Certificate
 
 logger = logging.getLogger(__name__)
 
@@ -105,6 +106,10 @@ class Settings(BaseSettings):
                 raise ValueError(f"{PREFIX}{name.upper()}: {path} cannot be read: {error}") from None
             if not content.strip():
                 raise ValueError(f"{PREFIX}{name.upper()}: {path} is empty")
+        try:
+            self.keys()
+        except ValueError as error:
+            raise ValueError(f"{PREFIX}API_KEYS or {PREFIX}API_KEYS_FILE: {error}") from None
         if (self.tls_certificate is None) != (self.tls_key is None):
             raise ValueError(f"{PREFIX}TLS_CERTIFICATE and {PREFIX}TLS_KEY: set both or neither")
         return self
@@ -168,13 +173,17 @@ class Settings(BaseSettings):
         "answered; beyond it, the slowest is dropped or a new one gets 429.",
     )
     api_keys: SecretStr = Field(
-        SecretStr(""), description="API keys, separated by commas. Without any, no key is required."
+        SecretStr(""),
+        description="API keys of at least 16 characters, separated by commas. Without any, no key is required.",
     )
     api_keys_file: Path | None = Field(
-        None, description="File with more API keys, one per line, in addition to TEXTSERVE_API_KEYS."
+        None,
+        description="File with more API keys, one per line, beside TEXTSERVE_API_KEYS; read again when it changes.",
     )
     tls_certificate: Path | None = Field(
-        None, description="PEM file with the certificate chain for HTTP and gRPC over TLS."
+        None,
+        description="PEM file with the certificate chain for HTTP and gRPC over TLS. It is read again when it changes, "
+        "and so is its key.",
     )
     tls_key: Path | None = Field(None, description="PEM file with the certificate's private key.")
     max_body_bytes: int = Field(4_194_304, ge=1, description="Maximum bytes per request body.")
@@ -205,8 +214,11 @@ class Settings(BaseSettings):
 
         Raises:
             OSError: if the file cannot be read.
+            ValueError: if a key is too short.
         """
-        lines = self.api_keys.get_secret_value().split(",")
-        if self.api_keys_file:
-            lines += self.api_keys_file.read_text(encoding="utf-8").splitlines()
-        return ApiKeys(key for line in lines if (key := line.strip()))
+        listed = self.api_keys.get_secret_value().split(",")
+        return ApiKeys((key for part in listed if (key := part.strip())), self.api_keys_file)
+
+    def certificate(self) -> Certificate | None:
+        """The certificate of HTTP and gRPC, if both files are set."""
+        return Certificate(self.tls_certificate, self.tls_key) if self.tls_certificate and self.tls_key else None

@@ -47,7 +47,7 @@ def limit_connections(application: Callable[[], Application]) -> None:
 def open_connections(application: Application) -> OpenConnections:
     """The connections of ``application``, within its settings."""
     limit = max_connections(application.settings.max_connections)
-    return OpenConnections(limit, ConnectionMetrics(application.metrics_registry))
+    return OpenConnections(limit, ConnectionMetrics(application.metrics_registry), application.settings.certificate())
 
 
 class Connection(HttpToolsProtocol):
@@ -67,6 +67,9 @@ class Connection(HttpToolsProtocol):
         super().__init__(*arguments, **options)
         self._application = application
         self._open = connections()
+        if self._open.certificate is not None and self._open.certificate.renewed() and self.config.ssl is not None:
+            # uvicorn's context, of this connection too: it is made before its handshake.
+            self._open.certificate.load(self.config.ssl)
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]  # as uvicorn's
         """Start the time limit of the first request, unless too many connections are open."""

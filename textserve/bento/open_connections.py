@@ -1,4 +1,4 @@
-"""The open connections of HTTP, and which of them gives way to a new one."""
+"""What the connections of HTTP share: their limit, and the certificate."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from typing import Protocol
 
 from textserve.flood import FloodLog
 from textserve.metrics import ConnectionMetrics
+from textserve.tls import Certificate
 
 logger = logging.getLogger(__name__)
 
@@ -28,7 +29,8 @@ class Idling(Protocol):
 class OpenConnections:
     """At most ``limit`` connections; one that is idle gives way."""
 
-    def __init__(self, limit: int, metrics: ConnectionMetrics) -> None:
+    def __init__(self, limit: int, metrics: ConnectionMetrics, certificate: Certificate | None = None) -> None:
+        self.certificate = certificate
         self._limit = limit
         self._metrics = metrics
         self._open: set[Idling] = set()

@@ -24,6 +24,7 @@ from textserve.errors import Unauthorized
 from textserve.grpc.service import NAME, InferenceService, abort, sent_key
 from textserve.ports import PortError
 from textserve.settings import Settings
+from textserve.tls import Certificate
 
 logger = logging.getLogger(__name__)
 
@@ -168,14 +169,24 @@ async def _listens(host: str, port: int) -> bool:
     return True
 
 
+def _credentials(certificate: Certificate) -> grpc.ServerCredentials:
+    def read() -> grpc.ServerCertificateConfiguration:
+        return grpc.ssl_server_certificate_configuration([certificate.pair()])
+
+    def renewed() -> grpc.ServerCertificateConfiguration | None:
+        # Called for every handshake; ``None`` keeps what it has.
+        return read() if certificate.renewed() else None
+
+    return grpc.dynamic_ssl_server_credentials(read(), renewed)
+
+
 def _listen(server: grpc.aio.Server, settings: Settings) -> None:
     check_port(settings)  # gRPC's own error lacks the reason
     host = f"[{settings.grpc_host}]" if ":" in settings.grpc_host else settings.grpc_host
     address = f"{host}:{settings.grpc_port}"
     try:
-        if settings.tls_certificate and settings.tls_key:
-            pair = (settings.tls_key.read_bytes(), settings.tls_certificate.read_bytes())
-            server.add_secure_port(address, grpc.ssl_server_credentials([pair]))
+        if certificate := settings.certificate():
+            server.add_secure_port(address, _credentials(certificate))
         else:
             server.add_insecure_port(address)
     except RuntimeError:

@@ -16,7 +16,7 @@ import grpc
 
 from textserve import oip
 from textserve.application import Application
-from textserve.errors import TextserveError
+from textserve.errors import TextserveError, Unauthorized
 from textserve.grpc.inference_pb2 import (
     DESCRIPTOR,
     ModelInferRequest,
@@ -72,6 +72,7 @@ class InferenceService:
                     self._check_key(context)
                 return bytes(call(await self._receiving.message(messages)).SerializeToString())
             except Exception as error:
+                await self._delay_guess(error, context)
                 return await abort(context, expected(error, call.__name__))
 
         return method
@@ -114,6 +115,7 @@ class InferenceService:
             outcome = "deadline_exceeded" if context.time_remaining() == 0 else "cancelled"
             raise
         except Exception as error:
+            await self._delay_guess(error, context)
             problem = expected(error, "ModelInfer")
             outcome = problem.type
             return await abort(context, problem, (identity,))
@@ -139,6 +141,11 @@ class InferenceService:
 
     def _check_key(self, context: Context) -> None:
         self._application.keys.check(sent_key(context))
+
+    async def _delay_guess(self, error: Exception, context: Context) -> None:
+        if isinstance(error, Unauthorized):
+            # Such as ipv4:127.0.0.1:40000: the port differs from connection to connection.
+            await self._application.keys.refused(sent_key(context), context.peer().rpartition(":")[0])
 
 
 def sent_key(context: Context) -> str:

@@ -214,6 +214,8 @@ class HttpProtocols:
         except Exception as error:
             problem = expected(error, scope["path"])
             outcome = problem.type
+            if isinstance(error, Unauthorized):
+                await application.keys.refused(_authorization(headers), (scope.get("client") or ("",))[0])
             # The rest of the body may be long, or, from a client that was not told to continue, never come.
             close = body is None and (b"expect" in headers or isinstance(error, CLOSING) or problem.where == "body")
             response = self._error(protocol, problem, scope["path"], close=close)
@@ -247,7 +249,11 @@ async def _method_not_allowed(application: Application, request: Request) -> Res
 
 
 def _check_key(application: Application, headers: Mapping[bytes, bytes]) -> None:
-    application.keys.check(headers.get(b"authorization", b"").decode("utf-8", "replace"))
+    application.keys.check(_authorization(headers))
+
+
+def _authorization(headers: Mapping[bytes, bytes]) -> str:
+    return headers.get(b"authorization", b"").decode("utf-8", "replace")
 
 
 def dump(content: Any) -> bytes:

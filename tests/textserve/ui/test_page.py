@@ -26,7 +26,7 @@ from tests.textserve.ui.page import (
     verdicts,
 )
 
-KEY = "correct-horse"
+KEY = "correct-horse-battery"
 NAMES = sorted(file.name for file in (ROOT / "textserve" / "ui").iterdir())
 CONTENT_TYPES = {
     ".html": "text/html; charset=utf-8",
