@@ -9,7 +9,6 @@ MODEL ?= $(if $(filter head,$(RECIPE)),sentiment-en-head,sentiment-pl-en)
 PORT ?= 3000
 PYTHON ?= python3.11
 IMAGE ?= textserve:latest
-UV_VERSION := 0.13.8
 
 # uv from PATH, or else installed by pip into .uv.
 UV := $(shell command -v uv 2>/dev/null || echo .uv/bin/uv)
@@ -228,12 +227,13 @@ screenshot: .venv/.integration programs ## Take the screenshot of the UI in the 
 
 update: | $(filter .uv/bin/uv,$(UV)) ## Lock the newest compatible versions of all dependencies
 	$(UV) lock --upgrade --quiet --python $(PYTHON)
+	echo uv | $(UV) pip compile - --upgrade --no-deps --generate-hashes --no-header --no-annotate --quiet --python-version 3.11 --output-file textserve/bento/uv.txt
 
 clean: ## Remove environments and build outputs; the model store stays
 	rm -rf .uv .venv .venv-export .venv-benchmark* .venv-docs build .hypothesis .mypy_cache .pytest_cache .ruff_cache
 
 .uv/bin/uv:
-	@$(PYTHON) -m pip install --quiet --disable-pip-version-check --target .uv uv==$(UV_VERSION)
+	@$(PYTHON) -m pip install --quiet --disable-pip-version-check --target .uv --require-hashes --requirement textserve/bento/uv.txt
 
 .venv/.inference: uv.lock pyproject.toml | $(filter .uv/bin/uv,$(UV))
 	@$(SYNC) --group inference
