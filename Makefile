@@ -90,6 +90,9 @@ rollback: .venv-export/.synced ## Return the alias champion to the version befor
 bento: .venv/.inference save ## Build the Bento of MODEL
 	@$(VENV)/python -m scripts.bento $(MODEL) --uv $(UV)
 
+base-image: .venv/.inference ## Print BASE_IMAGE (python:3.11-slim) by the digest that its tag has now; needs docker
+	@$(VENV)/python -m scripts.base_image
+
 image: .venv/.inference save ## Build the container image IMAGE (textserve:latest) of MODEL, with docker or podman
 	@$(VENV)/python -m scripts.image $(MODEL) --name $(IMAGE) --uv $(UV)
 
@@ -121,15 +124,19 @@ scan: | $(filter .uv/bin/uv,$(UV)) ## List the packages in IMAGE_FILE (SBOM), an
 	@$(call require,trivy,https://trivy.dev/docs/latest/getting-started/)
 	trivy image --quiet --input $(IMAGE_FILE) --severity HIGH,CRITICAL --ignore-unfixed --exit-code 1
 
-push: .venv/.inference ## Push each build/image-ARCHITECTURE.tar as one image to a container registry, under TAGS; needs docker
-	@$(VENV)/python -m scripts.push $$TAGS
+digests: .venv/.inference ## Print the SHA-256 of IMAGE_FILE and its SBOM, as push wants them
+	@$(require_image_file)
+	@$(VENV)/python -m scripts.digests $(IMAGE_FILE)
+
+push: .venv/.inference ## Push each build/image-ARCHITECTURE.tar, if it was BUILT, TESTED and SCANNED, as one image under TAGS; needs docker
+	@$(VENV)/python -m scripts.push --built "$$BUILT" --tested "$$TESTED" --scanned "$$SCANNED" $$TAGS
 
 sign: ## Sign IMAGE (NAME@sha256:…) with your identity; needs cosign
 	@$(call require,cosign,https://docs.sigstore.dev/cosign/system_config/installation/)
 	cosign sign --yes "$$IMAGE"
 
 deploy: .venv/.inference ## Run IMAGE (NAME@sha256:…), signed by SIGNED_BY, by deploy/compose.yaml; needs docker and cosign
-	@$(VENV)/python -m scripts.deploy "$$IMAGE" "$$SIGNED_BY"
+	@$(VENV)/python -m scripts.deploy -- "$$IMAGE" "$$SIGNED_BY"
 
 summary: .venv/.inference ## Summarize tests, models, image and benchmark of a pipeline run
 	@$(VENV)/python -m scripts.summary $(MODEL) sentiment-en-head
