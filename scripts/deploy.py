@@ -2,7 +2,8 @@
 
     python -m scripts.deploy ghcr.io/me/textserve@sha256:… https://github.com/me/textserve/.github/workflows/ci-cd.yaml
 
-The second argument is the address of the workflow that must have signed the image.
+The second argument is the address of the workflow that must have signed the image. A signature counts if that workflow
+made it on the default branch, main, or on the tag of a release, vX.Y.Z.
 
 Exit codes: 0 ready, 1 failed (the message says why).
 """
