@@ -168,8 +168,8 @@ test-walk: .venv-export/.synced ## Run the walk of docs/gates.md, which trains t
 test-docs: .venv/.integration programs ## Run the examples of the documentation
 	$(VENV)/pytest tests/test_docs.py tests/scripts/test_docs_tables.py
 
-# Programs that tests start: a browser, curl, openssl, qemu for other processors. Root installs them, or sudo without a
-# password; otherwise the tests fail and name the missing package.
+# Programs that tests start: a browser, curl, openssl, haproxy, qemu for other processors. Root installs them, or sudo
+# without a password; otherwise the tests fail and name the missing package.
 # $(call install,PROGRAM:PACKAGE …)
 define install
 	@export PATH="$$PATH:/usr/sbin:/usr/bin:/sbin:/bin"; missing=; root=; \
@@ -181,7 +181,7 @@ define install
 endef
 
 programs:
-	$(call install,chromium:chromium curl:curl openssl:openssl)
+	$(call install,chromium:chromium curl:curl openssl:openssl haproxy:haproxy)
 
 lint: .venv/.integration ## Check style, format, types, imports between rooms, dead code and shell scripts
 	$(VENV)/ruff check
