@@ -135,8 +135,8 @@ sign: ## Sign IMAGE (NAME@sha256:…) with your identity; needs cosign
 	@$(call require,cosign,https://docs.sigstore.dev/cosign/system_config/installation/)
 	cosign sign --yes "$$IMAGE"
 
-deploy: .venv/.inference ## Run IMAGE (NAME@sha256:…), signed by SIGNED_BY, by deploy/compose.yaml; needs docker and cosign
-	@$(VENV)/python -m scripts.deploy -- "$$IMAGE" "$$SIGNED_BY"
+deploy: .venv/.inference ## Run IMAGE (NAME@sha256:…), signed by SIGNED_BY, by deploy/compose.yaml, WITH="keys tls"; needs docker and cosign
+	@$(VENV)/python -m scripts.deploy -- "$$IMAGE" "$$SIGNED_BY" $$WITH
 
 summary: .venv/.inference ## Summarize tests, models, image and benchmark of a pipeline run
 	@$(VENV)/python -m scripts.summary $(MODEL) sentiment-en-head

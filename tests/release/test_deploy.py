@@ -86,6 +86,12 @@ def test_only_the_workflow_of_the_default_branch_or_a_release_counts(
     assert bool(re.search(pattern, identity)) is accepted
 
 
+def test_additions_are_files_of_deploy_that_exist(programs: Path) -> None:
+    _, _, (_, started) = make("deploy", programs, IMAGE=IMAGE, SIGNED_BY=SIGNED_BY, WITH="keys tls")
+    named = re.findall(r"--file (\S+)", started)
+    assert named == [f"{ROOT}/deploy/compose{addition}.yaml" for addition in ("", ".keys", ".tls")]
+
+
 @pytest.mark.parametrize(("refusing", "started"), [("cosign", ["cosign"]), ("docker", ["cosign", "docker"])])
 def test_an_unsigned_image_is_not_started_and_one_that_is_not_ready_fails(
     programs: Path, refusing: str, started: list[str]
@@ -103,6 +109,11 @@ def test_an_unsigned_image_is_not_started_and_one_that_is_not_ready_fails(
         ({"IMAGE": '"; touch $NOTES; "', "SIGNED_BY": SIGNED_BY}, "", "expected an image by its digest"),
         ({"SIGNED_BY": SIGNED_BY}, "", "expected an image by its digest"),
         ({"IMAGE": "--key=mine@sha256:abc", "SIGNED_BY": SIGNED_BY}, "", "expected an image by its digest"),
+        (
+            {"IMAGE": IMAGE, "SIGNED_BY": SIGNED_BY, "WITH": "kyes"},
+            "",
+            "no deploy/compose.kyes.yaml; there are keys, tls",
+        ),
         ({"IMAGE": IMAGE}, "", "expected SIGNED_BY"),
         ({"IMAGE": IMAGE, "SIGNED_BY": f"{SIGNED_BY}@refs/heads/attack"}, "", "https://… without @REF; found: https"),
         ({"IMAGE": IMAGE, "SIGNED_BY": ".*"}, "", "https://… without @REF; found: .*"),
