@@ -9,7 +9,6 @@ MODEL ?= $(if $(filter head,$(RECIPE)),sentiment-en-head,sentiment-pl-en)
 PORT ?= 3000
 PYTHON ?= python3.11
 IMAGE ?= textserve:latest
-UV_VERSION := 0.13.8
 
 # uv from PATH, or else installed by pip into .uv.
 UV := $(shell command -v uv 2>/dev/null || echo .uv/bin/uv)
@@ -91,6 +90,9 @@ rollback: .venv-export/.synced ## Return the alias champion to the version befor
 bento: .venv/.inference save ## Build the Bento of MODEL
 	@$(VENV)/python -m scripts.bento $(MODEL) --uv $(UV)
 
+base-image: .venv/.inference ## Print BASE_IMAGE (python:3.11-slim) by the digest that its tag has now; needs docker
+	@$(VENV)/python -m scripts.base_image
+
 image: .venv/.inference save ## Build the container image IMAGE (textserve:latest) of MODEL, with docker or podman
 	@$(VENV)/python -m scripts.image $(MODEL) --name $(IMAGE) --uv $(UV)
 
@@ -122,15 +124,19 @@ scan: | $(filter .uv/bin/uv,$(UV)) ## List the packages in IMAGE_FILE (SBOM), an
 	@$(call require,trivy,https://trivy.dev/docs/latest/getting-started/)
 	trivy image --quiet --input $(IMAGE_FILE) --severity HIGH,CRITICAL --ignore-unfixed --exit-code 1
 
-push: .venv/.inference ## Push each build/image-ARCHITECTURE.tar as one image to a container registry, under TAGS; needs docker
-	@$(VENV)/python -m scripts.push $$TAGS
+digests: .venv/.inference ## Print the SHA-256 of IMAGE_FILE and its SBOM, as push wants them
+	@$(require_image_file)
+	@$(VENV)/python -m scripts.digests $(IMAGE_FILE)
+
+push: .venv/.inference ## Push each build/image-ARCHITECTURE.tar, if it was BUILT, TESTED and SCANNED, as one image under TAGS; needs docker
+	@$(VENV)/python -m scripts.push --built "$$BUILT" --tested "$$TESTED" --scanned "$$SCANNED" $$TAGS
 
 sign: ## Sign IMAGE (NAME@sha256:…) with your identity; needs cosign
 	@$(call require,cosign,https://docs.sigstore.dev/cosign/system_config/installation/)
 	cosign sign --yes "$$IMAGE"
 
-deploy: .venv/.inference ## Run IMAGE (NAME@sha256:…), signed by SIGNED_BY, by deploy/compose.yaml; needs docker and cosign
-	@$(VENV)/python -m scripts.deploy "$$IMAGE" "$$SIGNED_BY"
+deploy: .venv/.inference ## Run IMAGE (NAME@sha256:…), signed by SIGNED_BY, by deploy/compose.yaml, WITH="keys tls"; needs docker and cosign
+	@$(VENV)/python -m scripts.deploy -- "$$IMAGE" "$$SIGNED_BY" $$WITH
 
 summary: .venv/.inference ## Summarize tests, models, image and benchmark of a pipeline run
 	@$(VENV)/python -m scripts.summary $(MODEL) sentiment-en-head
@@ -162,8 +168,8 @@ test-walk: .venv-export/.synced ## Run the walk of docs/gates.md, which trains t
 test-docs: .venv/.integration programs ## Run the examples of the documentation
 	$(VENV)/pytest tests/test_docs.py tests/scripts/test_docs_tables.py
 
-# Programs that tests start: a browser, curl, openssl, qemu for other processors. Root installs them, or sudo without a
-# password; otherwise the tests fail and name the missing package.
+# Programs that tests start: a browser, curl, openssl, haproxy, qemu for other processors. Root installs them, or sudo
+# without a password; otherwise the tests fail and name the missing package.
 # $(call install,PROGRAM:PACKAGE …)
 define install
 	@export PATH="$$PATH:/usr/sbin:/usr/bin:/sbin:/bin"; missing=; root=; \
@@ -175,7 +181,7 @@ define install
 endef
 
 programs:
-	$(call install,chromium:chromium curl:curl openssl:openssl)
+	$(call install,chromium:chromium curl:curl openssl:openssl haproxy:haproxy)
 
 lint: .venv/.integration ## Check style, format, types, imports between rooms, dead code and shell scripts
 	$(VENV)/ruff check
@@ -228,12 +234,13 @@ screenshot: .venv/.integration programs ## Take the screenshot of the UI in the 
 
 update: | $(filter .uv/bin/uv,$(UV)) ## Lock the newest compatible versions of all dependencies
 	$(UV) lock --upgrade --quiet --python $(PYTHON)
+	echo uv | $(UV) pip compile - --upgrade --no-deps --generate-hashes --no-header --no-annotate --quiet --python-version 3.11 --output-file textserve/bento/uv.txt
 
 clean: ## Remove environments and build outputs; the model store stays
 	rm -rf .uv .venv .venv-export .venv-benchmark* .venv-docs build .hypothesis .mypy_cache .pytest_cache .ruff_cache
 
 .uv/bin/uv:
-	@$(PYTHON) -m pip install --quiet --disable-pip-version-check --target .uv uv==$(UV_VERSION)
+	@$(PYTHON) -m pip install --quiet --disable-pip-version-check --target .uv --require-hashes --requirement textserve/bento/uv.txt
 
 .venv/.inference: uv.lock pyproject.toml | $(filter .uv/bin/uv,$(UV))
 	@$(SYNC) --group inference

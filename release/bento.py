@@ -18,7 +18,7 @@ import yaml
 from modeling.environment import commit
 from modeling.files import ROOT
 from release.errors import ReleaseError
-from textserve.bento.image import REQUIREMENTS
+from textserve.bento.image import HASHES, REQUIREMENTS
 from textserve.bento.store import find_model, home_aside, move_into
 from textserve.classifier import MODEL_FILE
 from textserve.settings import PREFIX
@@ -71,14 +71,23 @@ def build(model: str, base_image: str, uv: str = UV, root: Path = ROOT) -> Built
 
 
 def export_requirements(root: Path, uv: str) -> None:
-    """Write the locked versions that bentofile.yaml names; raises :class:`ReleaseError` if uv rejects the lock file."""
-    (root / REQUIREMENTS).parent.mkdir(exist_ok=True)
+    """Write the locked versions that bentofile.yaml names, and their hashes.
+
+    Raises :class:`ReleaseError` if uv rejects the lock file.
+    """
+    _export(root, uv, REQUIREMENTS, "--no-hashes")
+    _export(root, uv, HASHES)
+
+
+def _export(root: Path, uv: str, name: Path, *options: str) -> None:
+    file = root / name
+    file.parent.mkdir(exist_ok=True)
     # A header would contain the command, and with it the path of this folder.
-    options = ["--frozen", "--quiet", "--no-header", "--no-annotate", "--no-hashes", "--no-emit-project"]
-    file = root / REQUIREMENTS
-    command = [uv, "export", *options, "--only-group", "inference"]
+    shared = ["--frozen", "--quiet", "--no-header", "--no-annotate", "--no-emit-project", "--only-group", "inference"]
     try:
-        exported = subprocess.run(command, cwd=root, check=True, capture_output=True, text=True).stdout
+        exported = subprocess.run(
+            [uv, "export", *shared, *options], cwd=root, check=True, capture_output=True, text=True
+        ).stdout
         with tempfile.NamedTemporaryFile("w", dir=file.parent, delete=False) as whole:
             whole.write(exported)
         # At once: another build may be reading it.

@@ -3,30 +3,43 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 
 from modeling.files import ROOT
 from release.errors import ReleaseError
 from release.programs import run
 
-COMPOSE_FILE = ROOT / "deploy" / "compose.yaml"
+FOLDER = ROOT / "deploy"
 # GitHub, which identifies the workflow that signed the image.
 ISSUER = "https://token.actions.githubusercontent.com"
+# Who may push a branch may change the workflow there, and let it sign: only these references of it count.
+REFERENCES = r"refs/(heads/main|tags/v[0-9]+\.[0-9]+\.[0-9]+)"
 READY_SECONDS = 60
 
 
-def deploy(image: str, signed_by: str) -> None:
+def deploy(image: str, signed_by: str, additions: Sequence[str] = ()) -> None:
     """Verify the signature of ``image`` (``NAME@sha256:DIGEST``), run it, and wait until it is ready.
 
-    ``signed_by`` is the address of the workflow that must have signed it, without the reference after ``@``. Raises
-    :class:`ReleaseError` if the image is not named by its digest, not signed by that workflow, or not ready in time.
+    ``signed_by`` is the address of the workflow that must have signed it, without the reference after ``@``: that must
+    be the default branch or the tag of a release. ``additions`` are the names of ``deploy/compose.NAME.yaml`` to add.
+    Raises :class:`ReleaseError` if the image is not named by its digest, not signed so, or not ready in time, or there
+    is no such addition.
     """
-    if not re.fullmatch(r"[^@\s]+@sha256:\w+", image):
+    if not re.fullmatch(r"[a-zA-Z0-9][^@\s]*@sha256:\w+", image):
         raise ReleaseError(f"expected an image by its digest, NAME@sha256:…; found: {image or 'none'}")
-    if not signed_by:
-        raise ReleaseError("expected SIGNED_BY, the address of the workflow that signed the image; found none")
+    if not re.fullmatch(r"https://[^@\s]+", signed_by):
+        raise ReleaseError(
+            "expected SIGNED_BY, the address of the workflow that signed the image, https://… without @REF; "
+            f"found: {signed_by or 'none'}"
+        )
+    files = [FOLDER / "compose.yaml", *(FOLDER / f"compose.{name}.yaml" for name in additions)]
+    known = {file.name.split(".")[1] for file in FOLDER.glob("compose.*.yaml")}
+    if unknown := sorted(set(additions) - known):
+        raise ReleaseError(f"WITH: no deploy/compose.{unknown[0]}.yaml; there are {', '.join(sorted(known))}")
     # GitHub's owners may contain capitals, names of images may not.
     image = image.lower()
-    identity = ["--certificate-identity-regexp", f"^{signed_by}@", "--certificate-oidc-issuer", ISSUER]
-    run("cosign", "verify", *identity, image)
+    identity = f"^{re.escape(signed_by)}@{REFERENCES}$"
+    run("cosign", "verify", "--certificate-identity-regexp", identity, "--certificate-oidc-issuer", ISSUER, image)
+    named = [word for file in files for word in ("--file", str(file))]
     options = ["--detach", "--wait", "--wait-timeout", str(READY_SECONDS), "--no-build"]
-    run("docker", "compose", "--file", str(COMPOSE_FILE), "up", *options, IMAGE=image)
+    run("docker", "compose", *named, "up", *options, IMAGE=image)

@@ -18,13 +18,12 @@ BUILD_OPTIONS: dict[str, tuple[str, ...]] = {"docker": (), "podman": ("format=do
 
 @dataclass(frozen=True)
 class Engine:
-    """A program that builds and runs images, and what it needs; ``base_image`` replaces the default if set."""
+    """A program that builds and runs images, and what it needs."""
 
     program: str
     build_environment: Mapping[str, str]
     run_environment: Mapping[str, str]
     build_options: tuple[str, ...]  # of bentoml containerize --opt
-    base_image: str | None
 
     def run(self, *arguments: str, folder: Path | None = None) -> str:
         """The stripped output of the program, run in ``folder``; raises :class:`ReleaseError` with its error output."""
@@ -42,8 +41,8 @@ class Engine:
 def find(variables: Mapping[str, str] = os.environ) -> Engine:
     """The engine that ``CONTAINER_BACKEND`` names, or else the first of docker and podman that works.
 
-    ``CONTAINERS_CONF_BUILD`` and ``CONTAINERS_CONF_RUN`` are podman's configuration files for building and running,
-    ``BASE_IMAGE`` is another base image. Raises :class:`ReleaseError` if none works.
+    ``CONTAINERS_CONF_BUILD`` and ``CONTAINERS_CONF_RUN`` are podman's configuration files for building and running.
+    Raises :class:`ReleaseError` if none works.
     """
     named = variables.get("CONTAINER_BACKEND")
     program = next((name for name in ([named] if named else BUILD_OPTIONS) if _works(name)), None)
@@ -56,7 +55,7 @@ def find(variables: Mapping[str, str] = os.environ) -> Engine:
     building, running = ({"CONTAINERS_CONF": file} if file else {} for file in files)
     # A machine with such a configuration reaches the package index only through the host's network.
     options = BUILD_OPTIONS.get(program, ()) + (("network=host",) if building else ())
-    return Engine(program, building, running, options, variables.get("BASE_IMAGE") or None)
+    return Engine(program, building, running, options)
 
 
 def _works(program: str) -> bool:

@@ -6,6 +6,7 @@ import os
 import subprocess
 import sys
 
+from release import base_image
 from release.bento import BENTOML, NAME, BuiltBento
 from release.engine import Engine
 from release.errors import ReleaseError
@@ -13,12 +14,16 @@ from release.errors import ReleaseError
 LABELS = "org.opencontainers.image"
 
 
-def build(built: BuiltBento, name: str, engine: Engine) -> int:
-    """Build the image ``name`` and return its size in bytes; raises :class:`ReleaseError` if the engine fails."""
+def build(built: BuiltBento, base: str, name: str, engine: Engine) -> int:
+    """Build the image ``name`` and return its size in bytes; raises :class:`ReleaseError` if the engine fails.
+
+    ``base`` is the image that ``built`` names as its base, for the labels.
+    """
     labels = {
         f"{LABELS}.title": NAME,
         f"{LABELS}.version": built.tag.split(":")[1],
         f"{LABELS}.revision": built.labels.get("commit", ""),
+        **base_image.labels(base),
         **built.labels,
     }
     command = [BENTOML, "containerize", built.tag, "--backend", engine.program, "--image-tag", name]

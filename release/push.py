@@ -3,26 +3,31 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+from release.digests import check
 from release.errors import ReleaseError
 from release.programs import run
 
 PREFIX = "image-"
 
 
-def push(files: Sequence[Path], tags: Sequence[str]) -> dict[str, str]:
+def push(files: Sequence[Path], tags: Sequence[str], statements: Mapping[str, str]) -> dict[str, str]:
     """Push the images of ``files`` (``image-ARCHITECTURE.tar``) under ``tags`` (``REPOSITORY:TAG``).
 
+    ``statements`` of :mod:`release.digests` say by job which files were built, tested and scanned.
+
     Returns the repository as ``name``, the ``digest``, ``image`` (``NAME@DIGEST``) and ``digest-ARCHITECTURE`` of each.
-    Raises :class:`ReleaseError` if there are no files, the tags are not of one repository, or docker fails.
+    Raises :class:`ReleaseError` if there are no files, the tags are not of one repository, or docker fails, and
+    its :class:`UntestedError`, before anything is loaded, if a file is not the one that was tested.
     """
     repositories = {tag.rpartition(":")[0] for tag in tags}
     if len(repositories) != 1 or "" in repositories:
         raise ReleaseError(f"expected tags of one repository, REPOSITORY:TAG …; found: {' '.join(tags) or 'none'}")
     if not files:
         raise ReleaseError(f"no build/{PREFIX}ARCHITECTURE.tar; run make image-save with IMAGE_FILE set to this name")
+    check(files, statements)
     (repository,) = repositories
     architectures = {file.stem.removeprefix(PREFIX): file for file in files}
     digests = {name: _push_file(file, f"{tags[-1]}-{name}", repository) for name, file in architectures.items()}

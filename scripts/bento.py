@@ -4,7 +4,8 @@
 
 The version is the first digits of the content digest: the SHA-256 of all files, without labels and creation times. The
 labels hold the whole digest, the commit, the model with the SHA-256 of its ONNX file, and macro-F1 per language if
-measured; print them with `bentoml get textserve:VERSION -o yaml`.
+measured; print them with `bentoml get textserve:VERSION -o yaml`. BASE_IMAGE names another base image for its
+container, with or without a digest: Debian with Python 3.11 and pip.
 
 Prints the tag, textserve:VERSION, and the digest. Exit codes: 0 built, 1 failed (the message says why).
 """
@@ -13,9 +14,8 @@ from __future__ import annotations
 
 import sys
 
-from release import bento
+from release import base_image, bento
 from scripts.command import command, parser
-from textserve.bento.image import BASE_IMAGE
 
 
 @command
@@ -23,10 +23,9 @@ def main(arguments: list[str] | None = None) -> None:
     """Run the script and return its exit code."""
     args = parser(__doc__)
     args.add_argument("model", help="a model of the store: NAME, or NAME:VERSION")
-    args.add_argument("--base-image", default=BASE_IMAGE, help="base image: Debian with Python 3.11 and pip")
     args.add_argument("--uv", default=bento.UV, help="the uv program, which reads uv.lock")
     options = args.parse_args(arguments)
-    built = bento.build(options.model, options.base_image, options.uv)
+    built = bento.build(options.model, base_image.named(), options.uv)
     print(f"{built.tag}\ncontent sha256:{built.digest}")
 
 

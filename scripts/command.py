@@ -26,6 +26,8 @@ EXPECTED = (ModelingError, ReleaseError, StoreError, SpecError, ModelFilesError)
 PREFIXES = ("BENTOML_", "HF_", "MLFLOW_", "TEXTSERVE_")
 # Nobody watches the progress bars of libraries in a log; read when these are imported, after a script's arguments.
 NO_BARS = {"HF_HUB_DISABLE_PROGRESS_BARS": "1", "MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR": "false"}
+# The file with the outputs of a step of a GitHub workflow.
+OUTPUT_VARIABLE = "GITHUB_OUTPUT"
 P = ParamSpec("P")
 
 

@@ -2,7 +2,9 @@
 
     python -m scripts.deploy ghcr.io/me/textserve@sha256:… https://github.com/me/textserve/.github/workflows/ci-cd.yaml
 
-The second argument is the address of the workflow that must have signed the image.
+The second argument is the address of the workflow that must have signed the image. A signature counts if that workflow
+made it on the default branch, main, or on the tag of a release, vX.Y.Z. More arguments name files to add: keys and tls
+add deploy/compose.keys.yaml and deploy/compose.tls.yaml, which say what variables they need.
 
 Exit codes: 0 ready, 1 failed (the message says why).
 """
@@ -21,8 +23,9 @@ def main(arguments: list[str] | None = None) -> None:
     args = parser(__doc__)
     args.add_argument("image", metavar="NAME@sha256:DIGEST")
     args.add_argument("signed_by", metavar="WORKFLOW")
+    args.add_argument("additions", nargs="*", metavar="ADDITION", help="NAME of a deploy/compose.NAME.yaml: keys, tls")
     options = args.parse_args(arguments)
-    deploy(options.image, options.signed_by)
+    deploy(options.image, options.signed_by, options.additions)
 
 
 if __name__ == "__main__":

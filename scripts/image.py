@@ -2,9 +2,10 @@
 
     python -m scripts.image sentiment-pl-en --name textserve:latest
 
-Builds the Bento first (see scripts/bento.py); the image carries its labels, and its version as
-org.opencontainers.image.version. Takes docker if it works, else podman; CONTAINER_BACKEND names one of them, BASE_IMAGE
-another base image. docs/operations.md describes how to run the image.
+Builds the Bento first (see scripts/bento.py); the image carries its labels, its version as
+org.opencontainers.image.version, and its base image as org.opencontainers.image.base.name and .digest. Takes docker if
+it works, else podman; CONTAINER_BACKEND names one of them, BASE_IMAGE another base image, with or without a digest.
+docs/operations.md describes how to run the image.
 
 Prints the image's name, its size and the Bento's tag. Exit codes: 0 built, 1 failed (the message says why).
 """
@@ -13,9 +14,8 @@ from __future__ import annotations
 
 import sys
 
-from release import bento, engine, image
+from release import base_image, bento, engine, image
 from scripts.command import command, parser
-from textserve.bento.image import BASE_IMAGE
 
 
 @command
@@ -27,8 +27,9 @@ def main(arguments: list[str] | None = None) -> None:
     args.add_argument("--uv", default=bento.UV, help="the uv program, which reads uv.lock")
     options = args.parse_args(arguments)
     found = engine.find()
-    built = bento.build(options.model, found.base_image or BASE_IMAGE, options.uv)
-    size = image.build(built, options.name, found)
+    base = base_image.named()
+    built = bento.build(options.model, base, options.uv)
+    size = image.build(built, base, options.name, found)
     print(f"{options.name}: {size / 1e6:.0f} MB, {built.tag}")
 
 

@@ -14,6 +14,7 @@ from tests.server import ROOT
 from textserve.settings import PREFIX, Settings
 
 COMPOSE = ROOT / "deploy" / "compose.yaml"
+ADDITIONS = sorted((ROOT / "deploy").glob("compose.*.yaml"))
 
 
 @pytest.fixture(scope="module")
@@ -45,9 +46,35 @@ def test_the_service_runs_hardened_and_has_time_to_stop(compose: dict[str, Any])
     assert int(service["stop_grace_period"].removesuffix("s")) > needed
 
 
-def test_only_settings_that_exist_are_passed_on(compose: dict[str, Any]) -> None:
+@pytest.mark.parametrize("file", [COMPOSE, *ADDITIONS], ids=lambda file: file.name)
+def test_only_settings_that_exist_are_passed_on(file: Path) -> None:
     known = {f"{PREFIX}{name}".upper() for name in Settings.model_fields}
-    assert set(compose["services"]["textserve"]["environment"]) <= known
+    service = yaml.safe_load(file.read_text(encoding="utf-8"))["services"]["textserve"]
+    assert {word.partition("=")[0] for word in service["environment"]} <= known
+
+
+@pytest.mark.parametrize("file", ADDITIONS, ids=lambda file: file.name)
+def test_an_addition_is_valid_and_its_settings_name_its_secrets(file: Path) -> None:
+    assert check(file).returncode == 0, check(file).stdout
+    content = yaml.safe_load(file.read_text(encoding="utf-8"))
+    service = content["services"]["textserve"]
+    paths = {word.partition("=")[2] for word in service["environment"]}
+    assert paths == {f"/run/secrets/{name}" for name in service["secrets"]}
+    assert set(service["secrets"]) == set(content["secrets"])
+    # Without the variable compose stops, rather than mount an empty folder.
+    assert all(":?" in secret["file"] for secret in content["secrets"].values())
+
+
+def test_prometheus_scrapes_over_tls_where_the_service_has_it() -> None:
+    (addition,) = [file for file in ADDITIONS if "TLS_KEY" in file.read_text(encoding="utf-8")]
+    file = yaml.safe_load(addition.read_text(encoding="utf-8"))["configs"]["prometheus"]["file"]
+    plain, secured = (
+        yaml.safe_load((ROOT / "deploy" / name).read_text(encoding="utf-8")) for name in ("prometheus.yaml", file)
+    )
+    (job,) = secured["scrape_configs"]
+    assert job.pop("scheme") == "https"
+    del job["tls_config"]
+    assert secured == plain
 
 
 def test_prometheus_scrapes_the_service_where_it_listens(compose: dict[str, Any]) -> None:

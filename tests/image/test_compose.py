@@ -2,41 +2,40 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import shlex
+import ssl
 import subprocess
 import time
 from collections.abc import Iterator
+from pathlib import Path
 
 import httpx
 import pytest
 
 from release import engine
 from tests.image.containers import IMAGE, golden_texts, inspect
-from tests.server import LIMIT_SECONDS, ROOT, free_port
+from tests.server import LIMIT_SECONDS, ROOT, free_port, self_signed, trusting
 
 pytestmark = [pytest.mark.image, pytest.mark.timeout(3000)]
 
-KEYS = ("one-0123456789abcdef", "two-0123456789abcdef")
 PROJECT = "textserve-test"
+KEYS = ("0123456789abcdef-one", "0123456789abcdef-two")
 
 
-@pytest.fixture(scope="module")
-def url() -> Iterator[str]:
-    """The address of the ready service, until the tests end."""
+@contextlib.contextmanager
+def composed(*additions: str, project: str = PROJECT, certificate: str | None = None, **more: str) -> Iterator[str]:
+    """The address of the ready service of compose.yaml and ``additions`` of deploy/, until the block ends."""
     found, port = engine.find(), free_port()
     compose = (
         ["docker", "compose"]
         if found.program == "docker"
         else shlex.split(os.environ.get("PODMAN_COMPOSE", "podman-compose"))
     )
-    command = [*compose, "--file", str(ROOT / "deploy" / "compose.yaml"), "--project-name", PROJECT]
-    variables = {
-        "IMAGE": IMAGE,
-        "PORT": str(port),
-        "GRPC_PORT": str(free_port()),
-        "TEXTSERVE_API_KEYS": ",".join(KEYS),
-    }
+    files = [word for name in ("compose.yaml", *additions) for word in ("--file", str(ROOT / "deploy" / name))]
+    command = [*compose, *files, "--project-name", project]
+    variables = {"IMAGE": IMAGE, "PORT": str(port), "GRPC_PORT": str(free_port()), **more}
     environment = {**os.environ, **found.run_environment, **variables}
 
     def run(*arguments: str) -> None:
@@ -47,17 +46,24 @@ def url() -> Iterator[str]:
 
     try:
         run("up", "--detach", "textserve")
-        _wait_ready(address := f"http://127.0.0.1:{port}")
+        address = f"{'https' if certificate else 'http'}://127.0.0.1:{port}"
+        _wait_ready(address, trusting(certificate))
         yield address
     finally:
         run("down")
 
 
-def _wait_ready(url: str) -> None:
+@pytest.fixture(scope="module")
+def url() -> Iterator[str]:
+    with composed(TEXTSERVE_API_KEYS=",".join(KEYS)) as address:
+        yield address
+
+
+def _wait_ready(url: str, verify: ssl.SSLContext | bool) -> None:
     deadline = time.monotonic() + LIMIT_SECONDS
     while time.monotonic() < deadline:
         try:
-            if httpx.get(f"{url}/readyz", timeout=2).status_code == 200:
+            if httpx.get(f"{url}/readyz", timeout=2, verify=verify).status_code == 200:
                 return
         except httpx.HTTPError:
             pass
@@ -84,3 +90,25 @@ def test_it_is_hardened_as_in_the_file(url: str) -> None:
     assert "no-new-privileges" in host["SecurityOpt"][0]
     status = found.run("exec", name, "cat", "/proc/1/status")
     assert f"CapEff:\t{'0' * 16}" in status
+
+
+def test_keys_and_certificate_are_secrets(tmp_path: Path) -> None:
+    keys = tmp_path / "keys"
+    keys.write_text(f"{KEYS[0]}\n", encoding="utf-8")
+    certificate, key = self_signed(tmp_path)
+    for file in (keys, certificate, key):
+        file.chmod(0o644)  # for the user of the container
+    more = {"project": f"{PROJECT}-secrets", "certificate": str(certificate)}
+    variables = {"API_KEYS": str(keys), "TLS_CERTIFICATE": str(certificate), "TLS_KEY": str(key)}
+    with composed("compose.keys.yaml", "compose.tls.yaml", **more, **variables) as address:
+
+        def classify(key: str) -> int:
+            return httpx.post(
+                f"{address}/classify",
+                json={"texts": ["ok"]},
+                headers={"authorization": f"Bearer {key}"},
+                verify=trusting(str(certificate)),
+                timeout=LIMIT_SECONDS,
+            ).status_code
+
+        assert (classify(KEYS[0]), classify(KEYS[1])) == (200, 401)

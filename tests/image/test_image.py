@@ -46,6 +46,7 @@ def test_its_labels_describe_its_content(container: Container) -> None:
     labels = inspect(container.engine, IMAGE)["Config"]["Labels"]
     assert container.classify(["ok"]).json()["model"] == labels["model"]
     assert labels["content_digest"].startswith(labels["org.opencontainers.image.version"])
+    assert labels["org.opencontainers.image.base.name"] != ""
     code = "import hashlib, sys; print(hashlib.sha256(open(sys.argv[1], 'rb').read()).hexdigest())"
     name, version = labels["model"].split(":")
     model = f"/home/bentoml/bento/models/{name}/{version}/files/model.onnx"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import os
 import re
 import shutil
 import subprocess
@@ -111,19 +112,52 @@ def test_the_labels_name_the_content_and_the_measured_quality(store: Path, built
 
 def test_the_bento_contains_the_service_and_no_other_files(built: tuple[Path, str]) -> None:
     source = built[0] / "src"
-    assert {path.name for path in source.iterdir()} == {"bentofile.yaml", "textserve", "service.py"}
+    assert {path.name for path in source.iterdir()} == {"bentofile.yaml", "textserve", "service.py", "build"}
+    assert [path.name for path in (source / "build").iterdir()] == ["hashes.txt"]
     requirements = (built[0] / "env" / "python" / "requirements.txt").read_text(encoding="utf-8")
     names = re.findall(r"^([A-Za-z0-9_.-]+)==", requirements, flags=re.MULTILINE)
     assert "onnxruntime" in names
     assert not {"torch", "transformers", "optimum", "pytest"} & set(names)
 
 
-def test_the_image_uses_the_uv_version_of_the_makefile() -> None:
-    versions = [
-        re.findall(r"^UV_VERSION(?: :)?= ?([\d.]+)", (ROOT / file).read_text(encoding="utf-8"), re.MULTILINE)
-        for file in ("Makefile", "textserve/bento/uv.sh")
-    ]
-    assert versions[0] == versions[1] != []
+def test_a_package_with_another_hash_than_that_of_the_lock_file_is_not_installed(
+    tmp_path: Path, built: tuple[Path, str]
+) -> None:
+    """As uv.sh installs them: BentoML's requirements, with the Bento's file of hashes as constraints."""
+    hashes = (built[0] / "src" / "build" / "hashes.txt").read_text(encoding="utf-8")
+    requirements = (built[0] / "env" / "python" / "requirements.txt").read_text(encoding="utf-8")
+    (pinned,) = re.findall(r"^attrs==\S+$", requirements, flags=re.MULTILINE)
+    only, constraint = tmp_path / "attrs.txt", tmp_path / "hashes.txt"
+    only.write_text(pinned, encoding="utf-8")
+    variables = {**os.environ, "UV_REQUIRE_HASHES": "1", "UV_CONSTRAINT": str(constraint)}
+    options = ["--no-cache", "--no-deps", "--target", str(tmp_path / "installed"), "-r", str(only)]
+
+    def install(hashes: str) -> subprocess.CompletedProcess[str]:
+        constraint.write_text(hashes, encoding="utf-8")
+        command = [UV, "pip", "install", *options]
+        return subprocess.run(command, env=variables, capture_output=True, text=True, timeout=600)
+
+    def change(package: re.Match[str]) -> str:
+        return re.sub(r"sha256:\w{8}", "sha256:00000000", package[0])
+
+    changed, count = re.subn(r"^attrs==(?:.+\\\n)+.+\n", change, hashes, flags=re.MULTILINE)
+    assert count == 1
+    refused = install(changed)
+    assert refused.returncode != 0
+    assert "ash mismatch" in refused.stderr
+    assert "must have a hash" in install("").stderr
+    assert not (tmp_path / "installed" / "attr").exists()
+    accepted = install(hashes)
+    assert accepted.returncode == 0, accepted.stderr
+
+
+def test_every_locked_package_has_a_hash(tmp_path: Path, built: tuple[Path, str]) -> None:
+    requirements = built[0] / "env" / "python" / "requirements.txt"
+    constraint = built[0] / "src" / "build" / "hashes.txt"
+    command = [UV, "pip", "install", "--dry-run", "--target", str(tmp_path), "-r", str(requirements)]
+    variables = {**os.environ, "UV_REQUIRE_HASHES": "1", "UV_CONSTRAINT": str(constraint)}
+    done = subprocess.run(command, env=variables, capture_output=True, text=True, timeout=600)
+    assert done.returncode == 0, done.stderr
 
 
 @pytest.mark.parametrize("architecture", ["x86_64", "aarch64"])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import subprocess
 from pathlib import Path
 
@@ -44,12 +45,51 @@ def test_the_digest_is_deployed_after_its_signature_is_verified(programs: Path) 
     code, said, notes = make("deploy", programs, IMAGE=IMAGE, SIGNED_BY=SIGNED_BY)
     assert code == 0, said
     verified, started = notes
-    assert verified.startswith(f"cosign verify --certificate-identity-regexp ^{SIGNED_BY}@ ")
+    assert verified.startswith("cosign verify --certificate-identity-regexp ^https://")
     assert "--certificate-oidc-issuer https://token.actions.githubusercontent.com" in verified
     # Container registries accept lower case only.
     assert f" {IMAGE.lower()} IMAGE=" in verified
     assert started.startswith(f"docker compose --file {ROOT}/deploy/compose.yaml up --detach --wait ")
     assert started.endswith(f"IMAGE={IMAGE.lower()}")
+
+
+WORKFLOW = f"{SIGNED_BY}@refs"
+
+
+@pytest.mark.parametrize(
+    ("identity", "accepted"),
+    [
+        (f"{WORKFLOW}/heads/main", True),
+        (f"{WORKFLOW}/tags/v1.20.3", True),
+        (f"{WORKFLOW}/heads/attack", False),
+        (f"{WORKFLOW}/heads/main-2", False),
+        (f"{WORKFLOW}/heads/main/x", False),
+        (f"{WORKFLOW}/heads/feature/main", False),
+        (f"{WORKFLOW}/heads/v1.2.3", False),
+        (f"{WORKFLOW}/tags/main", False),
+        (f"{WORKFLOW}/tags/v1.2", False),
+        (f"{WORKFLOW}/tags/v1.2.3-attack", False),
+        (f"{WORKFLOW}/tags/v1x2y3", False),
+        (f"{WORKFLOW}/pull/7/merge", False),
+        (f"{SIGNED_BY.replace('github.com', 'githubXcom')}@refs/heads/main", False),
+        (f"{SIGNED_BY.replace('ci-cd', 'other')}@refs/heads/main", False),
+        (f"https://attack.example/{SIGNED_BY}@refs/heads/main", False),
+        (f"{WORKFLOW}/heads/attack\n{WORKFLOW}/heads/main", False),
+    ],
+)
+def test_only_the_workflow_of_the_default_branch_or_a_release_counts(
+    programs: Path, identity: str, accepted: bool
+) -> None:
+    _, _, (verified, _) = make("deploy", programs, IMAGE=IMAGE, SIGNED_BY=SIGNED_BY)
+    # cosign matches as Go's regexp.MatchString: anywhere in the identity.
+    pattern = verified.split()[verified.split().index("--certificate-identity-regexp") + 1]
+    assert bool(re.search(pattern, identity)) is accepted
+
+
+def test_additions_are_files_of_deploy_that_exist(programs: Path) -> None:
+    _, _, (_, started) = make("deploy", programs, IMAGE=IMAGE, SIGNED_BY=SIGNED_BY, WITH="keys tls")
+    named = re.findall(r"--file (\S+)", started)
+    assert named == [f"{ROOT}/deploy/compose{addition}.yaml" for addition in ("", ".keys", ".tls")]
 
 
 @pytest.mark.parametrize(("refusing", "started"), [("cosign", ["cosign"]), ("docker", ["cosign", "docker"])])
@@ -68,7 +108,15 @@ def test_an_unsigned_image_is_not_started_and_one_that_is_not_ready_fails(
         ({"IMAGE": "$(shell touch $$NOTES)", "SIGNED_BY": SIGNED_BY}, "", "expected an image by its digest"),
         ({"IMAGE": '"; touch $NOTES; "', "SIGNED_BY": SIGNED_BY}, "", "expected an image by its digest"),
         ({"SIGNED_BY": SIGNED_BY}, "", "expected an image by its digest"),
+        ({"IMAGE": "--key=mine@sha256:abc", "SIGNED_BY": SIGNED_BY}, "", "expected an image by its digest"),
+        (
+            {"IMAGE": IMAGE, "SIGNED_BY": SIGNED_BY, "WITH": "kyes"},
+            "",
+            "no deploy/compose.kyes.yaml; there are keys, tls",
+        ),
         ({"IMAGE": IMAGE}, "", "expected SIGNED_BY"),
+        ({"IMAGE": IMAGE, "SIGNED_BY": f"{SIGNED_BY}@refs/heads/attack"}, "", "https://… without @REF; found: https"),
+        ({"IMAGE": IMAGE, "SIGNED_BY": ".*"}, "", "https://… without @REF; found: .*"),
         ({"IMAGE": IMAGE, "SIGNED_BY": SIGNED_BY}, "cosign", "cosign is not on PATH; see https://"),
     ],
 )

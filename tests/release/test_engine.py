@@ -33,7 +33,7 @@ def test_docker_is_preferred_unless_its_daemon_does_not_run(programs: Path, dock
     assert found.run("info") == f"{found.program} info"
 
 
-def test_the_environment_selects_the_engine_its_configuration_and_the_base_image(programs: Path) -> None:
+def test_the_environment_selects_the_engine_and_its_configuration(programs: Path) -> None:
     install(programs, "docker")
     install(programs, "podman")
     found = engine.find(
@@ -41,13 +41,11 @@ def test_the_environment_selects_the_engine_its_configuration_and_the_base_image
             "CONTAINER_BACKEND": "podman",
             "CONTAINERS_CONF_BUILD": "build.conf",
             "CONTAINERS_CONF_RUN": "run.conf",
-            "BASE_IMAGE": "localhost/python:3.11-slim",
         }
     )
     assert found.program == "podman"
     assert found.build_environment == {"CONTAINERS_CONF": "build.conf"}
     assert found.run_environment == {"CONTAINERS_CONF": "run.conf"}
-    assert found.base_image == "localhost/python:3.11-slim"
 
 
 def test_without_an_engine_the_error_says_what_to_install(programs: Path) -> None:

@@ -11,6 +11,8 @@ import bentoml.images
 BASE_IMAGE = "docker.io/library/python:3.11-slim"
 # As bentofile.yaml names it.
 REQUIREMENTS = Path("build", "requirements.txt")
+# The same with hashes, apart from them: BentoML would parse the hashes at every start, which takes 40 ms.
+HASHES = Path("build", "hashes.txt")
 SERVICE = "/home/bentoml/bento/src"
 # Every container engine leaves this folder, which is in memory, writable under a read-only root.
 WRITABLE = "/dev/shm"  # noqa: S108
@@ -27,18 +29,21 @@ def image(base: str) -> bentoml.images.Image:
     """The image's definition on ``base``: Debian with Python 3.11 and its pip, on either architecture."""
     # BentoML installs a compiler and git for any other value of distro.
     definition = bentoml.images.Image(base_image=base, distro="none", python_version="3.11", lock_python_packages=False)
-    definition.run(install_uv())
+    definition.run(write("uv.txt", "/usr/local/share/uv.txt"))
+    definition.run(write("uv.sh", "/usr/local/bin/uv"))
     definition.run(INSTRUCTIONS)
-    # Copied before the packages are installed, so that uv.sh can compile it with them. The rest of the Bento follows.
-    return definition.build_include("service.py", "textserve")
+    # Copied before the packages are installed: uv.sh checks their hashes and compiles the service with them. The rest
+    # of the Bento follows.
+    return definition.build_include("service.py", "textserve", "build")
 
 
-def install_uv() -> str:
-    """The shell command that installs ``uv.sh`` as the ``uv`` that BentoML's Dockerfile calls.
+def write(name: str, target: str) -> str:
+    """The shell command that writes the file ``name`` of this folder, without comments, to ``target`` in the image.
 
-    Checked with BentoML 1.4.39. Its ``Image.run_script`` would copy the file, but under a name made of the absolute
-    path of the project, so the same content would not give the same digest of the Bento everywhere.
+    Thus ``uv.sh`` becomes the ``uv`` that BentoML's Dockerfile calls. Checked with BentoML 1.4.39. Its
+    ``Image.run_script`` would copy the file, but under a name made of the absolute path of the project, so the same
+    content would not give the same digest of the Bento everywhere.
     """
-    lines = Path(__file__).with_name("uv.sh").read_text(encoding="utf-8").splitlines()
-    script = " ".join(shlex.quote(line) for line in lines if not line.startswith("# "))
-    return f"printf '%s\\n' {script} > /usr/local/bin/uv"
+    lines = Path(__file__).with_name(name).read_text(encoding="utf-8").splitlines()
+    content = " ".join(shlex.quote(line) for line in lines if not line.startswith("# "))
+    return f"printf '%s\\n' {content} > {target}"

@@ -5,12 +5,13 @@
 # Every instruction of a Dockerfile is a layer, and deleting a file in a later layer does not make the image smaller. So
 # the instruction that creates a file must delete it, and those of BentoML's generated Dockerfile only call `uv`.
 set -eu
-UV_VERSION=0.13.8
 SERVICE=/home/bentoml/bento/src
 
 # TMPDIR of the image is /dev/shm, too small for the downloads.
 export TMPDIR=/tmp
-pip install --quiet --root-user-action=ignore --no-cache-dir --target /tmp/uv "uv==$UV_VERSION"
+pip install --quiet --root-user-action=ignore --no-cache-dir --target /tmp/uv --require-hashes -r /usr/local/share/uv.txt
+# BentoML's requirements have no hashes. Those of uv.lock apply to them as constraints; one that has none is an error.
+export UV_REQUIRE_HASHES=1 UV_CONSTRAINT="$SERVICE/build/hashes.txt"
 UV_NO_CACHE=1 UV_COMPILE_BYTECODE=0 /tmp/uv/bin/uv "$@"
 rm -rf /tmp/uv
 
@@ -48,5 +49,6 @@ rm -rf \
     /usr/share/perl5 \
     /usr/lib/*-linux-gnu/perl \
     /usr/local/bin/uv \
+    /usr/local/share/uv.txt \
     /usr/local/bin/pip* \
     /usr/bin/pip*

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import re
 import shlex
 import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -54,9 +56,36 @@ def test_uv_deletes_nothing_that_docker_mounts_during_the_build(dockerfile: list
     assert [path for path in deleted for target in targets if target.startswith(path)] == []
 
 
-def test_the_installed_uv_is_the_script_without_its_comments(tmp_path: Path) -> None:
-    target = tmp_path / "uv"
-    command = image.install_uv().removesuffix(" > /usr/local/bin/uv")
-    subprocess.run(["sh", "-c", f"{command} > {target}"], check=True)
-    script = Path(image.__file__).with_name("uv.sh").read_text(encoding="utf-8")
+@pytest.mark.parametrize("name", ["uv.sh", "uv.txt"])
+def test_a_written_file_is_the_one_of_the_folder_without_its_comments(tmp_path: Path, name: str) -> None:
+    target = tmp_path / name
+    subprocess.run(["sh", "-c", image.write(name, str(target))], check=True)
+    script = Path(image.__file__).with_name(name).read_text(encoding="utf-8")
     assert target.read_text().splitlines() == [line for line in script.splitlines() if not line.startswith("# ")]
+
+
+def test_the_hashes_are_copied_before_the_packages_are_installed(dockerfile: list[str]) -> None:
+    copied = next(number for number, line in enumerate(dockerfile) if line.endswith("./src/build ./src/build"))
+    installed = next(number for number, line in enumerate(dockerfile) if "uv --directory" in line)
+    assert copied < installed
+    assert image.HASHES.parts[0] == "build"
+
+
+def test_pip_refuses_a_uv_with_another_hash(tmp_path: Path) -> None:
+    """The command of uv.sh, with a file of the package index whose hash is not among the known ones."""
+    requirement = Path(image.__file__).with_name("uv.txt").read_text(encoding="utf-8")
+    altered = tmp_path / "uv.txt"
+    altered.write_text(re.sub(r"sha256:\w{8}", "sha256:00000000", requirement), encoding="utf-8")
+    script = Path(image.__file__).with_name("uv.sh").read_text(encoding="utf-8")
+    (command,) = [line for line in script.splitlines() if line.startswith("pip install")]
+    command = re.sub(r"--target \S+", f"--target {tmp_path / 'uv'}", command)
+    command = command.replace("/usr/local/share/uv.txt", str(altered))
+    done = subprocess.run([*find_pip(), *shlex.split(command)[1:]], capture_output=True, text=True, timeout=600)
+    assert done.returncode != 0
+    assert "DO NOT MATCH THE HASHES" in done.stderr
+    assert not (tmp_path / "uv").exists()
+
+
+def find_pip() -> list[str]:
+    """The Makefile's pip: that of the Python from which this environment was made."""
+    return [str(Path(sys.base_prefix) / "bin" / "python3.11"), "-m", "pip"]
