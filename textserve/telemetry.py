@@ -41,8 +41,13 @@ def measurements(tag: str, classified: Classified) -> dict[str, str]:
 
 
 def expected(error: Exception, path: str) -> TextserveError:
-    """``error`` if it is a :class:`TextserveError`; otherwise log where it was raised, and return :class:`Internal`."""
+    """``error`` if it is a :class:`TextserveError`; otherwise log where it was raised, and return :class:`Internal`.
+
+    The error forgets where it was raised: kept in a variable of a function on that way, it would keep the request's
+    body in memory until the next garbage collection.
+    """
     if isinstance(error, TextserveError):
+        error.__traceback__ = error.__context__ = None
         return error
     # The message may quote the request; the position does not.
     frame = error.__traceback__

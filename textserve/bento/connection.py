@@ -32,6 +32,7 @@ MAX_OVERHEAD = 8
 LINGER_SECONDS = 1.0
 # How often to check whether a client that shut down its sending side is still there, in seconds.
 HALF_CLOSED_SECONDS = 0.25
+RECEIVE_BUFFER_BYTES = 131_072
 TCP_CLOSE = 7  # <linux/tcp_states.h>
 
 
@@ -74,6 +75,8 @@ class Connection(HttpToolsProtocol):
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]  # as uvicorn's
         """Start the time limit of the first request, unless too many connections are open."""
         super().connection_made(transport)
+        # The kernel would buffer up to 6 MiB of each connection, which count as memory of the container.
+        transport.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, RECEIVE_BUFFER_BYTES)
         self._idle_since: float | None = self.loop.time()
         self._received = self._body_bytes = self._head_bytes = 0
         self._in_head = True
