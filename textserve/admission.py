@@ -11,8 +11,8 @@ from math import inf
 from textserve.errors import DeadlineExceeded, Overloaded, RequestTooLarge
 from textserve.settings import Settings
 
-# Weight of the newest batch in the moving average of tokens per second, and the average's start, which a few dozen
-# batches, less than a second, replace.
+# Weight of the newest batch in the moving average of tokens per second, and the average's start where nothing was
+# measured, which a few dozen batches, less than a second, replace.
 RATE_WEIGHT = 0.1
 ASSUMED_TOKENS_PER_SECOND = 5000.0
 
@@ -28,6 +28,10 @@ class Admission:
         self._settings = settings
         self._tokens_per_second = ASSUMED_TOKENS_PER_SECOND * settings.threads
         self._large_tokens_per_second = self._tokens_per_second
+
+    def measured(self, tokens: int, seconds: float) -> None:
+        """Start from a large batch that one worker has computed instead of the assumed speed."""
+        self._tokens_per_second = self._large_tokens_per_second = tokens / seconds * self._settings.threads
 
     def computed(self, tokens: int, seconds: float) -> None:
         """Update the speeds from a batch that one worker has computed."""
@@ -51,7 +55,7 @@ class Admission:
             Overloaded: with ``retry_after``, the seconds until the queue has been computed.
         """
         settings = self._settings
-        needed = tokens / max(self._tokens_per_second, self._large_tokens_per_second)
+        needed = tokens / self._large_tokens_per_second
         if needed > min(seconds, settings.request_seconds):
             message = f"needs about {needed:.1f} s for {tokens} tokens at this speed; send fewer or shorter texts"
             if needed > settings.request_seconds:

@@ -102,7 +102,7 @@ class Application:
         gc.freeze()
         gc.enable()
         gc.set_threshold(GC_ALLOCATIONS, *gc.get_threshold()[1:])
-        self.runner.start()
+        self.runner.start(sample=self.classifier.spec.golden[0].text)
         self._tasks.append(asyncio.create_task(self.watchdog.watch(self._probe, end)))
         logger.info("serving %s on %d threads", self.tag, self.settings.threads)
 

@@ -86,10 +86,13 @@ class Runner:
         self._stopping = False
         self._unanswered: set[_Request] = set()
         self._failures = 0
+        self._sample: Encoding | None = None
         self.workers = [Worker(number, self._work) for number in range(settings.threads)]
 
-    def start(self) -> None:
-        """Start the worker threads."""
+    def start(self, sample: str | None = None) -> None:
+        """Start the worker threads; with a ``sample`` text, the first measures the speed before its first batch."""
+        if sample is not None:
+            self._sample = self._classifier.encode([sample])[0]
         for worker in self.workers:
             worker.start()
 
@@ -235,6 +238,8 @@ class Runner:
 
     def _work(self, worker: Worker) -> None:
         batch: list[Text[_Request]] | None
+        if self._sample is not None and worker is self.workers[0]:
+            self._measure(self._sample)
         while True:
             batch = []
             try:
@@ -248,6 +253,16 @@ class Runner:
                 self._fail(batch, error)
             worker.busy = False
             worker.batches += 1
+
+    def _measure(self, sample: Encoding) -> None:
+        count = max(1, self._limits.tokens // 2 // len(sample.ids))
+        started = time.perf_counter()
+        try:
+            self._classifier.logits([sample] * count)
+        except Exception:
+            logger.exception("the speed cannot be measured")
+        else:
+            self._admission.measured(count * len(sample.ids), time.perf_counter() - started)
 
     def _take(self, worker: Worker) -> list[Text[_Request]] | None:
         """The next batch, empty if all that waited was late; ``None`` when stopping."""

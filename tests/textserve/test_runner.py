@@ -16,7 +16,7 @@ from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 
 from textserve.batching import BatchQueue, Text
 from textserve.classifier import Classifier, Encoding, Truncation, softmax
-from textserve.errors import DeadlineExceeded, InputTooLong, Internal, Overloaded, ShuttingDown
+from textserve.errors import DeadlineExceeded, InputTooLong, Internal, Overloaded, RequestTooLarge, ShuttingDown
 from textserve.metrics import RunnerMetrics
 from textserve.prediction import Prediction
 from textserve.runner import MAX_FAILURES, Runner
@@ -252,6 +252,23 @@ def test_a_queue_beyond_the_time_limit_rejects_before_tokenizing() -> None:
             assert len(service.classifier.encoded) == encoded
             service.classifier.gate.set()
             assert [numbers(await task) for task in (first, fits)] == [[0], [1]]
+
+    asyncio.run(run())
+
+
+def test_the_speed_is_measured_before_the_first_batch() -> None:
+    async def run() -> None:
+        slow = FakeClassifier()
+        runner = Runner(cast(Classifier, slow), Settings(threads=1), RunnerMetrics(CollectorRegistry()))
+        slow.gate.clear()
+        runner.start(sample="7 xx")
+        await until(lambda: slow.batches == [[7] * (512 // 2 // 4)])
+        time.sleep(0.1)  # the least that the batch takes
+        slow.gate.set()
+        assert (await runner.classify(["1"], PATIENCE)).tokens == 1
+        with pytest.raises(RequestTooLarge):
+            await runner.classify(["1".ljust(512)] * 250, PATIENCE)
+        await runner.close(PATIENCE)
 
     asyncio.run(run())
 

@@ -140,6 +140,9 @@ def limits(settings: Settings) -> list[tuple[str, int]]:
         ("grpc.max_allowed_incoming_connections", max_connections(settings.max_connections)),
         ("grpc.server_handshake_timeout_ms", round(settings.receive_seconds * 1000)),
         ("grpc.max_connection_idle_ms", IDLE_MILLISECONDS),
+        # Closes the connection of a client that no longer reads, before too many answers wait for it.
+        ("grpc.keepalive_time_ms", 10_000),
+        ("grpc.keepalive_timeout_ms", 5_000),
         # What gRPC buffers of a stream that no handler reads; probing would raise it to megabytes.
         ("grpc.http2.lookahead_bytes", WINDOW_BYTES),
         ("grpc.http2.bdp_probe", 0),
