@@ -17,10 +17,11 @@ from textserve.http.operations import BENTOML, OPERATIONS
 from textserve.http.router import HttpProtocol, HttpProtocols
 from textserve.metrics import HealthMetrics, RequestMetrics
 from textserve.prediction import Classified, Prediction
-from textserve.runner import Runner, Worker
+from textserve.runner import Runner
 from textserve.settings import Settings
 from textserve.spec import Meaning
 from textserve.watchdog import Watchdog
+from textserve.worker import Worker
 
 Message = MutableMapping[str, Any]
 Outcome = list[Prediction] | Exception

@@ -12,7 +12,7 @@ import contextlib
 import logging
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from math import inf
 
@@ -27,6 +27,7 @@ from textserve.metrics import RunnerMetrics
 from textserve.prediction import Classified, Prediction
 from textserve.settings import Settings
 from textserve.tokenizing import Tokenizing
+from textserve.worker import Worker
 
 logger = logging.getLogger(__name__)
 
@@ -48,25 +49,6 @@ class _Request(Work):
     rows: npt.NDArray[np.float32] = field(kw_only=True)
     missing: int = field(kw_only=True)
     started: float = field(default=inf, init=False)
-
-
-class Worker(threading.Thread):
-    """A thread that computes batches.
-
-    Attributes:
-        batches: the number of batches that it has computed, failed ones included.
-        busy: whether it computes one now.
-    """
-
-    def __init__(self, number: int, work: Callable[[Worker], None]) -> None:
-        super().__init__(name=f"runner-{number}", daemon=True)
-        self._do = work
-        self.batches = 0
-        self.busy = False
-
-    def run(self) -> None:
-        """Work until the runner stops."""
-        self._do(self)
 
 
 class Runner:

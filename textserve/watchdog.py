@@ -13,7 +13,8 @@ from collections.abc import Awaitable, Callable
 
 from textserve.errors import TextserveError
 from textserve.metrics import HealthMetrics
-from textserve.runner import Runner, Worker
+from textserve.runner import Runner
+from textserve.worker import Worker
 
 logger = logging.getLogger(__name__)
 

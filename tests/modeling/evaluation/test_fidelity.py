@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from modeling.evaluation.fidelity import problems
+from modeling.evaluation.fidelity import advice, problems
 from modeling.spec import ModelSpec
 
 AT_THE_LIMITS: dict[str, Any] = {
@@ -74,3 +74,22 @@ def test_every_failed_limit_is_named(spec: ModelSpec) -> None:
 def test_texts_without_labels_have_no_f1_loss(spec: ModelSpec) -> None:
     unlabelled = {key: value for key, value in AT_THE_LIMITS.items() if key != "f1_loss"}
     assert problems(unlabelled, spec) == []
+
+
+@pytest.mark.parametrize(
+    ("outside", "tries"),
+    [
+        ({"agreement": 0.5}, ["calibration_texts", "outlier_ratio", "quantization.method: none"]),
+        ({"f1_loss": 0.5}, ["calibration_texts", "outlier_ratio", "quantization.method: none"]),
+        ({"speedup": 0.1}, ["idle machine"]),
+        ({"texts": 1}, ["test-LANGUAGE.jsonl"]),
+        ({"batches": {"largest_difference": 1.0}}, ["attention_mask: null"]),
+    ],
+)
+def test_for_every_limit_that_fails_there_is_something_to_try(
+    spec: ModelSpec, outside: dict[str, Any], tries: list[str]
+) -> None:
+    found = advice(problems(AT_THE_LIMITS | outside, spec))
+    assert [words for words in tries if words not in found] == []
+    others = {"quantization.method: none", "idle machine", "test-LANGUAGE.jsonl", "attention_mask: null"} - {*tries}
+    assert [words for words in others if words in found] == []
