@@ -159,6 +159,12 @@ test-isa: .venv-export/.synced ## Compare the answers of every model with those 
 test-walk: .venv-export/.synced ## Run the walk of docs/gates.md, which trains twice
 	$(EXPORT_VENV)/pytest -m walk tests/scripts/test_gates_walk.py
 
+test-faults: .venv/.integration programs ## Attack and break the service beside an honest client: build/faults.json, in half an hour
+	$(VENV)/pytest -m faults tests/faults
+
+test-mix: .venv/.integration ## MINUTES (30) of all attacks at random against a container of IMAGE with one core and 512 MB: build/mix.json
+	@IMAGE=$(IMAGE) $(VENV)/python -m tests.faults.mix $(if $(MINUTES),--minutes $(MINUTES)) $(if $(SEED),--seed $(SEED))
+
 test-docs: .venv/.integration programs ## Run the examples of the documentation
 	$(VENV)/pytest tests/test_docs.py tests/scripts/test_docs_tables.py
 

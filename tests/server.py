@@ -114,8 +114,8 @@ def serve(
 ) -> Iterator[Server]:
     """Serve ``bento`` until the block ends; ``ready=False`` waits only until it is live.
 
-    It starts one process by ``command``, as the image does, or with ``supervisor=True`` `bentoml serve`, whose supervisor doubles the
-    time of the start and kills a worker that takes longer than 30 s to stop.
+    It starts one process by ``command``, as the image does, or with ``supervisor=True`` `bentoml serve`, whose
+    supervisor doubles the time of the start and kills a worker that takes longer than 30 s to stop.
 
     Kills the processes that remain after it has stopped.
     """

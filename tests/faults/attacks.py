@@ -38,13 +38,10 @@ NOT_FOUND = frozenset({"400", "404"})
 HELD = frozenset({"held", "closed", "reset", "refused", "400", "408", "413", "429", "503"})
 
 ATTACKS: Mapping[str, Attack] = {
-    **{
-        name: Attack("1", partial(http_attacks.worst_json, name=name), right=REJECTED)
-        for name, _ in bodies.json_bodies()
-    },
+    **{name: Attack("1", partial(http_attacks.worst_json, name=name), right=REJECTED) for name in bodies.JSON},
     **{
         name: Attack("1", partial(grpc_attacks.worst_message, name=name), grpc=True, right=REJECTED_BY_GRPC)
-        for name, _ in bodies.grpc_messages()
+        for name in bodies.MESSAGES
     },
     "endless header": Attack("2", http_attacks.endless_header, right=TOO_LONG),
     "endless headers": Attack("2", http_attacks.endless_headers, right=TOO_LONG),

@@ -8,10 +8,9 @@ from __future__ import annotations
 import gzip
 import itertools
 import json
-from collections.abc import Iterator
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-
-from textserve.grpc.inference_pb2 import InferTensorContents, ModelInferRequest
+from functools import cache
 
 MODEL = "sentiment-pl-en"
 INFER = f"/v2/models/{MODEL}/infer"
@@ -47,31 +46,34 @@ def _nested() -> str:
     return '{"texts":' + "[" * depth + "]" * depth + "}"
 
 
-def json_bodies() -> Iterator[tuple[str, Body]]:
-    """Names and bodies in JSON, each just within the limit."""
-    text = '{"texts":["a"],'
-    contents = {
-        "texts that are numbers": ("/classify", _filled('{"texts":[', "1", "]}")),
-        "a million texts": ("/classify", _filled('{"texts":[', '"a"', "]}")),
-        "unknown keys": ("/classify", _keys(text, "}")),
-        "lists in lists": ("/classify", _nested()),
-        "empty lists": ("/classify", _filled('{"texts":[', "[]", "]}")),
-        "a number of 4 MB": ("/classify", text + '"x":' + "1" * (LIMIT - 30) + "}"),
-        "a text of 4 MB": ("/classify", '{"texts":["' + "a" * (LIMIT - 20) + '"]}'),
-        "a text to explain that is a list": ("/explain", _filled('{"text":[', "1", "]}")),
-        "inputs of Hugging Face": ("/", _filled('{"inputs":[', "1", "]}")),
-        "batches of TEI": ("/predict", _filled('{"inputs":[', '["a"]', "]}")),
-        "empty batches of TEI": ("/predict", _filled('{"inputs":[', "[]", "]}")),
-        "inputs of OIP": (INFER, _filled('{"inputs":[', "1", "]}")),
-        "empty inputs of OIP": (INFER, _filled('{"inputs":[', "{}", "]}")),
-        "data of OIP": (INFER, _filled('{"inputs":[' + INPUT[: -len('"a"]}')], "1", "]}]}")),
-        "a shape of OIP": (INFER, _filled('{"inputs":[' + INPUT.replace('1],"data":["a"]}', ""), "1", "]}]}")),
-        "outputs of OIP": (INFER, _filled('{"inputs":[' + INPUT + '],"outputs":[', "1", "]}")),
-        "empty outputs of OIP": (INFER, _filled('{"inputs":[' + INPUT + '],"outputs":[', "{}", "]}")),
-        "parameters of OIP": (INFER, _keys('{"inputs":[' + INPUT + '],"parameters":{', "}}")),
-    }
-    for name, (path, content) in contents.items():
-        yield name, Body(path, gzip.compress(content.encode(), 6))
+# By name: the path, and what builds the content.
+JSON: Mapping[str, tuple[str, Callable[[], str]]] = {
+    "texts that are numbers": ("/classify", lambda: _filled('{"texts":[', "1", "]}")),
+    "a million texts": ("/classify", lambda: _filled('{"texts":[', '"a"', "]}")),
+    "unknown keys": ("/classify", lambda: _keys('{"texts":["a"],', "}")),
+    "lists in lists": ("/classify", _nested),
+    "empty lists": ("/classify", lambda: _filled('{"texts":[', "[]", "]}")),
+    "a number of 4 MB": ("/classify", lambda: '{"texts":["a"],"x":' + "1" * (LIMIT - 30) + "}"),
+    "a text of 4 MB": ("/classify", lambda: '{"texts":["' + "a" * (LIMIT - 20) + '"]}'),
+    "a text to explain that is a list": ("/explain", lambda: _filled('{"text":[', "1", "]}")),
+    "inputs of Hugging Face": ("/", lambda: _filled('{"inputs":[', "1", "]}")),
+    "batches of TEI": ("/predict", lambda: _filled('{"inputs":[', '["a"]', "]}")),
+    "empty batches of TEI": ("/predict", lambda: _filled('{"inputs":[', "[]", "]}")),
+    "inputs of OIP": (INFER, lambda: _filled('{"inputs":[', "1", "]}")),
+    "empty inputs of OIP": (INFER, lambda: _filled('{"inputs":[', "{}", "]}")),
+    "data of OIP": (INFER, lambda: _filled('{"inputs":[' + INPUT.removesuffix('"a"]}'), "1", "]}]}")),
+    "a shape of OIP": (INFER, lambda: _filled('{"inputs":[' + INPUT.removesuffix('1],"data":["a"]}'), "1", "]}]}")),
+    "outputs of OIP": (INFER, lambda: _filled('{"inputs":[' + INPUT + '],"outputs":[', "1", "]}")),
+    "empty outputs of OIP": (INFER, lambda: _filled('{"inputs":[' + INPUT + '],"outputs":[', "{}", "]}")),
+    "parameters of OIP": (INFER, lambda: _keys('{"inputs":[' + INPUT + '],"parameters":{', "}}")),
+}
+
+
+@cache
+def worst_json(name: str) -> Body:
+    """A body of ``JSON``, just within the limit."""
+    path, content = JSON[name]
+    return Body(path, gzip.compress(content().encode(), 6))
 
 
 def explained_long_words() -> Body:
@@ -101,29 +103,29 @@ def _varint(number: int) -> bytes:
     return encoded + bytes([number])
 
 
-def grpc_messages() -> Iterator[tuple[str, bytes]]:
-    """Names and messages of ``ModelInfer``, each just within the limit: two million empty elements, mostly."""
-    tensor = ModelInferRequest.InferInputTensor
-    named = ModelInferRequest(model_name=MODEL).SerializeToString()
-    valid = tensor(
-        name="text", datatype="BYTES", shape=[1], contents=InferTensorContents(bytes_contents=[b"a"])
-    ).SerializeToString()
-    whole = named + _field(5, valid)
-    room = LIMIT - len(whole) - 100
-    yield "gRPC inputs", named + _field(5, b"") * (room // 2)
-    yield "gRPC outputs", whole + _field(6, b"") * (room // 2)
-    yield "gRPC parameters", whole + _field(4, b"") * (room // 2)
-    yield "gRPC raw contents", named + _field(5, b"") + _field(7, b"") * (room // 2)
-    yield "gRPC bytes_contents", named + _field(5, valid + _field(5, _field(8, b"") * (room // 2)))
-    yield "gRPC shape", named + _field(5, _field(3, b"\1" * room))
-
-
-def unfinished_message() -> bytes:
-    """Just less than the whole of a message of 4 MB, after its length."""
-    message = ModelInferRequest(model_name=MODEL, raw_input_contents=[b"a" * (LIMIT - 1000)]).SerializeToString()
-    return b"\0" + len(message).to_bytes(4, "big") + message[:-1]
-
-
 def _field(number: int, content: bytes) -> bytes:
     """A field of protobuf that has a length."""
     return bytes([number << 3 | 2]) + _varint(len(content)) + content
+
+
+_NAME = _field(1, MODEL.encode())
+# A valid input: its name, its datatype, its shape, and contents with one text.
+_INPUT = _field(1, b"text") + _field(2, b"BYTES") + _field(3, b"\1")
+_WHOLE = _NAME + _field(5, _INPUT + _field(5, _field(8, b"a")))
+# Empty elements have two bytes.
+_COUNT = (LIMIT - len(_WHOLE) - 100) // 2
+# By name, what builds a message of ``ModelInfer``, just within the limit. The numbers are those of inference.proto.
+MESSAGES: Mapping[str, Callable[[], bytes]] = {
+    "gRPC inputs": lambda: _NAME + _field(5, b"") * _COUNT,
+    "gRPC outputs": lambda: _WHOLE + _field(6, b"") * _COUNT,
+    "gRPC parameters": lambda: _WHOLE + _field(4, b"") * _COUNT,
+    "gRPC raw contents": lambda: _NAME + _field(5, _INPUT) + _field(7, b"") * _COUNT,
+    "gRPC bytes_contents": lambda: _NAME + _field(5, _INPUT + _field(5, _field(8, b"") * _COUNT)),
+    "gRPC shape": lambda: _NAME + _field(5, _INPUT + _field(3, b"\1" * (2 * _COUNT))),
+}
+
+
+def unfinished_message() -> bytes:
+    """A message of nearly 4 MB with its length before it, less its last byte."""
+    message = _WHOLE + _field(7, b"a" * (LIMIT - len(_WHOLE) - 100))
+    return b"\0" + len(message).to_bytes(4, "big") + message[:-1]

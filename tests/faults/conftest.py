@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Generator
 
 import pytest
 
 from tests.faults import report
 from tests.faults.report import Record
+from tests.server import ROOT
 
 RECORDS: list[Record] = []
 
@@ -15,9 +16,9 @@ RECORDS: list[Record] = []
 @pytest.hookimpl(wrapper=True)
 def pytest_runtest_makereport(
     item: pytest.Item, call: pytest.CallInfo[None]
-) -> Iterator[pytest.TestReport]:
+) -> Generator[None, pytest.TestReport, pytest.TestReport]:
     """Note in a case's record whether it passed."""
-    found: pytest.TestReport = yield
+    found = yield
     record = getattr(item, "funcargs", {}).get("record")
     if isinstance(record, Record) and found.when == "call":
         record.right = found.passed
@@ -42,4 +43,4 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
         terminalreporter.section("faults")
         for line in report.table(RECORDS):
             terminalreporter.write_line(line)
-        terminalreporter.write_line(f"{report.FILE.relative_to(report.ROOT)} has all figures")
+        terminalreporter.write_line(f"{report.FILE.relative_to(ROOT)} has all figures")

@@ -17,6 +17,7 @@ from typing import Any
 
 import psutil
 
+from tests.faults.honest import Seen
 from tests.faults.sending import Target
 from tests.server import ONE_PROCESS, Server, serve
 
@@ -49,6 +50,14 @@ class Contained:
             return "running"
         killed = self.group is not None and self.group.killed()
         return "killed for its memory" if killed else f"ended with {code}"
+
+    def check(self, seen: Seen) -> None:
+        """Assert that it runs, within its memory, and that the honest client beside it has lost no request."""
+        assert self.state() == "running"
+        # A cgroup has its own account, without the pages of files that other processes have read.
+        assert self.group is not None or self.peak_bytes < MEMORY_BYTES
+        assert seen.summary()["lost_as"] == {}
+        assert any(sent.outcome == "ok" for sent in seen.requests)
 
     def rss_bytes(self) -> int:
         """The memory of the process now; 0 once it has ended."""
@@ -114,9 +123,7 @@ class MemoryGroup:
 
 def _parent() -> tuple[Path, int]:
     """The memory cgroup of this process, and the version of cgroups."""
-    own = dict(
-        (line.split(":", 2)[1], line.split(":", 2)[2]) for line in _lines("/proc/self/cgroup") if line.count(":") >= 2
-    )
+    own = {names: path for _, names, path in (line.split(":", 2) for line in _lines("/proc/self/cgroup"))}
     for line in _lines("/proc/self/mountinfo"):
         # man 5 proc: ID, parent, device, root, mount point, options …, "-", type, source, super options.
         fields, (kind, _, options) = line.split(" - ")[0].split(), line.split(" - ")[1].split(" ", 2)
@@ -141,7 +148,12 @@ def _lines(file: str) -> list[str]:
 
 @contextlib.contextmanager
 def contained(
-    home: Path, *, module: str = "textserve.bento.start", files: int | None = None, **settings: Any
+    home: Path,
+    *,
+    module: str = "textserve.bento.start",
+    files: int | None = None,
+    core: int | None = None,
+    **settings: Any,
 ) -> Iterator[Contained]:
     """Serve within the limit of memory until the block ends.
 
@@ -149,6 +161,7 @@ def contained(
         home: the model store.
         module: what to start in place of the image's command.
         files: the limit of file descriptors, soft and hard.
+        core: the only core that it may use.
         settings: of :func:`tests.server.serve`.
     """
     group: MemoryGroup | None = None
@@ -157,6 +170,8 @@ def contained(
     limits = f"echo $$ >{group.folder}/cgroup.procs" if group else f"ulimit -v {ADDRESS_SPACE_BYTES // 1024}"
     if files:
         limits += f" && ulimit -n {files}"
+    if core is not None:
+        limits += f" && taskset --cpu-list --pid {core} $$ >/dev/null"
     command = ("sh", "-c", f'{limits} && exec "$@"', "sh", *ONE_PROCESS[:-1], module)
     try:
         with serve(home, command=command, **settings) as server:

@@ -51,8 +51,8 @@ BEGINNING = PREFACE + frame(SETTINGS, 0, 0, b"") + frame(SETTINGS, ACK, 0, b"")
 
 
 def worst_message(target: Target, name: str) -> Outcomes:
-    """A message of :func:`bodies.grpc_messages`; the outcome is the name of gRPC's status."""
-    message = dict(bodies.grpc_messages())[name]
+    """A message of ``bodies.MESSAGES``; the outcome is the name of gRPC's status."""
+    message = bodies.MESSAGES[name]()
     with grpc.insecure_channel(f"127.0.0.1:{target.grpc_port}", [("grpc.use_local_subchannel_pool", 1)]) as channel:
         try:
             channel.unary_unary(METHOD)(message, timeout=ANSWER_SECONDS)

@@ -1,6 +1,6 @@
 """A client that means well, beside an attack: a request each 200 ms, and a look at ``/readyz`` each 100 ms.
 
-    python -m tests.faults.honest PORT GRPC_PORT [--grpc] [--probe 0.1] [--key KEY]
+    python -m tests.faults.honest PORT GRPC_PORT [--grpc] [--interval 0.2] [--probe 0.1] [--key KEY]
 
 It is a process of its own, so that the attack's work does not count as the service's time. Every request is a new
 connection, and is sent on time whether or not those before it were answered. It runs until its standard input is
@@ -96,7 +96,7 @@ def percentile(seconds: Sequence[float], percent: int) -> float | None:
 
 
 def median_pause(seen: Seen, rounds: Sequence[tuple[float, float]]) -> float:
-    """The median of the longest pauses of an attack's rounds, in seconds: one round beside other work does not count."""
+    """The median of the longest pauses of an attack's rounds, in seconds: other work may prolong one of them."""
     return statistics.median([seen.pause(start, end) for start, end in rounds] or [0.0])
 
 
@@ -202,13 +202,16 @@ async def run(options: argparse.Namespace) -> Seen:
     async with grpc.aio.insecure_channel(address) as channel:
         running = [
             repeat(
-                "http", REQUEST_SECONDS, lambda number: over_http(options.port, options.key, texts[number % 2]), seen.requests
+                "http",
+                options.interval,
+                lambda number: over_http(options.port, options.key, texts[number % 2]),
+                seen.requests,
             ),
             repeat("probe", options.probe, lambda number: probe(options.port), seen.probes),
         ]
         if options.grpc:
             running.append(
-                repeat("grpc", REQUEST_SECONDS, lambda number: over_grpc(channel, texts[number % 2]), seen.requests)
+                repeat("grpc", options.interval, lambda number: over_grpc(channel, texts[number % 2]), seen.requests)
             )
         tasks = [asyncio.create_task(each) for each in running]
         print("begun", flush=True)  # noqa: T201  # the parent waits for it
@@ -225,6 +228,7 @@ def main() -> None:
     parser.add_argument("port", type=int)
     parser.add_argument("grpc_port", type=int)
     parser.add_argument("--grpc", action="store_true", help="ask over gRPC too")
+    parser.add_argument("--interval", type=float, default=REQUEST_SECONDS, help="seconds between two requests")
     parser.add_argument("--probe", type=float, default=PROBE_SECONDS, help="seconds between two looks at /readyz")
     parser.add_argument("--key", help="an API key")
     seen = asyncio.run(run(parser.parse_args()))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import gzip
 import itertools
 import socket
 import ssl
@@ -46,7 +47,7 @@ CONTRADICTIONS = (
     b"transfer-encoding: chunked\r\ntransfer-encoding: identity",
     b"transfer-encoding: chunked\r\ntransfer-encoding: chunked",
     b"transfer-encoding:\x0bchunked",
-    b"transfer-encoding: \"chunked\"",
+    b'transfer-encoding: "chunked"',
 )
 # Heads that are not those of HTTP/1.1 (RFC 9112, sections 2.3 and 3.2).
 INVALID_HEADS = (
@@ -191,8 +192,8 @@ def short_words(target: Target) -> Outcomes:
 
 
 def worst_json(target: Target, name: str) -> Outcomes:
-    """A body of :func:`bodies.json_bodies`."""
-    return post(target, dict(bodies.json_bodies())[name])
+    """A body of ``bodies.JSON``."""
+    return post(target, bodies.worst_json(name))
 
 
 def contradictions(target: Target) -> Outcomes:
@@ -234,7 +235,7 @@ def path_traversal(target: Target) -> Outcomes:
 
 def leaving_midway(target: Target) -> Outcomes:
     """1,000 clients that leave: within the head, within the body, or once they have asked."""
-    whole = request(bodies.Body("/classify", bodies.gzip.compress(b'{"texts":["a text that nobody waits for"]}')))
+    whole = request(bodies.Body("/classify", gzip.compress(b'{"texts":["a text that nobody waits for"]}')))
     parts = itertools.cycle([whole[:20], whole[:-3], whole])
     outcomes: Outcomes = Counter()
     for part in itertools.islice(parts, LEAVING):

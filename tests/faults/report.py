@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
+from tests.faults.honest import Seen
 from tests.server import ROOT
 
 FILE = ROOT / "build" / "faults.json"
@@ -24,6 +25,10 @@ class Record:
     peak_bytes: int = 0
     right: bool = False
     figures: dict[str, Any] = field(default_factory=dict)
+
+    def saw(self, seen: Seen, peak_bytes: int) -> None:
+        """Note what the honest client saw, and the peak."""
+        self.honest, self.peak_bytes = seen.summary(), peak_bytes
 
 
 def write(records: Sequence[Record]) -> None:

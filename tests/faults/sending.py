@@ -40,6 +40,11 @@ class Target:
         return client
 
 
+def described(outcomes: Outcomes) -> str:
+    """The most frequent outcomes, for people."""
+    return ", ".join(f"{outcome} × {count}" for outcome, count in outcomes.most_common(4))
+
+
 def answer(client: socket.socket) -> str:
     """The status of the response, or ``closed``, ``reset`` or ``timeout`` if there is none."""
     received = b""

@@ -6,20 +6,17 @@ pauses in all rounds of an attack the median.
 
 from __future__ import annotations
 
-import socket
 import time
 from collections import Counter
-from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
 
 from tests.faults.attacks import ATTACKS
-from tests.faults.contained import MEMORY_BYTES, Contained, contained
+from tests.faults.contained import Contained, contained
 from tests.faults.honest import Seen, beside, median_pause
 from tests.faults.report import Record
-from tests.faults.sending import Outcomes
-from tests.server import LIMIT_SECONDS
+from tests.faults.sending import Outcomes, described
 
 pytestmark = [pytest.mark.faults, pytest.mark.timeout(3000)]
 
@@ -37,7 +34,9 @@ SHORT = ("1",)
 READY = ("4", "4b")
 
 
-def attack(served: Contained, name: str, record: Record, *options: str) -> tuple[Outcomes, Seen, list[tuple[float, float]]]:
+def attack(
+    served: Contained, name: str, record: Record, *options: str
+) -> tuple[Outcomes, Seen, list[tuple[float, float]]]:
     """Run the rounds of an attack beside an honest client, until both have ended; fills the record."""
     chosen = ATTACKS[name]
     outcomes: Outcomes = Counter()
@@ -52,20 +51,11 @@ def attack(served: Contained, name: str, record: Record, *options: str) -> tuple
             time.sleep(BESIDE_SECONDS)
             rounds.append((start, time.monotonic()))
     record.row, record.name = chosen.row, name
-    described = ", ".join(f"{outcome} × {count}" for outcome, count in outcomes.most_common(4))
-    record.happened = described if served.state() == "running" else f"{served.state()}; {described}"
-    record.honest, record.peak_bytes = seen.summary(), served.peak_bytes
+    state = served.state()
+    record.happened = described(outcomes) if state == "running" else f"{state}; {described(outcomes)}"
+    record.saw(seen, served.peak_bytes)
     record.figures = {"outcomes": dict(outcomes), "median_pause_ms": round(1000 * median_pause(seen, rounds), 1)}
     return outcomes, seen, rounds
-
-
-def check(served: Contained, seen: Seen) -> None:
-    """The service runs, within its memory, and has lost no honest request."""
-    assert served.state() == "running"
-    # A cgroup has its own account, without the pages of files that other processes have read.
-    assert served.group is not None or served.peak_bytes < MEMORY_BYTES
-    assert seen.summary()["lost_as"] == {}
-    assert any(sent.outcome == "ok" for sent in seen.requests)
 
 
 @pytest.mark.parametrize("name", ATTACKS)
@@ -74,7 +64,7 @@ def test_an_attack(home: Path, record: Record, name: str) -> None:
     with contained(home, TEXTSERVE_THREADS="1") as served:
         options = ["--probe", str(PROBE_SECONDS)] if chosen.row in SHORT else []
         outcomes, seen, rounds = attack(served, name, record, *options)
-        check(served, seen)
+        served.check(seen)
     if chosen.right:
         assert set(outcomes) <= chosen.right
     if chosen.row in SHORT:
