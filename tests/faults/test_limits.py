@@ -100,16 +100,26 @@ def test_a_handshake_that_is_never_finished_is_closed(home: Path, tmp_path: Path
         check_endings([("nothing", port, b""), ("half a hello", port, hello[:-1]), ("a hello", port, hello)], record)
 
 
-def test_idle_connections_leave_descriptors_for_others(home: Path, record: Record) -> None:
-    record.row, record.name = "12", "64 descriptors, 40 idle connections"
+@pytest.mark.parametrize(("ulimit", "may_refuse"), [("-n 64", True), ("-S -n 64", False)])
+def test_idle_connections_leave_descriptors_for_others(
+    home: Path, record: Record, ulimit: str, may_refuse: bool
+) -> None:
+    record.row, record.name = "12", f"ulimit {ulimit}, 40 idle connections"
     outcomes: Outcomes = Outcomes()
-    with contained(home, files=64) as served:
+    with contained(home, ulimit=ulimit) as served:
+        before = len(served.server.log())
         with beside(served.server.port, served.server.grpc_port) as seen:
             for _ in range(3):
                 outcomes += http_attacks.idle_connections(served.target)
         record.happened = described(outcomes)
         record.saw(seen, served.peak_bytes)
         served.check(seen)
+        logged = served.server.log()[before:]
+    if may_refuse:
+        # 40 and its own files are more than 64.
+        assert logged
+    else:
+        assert all(sent.outcome == "ok" for sent in seen.requests)
 
 
 def test_guesses_of_a_key_are_slow_and_leave_a_line_without_them(home: Path, record: Record) -> None:
