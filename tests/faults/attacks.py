@@ -30,6 +30,8 @@ class Attack:
 # A request that is wrong in itself, or too large in what it asks for.
 REJECTED = frozenset({"400", "413", "422", "429", "503"})
 REJECTED_BY_GRPC = frozenset({"INVALID_ARGUMENT", "RESOURCE_EXHAUSTED", "UNAVAILABLE"})
+# The protocol lets a service ignore parameters that it does not know.
+VALID = {"parameters of OIP": {"200"}, "gRPC parameters": {"OK"}}
 TOO_LONG = frozenset({"400", "414", "431", "408", "413"})
 # What costs much may be computed, refused, or be too much for any service; never 504 after it was computed.
 COSTLY = frozenset({"200", "400", "413", "429", "503"})
@@ -38,9 +40,17 @@ NOT_FOUND = frozenset({"400", "404"})
 HELD = frozenset({"held", "closed", "reset", "refused", "400", "408", "413", "429", "503"})
 
 ATTACKS: Mapping[str, Attack] = {
-    **{name: Attack("1", partial(http_attacks.worst_json, name=name), right=REJECTED) for name in bodies.JSON},
     **{
-        name: Attack("1", partial(grpc_attacks.worst_message, name=name), grpc=True, right=REJECTED_BY_GRPC)
+        name: Attack("1", partial(http_attacks.worst_json, name=name), right=REJECTED | VALID.get(name, set()))
+        for name in bodies.JSON
+    },
+    **{
+        name: Attack(
+            "1",
+            partial(grpc_attacks.worst_message, name=name),
+            grpc=True,
+            right=REJECTED_BY_GRPC | VALID.get(name, set()),
+        )
         for name in bodies.MESSAGES
     },
     "endless header": Attack("2", http_attacks.endless_header, right=TOO_LONG),

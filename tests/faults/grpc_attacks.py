@@ -19,6 +19,7 @@ from tests.faults.sending import ANSWER_SECONDS, Outcomes, Target, at_once, send
 from tests.http2 import ACK, DATA, END_HEADERS, HEADERS, PREFACE, SETTINGS, frame, literal
 
 RST_STREAM, PING, GO_AWAY, WINDOW_UPDATE, CONTINUATION = 3, 6, 7, 8, 9
+INITIAL_WINDOW = 4  # a setting
 CANCEL = struct.pack(">I", 8)
 # The largest payload of a frame that a server must take (RFC 9113, section 4.2).
 LARGEST_FRAME = 16_384
@@ -194,9 +195,8 @@ def _read_windows(client: socket.socket, received: bytes, windows: dict[int, int
         elif kind == SETTINGS and not flags & ACK:
             for start in range(0, size, 6):
                 name, value = struct.unpack(">HI", payload[start : start + 6])
-                if name == 4:  # SETTINGS_INITIAL_WINDOW_SIZE
+                if name == INITIAL_WINDOW:
                     windows[1] += value - FIRST_WINDOW
-            client.sendall(frame(SETTINGS, ACK, 0, b""))
         elif kind == PING and not flags & ACK:
             client.sendall(frame(PING, ACK, 0, payload))
         elif kind in (RST_STREAM, GO_AWAY) or (kind == HEADERS and flags & 1):
