@@ -1,6 +1,6 @@
 """A client that means well, beside an attack: a request each 200 ms, and a look at ``/readyz`` each 100 ms.
 
-    python -m tests.faults.honest PORT GRPC_PORT [--grpc] [--interval 0.2] [--probe 0.1] [--key KEY]
+    python -m tests.faults.honest PORT GRPC_PORT [--grpc] [--interval 0.2] [--probe 0.1] [--key KEY] …
 
 It is a process of its own, so that the attack's work does not count as the service's time. Every request is a new
 connection, and is sent on time whether or not those before it were answered. It runs until its standard input is
@@ -29,11 +29,17 @@ REQUEST_SECONDS = 0.2
 PROBE_SECONDS = 0.1
 # A client that has waited so long has lost its request.
 PATIENCE_SECONDS = 30.0
-# The attacks come from 127.0.0.1.
-ADDRESS = "127.0.0.2"
 TEXTS = {"Polecam, świetna obsługa!": "positive", "The worst film I have seen.": "negative"}
 REFUSED = ("429", "503")
 MODEL = "sentiment-pl-en"
+
+
+@dataclass(frozen=True)
+class Address:
+    """The port of HTTP, and the address that this client has."""
+
+    port: int
+    source: str
 
 
 @dataclass(frozen=True)
@@ -104,37 +110,38 @@ def median_pause(seen: Seen, rounds: Sequence[tuple[float, float]]) -> float:
 def beside(port: int, grpc_port: int, *options: str) -> Iterator[Seen]:
     """An honest client for as long as the block; what it saw is there after the block."""
     command = [sys.executable, "-m", "tests.faults.honest", str(port), str(grpc_port), *options]
-    client = subprocess.Popen(command, cwd=ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
-    assert client.stdout is not None
     seen = Seen()
-    try:
+    with subprocess.Popen(command, cwd=ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as client:
+        assert client.stdout is not None
         # A first line says that it has begun.
         if not client.stdout.readline():
             raise RuntimeError("the honest client did not start")
-        yield seen
-        output, _ = client.communicate(timeout=2 * PATIENCE_SECONDS)
-        for kind, found in json.loads(output).items():
-            getattr(seen, kind).extend(Sent(*each) for each in found)
-    finally:
-        if client.poll() is None:
-            client.kill()
-            client.wait()
+        try:
+            yield seen
+        finally:
+            try:
+                output, _ = client.communicate(timeout=2 * PATIENCE_SECONDS)
+            except BaseException:
+                client.kill()
+                raise
+            for kind, found in json.loads(output).items():
+                getattr(seen, kind).extend(Sent(*each) for each in found)
 
 
-async def over_http(port: int, key: str | None, text: str) -> str:
+async def over_http(address: Address, key: str | None, text: str) -> str:
     """Classify over HTTP; the outcome."""
     body = json.dumps({"texts": [text]}).encode()
     secret = f"authorization: Bearer {key}\r\n" if key else ""
     head = f"POST /classify HTTP/1.1\r\nhost: test\r\nconnection: close\r\n{secret}content-length: {len(body)}\r\n\r\n"
-    status, answer = await exchange(port, head.encode() + body)
+    status, answer = await exchange(address, head.encode() + body)
     if status != "200":
         return status
     return "ok" if json.loads(answer)["results"][0]["label"] == TEXTS[text] else "wrong answer"
 
 
-async def exchange(port: int, request: bytes) -> tuple[str, bytes]:
+async def exchange(address: Address, request: bytes) -> tuple[str, bytes]:
     """The status and the body of the response on a new connection."""
-    reader, writer = await asyncio.open_connection("127.0.0.1", port, local_addr=(ADDRESS, 0))
+    reader, writer = await asyncio.open_connection("127.0.0.1", address.port, local_addr=(address.source, 0))
     try:
         writer.write(request)
         answer = await reader.read()
@@ -165,9 +172,9 @@ async def over_grpc(channel: grpc.aio.Channel, text: str) -> str:
     return "ok" if labels[0].decode() == TEXTS[text] else "wrong answer"
 
 
-async def probe(port: int) -> str:
+async def probe(address: Address) -> str:
     """The status of ``/readyz``."""
-    return (await exchange(port, b"GET /readyz HTTP/1.1\r\nhost: test\r\nconnection: close\r\n\r\n"))[0]
+    return (await exchange(address, b"GET /readyz HTTP/1.1\r\nhost: test\r\nconnection: close\r\n\r\n"))[0]
 
 
 async def repeat(protocol: str, seconds: float, ask: Callable[[int], Awaitable[str]], sent: list[Sent]) -> None:
@@ -198,16 +205,16 @@ async def repeat(protocol: str, seconds: float, ask: Callable[[int], Awaitable[s
 async def run(options: argparse.Namespace) -> Seen:
     """Ask until standard input is closed."""
     seen, texts = Seen(), list(TEXTS)
-    address = f"127.0.0.1:{options.grpc_port}"
-    async with grpc.aio.insecure_channel(address) as channel:
+    address = Address(options.port, options.source)
+    async with grpc.aio.insecure_channel(f"127.0.0.1:{options.grpc_port}") as channel:
         running = [
             repeat(
                 "http",
                 options.interval,
-                lambda number: over_http(options.port, options.key, texts[number % 2]),
+                lambda number: over_http(address, options.key, texts[number % 2]),
                 seen.requests,
             ),
-            repeat("probe", options.probe, lambda number: probe(options.port), seen.probes),
+            repeat("probe", options.probe, lambda number: probe(address), seen.probes),
         ]
         if options.grpc:
             running.append(
@@ -231,6 +238,7 @@ def main() -> None:
     parser.add_argument("--interval", type=float, default=REQUEST_SECONDS, help="seconds between two requests")
     parser.add_argument("--probe", type=float, default=PROBE_SECONDS, help="seconds between two looks at /readyz")
     parser.add_argument("--key", help="an API key")
+    parser.add_argument("--source", default="127.0.0.1", help="the address of this client over HTTP")
     seen = asyncio.run(run(parser.parse_args()))
     found = {
         kind: [[sent.protocol, sent.at, sent.seconds, sent.outcome] for sent in getattr(seen, kind)]

@@ -1,6 +1,6 @@
 """Half an hour of every attack, in random order, against one service with 512 MB and one core.
 
-    python -m tests.faults.mix [--minutes 30] [--seed N] [--process]
+    python -m tests.faults.mix [--minutes 30] [--seed N] [--process] [--only NAME …]
 
 The service is a container of ``IMAGE`` (textserve:latest), or with ``--process`` a process of this machine in a memory
 cgroup, on one core. Honest clients beside it send five requests a second over HTTP and gRPC. Prints the figures, and
@@ -93,17 +93,17 @@ def container() -> Iterator[Service]:
         yield Service(target, runs, memory, f"{found.engine.program} container of {IMAGE}")
 
 
-def run(service: Service, minutes: float, seed: int) -> dict[str, Any]:
-    """Attack the service for so long, and return the figures."""
+def run(service: Service, minutes: float, seed: int, names: Sequence[str]) -> dict[str, Any]:
+    """Attack the service for so long by the attacks of these names, and return the figures."""
     start = time.monotonic()
     ended = threading.Event()
-    outcomes: dict[str, Counter[str]] = {name: Counter() for name in ATTACKS}
+    outcomes: dict[str, Counter[str]] = {name: Counter() for name in names}
     lock = threading.Lock()
 
     def attack(number: int) -> None:
         choices = random.Random(seed * ATTACKERS + number)
         while not ended.wait(choices.uniform(0, PAUSE_SECONDS)):
-            name = choices.choice(list(ATTACKS))
+            name = choices.choice(names)
             try:
                 found = ATTACKS[name].run(service.target)
             except OSError as error:
@@ -169,10 +169,11 @@ def main() -> int:
     parser.add_argument("--minutes", type=float, default=30.0)
     parser.add_argument("--seed", type=int, default=random.randrange(1_000_000))
     parser.add_argument("--process", action="store_true", help="a process of this machine in place of a container")
+    parser.add_argument("--only", nargs="+", choices=list(ATTACKS), default=list(ATTACKS), metavar="NAME")
     options = parser.parse_args()
     say(f"seed {options.seed}")
     with process() if options.process else container() as service:
-        found = run(service, options.minutes, options.seed)
+        found = run(service, options.minutes, options.seed, options.only)
     FILE.parent.mkdir(exist_ok=True)
     FILE.write_text(json.dumps(found, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
     for name, value in found.items():

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import contextlib
 import socket
-import subprocess
 import time
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -19,7 +17,7 @@ from tests.faults.honest import Seen, beside
 from tests.faults.report import Record
 from tests.faults.sending import Outcomes, described
 from tests.http2 import DATA, END_HEADERS, HEADERS, frame
-from tests.server import LIMIT_SECONDS, ONE_PROCESS, ROOT, environment, free_port, self_signed
+from tests.server import LIMIT_SECONDS, self_signed, serve
 
 pytestmark = [pytest.mark.faults, pytest.mark.timeout(3000)]
 
@@ -115,18 +113,17 @@ def test_idle_connections_leave_descriptors_for_others(
         record.saw(seen, served.peak_bytes)
         served.check(seen)
         logged = served.server.log()[before:]
-    if may_refuse:
-        # 40 and its own files are more than 64.
-        assert logged
-    else:
-        assert all(sent.outcome == "ok" for sent in seen.requests)
+    refused = any(sent.outcome != "ok" for sent in seen.requests)
+    assert not refused or (may_refuse and logged)
 
 
 def test_guesses_of_a_key_are_slow_and_leave_a_line_without_them(home: Path, record: Record) -> None:
     record.row, record.name = "15", "guesses of a key"
     with contained(home, TEXTSERVE_API_KEYS=KEY) as served:
         before = len(served.server.log())
-        with beside(served.server.port, served.server.grpc_port, "--key", KEY) as seen:
+        # The attack comes from 127.0.0.1, whose requests may have to wait.
+        options = ["--key", KEY, "--source", "127.0.0.2"]
+        with beside(served.server.port, served.server.grpc_port, *options) as seen:
             outcomes = http_attacks.key_guesses(served.target)
         record.happened = described(outcomes)
         record.saw(seen, served.peak_bytes)
@@ -141,20 +138,9 @@ def test_guesses_of_a_key_are_slow_and_leave_a_line_without_them(home: Path, rec
 @pytest.mark.parametrize("key", ["k", "a" * 15])
 def test_a_short_key_is_refused_at_the_start(home: Path, record: Record, key: str) -> None:
     record.row, record.name = "15", f"a key of {len(key)} letters"
-    variables = {"BENTO_PATH": "service:TextClassifier", "PORT": str(free_port()), "TEXTSERVE_GRPC_PORT": "0"}
-    with subprocess.Popen(
-        ONE_PROCESS,
-        cwd=ROOT,
-        env=environment(home, TEXTSERVE_API_KEYS=key, **variables),
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.PIPE,
-        text=True,
-    ) as process:
-        assert process.stderr is not None
-        with contextlib.ExitStack() as stack:
-            stack.callback(process.kill)
-            # The first line says that the key is refused, or that it serves.
-            line = process.stderr.readline()
-            record.happened = line.strip()[:60].replace(key * 2, "")
-            assert "TEXTSERVE_API_KEYS" in line
-            assert process.wait(LIMIT_SECONDS) == 1
+    with (
+        pytest.raises(RuntimeError, match="exited with 1:\n(.*\n)*.*TEXTSERVE_API_KEYS") as error,
+        serve(home, TEXTSERVE_API_KEYS=key),
+    ):
+        record.happened = "it serves"
+    record.happened = str(error.value).partition(":")[0]
