@@ -5,11 +5,8 @@ bentoml serve service:TextClassifier
 
 from __future__ import annotations
 
-import logging
-from concurrent.futures import ProcessPoolExecutor
-from concurrent.futures.process import BrokenProcessPool
+import os
 from functools import partial
-from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
 
@@ -18,13 +15,23 @@ from bentoml.exceptions import BentoMLException
 from pydantic import BaseModel
 
 from textserve.application import Application
+from textserve.bento import logs
 from textserve.bento.connection import limit_connections
 from textserve.bento.image import BASE_IMAGE, image
 from textserve.bento.metrics import keep_in_process
-from textserve.bento.preflight import StoredModel, check_build, check_http, check_workers, cors, read_settings
+from textserve.bento.preflight import (
+    StoredModel,
+    check_build,
+    check_http,
+    check_model,
+    check_workers,
+    cors,
+    read_settings,
+)
 from textserve.bento.stopping import Stopping
 from textserve.bento.timeout import no_timeout
-from textserve.classifier import Classifier, ModelFilesError
+from textserve.classifier import ModelFilesError
+from textserve.descriptors import raise_limit
 from textserve.grpc.server import GrpcServer, check_port
 from textserve.grpc.spans import TracedGrpc
 from textserve.http.explain import EXPLAIN
@@ -46,6 +53,7 @@ PROTOCOLS = [NATIVE, EXPLAIN, UI, HUGGINGFACE, TEI, OIP_HEALTH, OIP, OPERATIONS,
 ALL_PROTOCOLS = [*PROTOCOLS, documentation(PROTOCOLS)]
 
 check_build()
+raise_limit()
 settings = read_settings()
 keep_in_process()
 
@@ -79,7 +87,7 @@ class TextClassifier:
 
     def __init__(self) -> None:
         """Load the model from the store and check its golden texts."""
-        logging.getLogger("textserve").setLevel(logging.INFO)
+        logs.enable()
         folder = Path(self.model.path) / STORED_FOLDER
         tag = str(self.model.tag)
         self.tracing = Tracing(tag) if is_configured() else None
@@ -94,19 +102,17 @@ class TextClassifier:
             check_workers(service)
             check_http(settings)
             check_port(settings)
-            # In a process of its own, which frees the model's memory; 0.5 s on one core.
-            with ProcessPoolExecutor(1, mp_context=get_context("fork")) as pool:
-                pool.submit(_load, Path(model.path) / STORED_FOLDER).result()
+            check_model(Path(model.path) / STORED_FOLDER)
         except PortError as error:
             raise BentoMLException(str(error)) from None
-        except (SpecError, ModelFilesError, BrokenProcessPool) as error:
+        except (SpecError, ModelFilesError) as error:
             advice = f"run bentoml models delete {model.tag} and save it again"
             raise BentoMLException(f"{model.tag} cannot be served: {error}; {advice}") from None
 
     @bentoml.on_startup
     async def start(self) -> None:
         """Start the runner and the gRPC server."""
-        self.application.start()
+        self.application.start(end=partial(os._exit, 1))
         await self.grpc.start()
         self.stopping = Stopping(self.application)
 
@@ -118,21 +124,12 @@ class TextClassifier:
         if self.tracing:
             await self.tracing.close()
 
-    def __is_ready__(self) -> bool:
-        """Whether ``/readyz`` answers 200: the golden texts are right, and the service is not shutting down."""
-        return self.application.available
-
     @bentoml.api(route="/classify")
     async def classify(self, texts: list[str], truncate: bool = True) -> ClassifyResponse:
         """Classify texts, each as negative, neutral or positive, in the order given."""
         classified = await self.application.classify(texts, truncation="right" if truncate else None)
         answer = response(self.application, classified.predictions)
         return ClassifyResponse.model_validate(answer)
-
-
-def _load(folder: Path) -> None:
-    # A worker process returns nothing: a classifier cannot be pickled.
-    Classifier(folder)
 
 
 def _current(name: str) -> Any:

@@ -15,10 +15,12 @@ from textserve.application import Application
 from textserve.classifier import Classifier, Truncation
 from textserve.http.operations import BENTOML, OPERATIONS
 from textserve.http.router import HttpProtocol, HttpProtocols
-from textserve.metrics import RequestMetrics
-from textserve.runner import Classified, Prediction, Runner
+from textserve.metrics import HealthMetrics, RequestMetrics
+from textserve.prediction import Classified, Prediction
+from textserve.runner import Runner, Worker
 from textserve.settings import Settings
 from textserve.spec import Meaning
+from textserve.watchdog import Watchdog
 
 Message = MutableMapping[str, Any]
 Outcome = list[Prediction] | Exception
@@ -39,10 +41,15 @@ class FakeRunner:
         self.seconds: list[float] = []
         self.truncations: list[Truncation | None] = []
         self.cancelled = 0
+        self.failing = False
+        self.workers: list[Worker] = []
         self.finished = asyncio.Event()
 
     def reject_if_overloaded(self) -> None:
         """Never rejects; tests of a full queue give ``Overloaded`` as the outcome."""
+
+    async def tokens(self, text: str, seconds: float) -> int:
+        return len(text.split())
 
     async def classify(
         self, texts: Sequence[str], seconds: float, truncation: Truncation | None = "right"
@@ -78,6 +85,7 @@ def fake_application(classifier: Classifier, runner: FakeRunner, settings: dict[
         runner=cast(Runner, runner),
         metrics_registry=registry,
         requests=RequestMetrics(registry),
+        watchdog=Watchdog(cast(Runner, runner), configured.stall_seconds, HealthMetrics(registry)),
         ready=True,
         keys=configured.keys(),
     )

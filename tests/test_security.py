@@ -10,13 +10,14 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import grpc
 import httpx
 import pytest
 
 from tests.server import LIMIT_SECONDS, Server, environment, fail_to_serve, self_signed, serve, trusting
 
 ONE_TEXT = {"texts": ["Świetnie!"]}
-KEYS = ("from-the-environment", "also-from-it", "from-the-file")
+KEYS = ("from-the-environment", "another-from-there", "key-from-the-file")
 REQUESTS: list[tuple[str, str, dict[str, Any] | None]] = [
     ("POST", "/classify", ONE_TEXT),
     ("POST", "/explain", {"text": "Świetnie!"}),
@@ -35,7 +36,7 @@ REQUESTS: list[tuple[str, str, dict[str, Any] | None]] = [
 @pytest.fixture(scope="module")
 def closed(store: Path) -> Iterator[Server]:
     file = store / "keys"
-    file.write_text("from-the-file\n", encoding="utf-8")
+    file.write_text("key-from-the-file\n", encoding="utf-8")
     keys = ",".join(KEYS[:2])
     with serve(store, TEXTSERVE_API_KEYS=keys, TEXTSERVE_API_KEYS_FILE=str(file)) as running:
         yield running
@@ -103,6 +104,32 @@ def test_with_a_certificate_it_serves_tls_only(store: Path, tmp_path: Path, cert
             httpx.get(f"http://127.0.0.1:{secured.port}/livez")
 
 
+def test_a_renewed_certificate_is_used_without_a_restart(store: Path, tmp_path: Path) -> None:
+    shutil.copytree(store / "models", tmp_path / "models")
+    certificate, key = self_signed(tmp_path)
+    with serve(tmp_path, TEXTSERVE_TLS_CERTIFICATE=str(certificate), TEXTSERVE_TLS_KEY=str(key)) as secured:
+        old = certificate.read_bytes()
+        key.write_text("half of a renewal", encoding="utf-8")
+        assert httpx.get(f"{secured.url}/livez", verify=trusting(str(certificate))).status_code == 200
+        (tmp_path / "renewed").mkdir()
+        for new, current in zip(self_signed(tmp_path / "renewed"), (certificate, key), strict=True):
+            new.replace(current)
+        assert httpx.get(f"{secured.url}/livez", verify=trusting(str(certificate))).status_code == 200
+        assert is_live(secured.grpc_port, certificate.read_bytes())
+        assert not is_live(secured.grpc_port, old)
+        assert "are not used" in secured.log()
+
+
+def is_live(port: int, roots: bytes) -> bool:
+    """Whether gRPC answers a client that trusts ``roots``."""
+    with grpc.secure_channel(f"127.0.0.1:{port}", grpc.ssl_channel_credentials(roots)) as channel:
+        try:
+            channel.unary_unary("/inference.GRPCInferenceService/ServerLive")(b"", timeout=60)
+        except grpc.RpcError:
+            return False
+        return True
+
+
 @pytest.mark.parametrize(
     ("wrong", "problem"),
     [
@@ -112,6 +139,6 @@ def test_with_a_certificate_it_serves_tls_only(store: Path, tmp_path: Path, cert
     ],
 )
 def test_a_wrong_setting_fails_the_start_with_its_name(tmp_path: Path, wrong: dict[str, str], problem: str) -> None:
-    output = fail_to_serve(tmp_path, TEXTSERVE_API_KEYS="secret-key", **wrong)
+    output = fail_to_serve(tmp_path, TEXTSERVE_API_KEYS="secret-key-0123456789", **wrong)
     assert problem in output
-    assert "secret-key" not in output
+    assert "secret-key-0123456789" not in output

@@ -6,7 +6,10 @@ measured speed, so a busy neighbour or a throttled container shortens the queue 
 
 from __future__ import annotations
 
-from textserve.errors import Overloaded
+from math import inf
+
+from textserve.errors import DeadlineExceeded, Overloaded, RequestTooLarge
+from textserve.settings import Settings
 
 # Weight of the newest batch in the moving average of tokens per second, and the average's start, which a few dozen
 # batches, less than a second, replace.
@@ -17,41 +20,51 @@ ASSUMED_TOKENS_PER_SECOND = 5000.0
 class Admission:
     """Bounds the queue in time and memory.
 
-    Args:
-        max_queue_seconds: longest wait before a request's first text is computed.
-        max_waiting_tokens: most tokens in the queue.
-        workers: batches computed in parallel.
+    Two speeds are measured: that of all batches, which tells how long the queue is, and that of large ones, which have
+    little fixed cost and which large requests are computed in.
     """
 
-    def __init__(self, max_queue_seconds: float, max_waiting_tokens: int, workers: int) -> None:
-        self._max_queue_seconds = max_queue_seconds
-        self._max_waiting_tokens = max_waiting_tokens
-        self._workers = workers
-        self._tokens_per_second = ASSUMED_TOKENS_PER_SECOND * workers
+    def __init__(self, settings: Settings) -> None:
+        self._settings = settings
+        self._tokens_per_second = ASSUMED_TOKENS_PER_SECOND * settings.threads
+        self._large_tokens_per_second = self._tokens_per_second
 
     def computed(self, tokens: int, seconds: float) -> None:
-        """Update the speed of one worker from a computed batch."""
-        self._tokens_per_second += RATE_WEIGHT * (tokens / seconds * self._workers - self._tokens_per_second)
+        """Update the speeds from a batch that one worker has computed."""
+        measured = tokens / seconds * self._settings.threads
+        self._tokens_per_second += RATE_WEIGHT * (measured - self._tokens_per_second)
+        if tokens >= self._settings.max_batch_tokens // 2:
+            self._large_tokens_per_second += RATE_WEIGHT * (measured - self._large_tokens_per_second)
 
-    def check(self, tokens: int, *, waiting: int, ahead: int) -> None:
-        """Admit a request of ``tokens`` tokens; an empty queue admits a request of any size.
+    def check(self, tokens: int, seconds: float = inf, *, waiting: int, ahead: int) -> None:
+        """Admit a request of ``tokens`` tokens; an empty queue admits any that can be computed in time.
 
         Args:
             tokens: tokens of the request.
+            seconds: the request's time limit.
             waiting: tokens in the queue.
             ahead: those of them that are computed before this request's first text.
 
         Raises:
+            RequestTooLarge: if the request alone would take longer than the service's time limit.
+            DeadlineExceeded: if it would take longer than ``seconds``.
             Overloaded: with ``retry_after``, the seconds until the queue has been computed.
         """
-        if waiting and waiting + tokens > self._max_waiting_tokens:
+        settings = self._settings
+        needed = tokens / max(self._tokens_per_second, self._large_tokens_per_second)
+        if needed > min(seconds, settings.request_seconds):
+            message = f"needs about {needed:.1f} s for {tokens} tokens at this speed; send fewer or shorter texts"
+            if needed > settings.request_seconds:
+                raise RequestTooLarge(message, where="request")
+            raise DeadlineExceeded(f"{message}, or allow more than {seconds:.1f} s", where="request")
+        if waiting and waiting + tokens > settings.max_waiting_tokens:
             raise Overloaded(
-                f"{waiting} tokens are waiting, the limit is {self._max_waiting_tokens}; retry later",
+                f"{waiting} tokens are waiting, the limit is {settings.max_waiting_tokens}; retry later",
                 retry_after=waiting / self._tokens_per_second,
             )
-        seconds = ahead / self._tokens_per_second
-        if seconds > self._max_queue_seconds:
+        ahead_seconds = ahead / self._tokens_per_second
+        if ahead_seconds > settings.max_queue_seconds:
             raise Overloaded(
-                f"the queue is {seconds:.1f} s long, the limit is {self._max_queue_seconds:g} s; retry later",
-                retry_after=seconds,
+                f"the queue is {ahead_seconds:.1f} s long, the limit is {settings.max_queue_seconds:g} s; retry later",
+                retry_after=ahead_seconds,
             )

@@ -15,9 +15,11 @@ from textserve.classifier import Classifier, GoldenMismatch, Truncation
 from textserve.errors import EmptyInput, NotReady, TextTooLong, TooManyTexts
 from textserve.keys import ApiKeys
 from textserve.loading import load
-from textserve.metrics import RequestMetrics, RunnerMetrics
-from textserve.runner import Classified, Runner
+from textserve.metrics import HealthMetrics, RequestMetrics, RunnerMetrics
+from textserve.prediction import Classified
+from textserve.runner import Runner
 from textserve.settings import Settings
+from textserve.watchdog import Watchdog
 
 logger = logging.getLogger(__name__)
 
@@ -35,9 +37,11 @@ class Application:
     runner: Runner
     metrics_registry: CollectorRegistry
     requests: RequestMetrics
+    watchdog: Watchdog
     ready: bool
     keys: ApiKeys = field(default_factory=lambda: ApiKeys([]))
     _leaving: asyncio.Event = field(default_factory=asyncio.Event, init=False)
+    _tasks: list[asyncio.Task[None]] = field(default_factory=list, init=False)
 
     @classmethod
     def load(
@@ -64,12 +68,21 @@ class Application:
             ready = False
         runner = make_runner(classifier, settings, RunnerMetrics(metrics_registry))
         requests = RequestMetrics(metrics_registry)
-        return cls(tag, settings, classifier, runner, metrics_registry, requests, ready, keys)
+        watchdog = Watchdog(runner, settings.stall_seconds, HealthMetrics(metrics_registry))
+        return cls(tag, settings, classifier, runner, metrics_registry, requests, watchdog, ready, keys)
 
     @property
     def available(self) -> bool:
-        """Whether to route requests here: the model passes its golden texts and the service is not stopping."""
-        return self.ready and not self._leaving.is_set()
+        """Whether to route requests here: the model is right, the service able to answer, and not stopping.
+
+        Every health endpoint of every protocol asks this.
+        """
+        return self.ready and not self._leaving.is_set() and self.watchdog.problem is None
+
+    @property
+    def alive(self) -> bool:
+        """Whether the process is worth keeping."""
+        return self.watchdog.alive
 
     def leave(self) -> None:
         """Stop being :attr:`available`, but keep answering."""
@@ -79,8 +92,8 @@ class Application:
         """Wait until :meth:`leave` is called."""
         await self._leaving.wait()
 
-    def start(self) -> None:
-        """Start the runner, and make garbage collection rare.
+    def start(self, end: Callable[[], None]) -> None:
+        """Start the runner and its watchdog, which calls ``end`` to end the process, and make garbage collection rare.
 
         A full collection pauses every request while it visits all objects, most of them code that is never freed. So
         the existing objects are frozen, and the rest, few and short-lived, are collected rarely.
@@ -90,7 +103,11 @@ class Application:
         gc.enable()
         gc.set_threshold(GC_ALLOCATIONS, *gc.get_threshold()[1:])
         self.runner.start()
+        self._tasks.append(asyncio.create_task(self.watchdog.watch(self._probe, end)))
         logger.info("serving %s on %d threads", self.tag, self.settings.threads)
+
+    async def _probe(self) -> Classified:
+        return await self.runner.classify([self.classifier.spec.golden[0].text], self.settings.stall_seconds)
 
     async def close(self) -> None:
         """Answer accepted requests within ``settings.drain_seconds``, and stop."""
@@ -101,6 +118,8 @@ class Application:
         await self._close(0)
 
     async def _close(self, seconds: float) -> None:
+        for task in self._tasks:
+            task.cancel()
         if not await self.runner.close(seconds):
             logger.error("stopped after %g s with requests unanswered", self.settings.drain_seconds)
 
@@ -117,7 +136,8 @@ class Application:
         Raises:
             EmptyInput, TooManyTexts, TextTooLong, InputTooLong: with the index of the text.
             NotReady: if the model failed its golden texts.
-            Overloaded, DeadlineExceeded, ShuttingDown, Internal: see :meth:`textserve.runner.Runner.classify`.
+            Overloaded, RequestTooLarge, DeadlineExceeded, ShuttingDown, Internal: see
+                :meth:`textserve.runner.Runner.classify`.
         """
         if not texts:
             raise EmptyInput("is empty; send at least one text", where="texts")
@@ -134,7 +154,7 @@ class Application:
         """Classify parts of texts that :meth:`check_text` accepted; a part may be empty.
 
         Raises:
-            NotReady, Overloaded, DeadlineExceeded, ShuttingDown, Internal: see :meth:`classify`.
+            NotReady, Overloaded, RequestTooLarge, DeadlineExceeded, ShuttingDown, Internal: see :meth:`classify`.
         """
         if not self.ready:
             raise NotReady("the model fails its golden texts; the server's log lists them")

@@ -80,6 +80,11 @@ class Work:
         """The number of its texts in the queue."""
         return len(self._waiting)
 
+    def forget(self) -> None:
+        """Leave a queue that is no longer used."""
+        self._waiting.clear()
+        self.waiting_tokens = 0
+
 
 @dataclass(frozen=True, slots=True)
 class Text(Generic[W]):

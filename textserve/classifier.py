@@ -209,8 +209,9 @@ def batch_feeds(spec: ModelSpec, ids: Sequence[Sequence[int]]) -> dict[str, npt.
 
 def softmax(logits: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
     """Probabilities of ``logits`` along the last axis, same shape, float32."""
-    powers = np.exp(logits - logits.max(axis=-1, keepdims=True))
-    probabilities: npt.NDArray[np.float32] = powers / powers.sum(axis=-1, keepdims=True)
+    with np.errstate(invalid="ignore"):  # of logits that are not finite
+        powers = np.exp(logits - logits.max(axis=-1, keepdims=True))
+        probabilities: npt.NDArray[np.float32] = powers / powers.sum(axis=-1, keepdims=True)
     return probabilities
 
 

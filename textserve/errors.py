@@ -50,13 +50,17 @@ class TooManyTexts(TextserveError, type="too_many_texts", status=413):
 
 
 class TextTooLong(TextserveError, type="text_too_long", status=413):
-    """A text has more characters than ``TEXTSERVE_MAX_CHARACTERS``, or more words to explain than
-    ``TEXTSERVE_MAX_EXPLAINED_WORDS``.
+    """A text has more characters than ``TEXTSERVE_MAX_CHARACTERS``, or costs more to explain than
+    ``TEXTSERVE_MAX_EXPLAINED_TOKENS``.
     """
 
 
 class InputTooLong(TextserveError, type="input_too_long", status=413):
     """A text has more tokens than the model's input, and the request disables truncation."""
+
+
+class RequestTooLarge(TextserveError, type="request_too_large", status=413):
+    """By the measured speed, computing the request would take longer than ``TEXTSERVE_REQUEST_SECONDS``."""
 
 
 class BodyTooLarge(TextserveError, type="body_too_large", status=413):

@@ -9,6 +9,7 @@ probability hardly moves, the log-odds by 0.95.
 from __future__ import annotations
 
 import math
+import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -16,7 +17,7 @@ import regex  # type: ignore[import-untyped]  # it has no types
 
 from textserve.application import Application
 from textserve.errors import TextTooLong
-from textserve.runner import Classified, Prediction
+from textserve.prediction import Classified, Prediction
 
 # Close to the word boundaries of Unicode Standard Annex #29, but a hyphenated compound is one word, and emoji, symbols
 # and emoticons count as words.
@@ -70,15 +71,18 @@ async def explain(application: Application, text: str) -> Explanation:
 
     Raises:
         EmptyInput: if the text is empty or white space.
-        TextTooLong: if it has too many characters, or more words than ``TEXTSERVE_MAX_EXPLAINED_WORDS``.
-        NotReady, Overloaded, DeadlineExceeded, ShuttingDown, Internal: see :meth:`Application.classify`.
+        TextTooLong: if it has too many characters, or words times tokens exceed ``TEXTSERVE_MAX_EXPLAINED_TOKENS``.
+        NotReady, Overloaded, RequestTooLarge, DeadlineExceeded, ShuttingDown, Internal: see
+            :meth:`Application.classify`.
     """
+    started, seconds = time.monotonic(), application.settings.request_seconds
     application.check_text(text, "text")
     words = find_words(text)
-    limit = application.settings.max_explained_words
-    if len(words) > limit:
-        raise TextTooLong(f"has {len(words)} words; send at most {limit} to have each explained", where="text")
-    classified = await application.classify_parts([text, *(text[:start] + text[end:] for start, end in words)])
+    # A word has at least one token: too many words are too many tokens, whatever they are.
+    _check_cost(application, len(words), len(words))
+    _check_cost(application, len(words), await application.runner.tokens(text, seconds))
+    parts = [text, *(text[:start] + text[end:] for start, end in words)]
+    classified = await application.classify_parts(parts, seconds=started + seconds - time.monotonic())
     whole, *variants = classified.predictions
     predicted = whole.labels.index(whole.label)
     odds = log_odds(whole.logits, predicted)
@@ -87,6 +91,16 @@ async def explain(application: Application, text: str) -> Explanation:
         for (start, end), variant in zip(words, variants, strict=True)
     ]
     return Explanation(whole, explained, classified)
+
+
+def _check_cost(application: Application, words: int, tokens: int) -> None:
+    limit = application.settings.max_explained_tokens
+    if (words + 1) * tokens > limit:
+        raise TextTooLong(
+            f"has {words} words and at least {tokens} tokens; to have each word explained, tokens times words plus one "
+            f"may be {limit} at most",
+            where="text",
+        )
 
 
 def log_odds(logits: Sequence[float], label: int) -> float:

@@ -5,25 +5,53 @@ BentoML's built-in metrics are disabled in ``service.py``: they label by raw pat
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Literal
+import functools
+import logging
+from collections.abc import Callable, Sequence
+from typing import Literal, ParamSpec
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
 
+from textserve.flood import FloodLog
+
+broken = FloodLog(logging.getLogger(__name__), "%d updates of metrics failed; answers do not depend on them")
+
 SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
 BATCH_TEXTS = (1, 2, 4, 8, 16, 32, 64)
+
+
+P = ParamSpec("P")
+
+
+def never_failing(method: Callable[P, None]) -> Callable[P, None]:
+    """Log an exception instead of raising it: a fault of a metric does not cost anyone an answer."""
+
+    @functools.wraps(method)
+    def guarded(*args: P.args, **kwargs: P.kwargs) -> None:
+        try:
+            method(*args, **kwargs)
+        except Exception:
+            broken.add()
+
+    return guarded
 
 
 class RunnerMetrics:
     """The runner's metrics: texts, tokens, padding, batch sizes and durations."""
 
     def __init__(self, metrics_registry: CollectorRegistry) -> None:
-        self.waiting_tokens = Gauge("textserve_waiting_tokens", "Tokens in the queue.", registry=metrics_registry)
+        self._waiting_tokens = Gauge("textserve_waiting_tokens", "Tokens in the queue.", registry=metrics_registry)
         self._texts = Counter("textserve_texts_total", "Texts computed.", registry=metrics_registry)
         self._tokens = Counter("textserve_tokens_total", "Tokens computed, without padding.", registry=metrics_registry)
         self._dropped = Counter(
             "textserve_dropped_texts_total",
             "Texts accepted but not computed: the client disconnected (cancelled) or timed out (deadline).",
+            ["reason"],
+            registry=metrics_registry,
+        )
+        self._failed = Counter(
+            "textserve_failed_batches_total",
+            "Batches that failed (exception), or whose answer is not finite for some of their texts (not_finite).",
             ["reason"],
             registry=metrics_registry,
         )
@@ -41,10 +69,22 @@ class RunnerMetrics:
             "textserve_inference_seconds", "Computation time of a batch.", registry=metrics_registry, buckets=SECONDS
         )
 
+    @never_failing
     def dropped(self, reason: Literal["cancelled", "deadline"], texts: int) -> None:
         """Count accepted texts that will not be computed."""
         self._dropped.labels(reason).inc(texts)
 
+    @never_failing
+    def failed(self, reason: Literal["exception", "not_finite"]) -> None:
+        """Count a failed batch."""
+        self._failed.labels(reason).inc()
+
+    @never_failing
+    def waiting(self, tokens: int) -> None:
+        """Set the tokens in the queue."""
+        self._waiting_tokens.set(tokens)
+
+    @never_failing
     def observe_batch(self, lengths: Sequence[int], seconds: float, waited: Sequence[float]) -> None:
         """Count a batch: tokens of each text, seconds of computation, seconds that each text waited."""
         tokens = sum(lengths)
@@ -78,10 +118,34 @@ class RequestMetrics:
             "textserve_requests_in_flight", "POST requests and inferences being answered.", registry=metrics_registry
         )
 
+    @never_failing
     def observe(self, protocol: str, outcome: str, seconds: float) -> None:
         """Count a request; ``outcome`` is ``ok`` or the ``type`` of a :class:`textserve.errors.TextserveError`."""
         self._requests.labels(protocol, outcome).inc()
         self._seconds.labels(protocol).observe(seconds)
+
+
+class ConnectionMetrics:
+    """HTTP's connections."""
+
+    def __init__(self, metrics_registry: CollectorRegistry) -> None:
+        self.open = Gauge("textserve_connections", "Open HTTP connections.", registry=metrics_registry)
+        self.refused = Counter(
+            "textserve_refused_connections_total",
+            "HTTP connections closed at once, since too many were open and none idle.",
+            registry=metrics_registry,
+        )
+
+
+class HealthMetrics:
+    """Whether the service is able to answer."""
+
+    def __init__(self, metrics_registry: CollectorRegistry) -> None:
+        self._ready = Gauge("textserve_ready", "1 if the service is ready, else 0.", registry=metrics_registry)
+
+    def ready(self, ready: Callable[[], bool]) -> None:
+        """Ask ``ready`` at every scrape."""
+        self._ready.set_function(ready)
 
 
 def exposition(metrics_registry: CollectorRegistry) -> bytes:

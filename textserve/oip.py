@@ -17,7 +17,7 @@ from pydantic import BaseModel, BeforeValidator, FailFast, Field, StrictInt
 from textserve import __version__
 from textserve.application import Application
 from textserve.errors import InvalidRequest, TooManyTexts, UnknownModel
-from textserve.runner import Classified, Prediction
+from textserve.prediction import Classified, Prediction
 
 EXTENSIONS = ["binary_tensor_data", "classification"]
 SERVER_METADATA: Mapping[str, Any] = {"name": "textserve", "version": __version__, "extensions": EXTENSIONS}

@@ -12,7 +12,7 @@ import contextlib
 import logging
 import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from math import inf
 
@@ -24,66 +24,18 @@ from textserve.batching import BatchLimits, BatchQueue, Text, Work
 from textserve.classifier import Classifier, Encoding, Truncation, softmax
 from textserve.errors import DeadlineExceeded, InputTooLong, Internal, ShuttingDown
 from textserve.metrics import RunnerMetrics
+from textserve.prediction import Classified, Prediction
 from textserve.settings import Settings
-from textserve.spec import Meaning
+from textserve.tokenizing import Tokenizing
 
 logger = logging.getLogger(__name__)
 
-# Texts tokenized at once on the event loop; longer requests yield to others in between.
-ENCODE_TEXTS = 32
-ENCODE_CHARACTERS = 10_000
+# Batches that may fail one after another before the service is not ready: one request with a fault of its own fails
+# one batch.
+MAX_FAILURES = 5
 
-
-@dataclass(frozen=True, slots=True)
-class Prediction:
-    """The result for one text.
-
-    Attributes:
-        labels: the model's labels, by index; shared by all predictions.
-        probabilities: one per label, summing to 1.
-        tokens: tokens read by the model, special tokens included.
-        truncated: whether the text had more tokens.
-        logits: the model's outputs before softmax.
-    """
-
-    labels: Sequence[Meaning]
-    probabilities: Sequence[float]
-    tokens: int
-    truncated: bool
-    logits: Sequence[float] = ()
-
-    @property
-    def score(self) -> float:
-        """The highest probability."""
-        return max(self.probabilities)
-
-    @property
-    def label(self) -> Meaning:
-        """The label with the highest probability; the first one in a tie."""
-        return self.labels[self.probabilities.index(self.score)]
-
-    def ranked(self, scores: Sequence[float] | None = None) -> list[tuple[Meaning, float]]:
-        """Labels with their ``scores`` (default: the probabilities), highest first."""
-        pairs = zip(self.labels, self.probabilities if scores is None else scores, strict=True)
-        return sorted(pairs, key=lambda pair: -pair[1])
-
-
-@dataclass(frozen=True, slots=True)
-class Classified:
-    """Predictions of a request, in input order, and the seconds it took.
-
-    Queueing ends and inference begins when the first text is computed.
-    """
-
-    predictions: list[Prediction]
-    tokenization_seconds: float
-    queue_seconds: float
-    inference_seconds: float
-
-    @property
-    def tokens(self) -> int:
-        """Tokens of all its texts."""
-        return sum(prediction.tokens for prediction in self.predictions)
+# Float32 of shape [2, labels]: the probabilities and the logits of a text.
+Row = npt.NDArray[np.float32]
 
 
 @dataclass(slots=True, eq=False)
@@ -98,6 +50,25 @@ class _Request(Work):
     started: float = field(default=inf, init=False)
 
 
+class Worker(threading.Thread):
+    """A thread that computes batches.
+
+    Attributes:
+        batches: the number of batches that it has computed, failed ones included.
+        busy: whether it computes one now.
+    """
+
+    def __init__(self, number: int, work: Callable[[Worker], None]) -> None:
+        super().__init__(name=f"runner-{number}", daemon=True)
+        self._do = work
+        self.batches = 0
+        self.busy = False
+
+    def run(self) -> None:
+        """Work until the runner stops."""
+        self._do(self)
+
+
 class Runner:
     """Classifies texts for every protocol in this process: :meth:`start`, :meth:`classify`, :meth:`close`."""
 
@@ -105,23 +76,32 @@ class Runner:
         self._classifier = classifier
         self._labels = classifier.spec.meanings
         self._metrics = metrics
-        self._admission = Admission(settings.max_queue_seconds, settings.max_waiting_tokens, settings.threads)
+        self._admission = Admission(settings)
         padding = settings.max_padding_tokens if classifier.pads else 0
         self._limits = BatchLimits(settings.max_batch_texts, settings.max_batch_tokens, padding)
         self._batch_wait_seconds = settings.batch_wait_seconds
         self._queue: BatchQueue[_Request] = BatchQueue(self._limits)
         self._changed = threading.Condition()
-        self._workers = [
-            threading.Thread(target=self._work, name=f"runner-{number}", daemon=True)
-            for number in range(settings.threads)
-        ]
+        self._tokenizing = Tokenizing(classifier)
         self._stopping = False
         self._unanswered: set[_Request] = set()
+        self._failures = 0
+        self.workers = [Worker(number, self._work) for number in range(settings.threads)]
 
     def start(self) -> None:
         """Start the worker threads."""
-        for worker in self._workers:
+        for worker in self.workers:
             worker.start()
+
+    @property
+    def waiting(self) -> bool:
+        """Whether texts are in the queue."""
+        return bool(self._queue)
+
+    @property
+    def failing(self) -> bool:
+        """Whether the last ``MAX_FAILURES`` batches have failed."""
+        return self._failures >= MAX_FAILURES
 
     async def classify(
         self, texts: Sequence[str], seconds: float, truncation: Truncation | None = "right"
@@ -138,21 +118,24 @@ class Runner:
         Raises:
             InputTooLong: if a text is too long and ``truncation`` is ``None``.
             Overloaded: if the queue is too long; nothing of the request is computed.
+            RequestTooLarge: if computing it takes longer than ``seconds``, by the measured speed.
             DeadlineExceeded: if the request takes longer than ``seconds``.
             ShuttingDown: after :meth:`close` was called.
             Internal: if the model failed; the log has the cause.
         """
         if not texts:
             return Classified([], 0.0, 0.0, 0.0)
-        received = time.perf_counter()
+        received, deadline = time.perf_counter(), time.monotonic() + seconds
         # Tokenizing costs time too, which a rejected request would take from the accepted ones.
-        self.reject_if_overloaded()
-        encodings = await self._encode(texts, truncation or "right")
+        self.reject_if_overloaded(self._tokenizing.estimate(texts), seconds)
+        encodings = await self._tokenizing.encode(texts, truncation or "right", deadline)
+        if encodings is None:
+            self._metrics.dropped("deadline", len(texts))
+            raise _late(seconds)
         if truncation is None:
             _reject_truncated(encodings)
-        request = self._admit(encodings, time.monotonic() + seconds)
-        late = DeadlineExceeded(f"not answered within {seconds:g} s; the service is busy")
-        timer = request.loop.call_later(seconds, _finish, request, late)
+        request = self._admit(encodings, deadline, seconds)
+        timer = request.loop.call_later(deadline - time.monotonic(), _finish, request, _late(seconds))
         try:
             await request.done
         except asyncio.CancelledError:
@@ -165,7 +148,7 @@ class Runner:
             timer.cancel()
             with self._changed:
                 self._queue.cancel(request)
-                self._metrics.waiting_tokens.set(self._queue.tokens)
+                self._metrics.waiting(self._queue.tokens)
             self._unanswered.discard(request)
         predictions = [
             Prediction(self._labels, probabilities, len(encoding.ids), encoding.truncated, logits)
@@ -201,35 +184,37 @@ class Runner:
         return not late
 
     def _join(self, deadline: float) -> None:
-        for worker in self._workers:
+        for worker in self.workers:
             if worker.is_alive():
                 # A worker that misses the deadline finishes its batch; as a daemon it ends with the process.
                 worker.join(max(0.0, deadline - time.monotonic()) + 0.1)
 
-    async def _encode(self, texts: Sequence[str], truncation: Truncation) -> list[Encoding]:
-        encodings: list[Encoding] = []
-        chunk: list[str] = []
-        characters = 0
-        for text in texts:
-            if chunk and (len(chunk) == ENCODE_TEXTS or characters + len(text) > ENCODE_CHARACTERS):
-                encodings += self._classifier.encode(chunk, truncation)
-                chunk, characters = [], 0
-                await asyncio.sleep(0)
-            chunk.append(text)
-            characters += len(text)
-        return encodings + self._classifier.encode(chunk, truncation)
+    async def tokens(self, text: str, seconds: float) -> int:
+        """The tokens of ``text`` that the model reads, counted as :meth:`classify` would.
 
-    def reject_if_overloaded(self, tokens: int = 0) -> None:
+        Raises:
+            Overloaded, ShuttingDown, DeadlineExceeded: see :meth:`classify`.
+        """
+        self.reject_if_overloaded(self._tokenizing.estimate([text]), seconds)
+        encodings = await self._tokenizing.encode([text], "right", time.monotonic() + seconds)
+        if encodings is None:
+            raise _late(seconds)
+        return len(encodings[0].ids)
+
+    def reject_if_overloaded(self, tokens: int = 0, seconds: float = inf) -> None:
         """Raise the error that :meth:`classify` would raise now for a request of ``tokens`` tokens.
 
         Raises:
-            Overloaded, ShuttingDown: see :meth:`classify`.
+            Overloaded, RequestTooLarge, ShuttingDown: see :meth:`classify`.
         """
         if self._stopping:
             raise ShuttingDown("the service is stopping and takes no new work")
-        self._admission.check(tokens, waiting=self._queue.tokens, ahead=self._queue.tokens_ahead)
+        pending = self._tokenizing.pending
+        waiting = self._queue.tokens + sum(pending)
+        ahead = self._queue.tokens_ahead + sum(min(tokens, self._limits.tokens) for tokens in pending)
+        self._admission.check(tokens, seconds, waiting=waiting, ahead=ahead)
 
-    def _admit(self, encodings: list[Encoding], deadline: float) -> _Request:
+    def _admit(self, encodings: list[Encoding], deadline: float, seconds: float) -> _Request:
         loop = asyncio.get_running_loop()
         request = _Request(
             encodings,
@@ -241,26 +226,39 @@ class Runner:
             missing=len(encodings),
         )
         with self._changed:
-            self.reject_if_overloaded(sum(len(encoding.ids) for encoding in encodings))
+            self.reject_if_overloaded(sum(len(encoding.ids) for encoding in encodings), seconds)
             self._queue.add(request)
             self._unanswered.add(request)
-            self._metrics.waiting_tokens.set(self._queue.tokens)
-            self._changed.notify(min(len(encodings), len(self._workers)))
+            self._metrics.waiting(self._queue.tokens)
+            self._changed.notify(min(len(encodings), len(self.workers)))
         return request
 
-    def _work(self) -> None:
+    def _work(self, worker: Worker) -> None:
+        batch: list[Text[_Request]] | None
         while True:
-            with self._changed:
-                while not self._queue and not self._stopping:
-                    self._changed.wait()
-                self._wait_to_fill_batch()
-                batch = self._queue.take(time.monotonic())
-                self._metrics.waiting_tokens.set(self._queue.tokens)
-                if not batch:
-                    if self._stopping:
-                        return
-                    continue
-            self._compute(batch)
+            batch = []
+            try:
+                batch = self._take(worker)
+                if batch is None:
+                    return
+                if batch:
+                    self._deliver(batch, self._compute(batch))
+            except BaseException as error:
+                # Whatever it is, this thread goes on: with the last one, the service would end.
+                self._fail(batch, error)
+            worker.busy = False
+            worker.batches += 1
+
+    def _take(self, worker: Worker) -> list[Text[_Request]] | None:
+        """The next batch, empty if all that waited was late; ``None`` when stopping."""
+        with self._changed:
+            while not self._queue and not self._stopping:
+                self._changed.wait()
+            self._wait_to_fill_batch()
+            batch = self._queue.take(time.monotonic())
+            self._metrics.waiting(self._queue.tokens)
+            worker.busy = bool(batch)
+            return None if self._stopping and not batch else batch
 
     def _wait_to_fill_batch(self) -> None:
         """Wait ``TEXTSERVE_BATCH_WAIT_SECONDS`` at most for a full batch, unless there is only one request."""
@@ -269,19 +267,21 @@ class Runner:
                 lambda: self._stopping or self._queue.tokens >= self._limits.tokens, self._batch_wait_seconds
             )
 
-    def _compute(self, batch: list[Text[_Request]]) -> None:
+    def _compute(self, batch: list[Text[_Request]]) -> list[Row | None]:
         started = time.perf_counter()
         for text in batch:
             text.work.started = min(text.work.started, started)
-        try:
-            logits = self._classifier.logits([text.encoding for text in batch])
-            rows = np.stack((softmax(logits), logits), axis=1)
-            self._observe(batch, started)
-        except Exception:
-            logger.exception("inference failed on a batch of %d texts", len(batch))
-            self._deliver(batch, None)
-        else:
-            self._deliver(batch, rows)
+        logits = self._classifier.logits([text.encoding for text in batch])
+        self._observe(batch, started)
+        finite = np.atleast_1d(np.isfinite(logits).all(axis=1))
+        rows = np.stack((softmax(logits), logits), axis=1)
+        self._failures = 0 if finite.any() else self._failures + 1
+        if finite.all():
+            return list(rows)
+        count = len(batch) - np.count_nonzero(finite)
+        logger.error("NaN or infinity computed for %d of %d texts: check the model with make verify", count, len(batch))
+        self._metrics.failed("not_finite")
+        return [row if valid else None for row, valid in zip(rows, finite, strict=True)]
 
     def _observe(self, batch: list[Text[_Request]], started: float) -> None:
         seconds = time.perf_counter() - started
@@ -289,11 +289,26 @@ class Runner:
         self._admission.computed(sum(lengths), seconds)
         self._metrics.observe_batch(lengths, seconds, [started - text.work.arrived for text in batch])
 
-    def _deliver(self, batch: list[Text[_Request]], rows: npt.NDArray[np.float32] | None) -> None:
+    def _fail(self, batch: list[Text[_Request]] | None, error: BaseException) -> None:
+        """Answer the requests of a failed batch; if the queue has failed, every request."""
+        self._failures += 1
+        self._metrics.failed("exception")
+        if batch:
+            logger.error("inference failed on a batch of %d texts", len(batch), exc_info=error)
+            self._deliver(batch, [None] * len(batch))
+            return
+        with self._changed:
+            logger.error("the queue failed, with %d requests", len(self._unanswered), exc_info=error)
+            self._queue = BatchQueue(self._limits)
+            for request in self._unanswered:
+                request.forget()
+                with contextlib.suppress(RuntimeError):
+                    request.loop.call_soon_threadsafe(_finish, request, _internal())
+
+    def _deliver(self, batch: list[Text[_Request]], rows: Sequence[Row | None]) -> None:
         """Pass the rows to their requests, on the thread of each request's event loop."""
-        by_loop: dict[asyncio.AbstractEventLoop, list[tuple[Text[_Request], npt.NDArray[np.float32] | None]]] = {}
-        for index, text in enumerate(batch):
-            row = None if rows is None else rows[index]
+        by_loop: dict[asyncio.AbstractEventLoop, list[tuple[Text[_Request], Row | None]]] = {}
+        for text, row in zip(batch, rows, strict=True):
             by_loop.setdefault(text.work.loop, []).append((text, row))
         for loop, results in by_loop.items():
             # A closed event loop has no waiting requests.
@@ -308,11 +323,11 @@ def _reject_truncated(encodings: Sequence[Encoding]) -> None:
             raise InputTooLong(message, where=f"texts[{index}]")
 
 
-def _receive(results: list[tuple[Text[_Request], npt.NDArray[np.float32] | None]]) -> None:
+def _receive(results: list[tuple[Text[_Request], Row | None]]) -> None:
     for text, row in results:
         request = text.work
         if row is None:
-            _finish(request, Internal("the model failed on this request; the server's log says why"))
+            _finish(request, _internal())
             continue
         request.rows[text.index] = row
         request.missing -= 1
@@ -327,3 +342,11 @@ def _finish(request: _Request, error: Exception | None) -> None:
         request.done.set_result(None)
     else:
         request.done.set_exception(error)
+
+
+def _internal() -> Internal:
+    return Internal("the model failed on this request; the server's log says why")
+
+
+def _late(seconds: float) -> DeadlineExceeded:
+    return DeadlineExceeded(f"not answered within {seconds:g} s; the service is busy")

@@ -19,6 +19,7 @@ from pydantic_settings import BaseSettings, SettingsConfigDict
 from textserve import validation
 from textserve.cpus import available_cpus
 from textserve.keys import ApiKeys
+from textserve.tls import Certificate
 
 logger = logging.getLogger(__name__)
 
@@ -105,6 +106,10 @@ class Settings(BaseSettings):
                 raise ValueError(f"{PREFIX}{name.upper()}: {path} cannot be read: {error}") from None
             if not content.strip():
                 raise ValueError(f"{PREFIX}{name.upper()}: {path} is empty")
+        try:
+            self.keys()
+        except ValueError as error:
+            raise ValueError(f"{PREFIX}API_KEYS or {PREFIX}API_KEYS_FILE: {error}") from None
         if (self.tls_certificate is None) != (self.tls_key is None):
             raise ValueError(f"{PREFIX}TLS_CERTIFICATE and {PREFIX}TLS_KEY: set both or neither")
         return self
@@ -143,20 +148,42 @@ class Settings(BaseSettings):
     request_seconds: float = Field(
         30.0, gt=0, description="Seconds after which an unanswered request is dropped and answered with 504."
     )
+    stall_seconds: float = Field(
+        10.0,
+        gt=0,
+        description="Seconds in which a working thread must finish a batch; else the service is not ready, and its "
+        "process ends after three times as many.",
+    )
     receive_seconds: float = Field(
         20.0,
         gt=0,
         description="Seconds within which a request over HTTP must arrive, plus one for each 1000 bytes received; "
         "later, it is answered with 408.",
     )
+    max_connections: int = Field(
+        512,
+        ge=1,
+        description="Maximum open connections of HTTP, and of gRPC; fewer if the process may open fewer files. Beyond "
+        "it, HTTP closes the connection that has been idle longest, or answers 429.",
+    )
+    max_receiving_bytes: int = Field(
+        33_554_432,
+        ge=1,
+        description="Maximum bytes of long bodies over HTTP, received or being received, of all requests not yet "
+        "answered; beyond it, the slowest is dropped or a new one gets 429.",
+    )
     api_keys: SecretStr = Field(
-        SecretStr(""), description="API keys, separated by commas. Without any, no key is required."
+        SecretStr(""),
+        description="API keys of at least 16 characters, separated by commas. Without any, no key is required.",
     )
     api_keys_file: Path | None = Field(
-        None, description="File with more API keys, one per line, in addition to TEXTSERVE_API_KEYS."
+        None,
+        description="File with more API keys, one per line, beside TEXTSERVE_API_KEYS; read again when it changes.",
     )
     tls_certificate: Path | None = Field(
-        None, description="PEM file with the certificate chain for HTTP and gRPC over TLS."
+        None,
+        description="PEM file with the certificate chain for HTTP and gRPC over TLS. It is read again when it changes, "
+        "and so is its key.",
     )
     tls_key: Path | None = Field(None, description="PEM file with the certificate's private key.")
     max_body_bytes: int = Field(4_194_304, ge=1, description="Maximum bytes per request body.")
@@ -164,8 +191,11 @@ class Settings(BaseSettings):
     max_characters: int = Field(
         20_000, ge=1, description="Maximum characters per text; text beyond the model's input is truncated."
     )
-    max_explained_words: int = Field(
-        200, ge=1, description="Maximum words per text to explain; each costs the runner one more text."
+    max_explained_tokens: int = Field(
+        25_000,
+        ge=1,
+        description="Maximum tokens to compute for an explanation: those of the text, once for the text and once for "
+        "each word.",
     )
     grpc_host: str = Field("0.0.0.0", description="Address of the gRPC server.")  # noqa: S104  # as for HTTP
     grpc_port: int = Field(3002, ge=0, le=65535, description="Port of the gRPC server; 0 disables gRPC.")
@@ -184,8 +214,11 @@ class Settings(BaseSettings):
 
         Raises:
             OSError: if the file cannot be read.
+            ValueError: if a key is too short.
         """
-        lines = self.api_keys.get_secret_value().split(",")
-        if self.api_keys_file:
-            lines += self.api_keys_file.read_text(encoding="utf-8").splitlines()
-        return ApiKeys(key for line in lines if (key := line.strip()))
+        listed = self.api_keys.get_secret_value().split(",")
+        return ApiKeys((key for part in listed if (key := part.strip())), self.api_keys_file)
+
+    def certificate(self) -> Certificate | None:
+        """The certificate of HTTP and gRPC, if both files are set."""
+        return Certificate(self.tls_certificate, self.tls_key) if self.tls_certificate and self.tls_key else None

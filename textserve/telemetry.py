@@ -6,7 +6,7 @@ import logging
 import uuid
 
 from textserve.errors import Internal, TextserveError
-from textserve.runner import Classified
+from textserve.prediction import Classified
 
 logger = logging.getLogger(__name__)
 

@@ -22,7 +22,8 @@ from opentelemetry.trace import SpanKind
 from textserve import __version__
 from textserve.classifier import Classifier, Truncation
 from textserve.metrics import RunnerMetrics
-from textserve.runner import Classified, Runner
+from textserve.prediction import Classified
+from textserve.runner import Runner
 from textserve.settings import Settings
 from textserve.telemetry import stages
 

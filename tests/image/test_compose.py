@@ -17,6 +17,7 @@ from tests.server import LIMIT_SECONDS, ROOT, free_port
 
 pytestmark = [pytest.mark.image, pytest.mark.timeout(3000)]
 
+KEYS = ("one-0123456789abcdef", "two-0123456789abcdef")
 PROJECT = "textserve-test"
 
 
@@ -30,7 +31,12 @@ def url() -> Iterator[str]:
         else shlex.split(os.environ.get("PODMAN_COMPOSE", "podman-compose"))
     )
     command = [*compose, "--file", str(ROOT / "deploy" / "compose.yaml"), "--project-name", PROJECT]
-    variables = {"IMAGE": IMAGE, "PORT": str(port), "GRPC_PORT": str(free_port()), "TEXTSERVE_API_KEYS": "one,two"}
+    variables = {
+        "IMAGE": IMAGE,
+        "PORT": str(port),
+        "GRPC_PORT": str(free_port()),
+        "TEXTSERVE_API_KEYS": ",".join(KEYS),
+    }
     environment = {**os.environ, **found.run_environment, **variables}
 
     def run(*arguments: str) -> None:
@@ -62,7 +68,9 @@ def _wait_ready(url: str) -> None:
 def test_ports_and_keys_come_from_the_variables(url: str) -> None:
     golden = golden_texts()
     body = {"texts": list(golden)}
-    answer = httpx.post(f"{url}/classify", json=body, headers={"authorization": "Bearer two"}, timeout=LIMIT_SECONDS)
+    answer = httpx.post(
+        f"{url}/classify", json=body, headers={"authorization": f"Bearer {KEYS[1]}"}, timeout=LIMIT_SECONDS
+    )
     assert [result["label"] for result in answer.json()["results"]] == list(golden.values())
     assert httpx.post(f"{url}/classify", json=body, timeout=LIMIT_SECONDS).status_code == 401
 

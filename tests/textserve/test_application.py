@@ -12,7 +12,7 @@ from tests.asgi import ANSWER, FakeRunner, fake_application
 from textserve.application import Application
 from textserve.classifier import Classifier
 from textserve.errors import EmptyInput, NotReady, ShuttingDown, TextserveError, TextTooLong, TooManyTexts
-from textserve.runner import Classified
+from textserve.prediction import Classified
 from textserve.settings import Settings
 
 AlteredModel = Callable[[dict[str, Any]], Path]
@@ -82,7 +82,7 @@ def test_a_loaded_application_answers_until_it_is_closed(altered_model: AlteredM
     assert loaded.ready
 
     async def run() -> Classified:
-        loaded.start()
+        loaded.start(end=pytest.fail)
         classified = await loaded.classify([text["text"] for text in GOLDEN])
         await loaded.close()
         with pytest.raises(ShuttingDown):

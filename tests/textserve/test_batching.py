@@ -13,6 +13,7 @@ from textserve.admission import Admission
 from textserve.batching import LARGE_SHARE, SMALL_SECONDS, BatchLimits, BatchQueue, Text, Work
 from textserve.classifier import Encoding
 from textserve.errors import Overloaded
+from textserve.settings import Settings
 
 LENGTHS = st.integers(min_value=1, max_value=60)
 REQUESTS = st.lists(st.lists(LENGTHS, min_size=1, max_size=12), min_size=1, max_size=12)
@@ -66,7 +67,8 @@ class AnyOrderOfEvents(RuleBasedStateMachine):
     def begin(self, limits: BatchLimits, max_queue_seconds: float, max_waiting_tokens: int) -> None:
         self.limits, self.max_waiting_tokens = limits, max_waiting_tokens
         self.queue: BatchQueue[Work] = BatchQueue(limits)
-        self.admission = Admission(max_queue_seconds, max_waiting_tokens, workers=1)
+        settings = {"max_queue_seconds": max_queue_seconds, "max_waiting_tokens": max_waiting_tokens, "threads": 1}
+        self.admission = Admission(Settings.model_validate(settings))
 
     @rule(target=works, lengths=st.lists(LENGTHS, min_size=1, max_size=12), seconds=st.sampled_from((0.5, 3.0, inf)))
     def arrive(self, lengths: list[int], seconds: float) -> Work:

@@ -14,9 +14,11 @@ from textserve.application import Application
 from textserve.classifier import Classifier
 from textserve.errors import EmptyInput, TextTooLong
 from textserve.explanation import Explanation, explain, find_words
-from textserve.metrics import RequestMetrics, RunnerMetrics
-from textserve.runner import Classified, Runner
+from textserve.metrics import HealthMetrics, RequestMetrics, RunnerMetrics
+from textserve.prediction import Classified
+from textserve.runner import Runner
 from textserve.settings import Settings
+from textserve.watchdog import Watchdog
 
 # Texts, each with the word that carries its sentiment.
 CARRIERS = {
@@ -51,13 +53,14 @@ def application_of(classifier: Classifier, **changes: int) -> Application:
     registry = CollectorRegistry()
     chosen = Settings.model_validate({"threads": 1, **changes})
     runner = Runner(classifier, chosen, RunnerMetrics(registry))
-    return Application("tiny:1", chosen, classifier, runner, registry, RequestMetrics(registry), ready=True)
+    watchdog = Watchdog(runner, chosen.stall_seconds, HealthMetrics(registry))
+    return Application("tiny:1", chosen, classifier, runner, registry, RequestMetrics(registry), watchdog, ready=True)
 
 
 def explained(classifier: Classifier, *texts: str, **changes: int) -> list[Explanation]:
     async def run() -> list[Explanation]:
         application = application_of(classifier, **changes)
-        application.start()
+        application.start(end=pytest.fail)
         explanations = [await explain(application, text) for text in texts]
         await application.close()
         return explanations
@@ -162,7 +165,8 @@ def test_the_runner_gets_the_text_and_its_variants_in_a_single_request(
     ("text", "changes", "kind", "words"),
     [
         ("  ", {}, EmptyInput, "empty"),
-        ("one two three", {"max_explained_words": 2}, TextTooLong, "has 3 words; send at most 2"),
+        ("one two three", {"max_explained_tokens": 11}, TextTooLong, "has 3 words and at least 3 tokens.* be 11 at"),
+        ("one two three", {"max_explained_tokens": 12}, TextTooLong, "has 3 words and at least 5 tokens.* be 12 at"),
         ("one two three", {"max_characters": 12}, TextTooLong, "has 13 characters; send at most 12"),
     ],
 )
@@ -176,5 +180,5 @@ def test_a_text_beyond_the_limits_is_rejected_before_it_is_computed(
 
 
 def test_the_limit_of_texts_does_not_apply_to_words(classifier: Classifier) -> None:
-    (explanation,) = explained(classifier, "one two three", max_explained_words=3, max_texts=1)
+    (explanation,) = explained(classifier, "one two three", max_explained_tokens=20, max_texts=1)
     assert len(explanation.words) == 3

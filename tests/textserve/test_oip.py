@@ -19,7 +19,7 @@ from textserve.application import Application
 from textserve.classifier import Classifier
 from textserve.errors import InvalidRequest, TooManyTexts, UnknownModel
 from textserve.oip import InferRequest, InputTensor, RequestedOutput, Tensor
-from textserve.runner import Prediction
+from textserve.prediction import Prediction
 
 ALL_CLASSES = ["0.625000:2:positive", "0.250000:1:neutral", "0.125000:0:negative"]
 TWO = [

@@ -7,17 +7,19 @@ import time
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from types import SimpleNamespace
-from typing import cast
+from typing import Any, cast
 
 import numpy as np
 import numpy.typing as npt
 import pytest
-from prometheus_client import CollectorRegistry
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 
+from textserve.batching import BatchQueue, Text
 from textserve.classifier import Classifier, Encoding, Truncation, softmax
 from textserve.errors import DeadlineExceeded, InputTooLong, Internal, Overloaded, ShuttingDown
 from textserve.metrics import RunnerMetrics
-from textserve.runner import Prediction, Runner
+from textserve.prediction import Prediction
+from textserve.runner import MAX_FAILURES, Runner
 from textserve.settings import Settings
 
 SIDES: tuple[Truncation, ...] = ("right", "left")
@@ -27,10 +29,13 @@ PATIENCE = 60.0  # seconds after which a test that waits for an event fails
 class FakeClassifier:
     """Reads a text such as ``17 xxx`` as one token per character, with its number as logits: here ``[17, -17]``.
 
-    Predictions wait while ``gate`` is not set. A batch with the number ``broken`` fails.
+    Predictions wait while ``gate`` is not set. A batch with the number ``broken`` raises ``error``; the logits of the
+    number ``infinite`` are not finite.
     """
 
-    spec = SimpleNamespace(labels=["same", "negated"], meanings=["same", "negated"])
+    spec = SimpleNamespace(
+        labels=["same", "negated"], meanings=["same", "negated"], tokenization=SimpleNamespace(max_tokens=512)
+    )
 
     def __init__(self, *, pads: bool = True) -> None:
         self.pads = pads
@@ -39,6 +44,8 @@ class FakeClassifier:
         self.batches: list[list[int]] = []
         self.lengths: list[list[int]] = []
         self.broken: int | None = None
+        self.error: BaseException = RuntimeError("the graph has failed")
+        self.infinite: int | None = None
         self.gate = threading.Event()
         self.gate.set()
 
@@ -60,8 +67,10 @@ class FakeClassifier:
         self.batches.append(numbers)
         assert self.gate.wait(PATIENCE)
         if self.broken in numbers:
-            raise RuntimeError("the graph has failed")
-        return np.array([[number, -number] for number in numbers], dtype=np.float32)
+            raise self.error
+        logits = np.array([[number, -number] for number in numbers], dtype=np.float32)
+        logits[[number == self.infinite for number in numbers]] = [np.nan, np.inf]
+        return logits
 
 
 class Service:
@@ -78,6 +87,9 @@ class Service:
 
     def dropped(self, reason: str) -> float | None:
         return self.registry.get_sample_value("textserve_dropped_texts_total", {"reason": reason})
+
+    def failed(self, reason: str) -> float | None:
+        return self.registry.get_sample_value("textserve_failed_batches_total", {"reason": reason})
 
     async def classify(self, texts: Sequence[str]) -> list[Prediction]:
         return (await self.runner.classify(texts, PATIENCE)).predictions
@@ -211,18 +223,6 @@ def test_texts_of_unequal_length_share_a_batch_only_if_the_graph_can_hide_paddin
     asyncio.run(run())
 
 
-def test_tokenizing_a_long_request_yields_to_others() -> None:
-    async def run() -> None:
-        async with served(FakeClassifier()) as service:
-            long = service.send(*[str(number) for number in range(1, 1001)])
-            single = service.send("1001")
-            assert numbers(await single) == [1001]
-            assert numbers(await long) == list(range(1, 1001))
-            assert service.classifier.encoded.index(["1001"]) < len(service.classifier.encoded) - 1
-
-    asyncio.run(run())
-
-
 def test_a_request_beyond_the_waiting_limit_is_rejected_whole_with_when_to_retry() -> None:
     async def run() -> None:
         async with served(FakeClassifier(), max_waiting_tokens=10) as service:
@@ -343,6 +343,91 @@ def test_a_failed_batch_fails_only_its_requests() -> None:
             assert numbers(await service.classify(["4 x"])) == [4]
 
     asyncio.run(run())
+
+
+@pytest.mark.parametrize("error", [SystemExit(1), MemoryError(), KeyboardInterrupt()])
+def test_a_worker_outlives_any_exception(error: BaseException) -> None:
+    async def run() -> None:
+        async with served(FakeClassifier()) as service:
+            service.classifier.broken, service.classifier.error = 1, error
+            with pytest.raises(Internal):
+                await service.classify(["1"])
+            assert numbers(await service.classify(["2"])) == [2]
+            assert service.failed("exception") == 1
+
+    asyncio.run(run())
+
+
+def test_a_fault_of_the_queue_fails_what_it_holds_and_no_more(monkeypatch: pytest.MonkeyPatch) -> None:
+    take = BatchQueue.take
+
+    def broken(queue: BatchQueue[Any], now: float) -> list[Text[Any]]:
+        batch = take(queue, now)
+        if any(text.encoding.ids[0] == 1 for text in batch):
+            raise IndexError("heap")
+        return batch
+
+    monkeypatch.setattr(BatchQueue, "take", broken)
+
+    async def run() -> None:
+        async with served(FakeClassifier()) as service:
+            await service.occupy()
+            held = [await service.enqueue(text) for text in ("1", "2 xx".ljust(40))]
+            service.classifier.gate.set()
+            for request in held:
+                with pytest.raises(Internal):
+                    await request
+            assert numbers(await service.classify(["3"])) == [3]
+            assert service.waiting_tokens() == 0
+
+    asyncio.run(run())
+
+
+def test_an_answer_that_is_not_finite_fails_only_its_text(caplog: pytest.LogCaptureFixture) -> None:
+    async def run() -> None:
+        async with served(FakeClassifier()) as service:
+            service.classifier.infinite = 1
+            await service.occupy()
+            broken, beside = await service.enqueue("1 x"), await service.enqueue("2 x")
+            service.classifier.gate.set()
+            with pytest.raises(Internal):
+                await broken
+            assert numbers(await beside) == [2]
+            assert service.failed("not_finite") == 1
+            assert not service.runner.failing
+
+    asyncio.run(run())
+    assert "NaN or infinity computed for 1 of 2 texts" in caplog.text
+
+
+def test_failures_in_a_row_are_noticed_until_a_batch_succeeds() -> None:
+    async def run() -> None:
+        async with served(FakeClassifier()) as service:
+            service.classifier.broken = service.classifier.infinite = 1
+            for _ in range(MAX_FAILURES):
+                assert not service.runner.failing
+                with pytest.raises(Internal):
+                    await service.classify(["1"])
+            assert service.runner.failing
+            await service.classify(["2"])
+            assert not service.runner.failing
+
+    asyncio.run(run())
+
+
+def test_a_metric_that_cannot_be_updated_costs_no_answer(monkeypatch: pytest.MonkeyPatch) -> None:
+    async def run() -> None:
+        async with served(FakeClassifier()) as service:
+            for metric in (Counter, Gauge, Histogram):
+                for method in ("inc", "set", "observe"):
+                    monkeypatch.setattr(metric, method, raising, raising=False)
+            assert numbers(await service.classify(["2"])) == [2]
+
+    asyncio.run(run())
+
+
+def raising(*_: object) -> None:
+    raise OSError("no space left on device")
 
 
 def test_closing_answers_accepted_requests_and_rejects_later_ones() -> None:

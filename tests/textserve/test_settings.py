@@ -13,6 +13,7 @@ from textserve.settings import Settings, SettingsError
 LIMITS = [
     name for name, field in Settings.model_fields.items() if field.annotation in (int, float) and name != "grpc_port"
 ]
+KEY = "0123456789abcdef"
 MAY_BE_ZERO = ("max_padding_tokens", "batch_wait_seconds", "stop_delay_seconds")
 
 
@@ -42,7 +43,7 @@ def test_by_default_a_request_within_the_limits_fits_into_the_body_and_the_queue
         *((name, "0", 0) for name in (*MAY_BE_ZERO, "grpc_port")),
         ("model", "another-model", "another-model"),
         ("grpc_host", "::1", "::1"),
-        ("api_keys", "a,b", SecretStr("a,b")),
+        ("api_keys", f"{KEY},{KEY}", SecretStr(f"{KEY},{KEY}")),
     ],
 )
 def test_settings_are_read_from_the_environment(
@@ -138,7 +139,7 @@ def test_a_file_that_is_missing_empty_or_binary_is_an_error_that_names_it_and_sh
     file = tmp_path / "file"
     if content is not None:
         file.write_bytes(content)
-    monkeypatch.setenv("TEXTSERVE_API_KEYS", "my-secret-key")
+    monkeypatch.setenv("TEXTSERVE_API_KEYS", f"my-secret-{KEY}")
     assert "my-secret" not in repr(Settings())
     monkeypatch.setenv(f"TEXTSERVE_{name}", str(file))
     with pytest.raises(SettingsError, match=f"TEXTSERVE_{name}: {file}.*{problem}") as error:

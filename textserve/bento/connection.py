@@ -6,7 +6,7 @@ import asyncio
 import socket
 import struct
 from collections.abc import Callable
-from functools import partial
+from functools import cache, partial
 from typing import Any
 
 import httptools
@@ -14,8 +14,11 @@ import uvicorn.config
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
 
 from textserve.application import Application
-from textserve.errors import HeadTooLarge, InvalidRequest, ReceiveTimeout, TextserveError, UrlTooLong
+from textserve.bento.open_connections import OpenConnections
+from textserve.descriptors import max_connections
+from textserve.errors import HeadTooLarge, InvalidRequest, Overloaded, ReceiveTimeout, TextserveError, UrlTooLong
 from textserve.http.formats import error_body
+from textserve.metrics import ConnectionMetrics
 
 # nginx's default for a head (4 buffers of 8 KiB); a URL may take half of it.
 MAX_HEAD_BYTES = 32_768
@@ -37,7 +40,14 @@ def limit_connections(application: Callable[[], Application]) -> None:
 
     Checked with uvicorn 0.54 and BentoML 1.4.39, which passes no HTTP protocol class to uvicorn.
     """
-    uvicorn.config.HTTP_PROTOCOLS["auto"] = partial(Connection, application)  # type: ignore[assignment]  # not a name
+    connections = cache(lambda: open_connections(application()))
+    uvicorn.config.HTTP_PROTOCOLS["auto"] = partial(Connection, application, connections)  # type: ignore[assignment]  # not a name
+
+
+def open_connections(application: Application) -> OpenConnections:
+    """The connections of ``application``, within its settings."""
+    limit = max_connections(application.settings.max_connections)
+    return OpenConnections(limit, ConnectionMetrics(application.metrics_registry), application.settings.certificate())
 
 
 class Connection(HttpToolsProtocol):
@@ -47,13 +57,24 @@ class Connection(HttpToolsProtocol):
     (uvicorn#2722), and answers a client that has shut down its sending side.
     """
 
-    def __init__(self, application: Callable[[], Application], *arguments: Any, **options: Any) -> None:
+    def __init__(
+        self,
+        application: Callable[[], Application],
+        connections: Callable[[], OpenConnections],
+        *arguments: Any,
+        **options: Any,
+    ) -> None:
         super().__init__(*arguments, **options)
         self._application = application
+        self._open = connections()
+        if self._open.certificate is not None and self._open.certificate.renewed() and self.config.ssl is not None:
+            # uvicorn's context, of this connection too: it is made before its handshake.
+            self._open.certificate.load(self.config.ssl)
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]  # as uvicorn's
-        """Start the time limit of the first request."""
+        """Start the time limit of the first request, unless too many connections are open."""
         super().connection_made(transport)
+        self._idle_since: float | None = self.loop.time()
         self._received = self._body_bytes = self._head_bytes = 0
         self._in_head = True
         # Whether all that still arrives is discarded.
@@ -64,10 +85,30 @@ class Connection(HttpToolsProtocol):
         self._problem: TextserveError | None = None
         self._limit: asyncio.TimerHandle | None = None
         self._poll: asyncio.TimerHandle | None = None
-        self._restart_limit()
+        if self._open.add(self):
+            self._restart_limit()
+        elif self._open.crowded:
+            transport.abort()
+        else:
+            self._reject(Overloaded("has too many connections; retry later", where="service", retry_after=1))
+
+    @property
+    def idle_since(self) -> float | None:
+        """When its last request was answered, or the connection made; ``None`` while there is a request."""
+        return None if self._received or not self._answered() else self._idle_since
+
+    def close_idle(self) -> None:
+        """Close it, for another connection."""
+        self.transport.close()
+
+    def on_response_complete(self) -> None:
+        """Serve the next request."""
+        self._idle_since = self.loop.time()
+        super().on_response_complete()
 
     def connection_lost(self, exc: Exception | None) -> None:
         """Stop all timers."""
+        self._open.remove(self)
         self._stop_limit()
         if self._poll is not None:
             self._poll.cancel()

@@ -5,7 +5,11 @@ Checked with BentoML 1.4.39.
 
 from __future__ import annotations
 
+import contextlib
 import os
+from multiprocessing import get_context
+from multiprocessing.connection import Connection
+from pathlib import Path
 from typing import Any
 
 import click
@@ -15,7 +19,9 @@ from starlette.middleware.cors import CORSMiddleware
 
 from textserve import ports
 from textserve.bento.image import REQUIREMENTS
+from textserve.classifier import Classifier, ModelFilesError
 from textserve.settings import Settings, SettingsError
+from textserve.spec import SpecError
 
 EXPOSED_HEADERS = ["X-Request-Id", "Server-Timing", "X-Compute-Tokens", "X-Model-Version", "Retry-After"]
 
@@ -45,6 +51,38 @@ class StoredModel(BentoModel):  # type: ignore[misc]  # bentoml has no types her
         if missing:
             tag = str(self.tag).removesuffix(":latest")
             raise BentoMLException(f"{tag}: the model store has no such model; run make save MODEL={self.tag.name}")
+
+
+def check_model(folder: Path) -> None:
+    """Load the model in ``folder`` once, in a process that frees its memory; 0.5 s on one core.
+
+    That process ends by itself, even if this one is killed meanwhile; one of a pool would wait for more work.
+
+    Raises:
+        SpecError, ModelFilesError: if it cannot be loaded.
+    """
+    context = get_context("fork")
+    receiving, sending = context.Pipe(duplex=False)
+    process = context.Process(target=_load, args=(folder, sending), daemon=True)
+    process.start()
+    sending.close()
+    try:
+        problem = receiving.recv()
+    except EOFError:
+        problem = ModelFilesError(f"loading {folder} ended the process")
+    process.join()
+    if problem is not None:
+        raise problem
+
+
+def _load(folder: Path, sending: Connection) -> None:
+    problem = None
+    try:
+        Classifier(folder)
+    except (SpecError, ModelFilesError) as error:
+        problem = type(error)(str(error))
+    with contextlib.suppress(BrokenPipeError):
+        sending.send(problem)
 
 
 def read_settings() -> Settings:

@@ -21,6 +21,8 @@ from textserve.application import Application
 logger = logging.getLogger(__name__)
 
 SIGNALS = (signal.SIGTERM, signal.SIGINT)
+# Of a terminal that is closed. Python's default would end the process at once.
+HANGUP = signal.SIGHUP
 # Added to the drain as uvicorn's limit: the time to send the rejections.
 SENDING_SECONDS = 1.0
 
@@ -75,4 +77,7 @@ def replace_uvicorn_handlers(handler: Handler, drain_seconds: float) -> dict[int
             if config is not None and getattr(config, "timeout_graceful_shutdown", 0) is None:
                 config.timeout_graceful_shutdown = math.ceil(drain_seconds)
             signal.signal(number, handler)
+    if signal.SIGTERM in replaced and signal.getsignal(HANGUP) is signal.SIG_DFL:
+        # Not if it is ignored, as under nohup.
+        signal.signal(HANGUP, lambda number, frame: handler(signal.SIGTERM, frame))
     return replaced

@@ -13,20 +13,33 @@ from google.protobuf.message import DecodeError
 
 from textserve import oip
 from textserve.application import Application
-from textserve.errors import InvalidRequest
+from textserve.errors import InvalidRequest, TooManyTexts
+from textserve.grpc import wire
 from textserve.grpc.inference_pb2 import ModelInferRequest, ModelInferResponse
 
 Message = TypeVar("Message")
 
+# By number: parameters, inputs with their parameters and contents, outputs with their parameters.
+MESSAGES: wire.Messages = {4: {}, 5: {4: {}, 5: {}}, 6: {2: {}}}
+OTHER_FIELDS = 1000
+# More dimensions than any valid shape has.
+MAX_DIMENSIONS = 16
+
 CONTENTS: Mapping[oip.Datatype, str] = {"FP32": "fp32_contents", "INT32": "int_contents", "BOOL": "bool_contents"}
 
 
-def parse(kind: type[Message], body: bytes) -> Message:
+def parse(kind: type[Message], body: bytes, max_texts: int) -> Message:
     """Parse ``body`` as a message of class ``kind``.
 
     Raises:
+        TooManyTexts: if it has many more fields than a request of ``max_texts`` texts.
         InvalidRequest: if it is not one, or has a string that is not UTF-8.
     """
+    limit = max_texts + OTHER_FIELDS
+    if len(body) > limit and wire.has_more_fields(body, limit, MESSAGES):
+        raise TooManyTexts(
+            f"has more than {limit} fields; send at most {max_texts} texts in one request", where="message"
+        )
     message = kind()
     try:
         message.ParseFromString(body)  # type: ignore[attr-defined]  # every message class has it
@@ -37,7 +50,14 @@ def parse(kind: type[Message], body: bytes) -> Message:
 
 
 def read(message: ModelInferRequest) -> oip.InferRequest:
-    """The request without its data, which :func:`texts` decodes."""
+    """The request without its data, which :func:`texts` decodes.
+
+    Raises:
+        InvalidRequest: if there are more inputs, outputs or dimensions than any valid request has.
+    """
+    for index, tensor in enumerate(message.inputs):
+        if len(tensor.shape) > MAX_DIMENSIONS:
+            raise InvalidRequest("must be [N] or [N, 1], for N texts", where=f"inputs[{index}].shape")
     return oip.InferRequest(
         parameters=_values(message.parameters),
         inputs=[

@@ -1,21 +1,22 @@
 """The methods of ``inference.GRPCInferenceService``.
 
 Each takes and returns the bytes of a message. gRPC's own decoding would answer an invalid message with UNKNOWN, and log
-a traceback that quotes it.
+a traceback that quotes it. Each receives its one message as a stream, which looks the same to clients: so it decides
+when to receive it, and for how long.
 """
 
 from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
 from typing import Any, TypeAlias
 
 import grpc
 
 from textserve import oip
 from textserve.application import Application
-from textserve.errors import TextserveError
+from textserve.errors import TextserveError, Unauthorized
 from textserve.grpc.inference_pb2 import (
     DESCRIPTOR,
     ModelInferRequest,
@@ -28,15 +29,16 @@ from textserve.grpc.inference_pb2 import (
     ServerReadyResponse,
 )
 from textserve.grpc.messages import parse, read, texts, write
+from textserve.grpc.receiving import Receiving
 from textserve.grpc.statuses import CODES, Metadata, metadata
-from textserve.runner import Classified
+from textserve.prediction import Classified
 from textserve.telemetry import expected, measurements, request_id
 
 NAME: str = DESCRIPTOR.services_by_name["GRPCInferenceService"].full_name
 PROTOCOL = "grpc"
 
 Context: TypeAlias = grpc.aio.ServicerContext
-Method = Callable[[bytes, Context], Awaitable[bytes]]
+Method = Callable[[AsyncIterator[bytes], Context], Awaitable[bytes]]
 
 
 class InferenceService:
@@ -47,6 +49,7 @@ class InferenceService:
 
     def __init__(self, application: Application) -> None:
         self._application = application
+        self._receiving = Receiving(application.settings.receive_seconds)
         self.open = 0
 
     def handlers(self) -> dict[str, grpc.RpcMethodHandler]:
@@ -60,46 +63,49 @@ class InferenceService:
             "ModelMetadata": self._method(self._model_metadata),
             "ModelInfer": self._model_infer,
         }
-        return {name: grpc.unary_unary_rpc_method_handler(method) for name, method in methods.items()}
+        return {name: grpc.stream_unary_rpc_method_handler(method) for name, method in methods.items()}
 
     def _method(self, call: Callable[[bytes], Any], *, needs_key: bool = True) -> Method:
-        async def method(body: bytes, context: Context) -> bytes:
+        async def method(messages: AsyncIterator[bytes], context: Context) -> bytes:
             try:
                 if needs_key:
-                    self._check_key(context.invocation_metadata())
-                return bytes(call(body).SerializeToString())
+                    self._check_key(context)
+                return bytes(call(await self._receiving.message(messages)).SerializeToString())
             except Exception as error:
-                return await _abort(context, expected(error, call.__name__), ())
+                await self._delay_guess(error, context)
+                return await abort(context, expected(error, call.__name__))
 
         return method
 
     def _server_live(self, body: bytes) -> ServerLiveResponse:
-        return ServerLiveResponse(live=True)
+        return ServerLiveResponse(live=self._application.alive)
 
     def _server_ready(self, body: bytes) -> ServerReadyResponse:
         return ServerReadyResponse(ready=self._application.available)
 
     def _model_ready(self, body: bytes) -> ModelReadyResponse:
-        self._check_model(parse(ModelReadyRequest, body))
+        self._check_model(parse(ModelReadyRequest, body, self._application.settings.max_texts))
         return ModelReadyResponse(ready=self._application.available)
 
     def _server_metadata(self, body: bytes) -> ServerMetadataResponse:
         return ServerMetadataResponse(**oip.SERVER_METADATA)
 
     def _model_metadata(self, body: bytes) -> ModelMetadataResponse:
-        self._check_model(parse(ModelMetadataRequest, body))
+        self._check_model(parse(ModelMetadataRequest, body, self._application.settings.max_texts))
         return ModelMetadataResponse(**oip.model_metadata(self._application))
 
     def _check_model(self, request: ModelReadyRequest | ModelMetadataRequest) -> None:
         oip.check_model(self._application, request.name, request.version)
 
-    async def _model_infer(self, body: bytes, context: Context) -> bytes:
+    async def _model_infer(self, messages: AsyncIterator[bytes], context: Context) -> bytes:
         started, outcome = time.perf_counter(), "ok"
-        sent: Metadata = context.invocation_metadata()
-        identity = ("x-request-id", request_id(_value(sent, "x-request-id")).decode())
-        self._opened(context)
+        identity = ("x-request-id", request_id(_value(context, "x-request-id")).decode())
         try:
-            self._check_key(sent)
+            self._check_key(context)
+            # Reject early: what a rejection costs is taken from the requests that are answered.
+            self._application.runner.reject_if_overloaded()
+            body = await self._receiving.message(messages)
+            self._opened(context)
             response, classified = await self._infer(body, context.time_remaining())
             measured = measurements(self._application.tag, classified)
             context.set_trailing_metadata((identity, *measured.items()))
@@ -109,9 +115,10 @@ class InferenceService:
             outcome = "deadline_exceeded" if context.time_remaining() == 0 else "cancelled"
             raise
         except Exception as error:
+            await self._delay_guess(error, context)
             problem = expected(error, "ModelInfer")
             outcome = problem.type
-            return await _abort(context, problem, (identity,))
+            return await abort(context, problem, (identity,))
         finally:
             self._application.requests.observe(PROTOCOL, outcome, time.perf_counter() - started)
 
@@ -125,25 +132,36 @@ class InferenceService:
         context.add_done_callback(closed)  # after the response is sent
 
     async def _infer(self, body: bytes, remaining: float | None) -> tuple[bytes, Classified]:
-        message = parse(ModelInferRequest, body)
+        message = parse(ModelInferRequest, body, self._application.settings.max_texts)
         oip.check_model(self._application, message.model_name, message.model_version)
         request = read(message)
         elements = texts(message, oip.text_count(request, self._application.settings.max_texts))
         tensors, classified = await oip.infer(self._application, request, elements, seconds=remaining)
         return write(self._application, message, tensors), classified
 
-    def _check_key(self, sent: Metadata) -> None:
-        self._application.keys.check(_value(sent, "authorization").decode())
+    def _check_key(self, context: Context) -> None:
+        self._application.keys.check(sent_key(context))
+
+    async def _delay_guess(self, error: Exception, context: Context) -> None:
+        if isinstance(error, Unauthorized):
+            # Such as ipv4:127.0.0.1:40000: the port differs from connection to connection.
+            await self._application.keys.refused(sent_key(context), context.peer().rpartition(":")[0])
 
 
-def _value(sent: Metadata, name: str) -> bytes:
-    """The first value of ``name`` in the metadata, or empty."""
-    for key, value in sent:
+def sent_key(context: Context) -> str:
+    """The client's metadata ``authorization``."""
+    return _value(context, "authorization").decode()
+
+
+def _value(context: Context, name: str) -> bytes:
+    """The first value of ``name`` in the client's metadata, or empty."""
+    for key, value in context.invocation_metadata():
         if key == name:
             return value if isinstance(value, bytes) else value.encode()
     return b""
 
 
-async def _abort(context: Context, error: TextserveError, trailing: Metadata) -> bytes:
+async def abort(context: Context, error: TextserveError, trailing: Metadata = ()) -> bytes:
+    """End the call with an error's code, message and metadata."""
     await context.abort(CODES[type(error)], error.full_message, (*trailing, *metadata(error)))
     raise AssertionError("abort raises")

@@ -6,7 +6,7 @@ Names and attributes follow OpenTelemetry's semantic conventions, https://opente
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
 from typing import Any
 
 import grpc
@@ -31,17 +31,17 @@ class TracedGrpc(grpc.aio.ServerInterceptor):  # type: ignore[misc]  # grpc has 
         _, service, method = details.method.split("/")
         if handler is None or service != NAME:
             return handler
-        return grpc.unary_unary_rpc_method_handler(self._traced(handler.unary_unary, method))
+        return grpc.stream_unary_rpc_method_handler(self._traced(handler.stream_unary, method))
 
     def _traced(self, answer: Method, method: str) -> Method:
         attributes = {"rpc.system": "grpc", "rpc.service": NAME, "rpc.method": method}
 
-        async def traced(body: bytes, context: Context) -> bytes:
+        async def traced(messages: AsyncIterator[bytes], context: Context) -> bytes:
             sent = context.invocation_metadata()
             with server_span(self._tracing, f"{NAME}/{method}", sent, attributes) as span:
                 code = grpc.StatusCode.OK
                 try:
-                    return await answer(body, context)
+                    return await answer(messages, context)
                 except asyncio.CancelledError:
                     late = context.time_remaining() == 0
                     code = grpc.StatusCode.DEADLINE_EXCEEDED if late else grpc.StatusCode.CANCELLED

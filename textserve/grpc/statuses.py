@@ -19,6 +19,7 @@ CODES: Mapping[type[TextserveError], grpc.StatusCode] = {
     errors.TooManyTexts: grpc.StatusCode.INVALID_ARGUMENT,
     errors.TextTooLong: grpc.StatusCode.INVALID_ARGUMENT,
     errors.InputTooLong: grpc.StatusCode.INVALID_ARGUMENT,
+    errors.RequestTooLarge: grpc.StatusCode.INVALID_ARGUMENT,
     errors.BodyTooLarge: grpc.StatusCode.RESOURCE_EXHAUSTED,  # gRPC itself rejects the message with it
     errors.ReceiveTimeout: grpc.StatusCode.DEADLINE_EXCEEDED,
     errors.UrlTooLong: grpc.StatusCode.INVALID_ARGUMENT,

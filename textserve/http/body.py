@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import asyncio
 import zlib
 from collections.abc import Awaitable, Callable, Mapping, MutableMapping
 from typing import Any
 
-from textserve.errors import BodyTooLarge, InvalidRequest
+from textserve.errors import BodyTooLarge, InvalidRequest, ReceiveTimeout
+from textserve.http.memory import SHORT_BYTES, BodyShare
 
 # zlib then tells gzip from deflate by the first bytes.
 DETECT_GZIP_OR_ZLIB = 32 + zlib.MAX_WBITS
@@ -15,39 +17,65 @@ CHUNK = 65_536
 # Enough for logs of appended members; each costs the event loop some ten microseconds, even if it is empty.
 MAX_MEMBERS = 100
 
+MAX_DIGITS = 18
+
 Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
 
 
-async def read_body(headers: Mapping[bytes, bytes], receive: Receive, limit: int) -> bytes:
+async def read_body(headers: Mapping[bytes, bytes], receive: Receive, limit: int, share: BodyShare) -> bytes:
     """The decompressed body of at most ``limit`` bytes, before and after decompression.
 
     Raises:
         BodyTooLarge: as soon as the limit is known to be exceeded.
+        Overloaded: if the bodies of all requests take too much memory.
+        ReceiveTimeout: if this one is slow and others need the memory.
         InvalidRequest: if the client disconnects, or the body cannot be decompressed.
     """
     declared = headers.get(b"content-length", b"0")
-    if declared.isdigit() and int(declared) > limit:
+    # Digits beyond those of any limit are not counted: a number of thousands takes long to read.
+    if declared.isdigit() and (len(declared) > MAX_DIGITS or int(declared) > limit):
         raise _too_large(limit)
-    chunks: list[bytes] = []
-    received = 0
-    more = True
-    while more:
-        message = await receive()
-        if message["type"] == "http.disconnect":
-            raise InvalidRequest("is incomplete: the connection was closed", where="body")
-        chunk = message.get("body", b"")
-        chunks.append(chunk)
-        received += len(chunk)
-        more = message.get("more_body", False)
-        if received > limit:
-            raise _too_large(limit)
-    body = b"".join(chunks)
+    body, more = await _chunk(receive)
+    if more:
+        try:
+            async with asyncio.timeout(None) as timeout:
+                share.receive(timeout)
+                body = await _rest(body, receive, limit, share)
+        except TimeoutError:
+            raise ReceiveTimeout("was received slowly while others need the memory", where="body") from None
+        share.received()
+    if len(body) > limit:
+        raise _too_large(limit)
     encoding = headers.get(b"content-encoding", b"identity").strip().lower()
     if encoding == b"identity":
         return body
     if encoding not in (b"gzip", b"x-gzip", b"deflate"):
         raise InvalidRequest("must be gzip, deflate or identity", where="content-encoding")
-    return _decompress(body, encoding.decode(), limit)
+    content = _decompress(body, encoding.decode(), limit)
+    if len(content) > SHORT_BYTES:
+        share.add(len(content))
+    return content
+
+
+async def _rest(first: bytes, receive: Receive, limit: int, share: BodyShare) -> bytes:
+    chunks, received, more = [first], len(first), True
+    while more:
+        chunk, more = await _chunk(receive)
+        chunks.append(chunk)
+        received += len(chunk)
+        if received > limit:
+            raise _too_large(limit)
+        if received > SHORT_BYTES:
+            share.add(len(chunk))
+    return b"".join(chunks)
+
+
+async def _chunk(receive: Receive) -> tuple[bytes, bool]:
+    """A part of the body, and whether there are more."""
+    message = await receive()
+    if message["type"] == "http.disconnect":
+        raise InvalidRequest("is incomplete: the connection was closed", where="body")
+    return message.get("body", b""), message.get("more_body", False)
 
 
 def _decompress(body: bytes, encoding: str, limit: int) -> bytes:

@@ -74,13 +74,13 @@ def response(application: Application, text: str, explanation: Explanation) -> d
 
 
 async def _explain(application: Application, request: Request) -> Response:
-    text = read(ExplainRequest, request.body, PROBLEMS).text
+    text = read(ExplainRequest, request.body, PROBLEMS, application.settings.max_texts).text
     explanation = await explain(application, text)
     return Response(dump(response(application, text, explanation)), classified=explanation.classified)
 
 
 describe = post(
-    "Classify a text of at most {settings.max_explained_words} words, with the influence of each",
+    "Classify a text, with the influence of each word",
     request=ExplainRequest,
     answer=ExplainResponse,
     error=ErrorResponse,

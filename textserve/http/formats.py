@@ -12,15 +12,20 @@ from pydantic import BaseModel, Field, ValidationError
 
 from textserve.application import Application
 from textserve.classifier import Truncation
-from textserve.errors import InvalidRequest, TextserveError
+from textserve.errors import InvalidRequest, TextserveError, TooManyTexts
 from textserve.http.router import dump
-from textserve.runner import Classified, Prediction
+from textserve.http.structure import has_more_values
+from textserve.prediction import Classified, Prediction
 from textserve.spec import Meaning
 from textserve.validation import location, problems
 
 # A hundred times finer than the 1e-4 within which results are the same.
 SCORE_DIGITS = 6
 SURROGATE = re.compile(rb"\\u[dD][89a-fA-F]")
+LONE_SURROGATE = re.compile("[\ud800-\udfff]")
+# A text in a list of its own has a comma and a bracket.
+VALUES_PER_TEXT = 2
+OTHER_VALUES = 1000
 Model = TypeVar("Model", bound=BaseModel)
 
 
@@ -97,12 +102,16 @@ def messages(missing: str, no_object: str, **others: str) -> dict[str, str]:
     }
 
 
-def read(model: type[Model], body: bytes, messages: Mapping[str, str]) -> Model:
+def read(model: type[Model], body: bytes, messages: Mapping[str, str], max_texts: int) -> Model:
     """The request in a JSON body.
 
     Raises:
         InvalidRequest: with the first problem; ``messages`` has the messages by pydantic's error type.
+        TooManyTexts: if it has several times as many values as a request of ``max_texts`` texts.
     """
+    limit = VALUES_PER_TEXT * max_texts + OTHER_VALUES
+    if has_more_values(body, limit):
+        raise TooManyTexts(f"has more than {limit} values; send at most {max_texts} texts in one request", where="body")
     try:
         # RFC 8259 lets a reader ignore a byte order mark.
         return model.model_validate_json(body.removeprefix(codecs.BOM_UTF8))
@@ -123,7 +132,7 @@ def _find_surrogate(body: bytes) -> str | None:
         return None
     while waiting:
         path, value = waiting.pop()
-        if isinstance(value, str) and any("\ud800" <= character <= "\udfff" for character in value):
+        if isinstance(value, str) and LONE_SURROGATE.search(value):
             # A key may have half of a pair too.
             return location(path).encode("utf-8", "replace").decode()
         if isinstance(value, dict | list):

@@ -19,7 +19,7 @@ from textserve.errors import InvalidRequest
 from textserve.http.formats import LabelScore, classify_inputs, message, messages, ranked, read
 from textserve.http.router import HttpProtocol, Request, Response, Route, dump
 from textserve.http.schemas import TEXT, TEXTS, post, schemas
-from textserve.runner import Prediction
+from textserve.prediction import Prediction
 
 Transform = Literal["softmax", "sigmoid", "none"]
 
@@ -104,7 +104,7 @@ SCORES: dict[Transform, Callable[[Prediction], Sequence[float]]] = {
 
 
 async def _infer(application: Application, request: Request) -> Response:
-    wanted = read(InferenceRequest, request.body, PROBLEMS)
+    wanted = read(InferenceRequest, request.body, PROBLEMS, application.settings.max_texts)
     parameters = wanted.parameters or Parameters()
     truncation: Truncation | None = None if parameters.truncation is False else "right"
     classified = await classify_inputs(application, wanted.inputs, truncation)

@@ -15,7 +15,7 @@ from textserve.application import Application
 from textserve.http.formats import ErrorResponse, Result, error_body, messages, read, result
 from textserve.http.router import HttpProtocol, Request, Response, Route, dump
 from textserve.http.schemas import TEXTS, post, schemas
-from textserve.runner import Prediction
+from textserve.prediction import Prediction
 
 EXAMPLE = '{"texts": ["…"]}'
 PROBLEMS = messages(
@@ -50,7 +50,7 @@ def response(application: Application, predictions: Sequence[Prediction]) -> dic
 
 
 async def _classify(application: Application, request: Request) -> Response:
-    wanted = read(ClassifyRequest, request.body, PROBLEMS)
+    wanted = read(ClassifyRequest, request.body, PROBLEMS, application.settings.max_texts)
     classified = await application.classify(wanted.texts, truncation="right" if wanted.truncate else None)
     return Response(dump(response(application, classified.predictions)), classified=classified)
 

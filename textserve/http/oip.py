@@ -97,8 +97,9 @@ def _outputs(tensors: Sequence[oip.Tensor], flags: Sequence[bool]) -> tuple[list
 async def _infer(application: Application, request: Request) -> Response:
     header = request.headers.get(HEADER_LENGTH)
     size = len(request.body) if header is None else _length(header, len(request.body))
-    content = read(InferRequest, request.body[:size], PROBLEMS)
-    count = oip.text_count(content, application.settings.max_texts)
+    max_texts = application.settings.max_texts
+    content = read(InferRequest, request.body[:size], PROBLEMS, max_texts)
+    count = oip.text_count(content, max_texts)
     texts = _texts(content.inputs[0], count, request.body[size:])
     flags = _binary_flags(content)
     tensors, classified = await oip.infer(application, content, texts)
@@ -123,7 +124,7 @@ async def _server_metadata(application: Application, request: Request) -> Respon
 
 
 async def _live(application: Application, request: Request) -> Response:
-    return Response(dump({"live": True}), counted=False)
+    return Response(dump({"live": application.alive}), status=200 if application.alive else 503, counted=False)
 
 
 async def _ready(application: Application, request: Request) -> Response:

@@ -1,4 +1,4 @@
-"""What operators request: metrics, which are ours, and the paths that BentoML serves."""
+"""What operators request: health and metrics, which BentoML has too, and the paths that only BentoML serves."""
 
 from __future__ import annotations
 
@@ -6,13 +6,18 @@ from typing import Any
 
 from textserve.application import Application
 from textserve.http.formats import error_body
-from textserve.http.router import HttpProtocol, Request, Response, Route
+from textserve.http.router import Handler, HttpProtocol, Request, Response, Route
 from textserve.metrics import exposition
 
 TEXT = {"text/plain": {"schema": {"type": "string"}}}
 OK = {"200": {"description": "Yes.", "content": TEXT}}
 METRICS = {"200": {"description": "All metrics.", "content": TEXT}}
-NOT_READY = {"503": {"description": "No: the model fails its golden texts, or the service is shutting down."}}
+NOT_READY = {
+    "503": {
+        "description": "No: the model fails its golden texts, the service is shutting down, or a part of it has failed."
+    }
+}
+NOT_ALIVE = {"503": {"description": "No: it has not recovered, and ends."}}
 
 
 async def _metrics(application: Application, request: Request) -> Response:
@@ -20,11 +25,19 @@ async def _metrics(application: Application, request: Request) -> Response:
     return Response(exposition(application.metrics_registry), content_type=content_type, counted=False)
 
 
-async def _health(application: Application, request: Request) -> Response:
-    return Response(b"", 200 if application.available else 503, b"text/plain", counted=False)
+async def _ready(application: Application, request: Request) -> Response:
+    return _health(application.available)
 
 
-def _open(path: str, summary: str, responses: dict[str, Any], handler: Any = None) -> Route:
+async def _alive(application: Application, request: Request) -> Response:
+    return _health(application.alive)
+
+
+def _health(healthy: bool) -> Response:
+    return Response(b"", 200 if healthy else 503, b"text/plain", counted=False)
+
+
+def _open(path: str, summary: str, responses: dict[str, Any], handler: Handler) -> Route:
     operation = {"summary": summary, "security": [], "responses": responses}
     return Route("GET", path, handler, lambda application: operation)
 
@@ -32,10 +45,11 @@ def _open(path: str, summary: str, responses: dict[str, Any], handler: Any = Non
 OPERATIONS = HttpProtocol(
     "operations",
     [
-        _open("/livez", "Whether the process is alive", OK),
-        _open("/healthz", "Whether the process is alive", OK),
-        _open("/readyz", "Whether the service is ready for requests", {**OK, **NOT_READY}),
-        _open("/health", "Whether the service is ready for requests", {**OK, **NOT_READY}, _health),
+        *(_open(path, "Whether the process is alive", {**OK, **NOT_ALIVE}, _alive) for path in ("/livez", "/healthz")),
+        *(
+            _open(path, "Whether the service is ready for requests", {**OK, **NOT_READY}, _ready)
+            for path in ("/readyz", "/health")
+        ),
         _open("/metrics", "Metrics for Prometheus", METRICS, _metrics),
     ],
     error_body,

@@ -13,6 +13,7 @@ import re
 import time
 from collections.abc import Awaitable, Callable, Mapping, MutableMapping, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from operator import attrgetter
 from typing import Any, TypeVar, cast
 
@@ -20,9 +21,10 @@ from pydantic_core import to_json
 from starlette.routing import compile_path
 
 from textserve.application import Application
-from textserve.errors import BodyTooLarge, MethodNotAllowed, NotFound, TextserveError, Unauthorized
+from textserve.errors import BodyTooLarge, MethodNotAllowed, NotFound, ReceiveTimeout, TextserveError, Unauthorized
 from textserve.http.body import Receive, read_body
-from textserve.runner import Classified
+from textserve.http.memory import BodyMemory, BodyShare
+from textserve.prediction import Classified
 from textserve.telemetry import expected, measurements, request_id
 
 Scope = MutableMapping[str, Any]
@@ -132,6 +134,9 @@ class PathTable:
         return {}, {}
 
 
+CLOSING = BodyTooLarge | Unauthorized | ReceiveTimeout
+
+
 class HttpProtocols:
     """ASGI middleware that serves ``protocols``; the first one answers unknown paths."""
 
@@ -157,6 +162,10 @@ class HttpProtocols:
                 await answered
         else:
             await answered
+
+    @cached_property
+    def _body_memory(self) -> BodyMemory:
+        return BodyMemory(self._application().settings.max_receiving_bytes)
 
     def _find(self, method: str, path: str) -> tuple[HttpProtocol, Handler | None, dict[str, str]]:
         methods, parameters = self._paths.find(path)
@@ -188,6 +197,7 @@ class HttpProtocols:
         application, started = self._application(), time.perf_counter()
         headers: dict[bytes, bytes] = dict(scope["headers"])
         outcome, body = "ok", None
+        share = BodyShare(self._body_memory)
         identity = (b"x-request-id", request_id(headers.get(b"x-request-id", b"")))
         try:
             if not protocol.open:
@@ -195,7 +205,7 @@ class HttpProtocols:
                 if scope["method"] == "POST":
                     # Reject early: what a rejection costs is taken from the requests that are answered.
                     application.runner.reject_if_overloaded()
-            body = await read_body(headers, receive, application.settings.max_body_bytes)
+            body = await read_body(headers, receive, application.settings.max_body_bytes, share)
             request = Request(scope["method"], scope["path"], headers, body, parameters)
             response = await _unless_disconnected(receive, handler(application, request))
             if response is None:
@@ -204,9 +214,13 @@ class HttpProtocols:
         except Exception as error:
             problem = expected(error, scope["path"])
             outcome = problem.type
-            # A client that was not told to continue may leave out the body.
-            close = body is None and b"expect" in headers
+            if isinstance(error, Unauthorized):
+                await application.keys.refused(_authorization(headers), (scope.get("client") or ("",))[0])
+            # The rest of the body may be long, or, from a client that was not told to continue, never come.
+            close = body is None and (b"expect" in headers or isinstance(error, CLOSING) or problem.where == "body")
             response = self._error(protocol, problem, scope["path"], close=close)
+        finally:
+            share.release()
         if response.counted:
             application.requests.observe(protocol.name, outcome, time.perf_counter() - started)
         measured = measurements(application.tag, response.classified) if response.classified else {}
@@ -221,8 +235,7 @@ class HttpProtocols:
             headers.append((b"allow", ", ".join(self._paths.find(path)[0]).encode()))
         if isinstance(error, Unauthorized):
             headers.append((b"www-authenticate", b"Bearer"))
-        if close or isinstance(error, BodyTooLarge | Unauthorized):
-            # The rest of the body was not read and may be long.
+        if close:
             headers.append((b"connection", b"close"))
         return Response(protocol.error_body(error), protocol.status(error), headers=headers)
 
@@ -236,7 +249,11 @@ async def _method_not_allowed(application: Application, request: Request) -> Res
 
 
 def _check_key(application: Application, headers: Mapping[bytes, bytes]) -> None:
-    application.keys.check(headers.get(b"authorization", b"").decode("utf-8", "replace"))
+    application.keys.check(_authorization(headers))
+
+
+def _authorization(headers: Mapping[bytes, bytes]) -> str:
+    return headers.get(b"authorization", b"").decode("utf-8", "replace")
 
 
 def dump(content: Any) -> bytes:

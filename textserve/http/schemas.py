@@ -34,6 +34,7 @@ REFUSALS: Sequence[type[TextserveError]] = (
     errors.TextTooLong,
     errors.EmptyInput,
     errors.InputTooLong,
+    errors.RequestTooLarge,
     errors.NotReady,
     errors.ShuttingDown,
     errors.Overloaded,

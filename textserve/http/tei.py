@@ -27,6 +27,7 @@ ERRORS: dict[type[TextserveError], tuple[int, ErrorType]] = {
     errors.InvalidRequest: (422, "Validation"),
     errors.TextTooLong: (422, "Validation"),
     errors.InputTooLong: (422, "Validation"),
+    errors.RequestTooLarge: (413, "Validation"),
     errors.TooManyTexts: (413, "Validation"),
     errors.BodyTooLarge: (413, "Validation"),
     errors.EmptyInput: (400, "Empty"),
@@ -159,7 +160,7 @@ async def _info(application: Application, request: Request) -> Response:
 
 
 async def _predict(application: Application, request: Request) -> Response:
-    wanted = read(PredictRequest, request.body, PROBLEMS)
+    wanted = read(PredictRequest, request.body, PROBLEMS, application.settings.max_texts)
     side: Truncation = "left" if wanted.truncation_direction.lower() == "left" else "right"
     classified = await classify_inputs(application, wanted.inputs, side if wanted.truncate else None)
     rows = [

@@ -56,7 +56,6 @@ async def _limits(application: Application, request: Request) -> Response:
         "max_texts": settings.max_texts,
         "max_characters": settings.max_characters,
         "max_body_bytes": settings.max_body_bytes,
-        "max_explained_words": settings.max_explained_words,
     }
     return Response(dump(limits), headers=HEADERS, counted=False)
 

@@ -24,6 +24,7 @@ import psutil
 import pytest
 from google.protobuf.any_pb2 import Any as Packed
 from grpc_health.v1 import health_pb2, health_pb2_grpc
+from grpc_reflection.v1alpha import reflection_pb2, reflection_pb2_grpc
 from grpc_reflection.v1alpha.proto_reflection_descriptor_database import ProtoReflectionDescriptorDatabase
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
@@ -55,6 +56,7 @@ from textserve.settings import Settings
 NAME = "inference.GRPCInferenceService"
 TEXTS = ["Bardzo polecam ten hotel!", "The worst film I have seen.", "Zebranie jest w czwartek."]
 LABELS = ["positive", "negative", "neutral"]
+KEYS = ("secret-0123456789", "other-0123456789")
 ALL_ADDRESSES = "0.0.0.0"  # noqa: S104  # the default
 # A thorough run: MALFORMED_MESSAGES=10000 .venv/bin/pytest tests/textserve/grpc
 MALFORMED_MESSAGES = int(os.environ.get("MALFORMED_MESSAGES", "300"))
@@ -331,17 +333,45 @@ def test_a_method_that_does_not_exist_is_unimplemented(classifier: Classifier) -
 def test_a_key_is_required_if_configured_but_not_for_health(classifier: Classifier) -> None:
     async def use(served: Served) -> Any:
         for method in ("ModelInfer", "ModelMetadata", "ServerMetadata", "ModelReady"):
-            for metadata in ([], [("authorization", "Bearer wrong")], [("authorization", "secret")]):
+            for metadata in ([], [("authorization", "Bearer wrong")], [("authorization", KEYS[0])]):
                 with pytest.raises(grpc.RpcError) as error:
                     await served.call(method, b"", metadata=metadata)
                 assert error.value.code() == grpc.StatusCode.UNAUTHENTICATED
-        for key in ("secret", "other"):
+        for key in KEYS:
             await served.infer(request(["a"]), metadata=[("authorization", f"Bearer {key}")])
         await served.call("ServerLive", b"")
         await served.call("ServerReady", b"")
         return await health_pb2_grpc.HealthStub(served.channel).Check(health_pb2.HealthCheckRequest())
 
-    assert with_server(classifier, use, api_keys="secret,other").status == health_pb2.HealthCheckResponse.SERVING
+    health = with_server(classifier, use, api_keys=",".join(KEYS))
+    assert health.status == health_pb2.HealthCheckResponse.SERVING
+
+
+def test_reflection_requires_a_key_too(classifier: Classifier) -> None:
+    listing = reflection_pb2.ServerReflectionRequest(list_services="")
+
+    async def use(served: Served) -> list[str]:
+        reflection = reflection_pb2_grpc.ServerReflectionStub(served.channel)
+        with pytest.raises(grpc.RpcError) as error:
+            await reflection.ServerReflectionInfo(iter([listing])).read()
+        assert error.value.code() == grpc.StatusCode.UNAUTHENTICATED
+        call = reflection.ServerReflectionInfo(iter([listing]), metadata=[("authorization", f"Bearer {KEYS[0]}")])
+        return [service.name for service in (await call.read()).list_services_response.service]
+
+    assert NAME in with_server(classifier, use, api_keys=KEYS[0])
+
+
+def test_a_port_that_no_longer_listens_is_a_problem_of_the_service(classifier: Classifier) -> None:
+    async def use(served: Served) -> str:
+        (check,) = served.application.watchdog.checks
+        assert await check() is None
+        for connection in psutil.Process().net_connections("inet"):
+            if connection.laddr.port == served.application.settings.grpc_port and connection.status == "LISTEN":
+                with socket.socket(fileno=os.dup(connection.fd)) as listening:
+                    listening.shutdown(socket.SHUT_RDWR)
+        return str(await check())
+
+    assert "gRPC no longer listens on" in with_server(classifier, use)
 
 
 def test_a_message_of_the_maximum_size_is_accepted_and_a_larger_one_is_not(classifier: Classifier) -> None:

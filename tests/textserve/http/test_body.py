@@ -9,6 +9,7 @@ import pytest
 
 from textserve.errors import BodyTooLarge, InvalidRequest
 from textserve.http.body import MAX_MEMBERS, read_body
+from textserve.http.memory import BodyMemory, BodyShare
 
 LIMIT = 10_000
 
@@ -17,7 +18,9 @@ def read(body: bytes, encoding: str) -> bytes:
     async def receive() -> dict[str, Any]:
         return {"type": "http.request", "body": body, "more_body": False}
 
-    return asyncio.run(read_body({b"content-encoding": encoding.encode()}, receive, LIMIT))
+    return asyncio.run(
+        read_body({b"content-encoding": encoding.encode()}, receive, LIMIT, BodyShare(BodyMemory(LIMIT)))
+    )
 
 
 @pytest.mark.parametrize(

@@ -12,7 +12,7 @@ import pytest
 from tests.asgi import MEANINGS, Serve
 from tests.server import ROOT, Server, serve
 from textserve.http.explain import EXPLAIN, ExplainResponse
-from textserve.runner import Prediction
+from textserve.prediction import Prediction
 
 
 @pytest.fixture

@@ -14,7 +14,7 @@ from huggingface_hub.errors import HfHubHTTPError
 from tests.asgi import MEANINGS, Serve
 from tests.server import Server, serve
 from textserve.http.huggingface import HUGGINGFACE
-from textserve.runner import Prediction
+from textserve.prediction import Prediction
 
 LOGITS = [-1.0, 0.5, 2.0]
 PROBABILITIES = [math.exp(logit) / sum(map(math.exp, LOGITS)) for logit in LOGITS]
@@ -100,13 +100,13 @@ def test_options_of_the_hosted_service_have_no_effect(huggingface: Serve) -> Non
 
 @pytest.fixture(scope="module")
 def server(store: Path) -> Iterator[Server]:
-    with serve(store, TEXTSERVE_API_KEYS="open-sesame") as running:
+    with serve(store, TEXTSERVE_API_KEYS="open-sesame-1234") as running:
         yield running
 
 
 @pytest.fixture(scope="module")
 def client(server: Server) -> InferenceClient:
-    return InferenceClient(server.url, token="open-sesame")  # noqa: S106  # the key of this server only
+    return InferenceClient(server.url, token="open-sesame-1234")  # noqa: S106  # the key of this server only
 
 
 def test_hugging_faces_client_reads_every_label(client: InferenceClient) -> None:
@@ -136,7 +136,10 @@ def test_hugging_faces_client_sends_parameters(
 
 @pytest.mark.parametrize(
     ("key", "text", "status", "message"),
-    [("open-sesame", " ", 400, "`inputs` is empty"), ("guessed", "a", 401, "`authorization` is not one of the keys")],
+    [
+        ("open-sesame-1234", " ", 400, "`inputs` is empty"),
+        ("guessed", "a", 401, "`authorization` is not one of the keys"),
+    ],
 )
 def test_hugging_faces_client_raises_the_error(server: Server, key: str, text: str, status: int, message: str) -> None:
     with pytest.raises(HfHubHTTPError) as error:

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from tests.asgi import MEANINGS, Serve
 from textserve.http.formats import read
 from textserve.http.native import NATIVE, PROBLEMS, ClassifyRequest, ClassifyResponse
-from textserve.runner import Prediction
+from textserve.prediction import Prediction
 
 
 @pytest.fixture
@@ -63,7 +63,10 @@ def test_a_long_text_is_truncated_unless_the_request_disables_it(
 @settings(deadline=None)
 @given(texts=st.lists(st.text(), max_size=8), escaped=st.booleans())
 def test_texts_are_read_unchanged(texts: list[str], escaped: bool) -> None:
-    assert read(ClassifyRequest, json.dumps({"texts": texts}, ensure_ascii=escaped).encode(), PROBLEMS).texts == texts
+    assert (
+        read(ClassifyRequest, json.dumps({"texts": texts}, ensure_ascii=escaped).encode(), PROBLEMS, 1000).texts
+        == texts
+    )
 
 
 def test_a_byte_order_mark_is_ignored(native: Serve) -> None:

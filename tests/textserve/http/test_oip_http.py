@@ -285,10 +285,10 @@ def test_it_is_ready_until_it_is_stopped(serve: Serve) -> None:
 
 
 def test_only_health_needs_no_key(serve: Serve) -> None:
-    assert serve(OIP_HEALTH, api_keys="secret").request("GET", "/v2/health/ready").status_code == 200
-    client = serve(OIP, api_keys="secret")
+    assert serve(OIP_HEALTH, api_keys="secret-0123456789").request("GET", "/v2/health/ready").status_code == 200
+    client = serve(OIP, api_keys="secret-0123456789")
     assert client.post(INFER, body()).status_code == 401
-    assert client.post(INFER, body(), {"authorization": "Bearer secret"}).status_code == 200
+    assert client.post(INFER, body(), {"authorization": "Bearer secret-0123456789"}).status_code == 200
 
 
 def test_the_metrics_count_only_inferences_and_errors(oip: Serve) -> None:

@@ -109,7 +109,7 @@ def test_every_status_is_described_with_the_body_of_its_protocol(
 
 def test_keys_are_described_if_configured(classifier: Classifier) -> None:
     assert "security" not in document(classifier)
-    with_keys = document(classifier, api_keys="secret")
+    with_keys = document(classifier, api_keys="secret-0123456789")
     assert with_keys["components"]["securitySchemes"]["key"] == {"type": "http", "scheme": "bearer"}
     assert with_keys["security"] == [{"key": []}]
     open_to_all = [path for path, item in with_keys["paths"].items() if item.get("get", {}).get("security") == []]

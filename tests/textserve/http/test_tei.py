@@ -9,7 +9,7 @@ import pytest
 
 from tests.asgi import MEANINGS, Serve
 from textserve.http.tei import TEI
-from textserve.runner import Prediction
+from textserve.prediction import Prediction
 
 ANSWER = [Prediction(MEANINGS, [0.25, 0.15, 0.6], tokens=3, truncated=False, logits=[0.5, 0.0, 1.5])]
 LABELS = [

@@ -26,7 +26,7 @@ from tests.textserve.ui.page import (
     verdicts,
 )
 
-KEY = "correct-horse"
+KEY = "correct-horse-battery"
 NAMES = sorted(file.name for file in (ROOT / "textserve" / "ui").iterdir())
 CONTENT_TYPES = {
     ".html": "text/html; charset=utf-8",
@@ -587,5 +587,4 @@ def test_page_gets_the_limits_of_the_service(server: Server) -> None:
         "max_texts": 40,
         "max_characters": 500,
         "max_body_bytes": 4_194_304,
-        "max_explained_words": 50,
     }

@@ -1,0 +1,81 @@
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+
+import pytest
+
+from textserve.errors import InvalidRequest, ReceiveTimeout
+from textserve.grpc import receiving
+from textserve.grpc.receiving import Receiving
+
+PATIENCE = 60.0
+
+
+class Stream:
+    """The messages of a call, of which the only one comes when ``arrived`` is set."""
+
+    def __init__(self, *, there: bool = False) -> None:
+        self.arrived = asyncio.Event()
+        self.asked = asyncio.Event()
+        if there:
+            self.arrived.set()
+
+    async def messages(self) -> AsyncIterator[bytes]:
+        self.asked.set()
+        await self.arrived.wait()
+        yield b"message"
+
+
+def test_more_messages_than_slots_wait_and_slow_ones_give_way(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(receiving, "CONTENDED_SECONDS", 0.01)
+
+    async def run() -> None:
+        slots = Receiving(PATIENCE, slots=2)
+        slow = [Stream(), Stream()]
+        tasks = [asyncio.create_task(slots.message(stream.messages())) for stream in slow]
+        for stream in slow:
+            await stream.asked.wait()
+        assert await slots.message(Stream(there=True).messages()) == b"message"
+        with pytest.raises(ReceiveTimeout):
+            await tasks[0]
+        slow[1].arrived.set()
+        assert await tasks[1] == b"message"
+
+    asyncio.run(asyncio.wait_for(run(), PATIENCE))
+
+
+def test_of_those_that_wait_the_newest_is_next(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(receiving, "CONTENDED_SECONDS", PATIENCE)
+
+    async def run() -> None:
+        slots = Receiving(PATIENCE, slots=1)
+        first, second, third = Stream(), Stream(), Stream()
+        tasks = []
+        for stream in (first, second, third):
+            tasks.append(asyncio.create_task(slots.message(stream.messages())))
+            await asyncio.sleep(0)
+        first.arrived.set()
+        await third.asked.wait()
+        assert not second.asked.is_set()
+        tasks[2].cancel()
+        await second.asked.wait()
+        second.arrived.set()
+        assert await tasks[1] == b"message"
+
+    asyncio.run(asyncio.wait_for(run(), PATIENCE))
+
+
+def test_a_message_that_never_comes_is_too_late_and_none_is_invalid() -> None:
+    async def nothing() -> AsyncIterator[bytes]:
+        return
+        yield b""
+
+    async def run() -> None:
+        slots = Receiving(0.01)
+        with pytest.raises(ReceiveTimeout):
+            await slots.message(Stream().messages())
+        with pytest.raises(InvalidRequest, match="missing"):
+            await slots.message(nothing())
+
+    asyncio.run(asyncio.wait_for(run(), PATIENCE))

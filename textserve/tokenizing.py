@@ -1,0 +1,78 @@
+"""Tokenizes the texts of requests without holding up the event loop."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Collection, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+
+from textserve.classifier import Classifier, Encoding, Truncation
+
+# A request of at most so many characters, some 2 ms, is tokenized on the event loop: passing it to a thread and back
+# would cost more.
+INLINE_CHARACTERS = 2000
+# Characters tokenized at once on the thread; others take their turn in between.
+CHUNK_CHARACTERS = 10_000
+# Characters that cost as much as what a text costs beside its characters.
+TEXT_CHARACTERS = 50
+# Of European languages; only for estimates.
+CHARACTERS_PER_TOKEN = 4
+# Characters that cost as much as a token does later: tokenizing a text is some 100 times as fast as computing it, but
+# also reads what is then cut off.
+CHARACTERS_PER_COST = 400
+
+
+class Tokenizing:
+    """Tokenizes for one runner. Long requests are tokenized on a thread, in turn: the tokenizer releases the GIL."""
+
+    def __init__(self, classifier: Classifier) -> None:
+        self._classifier = classifier
+        self._thread = ThreadPoolExecutor(1, thread_name_prefix="tokenize")
+        self._pending: dict[object, int] = {}
+
+    @property
+    def pending(self) -> Collection[int]:
+        """The estimated tokens of each request that is being tokenized on the thread."""
+        return self._pending.values()
+
+    def estimate(self, texts: Sequence[str]) -> int:
+        """About the tokens that the model will read of ``texts``, from their lengths."""
+        longest = self._classifier.spec.tokenization.max_tokens
+        return sum(
+            min(longest, 2 + len(text) // CHARACTERS_PER_TOKEN) + len(text) // CHARACTERS_PER_COST for text in texts
+        )
+
+    async def encode(self, texts: Sequence[str], truncation: Truncation, deadline: float) -> list[Encoding] | None:
+        """The encodings of ``texts``, or ``None`` if ``deadline``, by ``time.monotonic()``, passes before."""
+        if sum(map(size, texts)) <= INLINE_CHARACTERS:
+            return self._classifier.encode(texts, truncation)
+        loop, request = asyncio.get_running_loop(), object()
+        encodings: list[Encoding] = []
+        self._pending[request] = self.estimate(texts)
+        try:
+            for chunk in chunks(texts):
+                if time.monotonic() >= deadline:
+                    return None
+                encodings += await loop.run_in_executor(self._thread, self._classifier.encode, chunk, truncation)
+        finally:
+            del self._pending[request]
+        return encodings
+
+
+def size(text: str) -> int:
+    """The characters of ``text`` and what it costs beside them."""
+    return len(text) + TEXT_CHARACTERS
+
+
+def chunks(texts: Sequence[str]) -> Iterator[list[str]]:
+    """``texts`` in parts of at most ``CHUNK_CHARACTERS`` by :func:`size`, or of one longer text."""
+    chunk: list[str] = []
+    characters = 0
+    for text in texts:
+        if chunk and characters + size(text) > CHUNK_CHARACTERS:
+            yield chunk
+            chunk, characters = [], 0
+        chunk.append(text)
+        characters += size(text)
+    yield chunk
