@@ -27,8 +27,9 @@ FAULTS = {
     "infinity": ("textserve.classifier", "Classifier", "logits"),
     "take": ("textserve.batching", "BatchQueue", "take"),
     "deliver": ("textserve.runner", "Runner", "_deliver"),
-    "batch metrics": ("textserve.metrics", "RunnerMetrics", "observe_batch"),
-    "request metrics": ("textserve.metrics", "RequestMetrics", "observe"),
+    "histograms": ("prometheus_client", "Histogram", "observe"),
+    "counters": ("prometheus_client", "Counter", "inc"),
+    "gauges": ("prometheus_client", "Gauge", "inc"),
 }
 CHECK_SECONDS = 0.05
 _lock = threading.Lock()
