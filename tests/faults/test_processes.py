@@ -118,17 +118,26 @@ def small_disk(folder: Path, megabytes: int) -> Iterator[Path]:
         subprocess.run([*root, "umount", "--lazy", folder], check=True)
 
 
+def _fill(file: Path) -> None:
+    """Write a file until its disk has no room for another byte."""
+    size = 65_536
+    with file.open("wb", buffering=0) as filler:
+        while size:
+            try:
+                filler.write(b"\0" * size)
+            except OSError:
+                size //= 2
+
+
 def test_a_full_disk_ends_no_worker(saved_model: Path, tmp_path: Path, record: Record) -> None:
     record.row, record.name = "10", "bentoml serve, BENTOML_HOME full"
     with small_disk(tmp_path / "disk", 128) as disk:
         shutil.copytree(saved_model / "models", disk / "models")
         # The log, which the tests keep there, is elsewhere.
         (disk / "service.log").symlink_to(tmp_path / "service.log")
+        _fill(disk / "filler")
         with serve(disk, supervisor=True) as server:
             (worker,) = _workers(server)
-            with contextlib.suppress(OSError), (disk / "filler").open("wb", buffering=0) as filler:
-                while filler.write(b"\0" * 65_536):
-                    pass
             statuses = [classify(server) for _ in range(REQUESTS_ON_A_FULL_DISK)]
             assert httpx.get(f"{server.url}/metrics", timeout=LIMIT_SECONDS).status_code == 200
             runs = "runs" if worker.is_running() else "ended"
