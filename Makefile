@@ -153,7 +153,7 @@ pipeline: | $(filter .uv/bin/uv,$(UV)) ## Run JOB (bento) of ci-cd.yaml locally,
 
 # 2 workers: tests start servers of their own, which take the other half of the time.
 test: .venv/.integration programs ## Run the tests that need no torch
-	$(VENV)/pytest -m "not export and not isa and not image and not walk" --numprocesses 2 --dist loadscope
+	$(VENV)/pytest -m "not export and not isa and not image and not walk and not faults" --numprocesses 2 --dist loadscope
 
 test-export: .venv-export/.synced ## Run the tests of training, export and verification
 	$(EXPORT_VENV)/pytest -m export --numprocesses 2 --dist loadscope
@@ -164,6 +164,12 @@ test-isa: .venv-export/.synced ## Compare the answers of every model with those 
 
 test-walk: .venv-export/.synced ## Run the walk of docs/gates.md, which trains twice
 	$(EXPORT_VENV)/pytest -m walk tests/scripts/test_gates_walk.py
+
+test-faults: .venv/.integration programs ## Attack and break the service beside an honest client: build/faults.json, in half an hour
+	$(VENV)/pytest -m faults tests/faults
+
+test-mix: .venv/.integration ## MINUTES (30) of all attacks at random against a container of IMAGE with one core and 512 MB: build/mix.json
+	@IMAGE=$(IMAGE) $(VENV)/python -m tests.faults.mix $(if $(MINUTES),--minutes $(MINUTES)) $(if $(SEED),--seed $(SEED))
 
 test-docs: .venv/.integration programs ## Run the examples of the documentation
 	$(VENV)/pytest tests/test_docs.py tests/scripts/test_docs_tables.py

@@ -39,11 +39,11 @@ def call(
     }
     body = struct.pack(">BI", compressed, len(message)) + message
     with socket.create_connection(("127.0.0.1", port), timeout=100) as connection:
-        connection.sendall(PREFACE + _frame(SETTINGS, 0, 0, b"") + _frame(SETTINGS, ACK, 0, b""))
-        connection.sendall(_frame(HEADERS, END_HEADERS, 1, b"".join(_literal(*header) for header in headers.items())))
+        connection.sendall(PREFACE + frame(SETTINGS, 0, 0, b"") + frame(SETTINGS, ACK, 0, b""))
+        connection.sendall(frame(HEADERS, END_HEADERS, 1, b"".join(literal(*header) for header in headers.items())))
         for start in range(0, len(body), 16_000):
             last = start + 16_000 >= len(body)
-            connection.sendall(_frame(DATA, END_STREAM if last else 0, 1, body[start : start + 16_000]))
+            connection.sendall(frame(DATA, END_STREAM if last else 0, 1, body[start : start + 16_000]))
         received = b""
         while not (found := STATUS.search(received)):
             chunk = connection.recv(65_536)
@@ -53,11 +53,12 @@ def call(
     return int(found[1])
 
 
-def _frame(kind: int, flags: int, stream: int, payload: bytes) -> bytes:
+def frame(kind: int, flags: int, stream: int, payload: bytes) -> bytes:
+    """A frame (RFC 9113, section 4.1)."""
     return struct.pack(">I", len(payload))[1:] + struct.pack(">BBI", kind, flags, stream) + payload
 
 
-def _literal(name: str, value: str) -> bytes:
+def literal(name: str, value: str) -> bytes:
     """A header without indexing (RFC 7541, section 6.2.2)."""
     assert len(name) <= LONGEST
     assert len(value) <= LONGEST

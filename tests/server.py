@@ -11,7 +11,7 @@ import ssl
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -22,6 +22,8 @@ ROOT = Path(__file__).resolve().parents[1]
 # A limit for a busy machine, of everything that the tests wait for.
 LIMIT_SECONDS = 600.0
 BENTOML = str(Path(sys.executable).with_name("bentoml"))
+# The command of the image.
+ONE_PROCESS = (sys.executable, "-m", "textserve.bento.start")
 # Below the ports that Linux gives to clients (32768 to 60999), which must not take one between two tests.
 PORTS = range(10_000, 30_000)
 # Other processes that run these tests, such as workers of pytest-xdist, start at another port.
@@ -107,27 +109,28 @@ def serve(
     *,
     ready: bool = True,
     supervisor: bool = False,
+    command: Sequence[str] = ONE_PROCESS,
     **extra: str,
 ) -> Iterator[Server]:
     """Serve ``bento`` until the block ends; ``ready=False`` waits only until it is live.
 
-    It starts one process, as the image does, or with ``supervisor=True`` `bentoml serve`, whose supervisor doubles the
-    time of the start and kills a worker that takes longer than 30 s to stop.
+    It starts one process by ``command``, as the image does, or with ``supervisor=True`` `bentoml serve`, whose
+    supervisor doubles the time of the start and kills a worker that takes longer than 30 s to stop.
 
     Kills the processes that remain after it has stopped.
     """
     port, grpc_port = free_port(), free_port()
     home.mkdir(parents=True, exist_ok=True)
     log_file = home / "service.log"
-    command = [BENTOML, "serve", bento, "--host", "127.0.0.1", "--port", str(port)]
     variables = {
         "TEXTSERVE_GRPC_HOST": "127.0.0.1",
         "TEXTSERVE_GRPC_PORT": str(grpc_port),
         "TEXTSERVE_STOP_DELAY_SECONDS": "0",
         **extra,
     }
-    if not supervisor:
-        command = [sys.executable, "-m", "textserve.bento.start"]
+    if supervisor:
+        command = [BENTOML, "serve", bento, "--host", "127.0.0.1", "--port", str(port)]
+    else:
         variables |= {"BENTO_PATH": bento, "PORT": str(port)}
     with log_file.open("wb") as log:
         process = subprocess.Popen(
