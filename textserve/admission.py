@@ -37,7 +37,8 @@ class Admission:
         """Update the speeds from a batch that one worker has computed."""
         measured = tokens / seconds * self._settings.threads
         self._tokens_per_second += RATE_WEIGHT * (measured - self._tokens_per_second)
-        if tokens >= self._settings.max_batch_tokens // 2:
+        # A small batch that is faster shows that the speed of large ones has risen.
+        if tokens >= self._settings.max_batch_tokens // 2 or measured > self._large_tokens_per_second:
             self._large_tokens_per_second += RATE_WEIGHT * (measured - self._large_tokens_per_second)
 
     def check(self, tokens: int, seconds: float = inf, *, waiting: int, ahead: int) -> None:

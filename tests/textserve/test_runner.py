@@ -256,18 +256,31 @@ def test_a_queue_beyond_the_time_limit_rejects_before_tokenizing() -> None:
     asyncio.run(run())
 
 
+class SlowClassifier(FakeClassifier):
+    """Takes a tenth of a second of the processor for each batch, and tells the event loop when one is computed."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.loop = asyncio.get_running_loop()
+        self.measured = asyncio.Event()
+
+    def logits(self, encodings: Sequence[Encoding]) -> npt.NDArray[np.float32]:
+        ends = time.thread_time() + 0.1
+        while time.thread_time() < ends:
+            pass
+        self.loop.call_soon_threadsafe(self.measured.set)
+        return super().logits(encodings)
+
+
 def test_the_speed_is_measured_before_the_first_batch() -> None:
     async def run() -> None:
-        slow = FakeClassifier()
+        slow = SlowClassifier()
         runner = Runner(cast(Classifier, slow), Settings(threads=1), RunnerMetrics(CollectorRegistry()))
-        slow.gate.clear()
         runner.start(sample="7 xx")
-        await until(lambda: slow.batches == [[7] * (512 // 2 // 4)])
-        time.sleep(0.1)  # the least that the batch takes
-        slow.gate.set()
-        assert (await runner.classify(["1"], PATIENCE)).tokens == 1
+        await slow.measured.wait()
         with pytest.raises(RequestTooLarge):
             await runner.classify(["1".ljust(512)] * 250, PATIENCE)
+        assert slow.batches == [[7] * (512 // 2 // 4)]
         await runner.close(PATIENCE)
 
     asyncio.run(run())

@@ -163,5 +163,9 @@ def _value(context: Context, name: str) -> bytes:
 
 async def abort(context: Context, error: TextserveError, trailing: Metadata = ()) -> bytes:
     """End the call with an error's code, message and metadata."""
-    await context.abort(CODES[type(error)], error.full_message, (*trailing, *metadata(error)))
+    try:
+        await context.abort(CODES[type(error)], error.full_message, (*trailing, *metadata(error)))
+    except grpc.aio.InternalError:
+        # gRPC itself has ended the call, as it does if a message is too long or cannot be decompressed.
+        raise asyncio.CancelledError from None
     raise AssertionError("abort raises")

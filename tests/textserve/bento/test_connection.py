@@ -31,7 +31,11 @@ PLAIN = b"POST /classify HTTP/1.1\r\nHost: test\r\nContent-Length: %d\r\n\r\n" %
 @pytest.fixture(scope="module")
 def server(store: Path) -> Iterator[Server]:
     with serve(
-        store, TEXTSERVE_RECEIVE_SECONDS="2", TEXTSERVE_THREADS="1", TEXTSERVE_MAX_QUEUE_SECONDS="600"
+        store,
+        TEXTSERVE_RECEIVE_SECONDS="2",
+        TEXTSERVE_THREADS="1",
+        TEXTSERVE_MAX_QUEUE_SECONDS="600",
+        TEXTSERVE_REQUEST_SECONDS="600",
     ) as running:
         yield running
 

@@ -89,7 +89,7 @@ def test_requests_not_answered_in_time_are_rejected(home: Path) -> None:
     with serve(
         home,
         TEXTSERVE_THREADS="1",
-        TEXTSERVE_MAX_QUEUE_SECONDS="60",
+        TEXTSERVE_MAX_QUEUE_SECONDS="600",
         TEXTSERVE_STOP_DELAY_SECONDS="1",
         TEXTSERVE_DRAIN_SECONDS="0.5",
     ) as stopping:

@@ -17,7 +17,7 @@ expect.set_options(timeout=60_000)  # milliseconds, for a busy machine
 @pytest.fixture(scope="module")
 def server(store: Path) -> Iterator[Server]:
     with serve(
-        store, TEXTSERVE_MAX_TEXTS="40", TEXTSERVE_MAX_CHARACTERS="500", TEXTSERVE_MAX_EXPLAINED_TOKENS="4000"
+        store, TEXTSERVE_MAX_TEXTS="40", TEXTSERVE_MAX_CHARACTERS="500", TEXTSERVE_MAX_EXPLAINED_TOKENS="2750"
     ) as running:
         yield running
 

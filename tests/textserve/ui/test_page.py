@@ -110,7 +110,7 @@ def test_html_is_shown_as_it_was_written(page: Page, messages: list[str]) -> Non
 
 def test_text_with_too_many_words_to_explain_keeps_its_bars_and_says_why(page: Page) -> None:
     classify(page, "słowo " * 51)
-    expect(page.locator(".detail")).to_contain_text("has 51 words; send at most 50")
+    expect(page.locator(".detail")).to_contain_text("has 51 words and at least 54 tokens")
     assert page.locator(".bar").count() == 3
     expect(page.get_by_role("button", name="Try again")).to_have_count(0)
 
