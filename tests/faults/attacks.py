@@ -15,7 +15,7 @@ class Attack:
     """An attack.
 
     Attributes:
-        row: of the table of issue 14; ``held`` for what the service withstood before.
+        row: of the table in docs/faults.md; ``held`` for what the service withstood from the start.
         run: does it, within bounds, and returns how often each outcome was seen.
         grpc: whether it goes to the port of gRPC.
         right: the outcomes that are right; empty if only the honest client counts.
