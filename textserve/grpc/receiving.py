@@ -8,7 +8,9 @@ window.
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import AsyncIterator
+from math import inf
 
 from textserve.errors import InvalidRequest, ReceiveTimeout
 
@@ -35,31 +37,48 @@ class Receiving:
             ReceiveTimeout: if it is not received in time, or takes long while others wait.
             InvalidRequest: if there is none.
         """
-        loop = asyncio.get_running_loop()
         try:
             async with asyncio.timeout(self._seconds) as limit:
                 while len(self._open) >= self._slots:
-                    await self._slot(loop)
-                self._open[limit] = loop.time()
+                    await self._slot()
+                self._open[limit] = time.monotonic()
                 async for message in messages:
                     return message
         except TimeoutError:
             raise ReceiveTimeout("was not received in time", where="message") from None
         finally:
-            if self._open.pop(limit, None) is not None and self._waiting:
-                # The newest first: those that have waited longest are most likely an attacker's.
-                self._waiting.pop().set_result(None)
+            if self._open.pop(limit, None) is not None:
+                self._wake()
         raise InvalidRequest("is missing", where="message")
 
-    async def _slot(self, loop: asyncio.AbstractEventLoop) -> None:
-        slot: asyncio.Future[None] = loop.create_future()
+    async def _slot(self) -> None:
+        slot: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self._waiting.append(slot)
-        oldest, began = next(iter(self._open.items()))
-        ends = max(loop.time(), began + CONTENDED_SECONDS)
-        if (limit := oldest.when()) is None or ends < limit:
-            oldest.reschedule(ends)
+        self._hurry()
         try:
             await slot
-        finally:
+        except asyncio.CancelledError:
             if slot in self._waiting:
                 self._waiting.remove(slot)
+            else:
+                self._wake()  # another, in place of this one
+            raise
+
+    def _wake(self) -> None:
+        """Pass a free slot on: to the newest, since those that have waited longest are most likely an attacker's."""
+        while self._waiting:
+            slot = self._waiting.pop()
+            if not slot.done():
+                slot.set_result(None)
+                break
+        if self._waiting:
+            self._hurry()
+
+    def _hurry(self) -> None:
+        """Let the oldest message that is being received end soon."""
+        for limit, began in self._open.items():
+            if not limit.expired():
+                loop = asyncio.get_running_loop()
+                left = max(0.0, began + CONTENDED_SECONDS - time.monotonic())
+                limit.reschedule(min(loop.time() + left, limit.when() or inf))
+                return

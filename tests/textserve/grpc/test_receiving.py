@@ -79,3 +79,27 @@ def test_a_message_that_never_comes_is_too_late_and_none_is_invalid() -> None:
             await slots.message(nothing())
 
     asyncio.run(asyncio.wait_for(run(), PATIENCE))
+
+
+def test_whoever_waits_gets_a_slot_in_the_end_though_others_hold_and_give_up(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(receiving, "CONTENDED_SECONDS", 0.001)
+
+    async def run() -> None:
+        slots = Receiving(PATIENCE, slots=2)
+        slow = [asyncio.create_task(slots.message(Stream().messages())) for _ in range(20)]
+        await asyncio.sleep(0)
+        quick = [asyncio.create_task(slots.message(Stream(there=True).messages())) for _ in range(20)]
+        for task in (*slow[5:10], *quick[5:10]):
+            await asyncio.sleep(0)
+            task.cancel()
+        slow += [asyncio.create_task(slots.message(Stream().messages())) for _ in range(20)]
+        assert await asyncio.gather(*quick[:5], *quick[10:]) == [b"message"] * 15
+        while sum(not task.done() for task in slow) > 2:  # for the last two nobody waits
+            await asyncio.sleep(0)
+        assert await slots.message(Stream(there=True).messages()) == b"message"
+        for task in slow:
+            task.cancel()
+        outcomes = await asyncio.gather(*slow, return_exceptions=True)
+        assert {type(outcome) for outcome in outcomes} == {ReceiveTimeout, asyncio.CancelledError}
+
+    asyncio.run(asyncio.wait_for(run(), PATIENCE))
