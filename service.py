@@ -18,6 +18,7 @@ from textserve.application import Application
 from textserve.bento import logs
 from textserve.bento.connection import limit_connections
 from textserve.bento.image import BASE_IMAGE, image
+from textserve.bento.memory import share_arena
 from textserve.bento.metrics import keep_in_process
 from textserve.bento.preflight import (
     StoredModel,
@@ -54,6 +55,7 @@ ALL_PROTOCOLS = [*PROTOCOLS, documentation(PROTOCOLS)]
 
 check_build()
 raise_limit()
+share_arena()
 settings = read_settings()
 keep_in_process()
 

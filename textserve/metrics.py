@@ -114,9 +114,14 @@ class RequestMetrics:
             registry=metrics_registry,
             buckets=SECONDS,
         )
-        self.in_flight = Gauge(
+        self._in_flight = Gauge(
             "textserve_requests_in_flight", "POST requests and inferences being answered.", registry=metrics_registry
         )
+
+    @never_failing
+    def in_flight(self, change: Literal[1, -1]) -> None:
+        """Count a request that begins or ends."""
+        self._in_flight.inc(change)
 
     @never_failing
     def observe(self, protocol: str, outcome: str, seconds: float) -> None:
@@ -129,12 +134,22 @@ class ConnectionMetrics:
     """HTTP's connections."""
 
     def __init__(self, metrics_registry: CollectorRegistry) -> None:
-        self.open = Gauge("textserve_connections", "Open HTTP connections.", registry=metrics_registry)
-        self.refused = Counter(
+        self._open = Gauge("textserve_connections", "Open HTTP connections.", registry=metrics_registry)
+        self._refused = Counter(
             "textserve_refused_connections_total",
             "HTTP connections closed at once, since too many were open and none idle.",
             registry=metrics_registry,
         )
+
+    @never_failing
+    def open(self, connections: int) -> None:
+        """Set the number of open connections."""
+        self._open.set(connections)
+
+    @never_failing
+    def refused(self) -> None:
+        """Count a connection that is closed at once."""
+        self._refused.inc()
 
 
 class HealthMetrics:

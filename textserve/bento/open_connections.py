@@ -41,7 +41,7 @@ class OpenConnections:
     def add(self, connection: Idling) -> bool:
         """Count a connection, and return whether it may be served."""
         self._open.add(connection)
-        self._metrics.open.set(len(self._open))
+        self._metrics.open(len(self._open))
         if len(self._open) <= self._limit:
             return True
         idle = [(other.idle_since, id(other), other) for other in self._open if other is not connection]
@@ -52,7 +52,7 @@ class OpenConnections:
             oldest.close_idle()
             return True
         self._refused.add()
-        self._metrics.refused.inc()
+        self._metrics.refused()
         return False
 
     @property
@@ -63,4 +63,4 @@ class OpenConnections:
     def remove(self, connection: Idling) -> None:
         """The connection is closed."""
         self._open.discard(connection)
-        self._metrics.open.set(len(self._open))
+        self._metrics.open(len(self._open))

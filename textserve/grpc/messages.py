@@ -19,8 +19,8 @@ from textserve.grpc.inference_pb2 import ModelInferRequest, ModelInferResponse
 
 Message = TypeVar("Message")
 
-# By number: parameters, inputs with their parameters and contents, outputs with their parameters.
-MESSAGES: wire.Messages = {4: {}, 5: {4: {}, 5: {}}, 6: {2: {}}}
+# By number: parameters, inputs with their shape, parameters and contents, outputs with their parameters.
+MESSAGES: wire.Messages = {4: {}, 5: {3: None, 4: {}, 5: dict.fromkeys(range(1, 8))}, 6: {2: {}}}
 OTHER_FIELDS = 1000
 # More dimensions than any valid shape has.
 MAX_DIMENSIONS = 16

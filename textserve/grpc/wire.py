@@ -12,17 +12,17 @@ from typing import TypeAlias
 VARINT, FIXED64, LENGTH_DELIMITED, FIXED32 = 0, 1, 2, 5
 SIZES = {FIXED64: 8, FIXED32: 4}
 
-# By field number, the fields that are messages, and theirs.
-Messages: TypeAlias = Mapping[int, "Messages"]
+# By field number, the fields that are messages, and theirs; ``None`` is a packed list of numbers.
+Messages: TypeAlias = Mapping[int, "Messages | None"]
 
 
 def has_more_fields(encoded: bytes, limit: int, messages: Messages) -> bool:
-    """Whether ``encoded`` has more than ``limit`` fields, with those of its ``messages``.
+    """Whether ``encoded`` has more than ``limit`` fields, with those of its ``messages``, or bytes of packed numbers.
 
     What is no valid encoding ends the count; decoding it fails.
     """
     count = 0
-    waiting = [(0, len(encoded), messages)]
+    waiting: list[tuple[int, int, Messages]] = [(0, len(encoded), messages)]
     while waiting:
         position, end, inner = waiting.pop()
         while position < end:
@@ -36,12 +36,16 @@ def has_more_fields(encoded: bytes, limit: int, messages: Messages) -> bool:
             elif kind == LENGTH_DELIMITED:
                 length, position = _varint(encoded, position)
                 if (tag >> 3) in inner:
-                    waiting.append((position, min(position + length, end), inner[tag >> 3]))
+                    fields = inner[tag >> 3]
+                    if fields is None:
+                        count += length
+                    else:
+                        waiting.append((position, min(position + length, end), fields))
                 position += length
             elif kind in SIZES:
                 position += SIZES[kind]
             # A group, which inference.proto does not have, is its tag and the fields that follow.
-    return False
+    return count > limit
 
 
 def _varint(encoded: bytes, position: int) -> tuple[int, int]:

@@ -157,11 +157,15 @@ class HttpProtocols:
             await self._app(scope, receive, send)
             return
         answered = self._answer(protocol, handler or _not_found, parameters, scope, receive, send)
-        if scope["method"] == "POST":
-            with self._application().requests.in_flight.track_inprogress():
-                await answered
-        else:
+        if scope["method"] != "POST":
             await answered
+            return
+        requests = self._application().requests
+        requests.in_flight(1)
+        try:
+            await answered
+        finally:
+            requests.in_flight(-1)
 
     @cached_property
     def _body_memory(self) -> BodyMemory:

@@ -31,10 +31,24 @@ def encoded(**fields: Any) -> bytes:
         encoded(parameters=PARAMETERS),
         encoded(inputs=[Tensor(parameters=PARAMETERS)]),
         encoded(outputs=[Output(parameters=PARAMETERS)]),
+        encoded(inputs=[Tensor(shape=[1] * 3000)]),
+        encoded(inputs=[Tensor(contents=InferTensorContents(int_contents=[1] * 3000))]),
         b"\x78\x01" * 3000,
         b"\x3b" * 3000,
     ],
-    ids=["outputs", "inputs", "raw", "contents", "parameters", "input", "output", "unknown", "groups"],
+    ids=[
+        "outputs",
+        "inputs",
+        "raw",
+        "contents",
+        "parameters",
+        "input",
+        "output",
+        "shape",
+        "numbers",
+        "unknown",
+        "groups",
+    ],
 )
 def test_many_fields_are_noticed_wherever_they_are(message: bytes) -> None:
     assert wire.has_more_fields(message, 2000, MESSAGES)
@@ -45,9 +59,9 @@ def test_a_request_with_many_texts_has_a_field_for_each() -> None:
         name="text", datatype="BYTES", shape=[1000], contents=InferTensorContents(bytes_contents=[b"a"] * 1000)
     )
     message = encoded(model_name="m", inputs=[tensor])
-    # Beside the texts: model name, input; name, data type, shape and contents.
-    assert wire.has_more_fields(message, 1005, MESSAGES)
-    assert not wire.has_more_fields(message, 1006, MESSAGES)
+    # Beside the texts: model name, input; name, data type, shape, of two bytes, and contents.
+    assert wire.has_more_fields(message, 1007, MESSAGES)
+    assert not wire.has_more_fields(message, 1008, MESSAGES)
 
 
 @given(st.binary(max_size=300))
