@@ -18,7 +18,7 @@ from textserve.application import Application
 from textserve.bento import logs
 from textserve.bento.connection import limit_connections
 from textserve.bento.image import BASE_IMAGE, image
-from textserve.bento.memory import share_arena
+from textserve.bento.memory import return_freed
 from textserve.bento.metrics import keep_in_process
 from textserve.bento.preflight import (
     StoredModel,
@@ -55,7 +55,7 @@ ALL_PROTOCOLS = [*PROTOCOLS, documentation(PROTOCOLS)]
 
 check_build()
 raise_limit()
-share_arena()
+return_freed()
 settings = read_settings()
 keep_in_process()
 

@@ -23,7 +23,7 @@ from types import FrameType
 
 from textserve import ports
 from textserve.bento.health import http_port
-from textserve.bento.memory import share_arena
+from textserve.bento.memory import return_freed
 from textserve.environment import unset_empty
 
 BACKLOG = 2048  # connections that wait to be accepted: BentoML's default
@@ -44,7 +44,7 @@ def main() -> None:
         signal.signal(number, _exit)
     # Loaded modules and the model are never garbage. The application collects once, after everything is loaded.
     gc.disable()
-    share_arena()
+    return_freed()
     unset_empty("BENTOML_")
     bento = os.environ.get("BENTO_PATH")
     if not bento:

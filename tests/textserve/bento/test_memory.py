@@ -8,7 +8,7 @@ import pytest
 # Threads that hold memory at the same time; malloc_info lists the arenas that they use.
 SCRIPT = """
 import ctypes, threading
-from textserve.bento.memory import share_arena
+from textserve.bento.memory import return_freed
 
 library, together = ctypes.CDLL(None), threading.Barrier(8)
 library.malloc.restype = library.fdopen.restype = ctypes.c_void_p
@@ -18,7 +18,7 @@ def hold():
     together.wait()
 
 if {shared}:
-    share_arena()
+    return_freed()
 threads = [threading.Thread(target=hold) for _ in range(8)]
 for thread in threads:
     thread.start()
