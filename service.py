@@ -5,6 +5,7 @@ bentoml serve service:TextClassifier
 
 from __future__ import annotations
 
+import asyncio
 import os
 from functools import partial
 from pathlib import Path
@@ -18,7 +19,7 @@ from textserve.application import Application
 from textserve.bento import logs
 from textserve.bento.connection import limit_connections
 from textserve.bento.image import BASE_IMAGE, image
-from textserve.bento.memory import return_freed
+from textserve.bento.memory import return_freed, trim_when_grown
 from textserve.bento.metrics import keep_in_process
 from textserve.bento.preflight import (
     StoredModel,
@@ -117,10 +118,12 @@ class TextClassifier:
         self.application.start(end=partial(os._exit, 1))
         await self.grpc.start()
         self.stopping = Stopping(self.application)
+        self.trimming = asyncio.create_task(trim_when_grown())
 
     @bentoml.on_shutdown
     async def stop(self) -> None:
         """Answer the accepted requests, then stop."""
+        self.trimming.cancel()
         await self.grpc.stop()
         await self.application.close()
         if self.tracing:

@@ -1,9 +1,12 @@
 from __future__ import annotations
 
+import asyncio
 import subprocess
 import sys
 
 import pytest
+
+from textserve.bento import memory
 
 # Threads that hold memory at the same time; malloc_info lists the arenas that they use.
 SCRIPT = """
@@ -35,3 +38,21 @@ def test_all_threads_use_one_arena(shared: bool) -> None:
     command = [sys.executable, "-c", SCRIPT.format(shared=shared)]
     done = subprocess.run(command, capture_output=True, text=True, check=True, timeout=600)
     assert (done.stdout.count("<heap ") == 1) == shared
+
+
+def test_free_pages_between_blocks_in_use_are_returned(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(memory, "TRIM_SECONDS", 0.01)
+
+    async def run() -> None:
+        trimming = asyncio.create_task(memory.trim_when_grown())
+        await asyncio.sleep(0)
+        blocks = [bytearray(10_000) for _ in range(10_000)]
+        grown = memory.resident_bytes()
+        kept = blocks[::100]
+        blocks.clear()
+        while memory.resident_bytes() > grown - 50 * 2**20:
+            await asyncio.sleep(0.01)
+        assert len(kept) == 100
+        trimming.cancel()
+
+    asyncio.run(asyncio.wait_for(run(), 60))
