@@ -72,10 +72,16 @@ class ApiKeys:
         if not any(matches):
             raise Unauthorized("is not one of the keys of this service", where="authorization")
 
-    async def refused(self, authorization: str, address: str) -> None:
-        """Count a refusal of :meth:`check` to ``address``, and delay its answer if it keeps guessing."""
-        if not authorization:
-            return
+    async def authorize(self, authorization: str, address: str) -> None:
+        """:meth:`check` for a client at ``address``; if it keeps sending wrong keys, the refusal is delayed."""
+        try:
+            self.check(authorization)
+        except Unauthorized:
+            if authorization:
+                await self._delay_guess(address)
+            raise
+
+    async def _delay_guess(self, address: str) -> None:
         self._wrong.add()
         now = time.monotonic()
         since, count = self._guesses.get(address, (now, 0))

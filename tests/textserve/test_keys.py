@@ -122,24 +122,31 @@ def test_an_address_that_keeps_guessing_waits_and_others_do_not(
 
     monkeypatch.setattr("textserve.keys.asyncio.sleep", sleep)
 
+    async def refused(authorization: str, address: str) -> None:
+        with pytest.raises(Unauthorized):
+            await KEYS.authorize(authorization, address)
+
     async def guess(address: str, times: int) -> int:
         waited.clear()
         for _ in range(times):
-            await KEYS.refused("Bearer guess", address)
+            await refused("Bearer guess", address)
         return len(waited)
 
     async def run() -> None:
         assert await guess("10.0.0.1", keys.WRONG_KEYS) == 0
         assert await guess("10.0.0.1", 5) == 5
+        waited.clear()
+        await KEYS.authorize(f"Bearer {KEY}", "10.0.0.1")  # the right key never waits
+        assert waited == []
         assert await guess("10.0.0.2", keys.WRONG_KEYS) == 0
         for _ in range(100):
-            await KEYS.refused("", "10.0.0.3")  # no key is no guess
+            await refused("", "10.0.0.3")  # no key is no guess
         assert await guess("10.0.0.3", keys.WRONG_KEYS) == 0
         monkeypatch.setattr(keys, "WINDOW_SECONDS", -1.0)
         assert await guess("10.0.0.1", 1) == 0
         monkeypatch.setattr(keys, "ADDRESSES", 3)
         for number in range(100):
-            await KEYS.refused("Bearer guess", str(number))
+            await refused("Bearer guess", str(number))
         assert len(vars(KEYS)["_guesses"]) <= 5
 
     asyncio.run(run())

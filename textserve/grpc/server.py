@@ -21,7 +21,7 @@ from textserve import ports
 from textserve.application import Application
 from textserve.descriptors import max_connections
 from textserve.errors import Unauthorized
-from textserve.grpc.service import NAME, InferenceService, abort, sent_key
+from textserve.grpc.service import NAME, InferenceService, abort, authorize
 from textserve.ports import PortError
 from textserve.settings import Settings
 from textserve.tls import Certificate
@@ -123,7 +123,7 @@ class _Reflection(aio.ReflectionServicer):  # type: ignore[misc]  # grpc has no 
     async def ServerReflectionInfo(self, request_iterator: Any, context: Any) -> AsyncIterator[Any]:
         """Answer, or abort with UNAUTHENTICATED."""
         try:
-            self._application.keys.check(sent_key(context))
+            await authorize(self._application, context)
         except Unauthorized as error:
             await abort(context, error)
         async for response in super().ServerReflectionInfo(request_iterator, context):

@@ -16,7 +16,7 @@ import grpc
 
 from textserve import oip
 from textserve.application import Application
-from textserve.errors import TextserveError, Unauthorized
+from textserve.errors import TextserveError
 from textserve.grpc.inference_pb2 import (
     DESCRIPTOR,
     ModelInferRequest,
@@ -69,10 +69,9 @@ class InferenceService:
         async def method(messages: AsyncIterator[bytes], context: Context) -> bytes:
             try:
                 if needs_key:
-                    self._check_key(context)
+                    await authorize(self._application, context)
                 return bytes(call(await self._receiving.message(messages)).SerializeToString())
             except Exception as error:
-                await self._delay_guess(error, context)
                 return await abort(context, expected(error, call.__name__))
 
         return method
@@ -101,7 +100,7 @@ class InferenceService:
         started, outcome = time.perf_counter(), "ok"
         identity = ("x-request-id", request_id(_value(context, "x-request-id")).decode())
         try:
-            self._check_key(context)
+            await authorize(self._application, context)
             # Reject early: what a rejection costs is taken from the requests that are answered.
             self._application.runner.reject_if_overloaded()
             body = await self._receiving.message(messages)
@@ -115,7 +114,6 @@ class InferenceService:
             outcome = "deadline_exceeded" if context.time_remaining() == 0 else "cancelled"
             raise
         except Exception as error:
-            await self._delay_guess(error, context)
             problem = expected(error, "ModelInfer")
             outcome = problem.type
             return await abort(context, problem, (identity,))
@@ -139,18 +137,12 @@ class InferenceService:
         tensors, classified = await oip.infer(self._application, request, elements, seconds=remaining)
         return write(self._application, message, tensors), classified
 
-    def _check_key(self, context: Context) -> None:
-        self._application.keys.check(sent_key(context))
 
-    async def _delay_guess(self, error: Exception, context: Context) -> None:
-        if isinstance(error, Unauthorized):
-            # Such as ipv4:127.0.0.1:40000: the port differs from connection to connection.
-            await self._application.keys.refused(sent_key(context), context.peer().rpartition(":")[0])
-
-
-def sent_key(context: Context) -> str:
-    """The client's metadata ``authorization``."""
-    return _value(context, "authorization").decode()
+async def authorize(application: Application, context: Context) -> None:
+    """Check the key in the client's metadata; see :meth:`textserve.keys.ApiKeys.authorize`."""
+    # The peer is such as ipv4:127.0.0.1:40000: the port differs from connection to connection.
+    address = context.peer().rpartition(":")[0]
+    await application.keys.authorize(_value(context, "authorization").decode(), address)
 
 
 def _value(context: Context, name: str) -> bytes:

@@ -184,7 +184,7 @@ class HttpProtocols:
 
     def _has_key(self, scope: Scope) -> bool:
         try:
-            _check_key(self._application(), dict(scope["headers"]))
+            self._application().keys.check(_authorization(dict(scope["headers"])))
         except Unauthorized:
             return False
         return True
@@ -205,7 +205,7 @@ class HttpProtocols:
         identity = (b"x-request-id", request_id(headers.get(b"x-request-id", b"")))
         try:
             if not protocol.open:
-                _check_key(application, headers)
+                await application.keys.authorize(_authorization(headers), (scope.get("client") or ("",))[0])
                 if scope["method"] == "POST":
                     # Reject early: what a rejection costs is taken from the requests that are answered.
                     application.runner.reject_if_overloaded()
@@ -218,8 +218,6 @@ class HttpProtocols:
         except Exception as error:
             problem = expected(error, scope["path"])
             outcome = problem.type
-            if isinstance(error, Unauthorized):
-                await application.keys.refused(_authorization(headers), (scope.get("client") or ("",))[0])
             # The rest of the body may be long, or, from a client that was not told to continue, never come.
             close = body is None and (b"expect" in headers or isinstance(error, CLOSING) or problem.where == "body")
             response = self._error(protocol, problem, scope["path"], close=close)
@@ -250,10 +248,6 @@ async def _not_found(application: Application, request: Request) -> Response:
 
 async def _method_not_allowed(application: Application, request: Request) -> Response:
     raise MethodNotAllowed("is not allowed on this path; see the header Allow", where="method")
-
-
-def _check_key(application: Application, headers: Mapping[bytes, bytes]) -> None:
-    application.keys.check(_authorization(headers))
 
 
 def _authorization(headers: Mapping[bytes, bytes]) -> str:
