@@ -77,7 +77,7 @@ class Connection(HttpToolsProtocol):
         super().connection_made(transport)
         # The kernel would buffer up to 6 MiB of each connection, which count as memory of the container.
         transport.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, RECEIVE_BUFFER_BYTES)
-        self._idle_since: float | None = self.loop.time()
+        self._idle_since = self.loop.time()
         self._received = self._body_bytes = self._head_bytes = 0
         self._in_head = True
         # Whether all that still arrives is discarded.

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import ctypes
+import os
 from pathlib import Path
 
 # <malloc.h> of the GNU C library
@@ -13,16 +14,15 @@ LARGE_BYTES = 262_144
 # takes some milliseconds, in which other threads wait for malloc.
 TRIM_SECONDS = 10.0
 GROWN_BYTES = 16 * 2**20
-PAGE_BYTES = 4096
 
 
 def return_freed() -> None:
     """Let malloc return what is freed; call it before threads start.
 
     By default the GNU C library gives each thread an arena of its own, up to eight for each core, and what is freed in
-    one is not used by the others: under a flood of requests the process grows by 160 MB instead of 40. And it places
-    blocks as large as one that was freed before, such as a body of 4 MB, among the small ones, where they leave gaps;
-    a fixed threshold turns that off. ONNX Runtime computes in memory that it keeps, so neither costs it time.
+    one is not used by the others. And it places blocks as large as one that was freed before, such as a body of 4 MB,
+    among the small ones, where they leave gaps; a fixed threshold turns that off. A flood of requests would leave the
+    process several times as large. ONNX Runtime computes in memory that it keeps, and asks malloc rarely.
     """
     mallopt = getattr(ctypes.CDLL(None), "mallopt", None)  # other C libraries do not have it
     if mallopt is not None:
@@ -46,4 +46,4 @@ async def trim_when_grown() -> None:
 
 def resident_bytes() -> int:
     """The memory of this process."""
-    return int(Path("/proc/self/statm").read_text().split()[1]) * PAGE_BYTES
+    return int(Path("/proc/self/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")

@@ -44,10 +44,10 @@ class OpenConnections:
         self._metrics.open(len(self._open))
         if len(self._open) <= self._limit:
             return True
-        idle = [(other.idle_since, id(other), other) for other in self._open if other is not connection]
-        waiting = [(since, key, other) for since, key, other in idle if since is not None]
-        if waiting:
-            _, _, oldest = min(waiting)
+        since = {other: other.idle_since for other in self._open if other is not connection}
+        idle = {other: began for other, began in since.items() if began is not None}
+        if idle:
+            oldest = min(idle, key=idle.__getitem__)
             self.remove(oldest)
             oldest.close_idle()
             return True

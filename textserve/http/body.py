@@ -17,6 +17,7 @@ CHUNK = 65_536
 # Enough for logs of appended members; each costs the event loop some ten microseconds, even if it is empty.
 MAX_MEMBERS = 100
 
+# More digits than any limit has; Python refuses to read a number of thousands.
 MAX_DIGITS = 18
 
 Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
@@ -32,7 +33,6 @@ async def read_body(headers: Mapping[bytes, bytes], receive: Receive, limit: int
         InvalidRequest: if the client disconnects, or the body cannot be decompressed.
     """
     declared = headers.get(b"content-length", b"0")
-    # Digits beyond those of any limit are not counted: a number of thousands takes long to read.
     if declared.isdigit() and (len(declared) > MAX_DIGITS or int(declared) > limit):
         raise _too_large(limit)
     body, more = await _chunk(receive)

@@ -16,6 +16,7 @@ from textserve import oip
 from textserve.application import Application
 from textserve.errors import InvalidRequest, TextserveError
 from textserve.http import oip_openapi
+from textserve.http.body import MAX_DIGITS
 from textserve.http.compression import compress
 from textserve.http.formats import messages, read
 from textserve.http.oip_openapi import MODEL_PATHS, of_model
@@ -26,8 +27,6 @@ PREFIX = "/v2"
 TITLE = "Open Inference Protocol"
 HEADER_LENGTH = b"inference-header-content-length"
 DATA = "inputs[0].data"
-# More digits than any body's length has.
-MAX_DIGITS = 10
 
 PROBLEMS = messages("is missing", "must be an object", list_type="must be a list", dict_type="must be an object")
 
