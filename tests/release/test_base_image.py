@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import os
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -24,12 +24,8 @@ echo '{{"mediaType": "application/vnd.oci.image.index.v1+json", "digest": "{DIGE
 
 
 @pytest.fixture
-def docker(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    program = tmp_path / "bin" / "docker"
-    program.parent.mkdir()
-    program.write_text(DOCKER, encoding="utf-8")
-    program.chmod(0o755)
-    monkeypatch.setenv("PATH", f"{program.parent}{os.pathsep}{os.environ['PATH']}")
+def docker(stand_in: Callable[[str, str], None], monkeypatch: pytest.MonkeyPatch) -> None:
+    stand_in("docker", DOCKER)
     monkeypatch.setenv("EXPECTED", BASE_IMAGE)
 
 
