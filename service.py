@@ -84,7 +84,7 @@ tls = {"enabled": True, "certfile": str(settings.tls_certificate), "keyfile": st
     image=image(arguments.base_image),
 )
 class TextClassifier:
-    """Sentiment of short texts: negative, neutral or positive, with the probability of each."""
+    """A text classifier from the model store."""
 
     model = stored
 
@@ -131,7 +131,7 @@ class TextClassifier:
 
     @bentoml.api(route="/classify")
     async def classify(self, texts: list[str], truncate: bool = True) -> ClassifyResponse:
-        """Classify texts, each as negative, neutral or positive, in the order given."""
+        """Classify texts, in the order given."""
         classified = await self.application.classify(texts, truncation="right" if truncate else None)
         answer = response(self.application, classified.predictions)
         return ClassifyResponse.model_validate(answer)

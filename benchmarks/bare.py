@@ -73,7 +73,8 @@ def measure(classifier: Classifier, batch: Sequence[str], loop: Loop) -> Speed:
 def labels(classifier: Classifier, batch: Sequence[str]) -> list[str]:
     """The label of each text, classified one by one."""
     return [
-        classifier.spec.meanings[int(classifier.predict([encoding]).argmax())] for encoding in classifier.encode(batch)
+        classifier.spec.label_names[int(classifier.predict([encoding]).argmax())]
+        for encoding in classifier.encode(batch)
     ]
 
 

@@ -16,6 +16,10 @@ Commit = Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{40}$")]
 Sha256 = Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{64}$")]
 
 
+# The labels that a task has data and tests for.
+TASK_LABELS = {"sentiment": {"negative", "neutral", "positive"}}
+
+
 def is_path(repository: str) -> bool:
     """Whether ``repository`` is a folder rather than an id on a hub, where both are allowed."""
     return repository.startswith(("/", "./", "../", "~"))
@@ -118,6 +122,9 @@ class ModelSpec(spec.ModelSpec):
 
     model_config = ConfigDict(extra="forbid")
 
+    task: Literal["sentiment"] | None = Field(
+        None, description="Sentiment: rated texts to calibrate and evaluate on, and behavioural tests."
+    )
     languages: list[Annotated[str, StringConstraints(pattern=r"^[a-z]{2,3}$")]] = Field(min_length=1)
     license: str = Field(description="SPDX expression.")
     architecture: str
@@ -126,6 +133,13 @@ class ModelSpec(spec.ModelSpec):
     quantization: Quantization = Quantization()
     fidelity: Fidelity = Fidelity()
     gates: Gates = Gates()
+
+    @model_validator(mode="after")
+    def _task_fits(self) -> Self:
+        known = TASK_LABELS.get(self.task or "")
+        if known and not set(self.label_names) <= known:
+            raise ValueError(f"task: {self.task} has the labels {', '.join(sorted(known))}; this model has others")
+        return self
 
     @property
     def serving(self) -> spec.ModelSpec:
@@ -137,5 +151,6 @@ class ModelSpec(spec.ModelSpec):
 
         Golden texts are part of it: they decide whether the service answers at all.
         """
-        keys = self.model_dump(mode="json", include={"labels", "tokenization", "graph", "golden"})
-        return {"sha256": digests, **keys}
+        answer = {"problem_type", "activation", "threshold", "input", "labels", "tokenization", "graph", "golden"}
+        exclude = {"labels": {"__all__": {"tone"}}}  # of the page only
+        return {"sha256": digests, **self.model_dump(mode="json", include=answer, exclude=exclude, exclude_none=True)}

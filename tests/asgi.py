@@ -19,15 +19,24 @@ from textserve.metrics import HealthMetrics, RequestMetrics
 from textserve.prediction import Classified, Prediction
 from textserve.runner import Runner
 from textserve.settings import Settings
-from textserve.spec import Meaning
+from textserve.spec import Input, ModelSpec
 from textserve.watchdog import Watchdog
 from textserve.worker import Worker
 
 Message = MutableMapping[str, Any]
 Outcome = list[Prediction] | Exception
 
-MEANINGS: list[Meaning] = ["negative", "neutral", "positive"]
-ANSWER = [Prediction(MEANINGS, [0.1, 0.2, 0.7], tokens=3, truncated=False, logits=[-1.0, -0.5, 2.0])]
+LABELS = ["negative", "neutral", "positive"]
+SPEC = ModelSpec.model_validate(
+    {
+        "name": "fake",
+        "description": "Fake.",
+        "labels": LABELS,
+        "tokenization": {"pad_id": 0, "max_tokens": 512},
+        "golden": [{"text": "Good.", "label": "positive"}, {"text": "Bad.", "label": "negative"}],
+    }
+)
+ANSWER = [Prediction(SPEC, [0.1, 0.2, 0.7], tokens=3, truncated=False, logits=[-1.0, -0.5, 2.0])]
 
 
 class FakeRunner:
@@ -38,7 +47,7 @@ class FakeRunner:
 
     def __init__(self, outcome: Outcome | None) -> None:
         self.outcome = outcome
-        self.asked: list[list[str]] = []
+        self.asked: list[list[Input]] = []
         self.seconds: list[float] = []
         self.truncations: list[Truncation | None] = []
         self.cancelled = 0
@@ -49,11 +58,11 @@ class FakeRunner:
     def reject_if_overloaded(self) -> None:
         """Never rejects; tests of a full queue give ``Overloaded`` as the outcome."""
 
-    async def tokens(self, text: str, seconds: float) -> int:
-        return len(text.split())
+    async def tokens(self, text: Input, seconds: float) -> int:
+        return len(text.split() if isinstance(text, str) else " ".join(text).split())
 
     async def classify(
-        self, texts: Sequence[str], seconds: float, truncation: Truncation | None = "right"
+        self, texts: Sequence[Input], seconds: float, truncation: Truncation | None = "right"
     ) -> Classified:
         self.asked.append(list(texts))
         self.seconds.append(seconds)
@@ -70,7 +79,7 @@ class FakeRunner:
             raise self.outcome
         return self._classified(self.outcome, texts)
 
-    def _classified(self, outcome: list[Prediction], texts: Sequence[str]) -> Classified:
+    def _classified(self, outcome: list[Prediction], texts: Sequence[Input]) -> Classified:
         predictions = outcome * len(texts) if len(outcome) == 1 else outcome
         return Classified(predictions, tokenization_seconds=0.001, queue_seconds=0.002, inference_seconds=0.003)
 

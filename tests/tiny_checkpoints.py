@@ -63,7 +63,7 @@ def pytest_itemcollected(item: pytest.Item) -> None:
 @pytest.fixture
 def spec_content() -> dict[str, Any]:
     """A valid ``model.yaml`` for the checkpoints of ``make_checkpoint("bert")``, with limits for tiny models."""
-    return _spec_content()
+    return tiny_spec()
 
 
 @pytest.fixture(scope="session")
@@ -73,7 +73,7 @@ def write_model() -> Callable[..., ModelFiles]:
     def write(root: Path, **sections: Any) -> ModelFiles:
         folder = root / "models" / "tiny"
         folder.mkdir(parents=True, exist_ok=True)
-        (folder / "model.yaml").write_text(yaml.safe_dump(_spec_content() | sections), encoding="utf-8")
+        (folder / "model.yaml").write_text(yaml.safe_dump(tiny_spec() | sections), encoding="utf-8")
         return ModelFiles.of("tiny", root)
 
     return write
@@ -99,15 +99,16 @@ def copy_project() -> Callable[[Path], Path]:
     return copy
 
 
-def _spec_content() -> dict[str, Any]:
+def tiny_spec() -> dict[str, Any]:
     return {
         "name": "tiny",
         "description": "A model for tests.",
+        "task": "sentiment",
         "languages": ["en", "pl"],
         "license": "MIT",
         "architecture": "BertForSequenceClassification",
         "source": {"kind": "training", "repository": "tests/tiny"},
-        "labels": [{"name": name, "meaning": name} for name in LABELS],
+        "labels": [{"name": name, "label": name} for name in LABELS],
         "tokenization": {"pad_id": SPECIAL_TOKENS.index("<pad>"), "max_tokens": MAX_TOKENS},
         "graph": {"token_type_ids": "token_type_ids"},
         "fidelity": {"texts": 50, "min_agreement": 0.95, "max_f1_loss": 0.05, "min_speedup": 0.0},

@@ -12,13 +12,14 @@ from pathlib import Path
 from prometheus_client import CollectorRegistry
 
 from textserve.classifier import Classifier, GoldenMismatch, Truncation
-from textserve.errors import EmptyInput, NotReady, TextTooLong, TooManyTexts
+from textserve.errors import EmptyInput, InvalidRequest, NotReady, TextTooLong, TooManyTexts
 from textserve.keys import ApiKeys
 from textserve.loading import load
 from textserve.metrics import HealthMetrics, RequestMetrics, RunnerMetrics
 from textserve.prediction import Classified
 from textserve.runner import Runner
 from textserve.settings import Settings
+from textserve.spec import Input
 from textserve.watchdog import Watchdog
 
 logger = logging.getLogger(__name__)
@@ -102,12 +103,12 @@ class Application:
         gc.freeze()
         gc.enable()
         gc.set_threshold(GC_ALLOCATIONS, *gc.get_threshold()[1:])
-        self.runner.start(sample=self.classifier.spec.golden[0].text)
+        self.runner.start(sample=self.classifier.spec.golden[0].input)
         self._tasks.append(asyncio.create_task(self.watchdog.watch(self._probe, end)))
         logger.info("serving %s on %d threads", self.tag, self.settings.threads)
 
     async def _probe(self) -> Classified:
-        return await self.runner.classify([self.classifier.spec.golden[0].text], self.settings.stall_seconds)
+        return await self.runner.classify([self.classifier.spec.golden[0].input], self.settings.stall_seconds)
 
     async def close(self) -> None:
         """Answer accepted requests within ``settings.drain_seconds``, and stop."""
@@ -124,16 +125,17 @@ class Application:
             logger.error("stopped after %g s with requests unanswered", self.settings.drain_seconds)
 
     async def classify(
-        self, texts: Sequence[str], *, seconds: float | None = None, truncation: Truncation | None = "right"
+        self, texts: Sequence[Input], *, seconds: float | None = None, truncation: Truncation | None = "right"
     ) -> Classified:
         """Check ``texts`` against the limits, and classify them.
 
         Args:
-            texts: the texts to classify.
+            texts: the texts, or for a model of pairs the pairs of texts, to classify.
             seconds: the client's time limit, if less than ``settings.request_seconds``.
             truncation: the side on which texts longer than the model's input are cut; ``None`` rejects them.
 
         Raises:
+            InvalidRequest: if a text is a pair, or is none, and the model takes the other.
             EmptyInput, TooManyTexts, TextTooLong, InputTooLong: with the index of the text.
             NotReady: if the model failed its golden texts.
             Overloaded, RequestTooLarge, DeadlineExceeded, ShuttingDown, Internal: see
@@ -145,13 +147,13 @@ class Application:
         if len(texts) > limit:
             raise TooManyTexts(f"has {len(texts)} texts; send at most {limit} in one request", where="texts")
         for index, text in enumerate(texts):
-            self.check_text(text, f"texts[{index}]")
+            self.check_input(text, f"texts[{index}]")
         return await self.classify_parts(texts, seconds=seconds, truncation=truncation)
 
     async def classify_parts(
-        self, parts: Sequence[str], *, seconds: float | None = None, truncation: Truncation | None = "right"
+        self, parts: Sequence[Input], *, seconds: float | None = None, truncation: Truncation | None = "right"
     ) -> Classified:
-        """Classify parts of texts that :meth:`check_text` accepted; a part may be empty.
+        """Classify parts of texts that :meth:`check_input` accepted; a part may be empty.
 
         Raises:
             NotReady, Overloaded, RequestTooLarge, DeadlineExceeded, ShuttingDown, Internal: see :meth:`classify`.
@@ -161,12 +163,26 @@ class Application:
         limit = self.settings.request_seconds
         return await self.runner.classify(parts, limit if seconds is None else min(seconds, limit), truncation)
 
-    def check_text(self, text: str, where: str) -> None:
-        """Check a text, at ``where`` in the request, against the limits.
+    def check_input(self, value: Input, where: str) -> None:
+        """Check a text or pair of texts, at ``where`` in the request, against the model's input and the limits.
 
         Raises:
-            EmptyInput, TextTooLong: if it is empty, white space or too long.
+            InvalidRequest: if the model takes pairs and this is one text, or the other way round.
+            EmptyInput, TextTooLong: if a text is empty, white space or too long.
         """
+        if self.classifier.spec.input == "text":
+            if not isinstance(value, str):
+                raise InvalidRequest(
+                    "is a pair, and this model takes single texts; send each as one string", where=where
+                )
+            self._check_text(value, where)
+        elif isinstance(value, str):
+            raise InvalidRequest("is one text, and this model takes pairs: a text and its text_pair", where=where)
+        else:
+            for text, key in zip(value, ("text", "text_pair"), strict=True):
+                self._check_text(text, f"{where}.{key}")
+
+    def _check_text(self, text: str, where: str) -> None:
         limit = self.settings.max_characters
         if len(text) > limit:
             raise TextTooLong(f"has {len(text)} characters; send at most {limit}", where=where)

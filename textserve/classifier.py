@@ -1,9 +1,9 @@
-"""From texts to probabilities: the tokenizer and ONNX graph of one model. No queues and no protocols here."""
+"""From texts to scores: the tokenizer and ONNX graph of one model. No queues and no protocols here."""
 
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -15,7 +15,8 @@ import onnxruntime as ort
 from tokenizers import Encoding as TokenizerEncoding
 from tokenizers import Tokenizer
 
-from textserve.spec import ModelSpec
+from textserve.prediction import Prediction
+from textserve.spec import DEFAULT_TOLERANCE, Activation, Input, ModelSpec
 
 MODEL_FILE = "model.onnx"
 TOKENIZER_FILE = "tokenizer.json"
@@ -34,15 +35,34 @@ class ModelFilesError(ValueError):
 
 
 class GoldenMismatch(ValueError):
-    """The model's predictions for its golden texts differ from the labels in its spec."""
+    """The model's predictions for its golden texts differ from the answers in its spec."""
+
+
+class PairTooLong(ValueError):
+    """The text of a pair that is not to be cut is longer than the model's input.
+
+    Attributes:
+        index: that of the pair.
+    """
+
+    def __init__(self, index: int) -> None:
+        super().__init__(f"pair {index} has a text that is longer than the model's input and is not to be cut")
+        self.index = index
 
 
 @dataclass(frozen=True, slots=True)
 class Encoding:
-    """A tokenized text: its token ids, special tokens included, and whether it was truncated."""
+    """A tokenized text, or pair of texts.
+
+    Attributes:
+        ids: its token ids, special tokens included, at least one.
+        truncated: whether it had more tokens.
+        type_ids: one per token, such as 1 in the second text of a pair; ``None`` if the graph reads none.
+    """
 
     ids: list[int]
     truncated: bool
+    type_ids: list[int] | None = None
 
 
 class Classifier:
@@ -63,7 +83,11 @@ class Classifier:
         for name in (MODEL_FILE, TOKENIZER_FILE):
             if not (folder / name).is_file():
                 raise ModelFilesError(f"{folder / name} does not exist; scripts/export.py {self.spec.name} writes it")
-        self._tokenizer = _loaded(folder / TOKENIZER_FILE, partial(load_tokenizer, self.spec))
+        load = partial(load_tokenizer, self.spec)
+        self._tokenizer = _loaded(folder / TOKENIZER_FILE, load)
+        # Direction is a setting of the tokenizer, which threads share. Single texts do with one tokenizer: see _end.
+        pairs = self.spec.input == "pair"
+        self._left = _loaded(folder / TOKENIZER_FILE, partial(load, direction="left")) if pairs else None
         self._leading, self._trailing = _special_tokens(self._tokenizer)
         self._session = _loaded(folder / MODEL_FILE, open_session)
         self._check_graph()
@@ -73,39 +97,51 @@ class Classifier:
         """Whether texts of different lengths may share a batch, which takes an attention mask."""
         return self.spec.graph.attention_mask is not None
 
-    def encode(self, texts: Sequence[str], truncation: Truncation = "right") -> list[Encoding]:
+    def encode(self, texts: Sequence[Input], truncation: Truncation = "right") -> list[Encoding]:
         """Tokenize ``texts``; each encoding has at most ``spec.tokenization.max_tokens`` ids.
 
         Args:
-            texts: the texts to tokenize.
+            texts: the texts, or pairs of texts, to tokenize.
             truncation: the side on which longer texts are cut; special tokens stay.
-        """
-        encodings = self._tokenizer.encode_batch_fast(list(texts))
-        if truncation == "left":
-            return [Encoding(self._end(encoding), bool(encoding.overflowing)) for encoding in encodings]
-        return [Encoding(encoding.ids, bool(encoding.overflowing)) for encoding in encodings]
 
-    def _end(self, encoding: TokenizerEncoding) -> list[int]:
-        """The ids of a text truncated on the left, from its encoding truncated on the right.
-
-        The tokenizer returns the overflow in pieces, each with special tokens of its own. Its truncation direction is
-        a setting of the tokenizer, which threads share, so it cannot change per call.
+        Raises:
+            PairTooLong: if one has a text that is not to be cut, ``spec.tokenization.truncation``, and is too long.
         """
+        tokenizer = self._left if truncation == "left" and self._left else self._tokenizer
+        try:
+            encodings = tokenizer.encode_batch_fast(list(texts))
+        except Exception:  # the library has no class of its own
+            if self.spec.tokenization.truncation == "longest_first":
+                raise
+            raise PairTooLong(next(index for index, text in enumerate(texts) if not _fits(tokenizer, text))) from None
+        if truncation == "left" and not self._left:
+            return [self._end(encoding) for encoding in encodings]
+        return [encoded(self.spec, encoding) for encoding in encodings]
+
+    def _end(self, encoding: TokenizerEncoding) -> Encoding:
+        """The encoding of a text truncated on the left, from that truncated on the right.
+
+        The tokenizer returns the overflow in pieces, each with special tokens of its own.
+        """
+        first = encoded(self.spec, encoding)
+        if not first.truncated:
+            return first
         pieces = [encoding.ids, *(piece.ids for piece in encoding.overflowing)]
         content = [token for piece in pieces for token in piece[self._leading : len(piece) - self._trailing]]
-        first, room = pieces[0], self.spec.tokenization.max_tokens - self._leading - self._trailing
-        return [*first[: self._leading], *content[-room:], *first[len(first) - self._trailing :]]
+        ids, room = first.ids, self.spec.tokenization.max_tokens - self._leading - self._trailing
+        ids = [*ids[: self._leading], *content[-room:], *ids[len(ids) - self._trailing :]]
+        return Encoding(ids, truncated=True, type_ids=first.type_ids)
 
     def predict(self, encodings: Sequence[Encoding]) -> npt.NDArray[np.float32]:
-        """Probabilities, float32 of shape ``[len(encodings), len(spec.labels)]``, each row summing to 1.
+        """Scores, float32 of shape ``[len(encodings), len(spec.labels)]``: the logits after the spec's activation.
 
         Raises:
             ValueError: if the lengths differ and the graph has no attention mask.
         """
-        return softmax(self.logits(encodings))
+        return activate(self.spec.activation, self.logits(encodings))
 
-    def predict_many(self, texts: Sequence[str], batch_texts: int = BATCH_TEXTS) -> npt.NDArray[np.float32]:
-        """Probabilities of any number of texts, float32 ``[len(texts), len(spec.labels)]``, in input order.
+    def predict_many(self, texts: Sequence[Input], batch_texts: int = BATCH_TEXTS) -> npt.NDArray[np.float32]:
+        """Scores of any number of texts, float32 ``[len(texts), len(spec.labels)]``, in input order.
 
         Computes in batches of near-equal length (equal, for a graph without an attention mask).
         """
@@ -117,12 +153,12 @@ class Classifier:
         return rows
 
     def logits(self, encodings: Sequence[Encoding]) -> npt.NDArray[np.float32]:
-        """Graph outputs before :func:`softmax`, float32 of shape ``[len(encodings), len(spec.labels)]``.
+        """Graph outputs before :func:`activate`, float32 of shape ``[len(encodings), len(spec.labels)]``.
 
         Raises:
             ValueError: if the lengths differ and the graph has no attention mask.
         """
-        feeds = batch_feeds(self.spec, [encoding.ids for encoding in encodings])
+        feeds = batch_feeds(self.spec, encodings)
         logits: npt.NDArray[np.float32] = self._session.run([self.spec.graph.logits], feeds)[0]
         return logits
 
@@ -130,17 +166,12 @@ class Classifier:
         """Predict the spec's golden texts.
 
         Raises:
-            GoldenMismatch: listing each golden text, by index, whose predicted label is not the expected one.
+            GoldenMismatch: listing each golden text, by index, whose answer is not the expected one.
         """
-        golden, meanings = self.spec.golden, self.spec.meanings
-        winners = self.predict_many([text.text for text in golden], batch_texts=1).argmax(axis=1)
-        wrong = [
-            f"golden[{index}] is {meanings[winner]}, expected {text.label}"
-            for index, (text, winner) in enumerate(zip(golden, winners, strict=True))
-            if meanings[winner] != text.label
-        ]
-        if wrong:
-            raise GoldenMismatch(f"{self.spec.name}: {'; '.join(wrong)}")
+        spec = self.spec
+        scores = self.predict_many([golden.input for golden in spec.golden], batch_texts=1)
+        if wrong := golden_problems(spec, scores):
+            raise GoldenMismatch(f"{spec.name}: {'; '.join(wrong)}")
 
     def _check_graph(self) -> None:
         graph = self.spec.graph
@@ -178,41 +209,96 @@ def length_batches(lengths: Sequence[int], batch_texts: int, *, equal: bool = Fa
         yield batch
 
 
-def load_tokenizer(spec: ModelSpec, file: Path) -> Tokenizer:
+def load_tokenizer(spec: ModelSpec, file: Path, direction: Truncation = "right") -> Tokenizer:
     """The tokenizer in ``file``, truncating at the model's maximum input and without padding."""
     tokenizer = Tokenizer.from_file(str(file))
     tokenizer.no_padding()
-    tokenizer.enable_truncation(spec.tokenization.max_tokens)
+    tokenizer.enable_truncation(
+        spec.tokenization.max_tokens, strategy=spec.tokenization.truncation, direction=direction
+    )
     return tokenizer
 
 
-def batch_feeds(spec: ModelSpec, ids: Sequence[Sequence[int]]) -> dict[str, npt.NDArray[np.int64]]:
-    """Graph inputs for the token ids of a batch: int64 arrays of shape ``[len(ids), longest]``.
+def encoded(spec: ModelSpec, encoding: TokenizerEncoding) -> Encoding:
+    """What the model reads of a tokenizer's ``encoding``; a text without any token is a token of padding."""
+    ids = encoding.ids or [spec.tokenization.pad_id]
+    type_ids = (encoding.type_ids or [0]) if spec.graph.token_type_ids else None
+    return Encoding(ids, bool(encoding.overflowing), type_ids)
+
+
+def batch_feeds(spec: ModelSpec, encodings: Sequence[Encoding]) -> dict[str, npt.NDArray[np.int64]]:
+    """Graph inputs for a batch: int64 arrays of shape ``[len(encodings), longest]``.
 
     Raises:
         ValueError: if the lengths differ and the graph has no attention mask.
     """
-    graph, lengths = spec.graph, [len(row) for row in ids]
-    longest = max(lengths)
-    padded = np.full((len(ids), longest), spec.tokenization.pad_id, dtype=np.int64)
-    for index, row in enumerate(ids):
-        padded[index, : lengths[index]] = row
-    feeds = {graph.input_ids: padded}
+    graph, lengths = spec.graph, np.array([len(encoding.ids) for encoding in encodings])
+    longest = int(lengths.max())
+    right = spec.tokenization.padding_side == "right"
+
+    def padded(rows: Iterable[Sequence[int]], padding: int) -> npt.NDArray[np.int64]:
+        array = np.full((len(encodings), longest), padding, dtype=np.int64)
+        for index, row in enumerate(rows):
+            array[index, slice(len(row)) if right else slice(longest - len(row), longest)] = row
+        return array
+
+    feeds = {graph.input_ids: padded((encoding.ids for encoding in encodings), spec.tokenization.pad_id)}
     if graph.attention_mask:
-        feeds[graph.attention_mask] = (np.arange(longest) < np.array(lengths)[:, None]).astype(np.int64)
-    elif min(lengths) != longest:
+        positions = np.arange(longest) if right else np.arange(longest)[::-1]
+        feeds[graph.attention_mask] = (positions < lengths[:, None]).astype(np.int64)
+    elif lengths.min() != longest:
         raise ValueError("texts of different length cannot share a batch: the graph has no attention mask")
     if graph.token_type_ids:
-        feeds[graph.token_type_ids] = np.zeros_like(padded)
+        feeds[graph.token_type_ids] = padded((encoding.type_ids or () for encoding in encodings), 0)
     return feeds
 
 
+def activate(activation: Activation, logits: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
+    """Scores of ``logits``, ``[texts, labels]``, same shape, float32."""
+    return ACTIVATIONS[activation](logits)
+
+
 def softmax(logits: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
-    """Probabilities of ``logits`` along the last axis, same shape, float32."""
+    """Probabilities of ``logits`` that sum to 1 along the last axis, same shape, float32."""
     with np.errstate(invalid="ignore"):  # of logits that are not finite
         powers = np.exp(logits - logits.max(axis=-1, keepdims=True))
         probabilities: npt.NDArray[np.float32] = powers / powers.sum(axis=-1, keepdims=True)
     return probabilities
+
+
+def sigmoid(logits: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
+    """The probability of each of ``logits`` on its own, same shape, float32."""
+    # Of two equal forms, the one whose power cannot overflow.
+    small = np.exp(-np.abs(logits))
+    probabilities: npt.NDArray[np.float32] = np.where(logits >= 0, np.float32(1), small) / (1 + small)
+    return probabilities
+
+
+ACTIVATIONS: Mapping[Activation, Callable[[npt.NDArray[np.float32]], npt.NDArray[np.float32]]] = {
+    "softmax": softmax,
+    "sigmoid": sigmoid,
+    "none": lambda logits: logits,
+}
+
+
+def golden_problems(spec: ModelSpec, scores: npt.NDArray[np.float32]) -> list[str]:
+    """A sentence for each golden text whose answer, by its row of ``scores``, is not the one in the spec."""
+    problems = []
+    for index, (golden, row) in enumerate(zip(spec.golden, scores.tolist(), strict=True)):
+        prediction = Prediction(spec, row, tokens=0, truncated=False)
+        if golden.score is not None:
+            tolerance = golden.tolerance or DEFAULT_TOLERANCE
+            found, expected = f"{prediction.score:.4g}", f"{golden.score:.4g} within {tolerance:g}"
+            right = abs(prediction.score - golden.score) <= tolerance
+        elif golden.labels is not None:
+            found, expected = (", ".join(labels) or "no label" for labels in (prediction.labels, golden.labels))
+            right = set(prediction.labels) == set(golden.labels)
+        else:
+            found, expected = prediction.label, str(golden.label)
+            right = found == expected
+        if not right:
+            problems.append(f"golden[{index}] is {found}, expected {expected}")
+    return problems
 
 
 def _loaded(file: Path, load: Callable[[Path], Any]) -> Any:
@@ -226,6 +312,14 @@ def _special_tokens(tokenizer: Tokenizer) -> tuple[int, int]:
     """The number of special tokens before a text, and after it."""
     mask = tokenizer.encode("a").special_tokens_mask
     return mask.index(0), mask[::-1].index(0)
+
+
+def _fits(tokenizer: Tokenizer, text: Input) -> bool:
+    try:
+        tokenizer.encode_batch_fast([text])
+    except Exception:  # as above
+        return False
+    return True
 
 
 def open_session(file: Path) -> ort.InferenceSession:

@@ -76,7 +76,7 @@ async def explain(application: Application, text: str) -> Explanation:
             :meth:`Application.classify`.
     """
     started, seconds = time.monotonic(), application.settings.request_seconds
-    application.check_text(text, "text")
+    application.check_input(text, "text")
     words = find_words(text)
     # A word has at least one token: too many words are too many tokens, whatever they are.
     _check_cost(application, len(words), len(words))
@@ -84,10 +84,10 @@ async def explain(application: Application, text: str) -> Explanation:
     parts = [text, *(text[:start] + text[end:] for start, end in words)]
     classified = await application.classify_parts(parts, seconds=started + seconds - time.monotonic())
     whole, *variants = classified.predictions
-    predicted = whole.labels.index(whole.label)
+    predicted = whole.spec.label_names.index(whole.label)
     odds = log_odds(whole.logits, predicted)
     explained = [
-        ExplainedWord(start, end, variant.probabilities[predicted], odds - log_odds(variant.logits, predicted))
+        ExplainedWord(start, end, variant.scores[predicted], odds - log_odds(variant.logits, predicted))
         for (start, end), variant in zip(words, variants, strict=True)
     ]
     return Explanation(whole, explained, classified)

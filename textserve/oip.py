@@ -110,7 +110,7 @@ def check_model(application: Application, name: str, requested_version: str = ""
 
 def model_metadata(application: Application) -> dict[str, Any]:
     """The model's name, version, input and outputs; -1 in a shape is the variable number of texts."""
-    shapes = {"probabilities": [-1, len(application.classifier.spec.meanings)]}
+    shapes = {"probabilities": [-1, len(application.classifier.spec.labels)]}
     return {
         "name": application.classifier.spec.name,
         "versions": [version(application)],
@@ -260,7 +260,7 @@ def _classes(outputs: Sequence[RequestedOutput]) -> dict[str, int | None]:
 
 
 def _tensor(name: str, classes: int | None, predictions: Sequence[Prediction], *, column: bool) -> Tensor:
-    texts, labels = len(predictions), predictions[0].labels
+    texts, labels = len(predictions), predictions[0].spec.label_names
     if classes is not None:
         classes = min(classes, len(labels))
         # As in Triton's responses: score with six digits, index and label, the highest score first.
@@ -271,7 +271,7 @@ def _tensor(name: str, classes: int | None, predictions: Sequence[Prediction], *
         ]
         return Tensor(name, "BYTES", [texts, classes], ranked)
     if name == "probabilities":
-        data = [value for prediction in predictions for value in prediction.probabilities]
+        data = [value for prediction in predictions for value in prediction.scores]
         return Tensor(name, OUTPUTS[name], [texts, len(labels)], data)
     shape = [texts, 1] if column else [texts]
     return Tensor(name, OUTPUTS[name], shape, [getattr(prediction, name) for prediction in predictions])

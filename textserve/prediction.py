@@ -5,40 +5,46 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from textserve.spec import Meaning
+from textserve.spec import ModelSpec
 
 
 @dataclass(frozen=True, slots=True)
 class Prediction:
-    """The result for one text.
+    """The result for one text, or one pair of texts.
 
     Attributes:
-        labels: the model's labels, by index; shared by all predictions.
-        probabilities: one per label, summing to 1.
+        spec: the model's; shared by all predictions.
+        scores: one per label: probabilities that sum to 1, or independent ones, or a number, as the spec says.
         tokens: tokens read by the model, special tokens included.
         truncated: whether the text had more tokens.
-        logits: the model's outputs before softmax.
+        logits: the model's outputs before its activation.
     """
 
-    labels: Sequence[Meaning]
-    probabilities: Sequence[float]
+    spec: ModelSpec
+    scores: Sequence[float]
     tokens: int
     truncated: bool
     logits: Sequence[float] = ()
 
     @property
     def score(self) -> float:
-        """The highest probability."""
-        return max(self.probabilities)
+        """The highest score; of a number, the number."""
+        return max(self.scores)
 
     @property
-    def label(self) -> Meaning:
-        """The label with the highest probability; the first one in a tie."""
-        return self.labels[self.probabilities.index(self.score)]
+    def label(self) -> str:
+        """The label with the highest score; the first one in a tie."""
+        return self.spec.label_names[self.scores.index(self.score)]
 
-    def ranked(self, scores: Sequence[float] | None = None) -> list[tuple[Meaning, float]]:
-        """Labels with their ``scores`` (default: the probabilities), highest first."""
-        pairs = zip(self.labels, self.probabilities if scores is None else scores, strict=True)
+    @property
+    def labels(self) -> list[str]:
+        """The labels whose score reaches their threshold, the highest score first."""
+        over = dict(zip(self.spec.label_names, self.spec.thresholds, strict=True))
+        return [label for label, score in self.ranked() if score >= over[label]]
+
+    def ranked(self, scores: Sequence[float] | None = None) -> list[tuple[str, float]]:
+        """Labels with their ``scores`` (default: its own), highest first."""
+        pairs = zip(self.spec.label_names, self.scores if scores is None else scores, strict=True)
         return sorted(pairs, key=lambda pair: -pair[1])
 
 

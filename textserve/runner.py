@@ -1,6 +1,6 @@
 """The batched CPU runner: one queue per process, and worker threads that take batches from it.
 
-It handles texts and probabilities, no protocols. Every batch is computed on one worker thread, outside the event loop:
+It handles texts and scores, no protocols. Every batch is computed on one worker thread, outside the event loop:
 ONNX Runtime releases the GIL while it computes, and a free worker takes the next batch directly, without a round trip
 through the event loop.
 """
@@ -21,11 +21,12 @@ import numpy.typing as npt
 
 from textserve.admission import Admission
 from textserve.batching import BatchLimits, BatchQueue, Text, Work
-from textserve.classifier import Classifier, Encoding, Truncation, softmax
+from textserve.classifier import Classifier, Encoding, PairTooLong, Truncation, activate
 from textserve.errors import DeadlineExceeded, InputTooLong, Internal, ShuttingDown
 from textserve.metrics import RunnerMetrics
 from textserve.prediction import Classified, Prediction
 from textserve.settings import Settings
+from textserve.spec import Input
 from textserve.tokenizing import Tokenizing
 from textserve.worker import Worker
 
@@ -35,13 +36,13 @@ logger = logging.getLogger(__name__)
 # one batch.
 MAX_FAILURES = 5
 
-# Float32 of shape [2, labels]: the probabilities and the logits of a text.
+# Float32 of shape [2, labels]: the scores and the logits of a text.
 Row = npt.NDArray[np.float32]
 
 
 @dataclass(slots=True, eq=False)
 class _Request(Work):
-    """Work awaited on ``loop``; a row has the probabilities and the logits of a text."""
+    """Work awaited on ``loop``; a row has the scores and the logits of a text."""
 
     loop: asyncio.AbstractEventLoop = field(kw_only=True)
     done: asyncio.Future[None] = field(kw_only=True)
@@ -56,7 +57,7 @@ class Runner:
 
     def __init__(self, classifier: Classifier, settings: Settings, metrics: RunnerMetrics) -> None:
         self._classifier = classifier
-        self._labels = classifier.spec.meanings
+        self._spec = classifier.spec
         self._metrics = metrics
         self._admission = Admission(settings)
         padding = settings.max_padding_tokens if classifier.pads else 0
@@ -71,7 +72,7 @@ class Runner:
         self._sample: Encoding | None = None
         self.workers = [Worker(number, self._work) for number in range(settings.threads)]
 
-    def start(self, sample: str | None = None) -> None:
+    def start(self, sample: Input | None = None) -> None:
         """Start the worker threads; with a ``sample`` text, the first measures the speed before its first batch."""
         if sample is not None:
             self._sample = self._classifier.encode([sample])[0]
@@ -89,19 +90,19 @@ class Runner:
         return self._failures >= MAX_FAILURES
 
     async def classify(
-        self, texts: Sequence[str], seconds: float, truncation: Truncation | None = "right"
+        self, texts: Sequence[Input], seconds: float, truncation: Truncation | None = "right"
     ) -> Classified:
         """Classify texts, in input order; a prediction does not depend on what else is computed.
 
         Cancelling the call drops texts that are still in the queue.
 
         Args:
-            texts: the texts to classify.
+            texts: the texts, or pairs of texts, to classify.
             seconds: time limit; texts still in the queue after it are dropped.
             truncation: the side on which texts longer than the model's input are cut; ``None`` rejects them.
 
         Raises:
-            InputTooLong: if a text is too long and ``truncation`` is ``None``.
+            InputTooLong: if a text is too long and ``truncation`` is ``None``, or that of a pair which is never cut.
             Overloaded: if the queue is too long; nothing of the request is computed.
             RequestTooLarge: if computing it takes longer than ``seconds``, by the measured speed.
             DeadlineExceeded: if the request takes longer than ``seconds``.
@@ -113,7 +114,7 @@ class Runner:
         received, deadline = time.perf_counter(), time.monotonic() + seconds
         # Tokenizing costs time too, which a rejected request would take from the accepted ones.
         self.reject_if_overloaded(self._tokenizing.estimate(texts), seconds)
-        encodings = await self._tokenizing.encode(texts, truncation or "right", deadline)
+        encodings = await self._encode(texts, truncation or "right", deadline)
         if encodings is None:
             self._metrics.dropped("deadline", len(texts))
             raise _late(seconds)
@@ -136,8 +137,8 @@ class Runner:
                 self._metrics.waiting(self._queue.tokens)
             self._unanswered.discard(request)
         predictions = [
-            Prediction(self._labels, probabilities, len(encoding.ids), encoding.truncated, logits)
-            for encoding, (probabilities, logits) in zip(encodings, request.rows.tolist(), strict=True)
+            Prediction(self._spec, scores, len(encoding.ids), encoding.truncated, logits)
+            for encoding, (scores, logits) in zip(encodings, request.rows.tolist(), strict=True)
         ]
         return Classified(
             predictions,
@@ -174,14 +175,22 @@ class Runner:
                 # A worker that misses the deadline finishes its batch; as a daemon it ends with the process.
                 worker.join(max(0.0, deadline - time.monotonic()) + 0.1)
 
-    async def tokens(self, text: str, seconds: float) -> int:
+    async def _encode(self, texts: Sequence[Input], truncation: Truncation, deadline: float) -> list[Encoding] | None:
+        try:
+            return await self._tokenizing.encode(texts, truncation, deadline)
+        except PairTooLong as error:
+            key = "text" if self._spec.tokenization.truncation == "only_second" else "text_pair"
+            message = "is longer than the model's input, and this model cuts the other text only; send a shorter one"
+            raise InputTooLong(message, where=f"texts[{error.index}].{key}") from None
+
+    async def tokens(self, text: Input, seconds: float) -> int:
         """The tokens of ``text`` that the model reads, counted as :meth:`classify` would.
 
         Raises:
             Overloaded, ShuttingDown, DeadlineExceeded: see :meth:`classify`.
         """
         self.reject_if_overloaded(self._tokenizing.estimate([text]), seconds)
-        encodings = await self._tokenizing.encode([text], "right", time.monotonic() + seconds)
+        encodings = await self._encode([text], "right", time.monotonic() + seconds)
         if encodings is None:
             raise _late(seconds)
         return len(encodings[0].ids)
@@ -207,7 +216,7 @@ class Runner:
             loop=loop,
             done=loop.create_future(),
             arrived=time.perf_counter(),
-            rows=np.empty((len(encodings), 2, len(self._classifier.spec.labels)), dtype=np.float32),
+            rows=np.empty((len(encodings), 2, len(self._spec.labels)), dtype=np.float32),
             missing=len(encodings),
         )
         with self._changed:
@@ -272,7 +281,7 @@ class Runner:
         logits = self._classifier.logits([text.encoding for text in batch])
         self._observe(batch, started)
         finite = np.atleast_1d(np.isfinite(logits).all(axis=1))
-        rows = np.stack((softmax(logits), logits), axis=1)
+        rows = np.stack((activate(self._spec.activation, logits), logits), axis=1)
         self._failures = 0 if finite.any() else self._failures + 1
         if finite.all():
             return list(rows)

@@ -8,6 +8,7 @@ from collections.abc import Collection, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 
 from textserve.classifier import Classifier, Encoding, Truncation
+from textserve.spec import Input
 
 # A request of at most so many characters, some 2 ms, is tokenized on the event loop: passing it to a thread and back
 # would cost more.
@@ -36,14 +37,15 @@ class Tokenizing:
         """The estimated tokens of each request that is being tokenized on the thread."""
         return self._pending.values()
 
-    def estimate(self, texts: Sequence[str]) -> int:
+    def estimate(self, texts: Sequence[Input]) -> int:
         """About the tokens that the model will read of ``texts``, from their lengths."""
         longest = self._classifier.spec.tokenization.max_tokens
         return sum(
-            min(longest, 2 + len(text) // CHARACTERS_PER_TOKEN) + len(text) // CHARACTERS_PER_COST for text in texts
+            min(longest, 2 + count // CHARACTERS_PER_TOKEN) + count // CHARACTERS_PER_COST
+            for count in map(characters, texts)
         )
 
-    async def encode(self, texts: Sequence[str], truncation: Truncation, deadline: float) -> list[Encoding] | None:
+    async def encode(self, texts: Sequence[Input], truncation: Truncation, deadline: float) -> list[Encoding] | None:
         """The encodings of ``texts``, or ``None`` if ``deadline``, by ``time.monotonic()``, passes before."""
         if sum(map(size, texts)) <= INLINE_CHARACTERS:
             return self._classifier.encode(texts, truncation)
@@ -60,19 +62,24 @@ class Tokenizing:
         return encodings
 
 
-def size(text: str) -> int:
+def characters(text: Input) -> int:
+    """The characters of a text, or of both texts of a pair."""
+    return len(text) if isinstance(text, str) else len(text[0]) + len(text[1])
+
+
+def size(text: Input) -> int:
     """The characters of ``text`` and what it costs beside them."""
-    return len(text) + TEXT_CHARACTERS
+    return characters(text) + TEXT_CHARACTERS
 
 
-def chunks(texts: Sequence[str]) -> Iterator[list[str]]:
+def chunks(texts: Sequence[Input]) -> Iterator[list[Input]]:
     """``texts`` in parts of at most ``CHUNK_CHARACTERS`` by :func:`size`, or of one longer text."""
-    chunk: list[str] = []
-    characters = 0
+    chunk: list[Input] = []
+    total = 0
     for text in texts:
-        if chunk and characters + size(text) > CHUNK_CHARACTERS:
+        if chunk and total + size(text) > CHUNK_CHARACTERS:
             yield chunk
-            chunk, characters = [], 0
+            chunk, total = [], 0
         chunk.append(text)
-        characters += size(text)
+        total += size(text)
     yield chunk

@@ -25,6 +25,7 @@ from textserve.metrics import RunnerMetrics
 from textserve.prediction import Classified
 from textserve.runner import Runner
 from textserve.settings import Settings
+from textserve.spec import Input
 from textserve.telemetry import stages
 
 logger = logging.getLogger(__name__)
@@ -87,7 +88,7 @@ class TracedRunner(Runner):
         self._tracer = tracer
 
     async def classify(
-        self, texts: Sequence[str], seconds: float, truncation: Truncation | None = "right"
+        self, texts: Sequence[Input], seconds: float, truncation: Truncation | None = "right"
     ) -> Classified:
         """See :meth:`Runner.classify`."""
         request, began = trace.get_current_span(), time.time_ns()

@@ -13,7 +13,7 @@ class Problem:
     """One validation error.
 
     Attributes:
-        where: a path such as ``labels[0].meaning``, empty for the whole input.
+        where: a path such as ``labels[0].name``, empty for the whole input.
         message: what is wrong, without the input's value.
         type: pydantic's error type.
         reason: the JSON parser's own message, with line and column; empty for other errors.
@@ -41,6 +41,7 @@ def problems(error: ValidationError, messages: Mapping[str, str]) -> list[Proble
             str(found["ctx"]["error"]) if found["type"] == "json_invalid" else "",
         )
         for found in error.errors(include_url=False, include_input=False)
+        if found["type"] != "default_factory_not_called"  # of a field that depends on an invalid one
     ]
 
 

@@ -56,6 +56,6 @@ class Model:
         probabilities = powers / powers.sum(axis=1, keepdims=True)
         best = probabilities.argmax(axis=1)
         return [
-            {"label": self._spec.meanings[index], "score": float(row[index])}
+            {"label": self._spec.label_names[index], "score": float(row[index])}
             for index, row in zip(best, probabilities, strict=True)
         ]

@@ -31,8 +31,7 @@ from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError,
 from modeling.errors import ModelingError
 from modeling.files import ModelFiles
 from modeling.tasks import sentiment
-from modeling.tasks.sentiment.dataset import MEANINGS
-from textserve.spec import Meaning
+from modeling.tasks.sentiment.dataset import MEANINGS, Meaning
 from textserve.validation import problems
 
 BEHAVIOUR_FILE = "behaviour.yaml"
@@ -199,7 +198,7 @@ def load(files: ModelFiles) -> dict[str, Suite]:
         raise ModelingError(f"{file}: {problems(error, {})[0]}") from error
 
 
-def run(suite: Suite, predict: Predict, meanings: Sequence[Meaning]) -> list[dict[str, Any]]:
+def run(suite: Suite, predict: Predict, meanings: Sequence[str]) -> list[dict[str, Any]]:
     """The result of each test of one language, except those whose expected labels are not among ``meanings``."""
     tests = [test for test in suite.tests if set(getattr(test, "expected", meanings)) & set(meanings)]
     drawn = [_draw(test.cases(suite.texts, suite.words)) for test in tests]
@@ -218,7 +217,7 @@ def run(suite: Suite, predict: Predict, meanings: Sequence[Meaning]) -> list[dic
 
 
 def section(
-    suites: Mapping[str, Suite], languages: Sequence[str], predict: Predict, meanings: Sequence[Meaning]
+    suites: Mapping[str, Suite], languages: Sequence[str], predict: Predict, meanings: Sequence[str]
 ) -> dict[str, Any]:
     """The section ``behaviour`` of the report; tests weigh the same in a failure rate, however many cases they have."""
     results = {language: run(suites[language], predict, meanings) for language in languages if language in suites}

@@ -32,7 +32,7 @@ Labels = npt.NDArray[np.int64]
 def predict(classifier: Classifier, texts: Sequence[str]) -> Probabilities:
     """Probabilities, float32 ``[texts, 3]``, in the order of MEANINGS; 0 for a label that the model lacks."""
     probabilities = np.zeros((len(texts), len(MEANINGS)), dtype=np.float32)
-    probabilities[:, indices(classifier.spec.meanings)] = classifier.predict_many(texts)
+    probabilities[:, indices(classifier.spec.label_names)] = classifier.predict_many(texts)
     return probabilities
 
 

@@ -54,12 +54,12 @@ def measure(files: ModelFiles, in_use: InUse | None) -> dict[str, dict[str, Any]
     digests = files.digests()
     classifier = Classifier(files.folder)
     spec = files.spec()
-    sets = [found.with_labels(spec.meanings) for found in labelled_texts(files, files.data)]
+    sets = [found.with_labels(spec.label_names) for found in labelled_texts(files, files.data)]
     predict = partial(quality.predict, classifier)
     probabilities = [predict(labelled.texts) for labelled in sets]
     return {
         "quality": quality.section(sets, probabilities),
-        "behaviour": behaviour.section(behaviour.load(files), spec.languages, predict, spec.meanings),
+        "behaviour": behaviour.section(behaviour.load(files), spec.languages, predict, spec.label_names),
         "performance": performance.section(files, classifier, sets, probabilities, in_use),
         "evaluation": {
             "at": datetime.now(UTC).isoformat(timespec="seconds"),

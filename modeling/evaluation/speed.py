@@ -11,29 +11,29 @@ import numpy as np
 import numpy.typing as npt
 from tokenizers import Tokenizer
 
-from textserve.classifier import batch_feeds
-from textserve.spec import ModelSpec
+from textserve.classifier import batch_feeds, encoded
+from textserve.spec import Input, ModelSpec
 
 ROUNDS = 7
 SEED = 0
 SPEED_TEXTS = 200
 
 Feeds = Mapping[str, npt.NDArray[np.int64]]
-Input = TypeVar("Input")
+Item = TypeVar("Item")
 
 
-def sample(texts: Sequence[Input]) -> list[Input]:
+def sample(texts: Sequence[Item]) -> list[Item]:
     """At most SPEED_TEXTS of ``texts``, drawn with a fixed seed."""
     return [texts[index] for index in np.random.default_rng(SEED).permutation(len(texts))[:SPEED_TEXTS]]
 
 
-def feeds(spec: ModelSpec, tokenizer: Tokenizer, text: str) -> Feeds:
-    """The inputs of the graph for one text, as serving builds them: int64 arrays of shape ``[1, tokens]``."""
-    return batch_feeds(spec, [tokenizer.encode(text).ids])
+def feeds(spec: ModelSpec, tokenizer: Tokenizer, text: Input) -> Feeds:
+    """The inputs of the graph for one text, or pair, as serving builds them: int64 arrays of shape ``[1, tokens]``."""
+    return batch_feeds(spec, [encoded(spec, tokenizer.encode_batch_fast([text])[0])])
 
 
 def texts_per_second(
-    models: Sequence[Callable[[Input], object]], texts: Sequence[Input], rounds: int = ROUNDS
+    models: Sequence[Callable[[Item], object]], texts: Sequence[Item], rounds: int = ROUNDS
 ) -> list[float]:
     """Speed of each model, one of ``texts`` at a time: the median of ``rounds`` rounds, in which the models take turns.
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import shutil
 import tempfile
 from collections.abc import Callable, Sequence
@@ -17,10 +16,22 @@ from onnx import version_converter
 from transformers import AutoModelForSequenceClassification, AutoTokenizer
 
 from modeling.errors import ModelingError
+from modeling.export import declared
+from modeling.export.declared import read_config
 from modeling.files import ModelFiles, sha256
 from modeling.progress import Progress
 from modeling.spec import ModelSpec
-from textserve.classifier import BATCH_TEXTS, batch_feeds, length_batches, open_session, softmax
+from textserve import spec as serving
+from textserve.classifier import (
+    BATCH_TEXTS,
+    Encoding,
+    activate,
+    batch_feeds,
+    golden_problems,
+    length_batches,
+    open_session,
+)
+from textserve.spec import Input
 
 # Embedding tables are padded, often to a multiple of 64, and have unused tokens, in published encoders at most so many.
 SPARE_ROWS = 1024
@@ -52,22 +63,6 @@ def check_source(files: ModelFiles, checkpoint: Path) -> dict[str, Any]:
     return {"kind": "training" if own else "folder", "repository": source.repository, "sha256": found}
 
 
-def check_labels(spec: ModelSpec, folder: Path) -> None:
-    """Raise a :class:`ModelingError` if the checkpoint's ``id2label`` differs from the spec's labels.
-
-    Also if it is trained for another problem than one of several labels: the scores that are served are softmax.
-    """
-    problem = _config(folder).get("problem_type")
-    if problem not in (None, "single_label_classification"):
-        raise ModelingError(
-            f"{folder / 'config.json'}: problem_type is {problem}; only single_label_classification can be served"
-        )
-    found = {int(index): name for index, name in _config(folder).get("id2label", {}).items()}
-    wanted = dict(enumerate(label.name for label in spec.labels))
-    if found != wanted:
-        raise ModelingError(f"{folder / 'config.json'}: id2label is {found}, the spec's labels are {wanted}")
-
-
 def load_tokenizer(folder: Path) -> Any:
     """The checkpoint's own tokenizer; raises :class:`ModelingError` if it, or a fast one, cannot be loaded."""
     try:
@@ -83,7 +78,7 @@ def _check_tokenizer(spec: ModelSpec, folder: Path) -> None:
     """Compare special ids and the number of tokens with those of the spec and of the network."""
     tokenizer, ready = load_tokenizer(folder), spec.source.kind == "onnx"
     # The config beside a ready ONNX file is that of the tokenizer's own model.
-    config = {} if ready else _config(folder)
+    config = {} if ready else read_config(folder)
     rows = _token_rows(spec, folder / spec.source.onnx_file) if ready else config.get("vocab_size")
     problems = []
     if tokenizer.pad_token_id != spec.tokenization.pad_id:
@@ -99,16 +94,13 @@ def _check_tokenizer(spec: ModelSpec, folder: Path) -> None:
 
 
 def check_golden(spec: ModelSpec, checkpoint: Path) -> None:
-    """Raise a :class:`ModelingError` if the source's labels are not the spec's, or give a golden text another one."""
+    """Raise a :class:`ModelingError` if the source contradicts the spec, or answers a golden text otherwise."""
     if spec.source.kind != "onnx":
-        check_labels(spec, checkpoint)
-    winners = source_probabilities(spec, checkpoint, [golden.text for golden in spec.golden]).argmax(axis=1)
-    for index, (golden, winner) in enumerate(zip(spec.golden, winners, strict=True)):
-        if spec.meanings[winner] != golden.label:
-            raise ModelingError(
-                f"{spec.name}: golden[{index}] is {spec.meanings[winner]} by {checkpoint} itself, the spec says "
-                f"{golden.label}; choose another text, or correct the label"
-            )
+        declared.check(spec, checkpoint)
+    if wrong := golden_problems(spec, source_scores(spec, checkpoint, [golden.input for golden in spec.golden])):
+        raise ModelingError(
+            f"{spec.name}: by {checkpoint} itself, {'; '.join(wrong)}; choose other texts, or correct the answers"
+        )
 
 
 def check_inputs(spec: ModelSpec, model: Path) -> None:
@@ -151,30 +143,50 @@ def export_float(spec: ModelSpec, checkpoint: Path, model: Path, tokenizer: Path
         shutil.copyfile(Path(folder) / "tokenizer.json", tokenizer)
 
 
-def token_ids(checkpoint: Path, texts: Sequence[str], max_tokens: int) -> list[list[int]]:
-    """Token ids of each text by the checkpoint's own tokenizer, special tokens included, at most ``max_tokens``."""
-    return list(load_tokenizer(checkpoint)(list(texts), truncation=True, max_length=max_tokens)["input_ids"])
+def tokenized(spec: serving.ModelSpec, checkpoint: Path, texts: Sequence[Input]) -> list[Encoding]:
+    """The encoding of each text, or pair, by the checkpoint's own tokenizer, as the spec truncates it."""
+    found = _call(spec, load_tokenizer(checkpoint), texts, return_token_type_ids=True)
+    with_types = spec.graph.token_type_ids is not None
+    return [
+        Encoding(ids, truncated=False, type_ids=type_ids if with_types else None)
+        for ids, type_ids in zip(found["input_ids"], found["token_type_ids"], strict=True)
+    ]
 
 
-def source_probabilities(spec: ModelSpec, checkpoint: Path, texts: Sequence[str]) -> npt.NDArray[np.float32]:
-    """Probabilities by the source, ``[len(texts), labels]``; raises :class:`ModelingError` if it does not run."""
+def _call(spec: serving.ModelSpec, tokenizer: Any, texts: Sequence[Input], **options: Any) -> Any:
+    columns = [list(texts)] if spec.input == "text" else [list(column) for column in zip(*texts, strict=True)]
+    strategy = spec.tokenization.truncation
+    return tokenizer(*columns, truncation=strategy, max_length=spec.tokenization.max_tokens, **options)
+
+
+def source_scores(spec: ModelSpec, checkpoint: Path, texts: Sequence[Input]) -> npt.NDArray[np.float32]:
+    """Scores by the source, ``[len(texts), labels]``; raises :class:`ModelingError` if it does not run."""
     if spec.source.kind != "onnx":
-        return torch_probabilities(checkpoint, texts, spec.tokenization.max_tokens)
+        return activate(spec.activation, torch_logits(spec, checkpoint, texts))
     # One by one, by the unconverted file.
-    ids = Progress(token_ids(checkpoint, texts, spec.tokenization.max_tokens), desc="source", unit="text")
+    encodings = Progress(tokenized(spec, checkpoint, texts), desc="source", unit="text")
     file = checkpoint / spec.source.onnx_file
     try:
         session = open_session(file)
-        rows = [session.run([spec.graph.logits], batch_feeds(spec, [text]))[0] for text in ids]
+        rows = [session.run([spec.graph.logits], batch_feeds(spec, [encoding]))[0] for encoding in encodings]
     except Exception as error:  # ONNX Runtime's exceptions have no common base
         raise ModelingError(f"{file}: does not run with the names of the spec's graph section: {error}") from error
-    return softmax(np.concatenate(rows))
+    return activate(spec.activation, np.concatenate(rows))
 
 
-def torch_probabilities(checkpoint: Path, texts: Sequence[str], max_tokens: int) -> npt.NDArray[np.float32]:
-    """Probabilities by PyTorch in float32 with the checkpoint's own tokenizer, shape ``[len(texts), labels]``."""
-    tokenizer, network = load_tokenizer(checkpoint), _network(checkpoint)
-    return run_network(lambda inputs: network(**inputs).logits.softmax(dim=-1), tokenizer, texts, max_tokens)
+def torch_logits(spec: serving.ModelSpec, checkpoint: Path, texts: Sequence[Input]) -> npt.NDArray[np.float32]:
+    """Logits by PyTorch in float32 with the checkpoint's own tokenizer, shape ``[len(texts), labels]``.
+
+    In batches of equal length, since padding changes the answers of some networks.
+    """
+    inputs, network = _call(spec, load_tokenizer(checkpoint), texts), _network(checkpoint)
+    rows: dict[int, npt.NDArray[np.float32]] = {}
+    batches = list(length_batches([len(ids) for ids in inputs["input_ids"]], BATCH_TEXTS, equal=True))
+    for indices in Progress(batches, desc="PyTorch", unit="batch"):
+        tensors = {key: torch.tensor([values[index] for index in indices]) for key, values in inputs.items()}
+        with torch.inference_mode():
+            rows.update(zip(indices, network(**tensors).logits.float().numpy(), strict=True))
+    return np.stack([rows[index] for index in range(len(texts))])
 
 
 def run_network(
@@ -196,18 +208,16 @@ def run_network(
     return np.stack([rows[index] for index in range(len(texts))])
 
 
-def _config(folder: Path) -> dict[str, Any]:
-    try:
-        return dict(json.loads((folder / "config.json").read_text(encoding="utf-8")))
-    except (OSError, ValueError) as error:
-        raise ModelingError(f"{folder / 'config.json'}: cannot be read: {error}") from error
-
-
 def _network(folder: Path, **options: Any) -> Any:
     try:
-        return AutoModelForSequenceClassification.from_pretrained(folder, dtype=torch.float32, **options).eval()
+        network, loading = AutoModelForSequenceClassification.from_pretrained(
+            folder, dtype=torch.float32, output_loading_info=True, **options
+        )
     except Exception as error:  # transformers raises anything on damaged files
         raise ModelingError(f"{folder}: its network cannot be loaded: {_first_line(error)}") from error
+    if missing := sorted(loading["missing_keys"]):
+        raise ModelingError(f"{folder}: has no weights for {missing[0]}; random ones would answer")
+    return network.eval()
 
 
 def _upgrade(spec: ModelSpec, file: Path, to: Path) -> None:

@@ -14,7 +14,7 @@ from sklearn.metrics import f1_score
 from modeling.environment import cpu_flags, cpu_name, versions
 from modeling.errors import ModelingError
 from modeling.evaluation.speed import sample, texts_per_second
-from modeling.export.checkpoint import check_source, source_probabilities, token_ids
+from modeling.export.checkpoint import check_source, source_scores, tokenized
 from modeling.files import ModelFiles
 from modeling.progress import Progress
 from modeling.tasks.sentiment.texts import comparison_texts
@@ -53,12 +53,12 @@ def compare(files: ModelFiles, checkpoint: Path, texts: list[str], labels: Seque
         classifier.check_golden()
     except GoldenMismatch as error:
         raise ModelingError(str(error)) from error
-    reference = source_probabilities(spec, checkpoint, texts)
+    reference = source_scores(spec, checkpoint, texts)
     # One by one: in batches an inexact graph would hide its error.
     alone = np.concatenate([classifier.predict([text]) for text in Progress(encodings, desc="one by one", unit="text")])
     flips, largest = compare_in_batches(classifier, encodings, alone)
     sessions = [partial(open_session(file).run, None) for file in (files.float_model, files.model)]
-    speed = texts_per_second(sessions, [batch_feeds(spec, [text.ids]) for text in sample(encodings)])
+    speed = texts_per_second(sessions, [batch_feeds(spec, [text]) for text in sample(encodings)])
     return {
         "cpu": cpu_name(),
         "cpu_flags": cpu_flags(),
@@ -72,7 +72,7 @@ def compare(files: ModelFiles, checkpoint: Path, texts: list[str], labels: Seque
         "texts_per_second": {"float32": round(speed[0], 1), "served": round(speed[1], 1)},
         "speedup": round(speed[1] / speed[0], 2),
         "batches": {"groupings": GROUPINGS, "labels_changed": flips, "largest_difference": largest},
-        **macro_f1(spec.meanings, reference, alone, labels),
+        **macro_f1(spec.label_names, reference, alone, labels),
     }
 
 
@@ -81,11 +81,11 @@ def _check_served_tokenizer(
 ) -> None:
     """Compare the token ids of the served tokenizer with those of the checkpoint's own, golden texts first."""
     spec = classifier.spec
-    golden = [text.text for text in spec.golden]
+    golden = [text.input for text in spec.golden]
     for name, group, served in (("golden", golden, classifier.encode(golden)), ("texts", texts, encodings)):
-        expected = token_ids(checkpoint, group, spec.tokenization.max_tokens)
-        for index, (ids, encoding) in enumerate(zip(expected, served, strict=True)):
-            if ids != encoding.ids:
+        expected = tokenized(spec, checkpoint, group)
+        for index, (wanted, encoding) in enumerate(zip(expected, served, strict=True)):
+            if (wanted.ids, wanted.type_ids) != (encoding.ids, encoding.type_ids):
                 raise ModelingError(
                     f"{TOKENIZER_FILE}: is not the tokenizer of {checkpoint}: it reads {name}[{index}] differently; "
                     f"python -m scripts.export {spec.name} writes the right one"

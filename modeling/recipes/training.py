@@ -55,9 +55,9 @@ def prepare(files: ModelFiles, recipe: Literal["head", "full"]) -> Task:
     if file.exists() and (made := json.loads(file.read_text(encoding="utf-8")).get("recipe", "full")) != recipe:
         raise ModelingError(f"{files.checkpoint} was made by the recipe {made}; remove it to train by {recipe}")
     spec = files.spec()
-    if spec.meanings != list(MEANINGS):
+    if spec.label_names != list(MEANINGS):
         raise ModelingError(
-            f"models/{files.folder.name}: its labels mean {', '.join(spec.meanings)}, those of the data {MEANINGS}"
+            f"models/{files.folder.name}: its labels mean {', '.join(spec.label_names)}, those of the data {MEANINGS}"
         )
     data = dataset.fetch(files.data)
     rows = dataset.english(data)

@@ -117,8 +117,8 @@ def model_name() -> str:
 def golden_texts() -> dict[str, str]:
     """The golden texts of that model, with their labels."""
     spec = ModelSpec.load(ROOT / "models" / model_name())
-    labels = {label.meaning: label.name for label in spec.labels}
-    return {golden.text: labels[golden.label] for golden in spec.golden}
+    labels = {label.label: label.name for label in spec.labels}
+    return {golden.text: labels[str(golden.label)] for golden in spec.golden}
 
 
 @contextlib.contextmanager

@@ -10,11 +10,10 @@ from modeling.tasks.sentiment import dataset
 from modeling.tasks.sentiment.dataset import MEANINGS
 from modeling.tasks.sentiment.texts import SENTENCES_FILE
 from textserve.classifier import Classifier
-from textserve.spec import Meaning
 
 FILES = ModelFiles.of("sentiment-pl-en")
 SUITES = behaviour.load(FILES)
-PLAIN: dict[str, dict[Meaning, list[str]]] = {
+PLAIN: dict[str, dict[str, list[str]]] = {
     "pl": {
         "positive": [
             "Jestem bardzo zadowolony z tego zakupu.",
@@ -99,7 +98,7 @@ def labels(classifier: Classifier, texts: list[str]) -> list[str]:
 
 
 def test_golden_texts_have_their_labels(classifier: Classifier) -> None:
-    assert classifier.spec.meanings == list(MEANINGS)
+    assert classifier.spec.label_names == list(MEANINGS)
     classifier.check_golden()
 
 

@@ -24,7 +24,7 @@ VALID: dict[str, Any] = {
     "license": "MIT",
     "architecture": "BertForSequenceClassification",
     "source": {"kind": "huggingface", "repository": "someone/tiny", "revision": COMMIT},
-    "labels": [{"name": "LABEL_0", "meaning": "negative"}, {"name": "LABEL_1", "meaning": "positive"}],
+    "labels": [{"name": "LABEL_0", "label": "negative"}, {"name": "LABEL_1", "label": "positive"}],
     "tokenization": {"pad_id": 0, "max_tokens": 128},
     "golden": [{"text": "Bad.", "label": "negative"}, {"text": "Good.", "label": "positive"}],
 }
@@ -68,9 +68,9 @@ def test_a_spec_is_read_from_its_file_or_from_the_folder_that_has_it(tmp_path: P
     assert ModelSpec.load(tmp_path) == ModelSpec.load(file)
 
 
-def test_meanings_are_in_the_order_of_the_outputs(tmp_path: Path) -> None:
+def test_label_names_are_in_the_order_of_the_outputs(tmp_path: Path) -> None:
     content = changed((("labels",), list(reversed(VALID["labels"]))))
-    assert ModelSpec.load(written(tmp_path, content)).meanings == ["positive", "negative"]
+    assert ModelSpec.load(written(tmp_path, content)).label_names == ["positive", "negative"]
 
 
 @pytest.mark.parametrize(
@@ -99,13 +99,35 @@ def test_a_file_without_a_mapping_is_named(tmp_path: Path, content: bytes | None
         (("tokenization", "padding"), 1, "tokenization.padding: is not a known key"),
         (("name",), "Tiny Model", "name: String should match pattern"),
         (("languages",), ["English"], "languages[0]: String should match pattern"),
-        (("labels", 1, "meaning"), "happy", "labels[1].meaning: Input should be 'negative', 'neutral' or 'positive'"),
-        (("labels",), VALID["labels"][:1], "labels: List should have at least 2 items"),
-        (("labels", 1, "meaning"), "negative", "labels: the meaning 'negative' is used more than once"),
+        (("labels", 1), "", "labels[1].name: String should have at least 1 character"),
+        (("labels", 1), 1, "labels[1]: must be a string, or have a name; YAML reads yes, no and numbers as something"),
+        (("labels", 1, "tone"), "pink", "labels[1].tone: Input should be 'red', 'gray' or 'green'"),
+        (("labels", 1, "threshold"), 0.4, "threshold: only multi_label_classification has one, problem"),
+        (("labels",), VALID["labels"][:1], "labels: has 1; single_label_classification has 2 to 1000"),
+        (
+            ("labels",),
+            [str(number) for number in range(1001)],
+            "labels: has 1001; single_label_classif",
+        ),
+        (("labels", 1, "label"), "negative", "labels: the label 'negative' is used more than once"),
         (("labels", 1, "name"), "LABEL_0", "labels: the name 'LABEL_0' is used more than once"),
-        (("golden", 1, "label"), "negative", "golden: no text is labelled 'positive'; each label needs at least one"),
+        (("golden",), VALID["golden"][:1], "golden: List should have at least 2 items"),
+        (("golden", 1, "label"), ABSENT, "golden[1]: has no answer; one of single_label_classification has label"),
+        (("golden", 1, "labels"), ["positive"], "golden[1]: has label and labels; one of single_label_classification"),
+        (("golden", 1, "text_pair"), "Better.", "golden[1]: has a text_pair, and input is text"),
+        (("input",), "pair", "golden[0]: has no text_pair, and input is pair"),
+        (("input",), "three", "input: Input should be 'text' or 'pair'"),
+        (("problem_type",), "ranking", "problem_type: Input should be 'single_label_classification', 'multi_label"),
+        (("problem_type",), "regression", "labels: has 2; regression is a single number, whose name is the only label"),
+        (("activation",), "tanh", "activation: Input should be 'softmax', 'sigmoid' or 'none'"),
+        (
+            ("tokenization", "truncation"),
+            "only_first",
+            "tokenization.truncation: is only_first; only a model",
+        ),
+        (("task",), "emotion", "task: Input should be 'sentiment'"),
         (("tokenization", "max_tokens"), 0, "tokenization.max_tokens: Input should be greater than or equal to 4"),
-        (("golden",), NEUTRAL, "golden: the label 'neutral' is not one of this model's: negative, positive"),
+        (("golden",), NEUTRAL, "golden[2]: the label 'neutral' is not one of this model's: negative, positive"),
         (("source", "kind"), "disk", "source.kind: Input should be 'huggingface', 'folder', 'mlflow', 'onnx' or"),
         (("source", "revision"), "main", "source.revision: String should match pattern '^[0-9a-f]{40}$'"),
         (("source", "revision"), ABSENT, "source: revision: a Hugging Face model needs the 40 hexadecimal digits"),

@@ -116,7 +116,7 @@ def check_answers(results: list[dict[str, Any]], spec: ModelSpec) -> None:
     assert [result["label"] for result in golden] == [text.label for text in spec.golden]
     for result in results:
         assert set(result) == {"label", "score", "scores", "tokens", "truncated"}
-        assert set(result["scores"]) == set(spec.meanings) <= {"negative", "neutral", "positive"}
+        assert set(result["scores"]) == set(spec.label_names) <= {"negative", "neutral", "positive"}
         assert sum(result["scores"].values()) == pytest.approx(1, abs=1e-4)
     assert (long["tokens"], long["truncated"]) == (spec.tokenization.max_tokens, True)
 
@@ -152,7 +152,7 @@ def test_a_copied_folder_with_a_changed_spec_is_served_as_another_model(project:
     content["name"] = NEW
     content["source"] = {"kind": "huggingface", "repository": "someone/my-model", "revision": COMMIT}
     meanings = ("positive", "negative", "neutral")
-    content["labels"] = [{"name": f"LABEL_{index}", "meaning": meaning} for index, meaning in enumerate(meanings)]
+    content["labels"] = [{"name": f"LABEL_{index}", "label": meaning} for index, meaning in enumerate(meanings)]
     content["golden"].append({"text": "The meeting is on Thursday.", "label": "neutral"})
     files = project.describe(content)
     made = project.scratch / "made"

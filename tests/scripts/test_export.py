@@ -12,13 +12,14 @@ import pytest
 
 from modeling import sources
 from modeling.errors import ModelingError
-from modeling.export.checkpoint import check_source, export_float, torch_probabilities
+from modeling.export.checkpoint import check_source, export_float, torch_logits
 from modeling.export.export import export
 from modeling.files import ModelFiles, sha256
+from modeling.spec import ModelSpec
 from modeling.tasks.sentiment import dataset
 from scripts import export as script
-from tests.tiny_checkpoints import LABELS
-from textserve.classifier import Classifier
+from tests.tiny_checkpoints import LABELS, tiny_spec
+from textserve.classifier import Classifier, softmax
 
 pytestmark = pytest.mark.export
 
@@ -33,7 +34,8 @@ def checkpoint(make_checkpoint: Callable[..., Path]) -> Path:
 @pytest.fixture(scope="module")
 def golden(checkpoint: Path, texts: list[str]) -> Golden:
     """The text of which the checkpoint is most certain, for each label."""
-    surest = torch_probabilities(checkpoint, texts, 40).argmax(axis=0)
+    logits = torch_logits(ModelSpec.model_validate(tiny_spec()), checkpoint, texts)
+    surest = softmax(logits).argmax(axis=0)
     return [{"text": texts[index], "label": label} for index, label in zip(surest, LABELS, strict=True)]
 
 
@@ -44,7 +46,7 @@ def test_the_exported_model_agrees_with_pytorch_and_the_report_describes_it(
     section = export(files, checkpoint, texts[:80])
     served = Classifier(files.folder)
     rows = served.predict(served.encode(texts[80:]))
-    expected = torch_probabilities(checkpoint, texts[80:], files.spec().tokenization.max_tokens)
+    expected = softmax(torch_logits(files.spec(), checkpoint, texts[80:]))
     assert len(set(expected.argmax(axis=1))) == 3
     assert (rows.argmax(axis=1) == expected.argmax(axis=1)).mean() >= 0.95
     assert np.abs(rows - expected).max() < 0.1
@@ -174,7 +176,7 @@ def test_a_checkpoint_or_data_that_cannot_be_used_is_exit_code_1_with_the_reason
     ("sections", "reason"),
     [
         ({"languages": []}, "languages"),
-        ({"labels": [{"name": name, "meaning": name} for name in ("positive", "neutral", "negative")]}, "id2label"),
+        ({"labels": [{"name": name, "label": name} for name in ("positive", "neutral", "negative")]}, "id2label"),
         ({"tokenization": {"pad_id": 0, "max_tokens": 32}}, "it pads with 1, tokenization.pad_id is 0"),
         ({"name": "other"}, "models/tiny/model.yaml: name is other; set it to tiny"),
         ({"golden": [{"text": f"a {name} text", "label": name} for name in LABELS]}, "the spec says negative; choose"),

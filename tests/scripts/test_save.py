@@ -135,7 +135,7 @@ def test_saving_again_keeps_the_version_and_makes_it_the_latest(project: Project
 
 LABELS = ("positive", "neutral", "negative")
 CHANGES_AN_ANSWER: dict[str, dict[str, Any]] = {
-    "label order": {"labels": [{"name": name, "meaning": name} for name in LABELS]},
+    "label order": {"labels": [{"name": name, "label": name} for name in LABELS]},
     "pad_id": {"tokenization": {"pad_id": 0, "max_tokens": 32}},
     "max_tokens": {"tokenization": {"pad_id": 1, "max_tokens": 16}},
     "graph": {"graph": {"logits": "output"}},

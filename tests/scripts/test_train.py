@@ -8,7 +8,7 @@ import mlflow
 import pandas as pd
 import pytest
 
-from modeling.export.checkpoint import torch_probabilities
+from modeling.export.checkpoint import torch_logits
 from modeling.files import ModelFiles, sha256
 from modeling.recipes import full
 from modeling.recipes.recipe import Recipe
@@ -18,6 +18,7 @@ from scripts import train as script
 from tests.scripts.mlflow_server import MlflowServer
 from tests.scripts.rated_data import write_rated_data
 from tests.server import free_port
+from textserve.classifier import softmax
 
 pytestmark = [
     pytest.mark.export,
@@ -92,7 +93,7 @@ def test_a_sweep_logs_three_runs_and_stages_the_best_on_a_server_with_passwords(
     assert loaded.metadata.signature.outputs.input_names() == ["label", "score"]
     texts = [f"{word} {words[0]}" for word in words[:40]]
     answers = loaded.predict(pd.DataFrame({"text": texts}))
-    wanted = torch_probabilities(files.checkpoint, texts, files.spec().tokenization.max_tokens)
+    wanted = softmax(torch_logits(files.spec(), files.checkpoint, texts))
     assert list(answers["label"]) == [files.spec().labels[index].name for index in wanted.argmax(axis=1)]
     assert list(answers["score"]) == pytest.approx(wanted.max(axis=1).tolist(), abs=1e-5)
     assert len(set(answers["label"])) > 1
@@ -168,7 +169,7 @@ def test_broken_data_fails_before_anything_is_recorded(
 def test_a_spec_without_the_labels_of_the_data_is_an_error(
     files: ModelFiles, own_root: Path, write_model: Callable[..., ModelFiles], capsys: pytest.CaptureFixture[str]
 ) -> None:
-    write_model(own_root, labels=[{"name": name, "meaning": name} for name in ("positive", "neutral", "negative")])
+    write_model(own_root, labels=[{"name": name, "label": name} for name in ("positive", "neutral", "negative")])
     assert train("--recipe", "head") == 1
     assert "models/tiny: its labels mean positive, neutral, negative" in capsys.readouterr().err
 

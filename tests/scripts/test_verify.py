@@ -14,17 +14,17 @@ from onnx import numpy_helper
 
 from modeling.errors import ModelingError
 from modeling.evaluation import fidelity
-from modeling.export.checkpoint import torch_probabilities
+from modeling.export.checkpoint import torch_logits
 from modeling.export.export import export
 from modeling.export.verification import GROUPINGS, Probabilities, compare, compare_in_batches, macro_f1
 from modeling.files import ModelFiles, sha256
+from modeling.spec import ModelSpec
 from modeling.tasks.sentiment import dataset
 from scripts import verify as script
-from textserve.classifier import Classifier, Encoding
+from tests.tiny_checkpoints import LABELS, tiny_spec
+from textserve.classifier import Classifier, Encoding, softmax
 
 pytestmark = pytest.mark.export
-
-LABELS = ["negative", "neutral", "positive"]
 
 
 @pytest.fixture(scope="module")
@@ -35,7 +35,7 @@ def checkpoint(make_checkpoint: Callable[..., Path]) -> Path:
 @pytest.fixture(scope="module")
 def reference(checkpoint: Path, texts: list[str]) -> Probabilities:
     """Probabilities by PyTorch."""
-    return torch_probabilities(checkpoint, texts, 32)
+    return softmax(torch_logits(ModelSpec.model_validate(tiny_spec()), checkpoint, texts))
 
 
 @pytest.fixture(scope="module")

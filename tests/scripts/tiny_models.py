@@ -194,7 +194,7 @@ def _fit(network: Any, tokenizer: Any, spec: ModelSpec) -> None:
     hook.remove()
     features = np.concatenate([features.reshape(-1, HIDDEN).numpy() for features in read]).astype(np.float64)
     centre = features[len(spec.golden) :].mean(axis=0)
-    indices = [spec.meanings.index(golden.label) for golden in spec.golden]
+    indices = [spec.label_names.index(str(golden.label)) for golden in spec.golden]
     wanted = np.eye(len(spec.labels))[indices] - 1 / len(spec.labels)
     weight = 6 * (np.linalg.pinv(features[: len(spec.golden)] - centre) @ wanted).T
     with torch.no_grad():

@@ -111,7 +111,7 @@ def test_left_truncation_equals_the_tokenizers_own(classifier: Classifier, text:
 def test_a_truncated_text_is_classified_by_what_is_left_of_it(classifier: Classifier) -> None:
     text = "It was great. " * 200 + "It was awful. " * 200
     beginning, end = (classifier.predict(classifier.encode([text], side)) for side in SIDES)
-    assert [classifier.spec.meanings[int(row.argmax())] for row in (beginning, end)] == ["positive", "negative"]
+    assert [classifier.spec.label_names[int(row.argmax())] for row in (beginning, end)] == ["positive", "negative"]
 
 
 @pytest.mark.parametrize("name", ["model.onnx", "tokenizer.json"])
@@ -144,7 +144,7 @@ def test_a_missing_file_is_an_error_with_the_command_that_writes_it(altered_mode
         ),
         pytest.param(
             {
-                "labels": [{"name": name, "meaning": name} for name in ("negative", "positive")],
+                "labels": [{"name": name, "label": name} for name in ("negative", "positive")],
                 "golden": [{"text": "Awful.", "label": "negative"}, {"text": "Great.", "label": "positive"}],
             },
             "has 3 outputs per text, the spec has 2 labels",

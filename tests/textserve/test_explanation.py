@@ -143,7 +143,7 @@ def test_the_score_without_a_word_is_that_of_the_text_without_it(classifier: Cla
 def test_a_text_without_words_has_an_explanation_without_words(classifier: Classifier) -> None:
     (explanation,) = explained(classifier, "?!")
     assert explanation.words == []
-    assert sum(explanation.prediction.probabilities) == pytest.approx(1, abs=1e-5)
+    assert sum(explanation.prediction.scores) == pytest.approx(1, abs=1e-5)
 
 
 def test_the_runner_gets_the_text_and_its_variants_in_a_single_request(

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from pydantic import ValidationError
 from tritonclient.utils import serialize_byte_tensor
 
-from tests.asgi import ANSWER, MEANINGS, FakeRunner, Outcome, fake_application
+from tests.asgi import ANSWER, SPEC, FakeRunner, Outcome, fake_application
 from tests.server import ROOT
 from textserve import oip
 from textserve.application import Application
@@ -23,8 +23,8 @@ from textserve.prediction import Prediction
 
 ALL_CLASSES = ["0.625000:2:positive", "0.250000:1:neutral", "0.125000:0:negative"]
 TWO = [
-    Prediction(MEANINGS, [0.125, 0.25, 0.625], tokens=3, truncated=False),
-    Prediction(MEANINGS, [0.5, 0.375, 0.125], tokens=512, truncated=True),
+    Prediction(SPEC, [0.125, 0.25, 0.625], tokens=3, truncated=False),
+    Prediction(SPEC, [0.5, 0.375, 0.125], tokens=512, truncated=True),
 ]
 
 

@@ -14,6 +14,7 @@ import numpy.typing as npt
 import pytest
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 
+from tests.asgi import SPEC
 from textserve.batching import BatchQueue, Text
 from textserve.classifier import Classifier, Encoding, Truncation, softmax
 from textserve.errors import DeadlineExceeded, InputTooLong, Internal, Overloaded, RequestTooLarge, ShuttingDown
@@ -34,7 +35,7 @@ class FakeClassifier:
     """
 
     spec = SimpleNamespace(
-        labels=["same", "negated"], meanings=["same", "negated"], tokenization=SimpleNamespace(max_tokens=512)
+        labels=["same", "negated"], activation="softmax", tokenization=SimpleNamespace(max_tokens=512)
     )
 
     def __init__(self, *, pads: bool = True) -> None:
@@ -166,14 +167,14 @@ def test_concurrent_requests_get_their_own_results_in_order() -> None:
     asyncio.run(run())
 
 
-def test_a_prediction_has_labels_probabilities_logits_tokens_and_truncation() -> None:
-    labels = FakeClassifier.spec.meanings
+def test_a_prediction_has_spec_scores_logits_tokens_and_truncation() -> None:
+    spec: Any = FakeClassifier.spec
 
     async def run() -> None:
         async with served(FakeClassifier()) as service:
             assert await service.classify(["3 xx", "4 long…"]) == [
-                Prediction(labels, probabilities(3), tokens=4, truncated=False, logits=[3.0, -3.0]),
-                Prediction(labels, probabilities(4), tokens=7, truncated=True, logits=[4.0, -4.0]),
+                Prediction(spec, probabilities(3), tokens=4, truncated=False, logits=[3.0, -3.0]),
+                Prediction(spec, probabilities(4), tokens=7, truncated=True, logits=[4.0, -4.0]),
             ]
 
     asyncio.run(run())
@@ -184,7 +185,7 @@ def test_a_prediction_has_the_label_of_the_highest_score_and_of_a_tie_the_first(
         ([0.2, 0.5, 0.3], "neutral", ["neutral", "positive", "negative"]),
         ([0.4, 0.2, 0.4], "negative", ["negative", "positive", "neutral"]),
     ]:
-        prediction = Prediction(["negative", "neutral", "positive"], row, tokens=3, truncated=False)
+        prediction = Prediction(SPEC, row, tokens=3, truncated=False)
         assert (prediction.label, prediction.score) == (label, max(row))
         assert [name for name, _ in prediction.ranked()] == ranked
         assert prediction.ranked([1.0, 2.0, 3.0])[0] == ("positive", 3.0)

@@ -16,7 +16,6 @@ from textserve.errors import InvalidRequest, TextserveError, TooManyTexts
 from textserve.http.router import dump
 from textserve.http.structure import has_more_values
 from textserve.prediction import Classified, Prediction
-from textserve.spec import Meaning
 from textserve.validation import location, problems
 
 # A hundred times finer than the 1e-4 within which results are the same.
@@ -32,9 +31,9 @@ Model = TypeVar("Model", bound=BaseModel)
 class Result(BaseModel):
     """The result for one text."""
 
-    label: Meaning = Field(description="The label with the highest score.")
+    label: str = Field(description="The label with the highest score.")
     score: float = Field(description="Its probability.")
-    scores: dict[Meaning, float] = Field(description="The probability of every label.")
+    scores: dict[str, float] = Field(description="The probability of every label.")
     tokens: int = Field(description="Tokens that the model read, special tokens included.")
     truncated: bool = Field(description="Whether the text was longer than the model reads.")
 
@@ -56,13 +55,13 @@ class ErrorResponse(BaseModel):
 class LabelScore(BaseModel):
     """A label and its score."""
 
-    label: Meaning
+    label: str
     score: float
 
 
 def result(prediction: Prediction) -> dict[str, Any]:
     """The result for one text, as :class:`Result` describes it."""
-    pairs = zip(prediction.labels, prediction.probabilities, strict=True)
+    pairs = zip(prediction.spec.label_names, prediction.scores, strict=True)
     return {
         "label": prediction.label,
         "score": round(prediction.score, SCORE_DIGITS),

@@ -97,7 +97,7 @@ def _sigmoid(logit: float) -> float:
 
 
 SCORES: dict[Transform, Callable[[Prediction], Sequence[float]]] = {
-    "softmax": lambda prediction: prediction.probabilities,
+    "softmax": lambda prediction: prediction.scores,
     "sigmoid": lambda prediction: [_sigmoid(logit) for logit in prediction.logits],
     "none": lambda prediction: prediction.logits,
 }

@@ -18,7 +18,6 @@ from textserve.errors import InvalidRequest, TextserveError
 from textserve.http.formats import LabelScore, classify_inputs, message, messages, ranked, read
 from textserve.http.router import HttpProtocol, Request, Response, Route, dump
 from textserve.http.schemas import ELSEWHERE, TEXT, array, get, json_content, post, resolved, schemas
-from textserve.spec import Meaning
 
 ErrorType = Literal["Unhealthy", "Backend", "Overloaded", "Validation", "Tokenizer", "Empty"]
 
@@ -100,8 +99,8 @@ class PredictError(BaseModel):
 class Labels(BaseModel):
     """The labels of a classifier, both ways."""
 
-    id2label: dict[str, Meaning]
-    label2id: dict[Meaning, int]
+    id2label: dict[str, str]
+    label2id: dict[str, int]
 
 
 class ModelType(BaseModel):
@@ -136,8 +135,8 @@ async def _info(application: Application, request: Request) -> Response:
     spec, settings = application.classifier.spec, application.settings
     name, version = application.tag.split(":", 1)
     labels = Labels(
-        id2label={str(index): meaning for index, meaning in enumerate(spec.meanings)},
-        label2id={meaning: index for index, meaning in enumerate(spec.meanings)},
+        id2label={str(index): label for index, label in enumerate(spec.label_names)},
+        label2id={label: index for index, label in enumerate(spec.label_names)},
     )
     content = Info(
         model_id=spec.name,
@@ -164,7 +163,7 @@ async def _predict(application: Application, request: Request) -> Response:
     side: Truncation = "left" if wanted.truncation_direction.lower() == "left" else "right"
     classified = await classify_inputs(application, wanted.inputs, side if wanted.truncate else None)
     rows = [
-        ranked(prediction, prediction.logits if wanted.raw_scores else prediction.probabilities)
+        ranked(prediction, prediction.logits if wanted.raw_scores else prediction.scores)
         for prediction in classified.predictions
     ]
     return Response(dump(rows[0] if isinstance(wanted.inputs, str) else rows), classified=classified)

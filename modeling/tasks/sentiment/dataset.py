@@ -26,7 +26,6 @@ from pathlib import Path
 from typing import Any, Literal
 
 from modeling.errors import ModelingError
-from textserve.spec import Meaning
 
 Part = Literal["train", "validation", "test"]
 
@@ -46,6 +45,7 @@ RATINGS_ARCHIVE = "vaderSentiment-3.3.2/additional_resources/hutto_ICWSM_2014.ta
 WORDS_FILE = "polvader/lexicons/combined_nencki_bigimbir_valence_lexicon.dat"
 INFLECTED_FILE = "polvader/lexicons/derivative_grammatical_forms_of_terms_in_the_final_lexicon.dat"
 THRESHOLD = 0.5
+Meaning = Literal["negative", "neutral", "positive"]
 MEANINGS: tuple[Meaning, ...] = ("negative", "neutral", "positive")
 
 

@@ -16,8 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from modeling.tasks.sentiment.dataset import MEANINGS, label_of, polish_words
-from textserve.spec import Meaning
+from modeling.tasks.sentiment.dataset import MEANINGS, Meaning, label_of, polish_words
 
 Gender = Literal["masculine", "feminine", "neuter"]
 

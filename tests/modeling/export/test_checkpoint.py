@@ -12,7 +12,8 @@ import pytest
 
 from modeling.errors import ModelingError
 from modeling.evaluation import speed as inference
-from modeling.export.checkpoint import check_golden, check_labels, export_float, torch_probabilities
+from modeling.export import declared
+from modeling.export.checkpoint import check_golden, export_float, torch_logits
 from modeling.files import ModelFiles
 from modeling.spec import ModelSpec
 from textserve.classifier import load_tokenizer, open_session, softmax
@@ -47,7 +48,7 @@ def test_the_float_graph_answers_like_pytorch(
     session, tokenizer = open_session(files.float_model), load_tokenizer(spec, files.tokenizer)
     assert {argument.name for argument in session.get_inputs()} == {"input_ids", "attention_mask", *graph.values()}
     logits = [session.run(["logits"], dict(inference.feeds(spec, tokenizer, text)))[0] for text in texts]
-    expected = torch_probabilities(checkpoint, texts, spec.tokenization.max_tokens)
+    expected = softmax(torch_logits(spec, checkpoint, texts))
     assert len(set(expected.argmax(axis=1))) == 3
     np.testing.assert_allclose(softmax(np.concatenate(logits)), expected, atol=1e-4)
 
@@ -79,26 +80,31 @@ def test_a_checkpoint_with_other_labels_is_rejected(
         check_golden(spec, folder)
 
 
-def test_the_labels_of_a_checkpoint_are_names_and_not_meanings(checkpoint: Path, spec_content: dict[str, Any]) -> None:
-    for label, meaning in zip(spec_content["labels"], ("positive", "neutral", "negative"), strict=True):
-        label["meaning"] = meaning
-    check_labels(ModelSpec.model_validate(spec_content), checkpoint)
+def test_a_served_label_is_not_the_name_in_the_checkpoint(checkpoint: Path, spec_content: dict[str, Any]) -> None:
+    for label, better in zip(spec_content["labels"], ("positive", "neutral", "negative"), strict=True):
+        label["label"] = better
+    declared.check(ModelSpec.model_validate(spec_content), checkpoint)
 
 
-def test_probabilities_come_in_the_order_of_the_texts_whatever_their_length(checkpoint: Path, texts: list[str]) -> None:
+def test_logits_come_in_the_order_of_the_texts_whatever_their_length(
+    checkpoint: Path, texts: list[str], spec: ModelSpec
+) -> None:
     some = texts[:40]  # more than a batch
     assert [len(text) for text in some] != sorted(len(text) for text in some)
-    rows = torch_probabilities(checkpoint, some, 32)
+    rows = torch_logits(spec, checkpoint, some)
     assert rows.shape == (40, 3)
-    np.testing.assert_allclose(rows.sum(axis=1), 1.0, atol=1e-5)
-    alone = [torch_probabilities(checkpoint, [text], 32)[0] for text in some[:5]]
+    alone = [torch_logits(spec, checkpoint, [text])[0] for text in some[:5]]
     np.testing.assert_allclose(rows[:5], alone, atol=1e-5)
-    np.testing.assert_allclose(torch_probabilities(checkpoint, some[::-1], 32), rows[::-1], atol=1e-5)
+    np.testing.assert_allclose(torch_logits(spec, checkpoint, some[::-1]), rows[::-1], atol=1e-5)
 
 
-def test_a_text_is_cut_at_the_longest_input_of_the_model(checkpoint: Path, words: list[str]) -> None:
+def test_a_text_is_cut_at_the_longest_input_of_the_model(
+    checkpoint: Path, words: list[str], spec_content: dict[str, Any]
+) -> None:
+    spec_content["tokenization"]["max_tokens"] = 10
+    spec = ModelSpec.model_validate(spec_content)
     long = " ".join(words[:60])
     kept = " ".join(words[:8])  # and the two special tokens
-    cut, whole, shorter = torch_probabilities(checkpoint, [long, kept, " ".join(words[:7])], 10)
+    cut, whole, shorter = torch_logits(spec, checkpoint, [long, kept, " ".join(words[:7])])
     np.testing.assert_allclose(cut, whole, atol=1e-5)
     assert np.abs(cut - shorter).max() > 1e-3

@@ -9,7 +9,7 @@ from pathlib import Path
 import httpx
 import pytest
 
-from tests.asgi import MEANINGS, Serve
+from tests.asgi import SPEC, Serve
 from tests.server import ROOT, Server, serve
 from textserve.http.explain import EXPLAIN, ExplainResponse
 from textserve.prediction import Prediction
@@ -27,7 +27,7 @@ def server(store: Path) -> Iterator[Server]:
 
 
 def prediction(*probabilities: float) -> Prediction:
-    return Prediction(MEANINGS, list(probabilities), tokens=4, truncated=False, logits=[0.0, 0.0, 0.0])
+    return Prediction(SPEC, list(probabilities), tokens=4, truncated=False, logits=[0.0, 0.0, 0.0])
 
 
 def post(server: Server, path: str, content: object) -> httpx.Response:

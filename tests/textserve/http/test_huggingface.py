@@ -11,14 +11,14 @@ import pytest
 from huggingface_hub import InferenceClient
 from huggingface_hub.errors import HfHubHTTPError
 
-from tests.asgi import MEANINGS, Serve
+from tests.asgi import LABELS, SPEC, Serve
 from tests.server import Server, serve
 from textserve.http.huggingface import HUGGINGFACE
 from textserve.prediction import Prediction
 
 LOGITS = [-1.0, 0.5, 2.0]
 PROBABILITIES = [math.exp(logit) / sum(map(math.exp, LOGITS)) for logit in LOGITS]
-ANSWER = [Prediction(MEANINGS, PROBABILITIES, tokens=3, truncated=False, logits=LOGITS)]
+ANSWER = [Prediction(SPEC, PROBABILITIES, tokens=3, truncated=False, logits=LOGITS)]
 
 
 @pytest.fixture
@@ -48,7 +48,7 @@ def test_a_text_is_answered_with_every_label_the_highest_score_first(huggingface
 
 def test_texts_are_answered_in_order(serve: Serve) -> None:
     predictions = [
-        Prediction(MEANINGS, row, tokens=1, truncated=False, logits=row) for row in ([0.6, 0.3, 0.1], [0.1, 0.2, 0.7])
+        Prediction(SPEC, row, tokens=1, truncated=False, logits=row) for row in ([0.6, 0.3, 0.1], [0.1, 0.2, 0.7])
     ]
     client = serve(HUGGINGFACE, predictions)
     answer = client.post("/", {"inputs": ["a", "b"]})
@@ -75,11 +75,11 @@ def test_the_requested_function_computes_the_scores(
     huggingface: Serve, function: str | None, expected: list[float]
 ) -> None:
     answer = huggingface().post("/", {"inputs": "a", "parameters": {"function_to_apply": function}})
-    assert scores(answer) == pytest.approx(dict(zip(MEANINGS, expected, strict=True)), abs=1e-6)
+    assert scores(answer) == pytest.approx(dict(zip(LABELS, expected, strict=True)), abs=1e-6)
 
 
 def test_the_sigmoid_of_an_extreme_logit_does_not_overflow(serve: Serve) -> None:
-    extreme = [Prediction(MEANINGS, [0.0, 0.0, 1.0], tokens=1, truncated=False, logits=[-2000.0, 0.0, 2000.0])]
+    extreme = [Prediction(SPEC, [0.0, 0.0, 1.0], tokens=1, truncated=False, logits=[-2000.0, 0.0, 2000.0])]
     answer = serve(HUGGINGFACE, extreme).post("/", {"inputs": "a", "parameters": {"function_to_apply": "sigmoid"}})
     assert scores(answer) == {"positive": 1.0, "neutral": 0.5, "negative": 0.0}
 

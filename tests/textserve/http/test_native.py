@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tests.asgi import MEANINGS, Serve
+from tests.asgi import SPEC, Serve
 from textserve.http.formats import read
 from textserve.http.native import NATIVE, PROBLEMS, ClassifyRequest, ClassifyResponse
 from textserve.prediction import Prediction
@@ -21,8 +21,8 @@ def native(serve: Serve) -> Serve:
 
 def test_an_answer_has_the_documented_shape(native: Serve) -> None:
     predictions = [
-        Prediction(MEANINGS, [0.1234567, 0.2, 0.6765433], tokens=5, truncated=False),
-        Prediction(MEANINGS, [0.75, 0.25, 0.0], tokens=512, truncated=True),
+        Prediction(SPEC, [0.1234567, 0.2, 0.6765433], tokens=5, truncated=False),
+        Prediction(SPEC, [0.75, 0.25, 0.0], tokens=512, truncated=True),
     ]
     answer = native(predictions).post("/classify", {"texts": ["Dobre, polecam.", "..."]})
     assert answer.status_code == 200

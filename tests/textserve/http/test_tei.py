@@ -7,11 +7,11 @@ from typing import Any
 
 import pytest
 
-from tests.asgi import MEANINGS, Serve
+from tests.asgi import SPEC, Serve
 from textserve.http.tei import TEI
 from textserve.prediction import Prediction
 
-ANSWER = [Prediction(MEANINGS, [0.25, 0.15, 0.6], tokens=3, truncated=False, logits=[0.5, 0.0, 1.5])]
+ANSWER = [Prediction(SPEC, [0.25, 0.15, 0.6], tokens=3, truncated=False, logits=[0.5, 0.0, 1.5])]
 LABELS = [
     {"label": "positive", "score": 0.6},
     {"label": "negative", "score": 0.25},

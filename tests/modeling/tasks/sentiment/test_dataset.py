@@ -10,8 +10,7 @@ from typing import Any
 import pytest
 
 from modeling.tasks.sentiment import dataset
-from modeling.tasks.sentiment.dataset import DataError, RatedText
-from textserve.spec import Meaning
+from modeling.tasks.sentiment.dataset import DataError, Meaning, RatedText
 
 
 @pytest.fixture

@@ -1,0 +1,137 @@
+"""What a checkpoint says about its answers: labels, problem type and activation, and whether a spec agrees.
+
+Where a checkpoint says nothing, the rule is that of the ``text-classification`` pipeline of transformers: no activation
+for regression, sigmoid for several labels at once and for a single output, softmax for one of several labels.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, get_args
+
+from transformers import PretrainedConfig
+
+from modeling.errors import ModelingError
+from modeling.spec import ModelSpec
+from textserve.spec import Activation, ProblemType
+
+CLASSIFIER = "ForSequenceClassification"
+# What other networks do, by the end of their name.
+OTHERS = {
+    "ForTokenClassification": "labels each token",
+    "ForQuestionAnswering": "finds an answer in a text",
+    "ForMultipleChoice": "selects one of several texts",
+    "ForMaskedLM": "fills in masked tokens",
+    "ForPreTraining": "fills in masked tokens",
+    "ForCausalLM": "generates text",
+    "LMHeadModel": "generates text",
+    "ForConditionalGeneration": "generates text",
+    "Model": "has no classification head; fine-tune it first",
+}
+# Of torch, as sentence-transformers records it in the configuration of a cross-encoder.
+ACTIVATION_FUNCTIONS: Mapping[str, Activation] = {"Identity": "none", "Sigmoid": "sigmoid", "Softmax": "softmax"}
+
+
+@dataclass(frozen=True, slots=True)
+class Declared:
+    """The answers of a checkpoint.
+
+    Attributes:
+        architecture: the class of its network.
+        labels: the names of its outputs, by index.
+        problem_type: as it says, or else by the number of its outputs.
+        is_explicit: whether it names its problem type.
+        activation: as sentence-transformers recorded it, or else by the rule of transformers' pipeline.
+        is_cross_encoder: whether sentence-transformers has saved it: it reads pairs of texts.
+    """
+
+    architecture: str
+    labels: list[str]
+    problem_type: ProblemType
+    is_explicit: bool
+    activation: Activation
+    is_cross_encoder: bool
+
+
+def read_config(folder: Path) -> dict[str, Any]:
+    """The content of ``config.json``; raises :class:`ModelingError` if it cannot be read."""
+    file = folder / "config.json"
+    try:
+        content = json.loads(file.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise ModelingError(f"{file}: cannot be read: {error}") from error
+    if not isinstance(content, dict):
+        raise ModelingError(f"{file}: is not a JSON object")
+    return content
+
+
+def declared(folder: Path) -> Declared:
+    """What the checkpoint in ``folder`` says; raises :class:`ModelingError` if it is no classifier of texts."""
+    content, file = read_config(folder), folder / "config.json"
+    architecture = str((content.get("architectures") or ["unknown"])[0])
+    if not architecture.endswith(CLASSIFIER):
+        does = next((does for end, does in OTHERS.items() if architecture.endswith(end)), "is not a known classifier")
+        raise ModelingError(
+            f"{file}: is a {architecture}, which {does}; only classifiers of whole texts can be served, …{CLASSIFIER}"
+        )
+    # Its defaults are two labels, LABEL_0 and LABEL_1, which are not written.
+    config = PretrainedConfig.from_dict(content)
+    labels = [str(config.id2label[index]) for index in sorted(config.id2label)]
+    explicit = config.problem_type
+    if explicit not in (None, *get_args(ProblemType)):
+        raise ModelingError(f"{file}: problem_type is {explicit}; known are {', '.join(get_args(ProblemType))}")
+    if explicit == "regression" and len(labels) > 1:
+        raise ModelingError(f"{file}: is a regression with {len(labels)} outputs; only a single number can be served")
+    if explicit == "single_label_classification" and len(labels) == 1:
+        raise ModelingError(f"{file}: problem_type is {explicit}, and it has a single label; it needs two")
+    problem_type: ProblemType = explicit or ("regression" if len(labels) == 1 else "single_label_classification")
+    recorded = _recorded(content, file)
+    if recorded is None or (recorded == "none" and len(labels) > 1):  # Identity is then only the default
+        recorded = _by_pipeline(explicit, len(labels))
+    return Declared(architecture, labels, problem_type, bool(explicit), recorded, _is_cross_encoder(content))
+
+
+def check(spec: ModelSpec, folder: Path) -> None:
+    """Raise a :class:`ModelingError` that names both if the spec contradicts the checkpoint in ``folder``."""
+    found, file = declared(folder), folder / "config.json"
+    if spec.architecture != found.architecture:
+        raise ModelingError(f"{file}: is a {found.architecture}, architecture in the spec is {spec.architecture}")
+    names = [label.name for label in spec.labels]
+    if found.labels != names:
+        raise ModelingError(f"{file}: id2label is {_short(found.labels)}, the spec's labels are {_short(names)}")
+    if found.is_explicit and found.problem_type != spec.problem_type:
+        raise ModelingError(f"{file}: problem_type is {found.problem_type}, that of the spec is {spec.problem_type}")
+    same = found.problem_type == spec.problem_type
+    if same and "activation" not in spec.model_fields_set and found.activation != spec.activation:
+        raise ModelingError(
+            f"{file}: its activation is {found.activation}, that of the spec is by default {spec.activation}; write "
+            f"activation: {found.activation} in the spec, or another one if its scores are to differ"
+        )
+
+
+def _recorded(content: dict[str, Any], file: Path) -> Activation | None:
+    recorded = (content.get("sentence_transformers") or {}).get("activation_fn")
+    recorded = recorded or content.get("sbert_ce_default_activation_function")
+    if recorded is None:
+        return None
+    name = str(recorded).rpartition(".")[2]
+    if name not in ACTIVATION_FUNCTIONS:
+        raise ModelingError(f"{file}: its activation is {recorded}; served are {', '.join(ACTIVATION_FUNCTIONS)}")
+    return ACTIVATION_FUNCTIONS[name]
+
+
+def _by_pipeline(problem_type: ProblemType | None, labels: int) -> Activation:
+    if problem_type == "regression":
+        return "none"
+    return "sigmoid" if problem_type == "multi_label_classification" or labels == 1 else "softmax"
+
+
+def _is_cross_encoder(content: dict[str, Any]) -> bool:
+    return "sentence_transformers" in content or "sbert_ce_default_activation_function" in content
+
+
+def _short(labels: list[str]) -> str:
+    return str(labels) if len(labels) <= 20 else f"{len(labels)} labels, {labels[:10]}…"
