@@ -131,7 +131,7 @@ def test_the_score_without_a_word_is_that_of_the_text_without_it(classifier: Cla
     for text, explanation in zip(texts, explained(classifier, *texts), strict=True):
         words = find_words(text)
         assert [(word.start, word.end) for word in explanation.words] == words
-        predicted = explanation.prediction.labels.index(explanation.prediction.label)
+        predicted = explanation.prediction.scores.index(explanation.prediction.score)
         alone = classifier.predict_many([text[:start] + text[end:] for start, end in words], batch_texts=1)
         without = alone[:, predicted].tolist()
         assert [word.score_without for word in explanation.words] == pytest.approx(without, abs=1e-6)
