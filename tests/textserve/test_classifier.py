@@ -11,18 +11,25 @@ import numpy.typing as npt
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from tokenizers import Tokenizer
+from tokenizers import Tokenizer, models, pre_tokenizers, processors
 
+from tests.asgi import SPEC
 from tests.conftest import DEFAULT_MODEL
 from textserve.classifier import (
     Classifier,
     Encoding,
     GoldenMismatch,
     ModelFilesError,
+    PairTooLong,
     Truncation,
+    batch_feeds,
+    encoded,
+    golden_problems,
     length_batches,
+    sigmoid,
     softmax,
 )
+from textserve.spec import ModelSpec
 
 AlteredModel = Callable[[dict[str, Any]], Path]
 
@@ -114,6 +121,102 @@ def test_a_truncated_text_is_classified_by_what_is_left_of_it(classifier: Classi
     assert [classifier.spec.label_names[int(row.argmax())] for row in (beginning, end)] == ["positive", "negative"]
 
 
+PAIRS = [(a, b) for a in (PHRASES[0], " ".join(PHRASES * 5)) for b in (PHRASES[1], " ".join(PHRASES * 8))]
+SHORTENED = {"pad_id": 1, "max_tokens": 64}
+PAIR_GOLDEN = [{"text": "a", "text_pair": "b", "label": "neutral"}] * 2
+
+
+@pytest.mark.parametrize("side", SIDES)
+@pytest.mark.parametrize("strategy", ["longest_first", "only_first", "only_second"])
+def test_pairs_are_cut_as_the_tokenizer_cuts_them(altered_model: AlteredModel, strategy: str, side: Truncation) -> None:
+    tokenization = SHORTENED | {"truncation": strategy}
+    model = Classifier(altered_model({"input": "pair", "golden": PAIR_GOLDEN, "tokenization": tokenization}))
+    reference = Tokenizer.from_file(str(DEFAULT_MODEL / "tokenizer.json"))
+    reference.no_padding()
+    whole = [len(reference.encode(*pair).ids) > 64 for pair in PAIRS]
+    reference.enable_truncation(64, strategy=strategy, direction=side)
+    for pair, too_long in zip(PAIRS, whole, strict=True):
+        kept = {"only_first": pair[1], "only_second": pair[0]}.get(strategy)
+        if kept in (None, PHRASES[0], PHRASES[1]):
+            expected = reference.encode(*pair)
+            (encoding,) = model.encode([pair], side)
+            assert (encoding.ids, encoding.type_ids, encoding.truncated) == (expected.ids, expected.type_ids, too_long)
+        else:
+            with pytest.raises(PairTooLong) as error:
+                model.encode([PAIRS[0], pair], side)
+            assert error.value.index == 1
+
+
+def words_tokenizer(ids: dict[str, int]) -> Tokenizer:
+    """A tokenizer that splits at white space and adds no special tokens."""
+    tokenizer = Tokenizer(models.WordLevel(ids, unk_token="[PAD]"))  # noqa: S106  # no password
+    tokenizer.pre_tokenizer = pre_tokenizers.WhitespaceSplit()
+    return tokenizer
+
+
+def test_type_ids_are_those_of_the_tokenizer_and_padding_is_on_the_side_of_the_spec() -> None:
+    tokenizer = words_tokenizer({"[PAD]": 0, "[CLS]": 1, "[SEP]": 2, "a": 3, "b": 4})
+    tokenizer.post_processor = processors.BertProcessing(("[SEP]", 2), ("[CLS]", 1))
+    graph = {"token_type_ids": "types"}
+    specs = {
+        side: ModelSpec.model_validate(
+            SPEC.model_dump() | {"graph": graph, "tokenization": {"pad_id": 0, "max_tokens": 9, "padding_side": side}}
+        )
+        for side in ("right", "left")
+    }
+    encodings = [encoded(specs["left"], tokenizer.encode(*pair)) for pair in [("a b", "b"), ("a", "b")]]
+    right, left = (batch_feeds(spec, encodings) for spec in (specs["right"], specs["left"]))
+    assert right["input_ids"].tolist() == [[1, 3, 4, 2, 4, 2], [1, 3, 2, 4, 2, 0]]
+    assert right["types"].tolist() == [[0, 0, 0, 0, 1, 1], [0, 0, 0, 1, 1, 0]]
+    assert right["attention_mask"].tolist() == [[1, 1, 1, 1, 1, 1], [1, 1, 1, 1, 1, 0]]
+    assert left["input_ids"].tolist() == [[1, 3, 4, 2, 4, 2], [0, 1, 3, 2, 4, 2]]
+    assert left["types"].tolist() == [[0, 0, 0, 0, 1, 1], [0, 0, 0, 0, 1, 1]]
+    assert left["attention_mask"].tolist() == [[1, 1, 1, 1, 1, 1], [0, 1, 1, 1, 1, 1]]
+
+
+def test_a_text_without_tokens_is_a_token_of_padding() -> None:
+    # Such as the empty text that an explanation computes, for a tokenizer without special tokens.
+    tokenizer = words_tokenizer({"[PAD]": 0, "a": 1})
+    assert encoded(SPEC, tokenizer.encode("")).ids == [SPEC.tokenization.pad_id]
+
+
+@pytest.mark.parametrize(
+    ("changes", "rows", "problems"),
+    [
+        (
+            {"golden": [{"text": "a", "label": "negative"}, {"text": "b", "label": "neutral"}]},
+            [[0.6, 0.3, 0.1], [0.6, 0.3, 0.1]],
+            ["golden[1] is negative, expected neutral"],
+        ),
+        (
+            {
+                "problem_type": "multi_label_classification",
+                "activation": "sigmoid",
+                "threshold": 0.3,
+                "golden": [{"text": "a", "labels": ["neutral", "negative"]}, {"text": "b", "labels": []}],
+            },
+            [[0.6, 0.3, 0.1], [0.2, 0.3, 0.1]],
+            ["golden[1] is neutral, expected no label"],
+        ),
+        (
+            {
+                "problem_type": "regression",
+                "activation": "none",
+                "labels": ["quality"],
+                "golden": [{"text": "a", "score": 3.0, "tolerance": 0.5}, {"text": "b", "score": -1}],
+            },
+            [[3.4], [-1.2]],
+            ["golden[1] is -1.2, expected -1 within 0.1"],
+        ),
+    ],
+)
+def test_golden_texts_have_a_label_or_labels_or_a_number(
+    changes: dict[str, Any], rows: list[list[float]], problems: list[str]
+) -> None:
+    spec = ModelSpec.model_validate(SPEC.model_dump() | changes)
+    assert golden_problems(spec, np.array(rows, dtype=np.float32)) == problems
+
+
 @pytest.mark.parametrize("name", ["model.onnx", "tokenizer.json"])
 def test_a_missing_file_is_an_error_with_the_command_that_writes_it(altered_model: AlteredModel, name: str) -> None:
     folder = altered_model({})
@@ -198,6 +301,13 @@ def test_a_graph_without_a_mask_computes_only_texts_of_equal_length_together(
     with pytest.raises(ValueError, match="no attention mask"):
         classifier.predict([Encoding([5, 6, 7], truncated=False), Encoding([5], truncated=False)])
     assert classifier.predict_many(texts_of_varied_length(20)).shape == (20, 3)
+
+
+def test_sigmoid_does_not_overflow() -> None:
+    with np.errstate(all="raise"):
+        found = sigmoid(np.array([[-80.0, 0.0, 80.0, 2.0]], dtype=np.float32))
+    assert found.dtype == np.float32
+    np.testing.assert_allclose(found, [[1.8e-35, 0.5, 1.0, 0.880797]], rtol=1e-2)
 
 
 def test_softmax_does_not_overflow() -> None:

@@ -28,7 +28,11 @@ CHUNKS = b"%x\r\n%b\r\n0\r\n\r\n" % (len(BODY), BODY)
 PLAIN = b"POST /classify HTTP/1.1\r\nHost: test\r\nContent-Length: %d\r\n\r\n" % len(BODY)
 
 
-SETTINGS = {"TEXTSERVE_THREADS": "1", "TEXTSERVE_MAX_QUEUE_SECONDS": "600", "TEXTSERVE_REQUEST_SECONDS": "600"}
+SETTINGS: dict[str, Any] = {
+    "TEXTSERVE_THREADS": "1",
+    "TEXTSERVE_MAX_QUEUE_SECONDS": "600",
+    "TEXTSERVE_REQUEST_SECONDS": "600",
+}
 
 
 @pytest.fixture(scope="module")
