@@ -21,7 +21,7 @@ import numpy.typing as npt
 
 from textserve.admission import Admission
 from textserve.batching import BatchLimits, BatchQueue, Text, Work
-from textserve.classifier import Classifier, Encoding, PairTooLong, Truncation, activate
+from textserve.classifier import Classifier, Encoding, Truncation, activate
 from textserve.errors import DeadlineExceeded, InputTooLong, Internal, ShuttingDown
 from textserve.metrics import RunnerMetrics
 from textserve.prediction import Classified, Prediction
@@ -56,8 +56,7 @@ class Runner:
     """Classifies texts for every protocol in this process: :meth:`start`, :meth:`classify`, :meth:`close`."""
 
     def __init__(self, classifier: Classifier, settings: Settings, metrics: RunnerMetrics) -> None:
-        self._classifier = classifier
-        self._spec = classifier.spec
+        self._classifier, self._spec = classifier, classifier.spec
         self._metrics = metrics
         self._admission = Admission(settings)
         padding = settings.max_padding_tokens if classifier.pads else 0
@@ -114,7 +113,7 @@ class Runner:
         received, deadline = time.perf_counter(), time.monotonic() + seconds
         # Tokenizing costs time too, which a rejected request would take from the accepted ones.
         self.reject_if_overloaded(self._tokenizing.estimate(texts), seconds)
-        encodings = await self._encode(texts, truncation or "right", deadline)
+        encodings = await self._tokenizing.encode(texts, truncation or "right", deadline)
         if encodings is None:
             self._metrics.dropped("deadline", len(texts))
             raise _late(seconds)
@@ -175,22 +174,14 @@ class Runner:
                 # A worker that misses the deadline finishes its batch; as a daemon it ends with the process.
                 worker.join(max(0.0, deadline - time.monotonic()) + 0.1)
 
-    async def _encode(self, texts: Sequence[Input], truncation: Truncation, deadline: float) -> list[Encoding] | None:
-        try:
-            return await self._tokenizing.encode(texts, truncation, deadline)
-        except PairTooLong as error:
-            key = "text" if self._spec.tokenization.truncation == "only_second" else "text_pair"
-            message = "is longer than the model's input, and this model cuts the other text only; send a shorter one"
-            raise InputTooLong(message, where=f"texts[{error.index}].{key}") from None
-
     async def tokens(self, text: Input, seconds: float) -> int:
         """The tokens of ``text`` that the model reads, counted as :meth:`classify` would.
 
         Raises:
-            Overloaded, ShuttingDown, DeadlineExceeded: see :meth:`classify`.
+            InputTooLong, Overloaded, ShuttingDown, DeadlineExceeded: see :meth:`classify`.
         """
         self.reject_if_overloaded(self._tokenizing.estimate([text]), seconds)
-        encodings = await self._encode([text], "right", time.monotonic() + seconds)
+        encodings = await self._tokenizing.encode([text], "right", time.monotonic() + seconds)
         if encodings is None:
             raise _late(seconds)
         return len(encodings[0].ids)

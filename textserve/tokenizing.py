@@ -7,7 +7,8 @@ import time
 from collections.abc import Collection, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 
-from textserve.classifier import Classifier, Encoding, Truncation
+from textserve.classifier import Classifier, Encoding, PairTooLong, Truncation
+from textserve.errors import InputTooLong
 from textserve.spec import Input
 
 # A request of at most so many characters, some 2 ms, is tokenized on the event loop: passing it to a thread and back
@@ -46,9 +47,13 @@ class Tokenizing:
         )
 
     async def encode(self, texts: Sequence[Input], truncation: Truncation, deadline: float) -> list[Encoding] | None:
-        """The encodings of ``texts``, or ``None`` if ``deadline``, by ``time.monotonic()``, passes before."""
+        """The encodings of ``texts``, or ``None`` if ``deadline``, by ``time.monotonic()``, passes before.
+
+        Raises:
+            InputTooLong: if the text of a pair that is never cut is too long.
+        """
         if sum(map(size, texts)) <= INLINE_CHARACTERS:
-            return self._classifier.encode(texts, truncation)
+            return self._encode(texts, truncation, 0)
         loop, request = asyncio.get_running_loop(), object()
         encodings: list[Encoding] = []
         self._pending[request] = self.estimate(texts)
@@ -56,10 +61,19 @@ class Tokenizing:
             for chunk in chunks(texts):
                 if time.monotonic() >= deadline:
                     return None
-                encodings += await loop.run_in_executor(self._thread, self._classifier.encode, chunk, truncation)
+                encodings += await loop.run_in_executor(self._thread, self._encode, chunk, truncation, len(encodings))
         finally:
             del self._pending[request]
         return encodings
+
+    def _encode(self, texts: Sequence[Input], truncation: Truncation, before: int) -> list[Encoding]:
+        """The encodings of ``texts``, which follow ``before`` others of their request."""
+        try:
+            return self._classifier.encode(texts, truncation)
+        except PairTooLong as error:
+            whole = "text" if self._classifier.spec.tokenization.truncation == "only_second" else "text_pair"
+            message = "is longer than the model's input, and this model cuts the other text only; send a shorter one"
+            raise InputTooLong(message, where=f"texts[{before + error.index}].{whole}") from None
 
 
 def characters(text: Input) -> int:

@@ -10,7 +10,9 @@ from typing import cast
 
 import pytest
 
-from textserve.classifier import Classifier, Encoding, Truncation
+from textserve.classifier import Classifier, Encoding, PairTooLong, Truncation
+from textserve.errors import InputTooLong
+from textserve.spec import Input
 from textserve.tokenizing import CHUNK_CHARACTERS, INLINE_CHARACTERS, Tokenizing, size
 
 LONG = ["1".ljust(INLINE_CHARACTERS)] * 12
@@ -18,17 +20,19 @@ PATIENCE = 60.0
 
 
 class FakeTokenizer:
-    """Tokenizes a text as its length; on another thread than the test's, once ``gate`` is set."""
+    """Tokenizes a text as its length; on another thread than the test's, once ``gate`` is set. No pair fits."""
 
-    spec = SimpleNamespace(tokenization=SimpleNamespace(max_tokens=100))
+    spec = SimpleNamespace(tokenization=SimpleNamespace(max_tokens=100, truncation="only_first"))
 
     def __init__(self) -> None:
         self.main = threading.current_thread()
         self.gate = threading.Event()
-        self.encoded: list[list[str]] = []
+        self.encoded: list[list[Input]] = []
 
-    def encode(self, texts: Sequence[str], truncation: Truncation = "right") -> list[Encoding]:
+    def encode(self, texts: Sequence[Input], truncation: Truncation = "right") -> list[Encoding]:
         assert threading.current_thread() is self.main or self.gate.wait(PATIENCE)
+        if pairs := [index for index, text in enumerate(texts) if isinstance(text, tuple)]:
+            raise PairTooLong(pairs[0])
         self.encoded.append(list(texts))
         return [Encoding([len(text)], truncated=False) for text in texts]
 
@@ -49,6 +53,19 @@ def test_a_long_request_is_tokenized_beside_others_in_order_and_counted_meanwhil
         assert await long == [Encoding([INLINE_CHARACTERS], truncated=False)] * len(LONG)
         assert [*tokenizer.pending] == []
         assert all(sum(map(size, chunk)) <= CHUNK_CHARACTERS for chunk in fake.encoded)
+
+    asyncio.run(run())
+
+
+@pytest.mark.parametrize("before", [["1"], LONG])
+def test_a_pair_with_a_text_that_is_too_long_and_never_cut_is_rejected_by_its_index(before: list[str]) -> None:
+    async def run() -> None:
+        fake, tokenizer = tokenizing()
+        fake.gate.set()
+        with pytest.raises(InputTooLong) as error:
+            await tokenizer.encode([*before, ("cut", "kept")], "right", inf)
+        assert error.value.where == f"texts[{len(before)}].text_pair"
+        assert [*tokenizer.pending] == []
 
     asyncio.run(run())
 
