@@ -19,7 +19,7 @@ from textserve.application import Application
 from textserve.bento import logs
 from textserve.bento.connection import limit_connections
 from textserve.bento.image import BASE_IMAGE, image
-from textserve.bento.memory import return_freed, trim_when_grown
+from textserve.bento.memory import return_freed, trim_regularly
 from textserve.bento.metrics import keep_in_process
 from textserve.bento.preflight import (
     StoredModel,
@@ -118,7 +118,7 @@ class TextClassifier:
         self.application.start(end=partial(os._exit, 1))
         await self.grpc.start()
         self.stopping = Stopping(self.application)
-        self.trimming = asyncio.create_task(trim_when_grown())
+        self.trimming = asyncio.create_task(trim_regularly())
 
     @bentoml.on_shutdown
     async def stop(self) -> None:

@@ -62,6 +62,9 @@ ATTACKS: Mapping[str, Attack] = {
     "unfinished chunks": Attack("3", http_attacks.unfinished_chunks, right=HELD),
     "unfinished heads": Attack("3", http_attacks.unfinished_heads, right=HELD),
     "unfinished gRPC messages": Attack("3", grpc_attacks.unfinished_messages, grpc=True),
+    "150 gRPC messages without a pause": Attack(
+        "3", grpc_attacks.many_messages, grpc=True, right=REJECTED_BY_GRPC | {"OK"}
+    ),
     "silent gRPC connections": Attack("3", grpc_attacks.silent_connections, grpc=True),
     "8 explanations of long words": Attack("4", http_attacks.long_words, right=COSTLY),
     "40 explanations of long words": Attack("4", http_attacks.many_long_words, right=COSTLY),

@@ -10,7 +10,7 @@ import socket
 import struct
 import time
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 
 import grpc
 
@@ -27,6 +27,7 @@ LARGEST_FRAME = 16_384
 FIRST_WINDOW = 65_535
 METHOD = "/inference.GRPCInferenceService/ModelInfer"
 
+MANY_ROUNDS = 25
 RAPID_CONNECTIONS = 8
 RAPID_SECONDS = 5.0
 FLOOD_SECONDS = 5.0
@@ -53,13 +54,25 @@ BEGINNING = PREFACE + frame(SETTINGS, 0, 0, b"") + frame(SETTINGS, ACK, 0, b"")
 
 def worst_message(target: Target, name: str) -> Outcomes:
     """A message of ``bodies.MESSAGES``; the outcome is the name of gRPC's status."""
-    message = bodies.MESSAGES[name]()
+    return _messages(target, [bodies.MESSAGES[name]()])
+
+
+def many_messages(target: Target) -> Outcomes:
+    """All of ``bodies.MESSAGES`` without a pause, again and again: 600 MB, of which nothing may stay."""
+    return _messages(target, [build() for build in bodies.MESSAGES.values()] * MANY_ROUNDS)
+
+
+def _messages(target: Target, messages: Iterable[bytes]) -> Outcomes:
+    outcomes: Outcomes = Counter()
     with grpc.insecure_channel(f"127.0.0.1:{target.grpc_port}", [("grpc.use_local_subchannel_pool", 1)]) as channel:
-        try:
-            channel.unary_unary(METHOD)(message, timeout=ANSWER_SECONDS)
-        except grpc.RpcError as error:
-            return Counter([error.code().name])
-        return Counter(["OK"])
+        call = channel.unary_unary(METHOD)
+        for message in messages:
+            try:
+                call(message, timeout=ANSWER_SECONDS)
+                outcomes["OK"] += 1
+            except grpc.RpcError as error:
+                outcomes[error.code().name] += 1
+    return outcomes
 
 
 def _streams() -> Iterator[int]:

@@ -4,16 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import ctypes
-import os
-from pathlib import Path
 
 # <malloc.h> of the GNU C library
 M_TRIM_THRESHOLD, M_MMAP_THRESHOLD, M_ARENA_MAX = -1, -3, -8
 LARGE_BYTES = 262_144
-# How often to look at the memory, in seconds, and by how much it must have grown for free pages to be returned: that
-# takes some milliseconds, in which other threads wait for malloc.
+# How often to return free pages, in seconds. Other threads wait for malloc meanwhile: at most about 1 ms if there is
+# little to return, and half a millisecond more for each MB.
 TRIM_SECONDS = 10.0
-GROWN_BYTES = 16 * 2**20
 
 
 def return_freed() -> None:
@@ -31,19 +28,9 @@ def return_freed() -> None:
         mallopt(M_TRIM_THRESHOLD, LARGE_BYTES)
 
 
-async def trim_when_grown() -> None:
-    """Return free pages between blocks in use, which malloc keeps, whenever the process has grown; until cancelled."""
+async def trim_regularly() -> None:
+    """Return free pages between blocks in use, which malloc keeps, again and again; until cancelled."""
     malloc_trim = getattr(ctypes.CDLL(None), "malloc_trim", None)
-    if malloc_trim is None:
-        return
-    trimmed = resident_bytes()
-    while True:
+    while malloc_trim is not None:
         await asyncio.sleep(TRIM_SECONDS)
-        if resident_bytes() > trimmed + GROWN_BYTES:
-            await asyncio.to_thread(malloc_trim, 0)
-            trimmed = resident_bytes()
-
-
-def resident_bytes() -> int:
-    """The memory of this process."""
-    return int(Path("/proc/self/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
+        await asyncio.to_thread(malloc_trim, 0)

@@ -9,8 +9,10 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncIterator
+from collections.abc import Awaitable, Callable
 from math import inf
+
+from grpc.aio import EOF
 
 from textserve.errors import InvalidRequest, ReceiveTimeout
 
@@ -30,8 +32,8 @@ class Receiving:
         self._open: dict[asyncio.Timeout, float] = {}
         self._waiting: list[asyncio.Future[None]] = []
 
-    async def message(self, messages: AsyncIterator[bytes]) -> bytes:
-        """The first of ``messages``.
+    async def message(self, read: Callable[[], Awaitable[bytes]]) -> bytes:
+        """What ``read`` returns: the next message, or gRPC's ``EOF``.
 
         Raises:
             ReceiveTimeout: if it is not received in time, or takes long while others wait.
@@ -42,14 +44,15 @@ class Receiving:
                 while len(self._open) >= self._slots:
                     await self._slot()
                 self._open[limit] = time.monotonic()
-                async for message in messages:
-                    return message
+                message = await read()
         except TimeoutError:
             raise ReceiveTimeout("was not received in time", where="message") from None
         finally:
             if self._open.pop(limit, None) is not None:
                 self._wake()
-        raise InvalidRequest("is missing", where="message")
+        if message is EOF:
+            raise InvalidRequest("is missing", where="message")
+        return message
 
     async def _slot(self) -> None:
         slot: asyncio.Future[None] = asyncio.get_running_loop().create_future()

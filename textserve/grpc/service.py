@@ -2,7 +2,8 @@
 
 Each takes and returns the bytes of a message. gRPC's own decoding would answer an invalid message with UNKNOWN, and log
 a traceback that quotes it. Each receives its one message as a stream, which looks the same to clients: so it decides
-when to receive it, and for how long.
+when to receive it, and for how long. It reads it from the context: gRPC's iterator over the messages refers to itself,
+and would keep the last one in memory until the next garbage collection.
 """
 
 from __future__ import annotations
@@ -10,6 +11,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable
+from functools import partial
 from typing import Any, TypeAlias
 
 import grpc
@@ -70,7 +72,7 @@ class InferenceService:
             try:
                 if needs_key:
                     await authorize(self._application, context)
-                return bytes(call(await self._receiving.message(messages)).SerializeToString())
+                return bytes(call(await self._receiving.message(context.read)).SerializeToString())
             except Exception as error:
                 return await abort(context, expected(error, call.__name__))
 
@@ -103,7 +105,7 @@ class InferenceService:
             await authorize(self._application, context)
             # Reject early: what a rejection costs is taken from the requests that are answered.
             self._application.runner.reject_if_overloaded()
-            body = await self._receiving.message(messages)
+            body = await self._receiving.message(context.read)
             self._opened(context)
             response, classified = await self._infer(body, context.time_remaining())
             measured = measurements(self._application.tag, classified)
@@ -157,7 +159,19 @@ async def abort(context: Context, error: TextserveError, trailing: Metadata = ()
     """End the call with an error's code, message and metadata."""
     try:
         await context.abort(CODES[type(error)], error.full_message, (*trailing, *metadata(error)))
+    except grpc.aio.AbortError as aborted:
+        context.add_done_callback(partial(_forget, aborted))
+        raise
     except grpc.aio.InternalError:
         # gRPC itself has ended the call, as it does if a message is too long or cannot be decompressed.
         raise asyncio.CancelledError from None
     raise AssertionError("abort raises")
+
+
+def _forget(aborted: grpc.aio.AbortError, context: Context) -> None:
+    """Forget where a call was aborted, once it has ended.
+
+    gRPC keeps the error in the state of the call, to which the functions on that way refer: each rejected message, of
+    some megabytes, would stay in memory until the next garbage collection.
+    """
+    aborted.__traceback__ = None

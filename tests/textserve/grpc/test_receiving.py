@@ -1,9 +1,10 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
+from typing import Any
 
 import pytest
+from grpc.aio import EOF
 
 from textserve.errors import InvalidRequest, ReceiveTimeout
 from textserve.grpc import receiving
@@ -13,7 +14,7 @@ PATIENCE = 60.0
 
 
 class Stream:
-    """The messages of a call, of which the only one comes when ``arrived`` is set."""
+    """The call of a client, whose message comes when ``arrived`` is set."""
 
     def __init__(self, *, there: bool = False) -> None:
         self.arrived = asyncio.Event()
@@ -21,10 +22,10 @@ class Stream:
         if there:
             self.arrived.set()
 
-    async def messages(self) -> AsyncIterator[bytes]:
+    async def read(self) -> bytes:
         self.asked.set()
         await self.arrived.wait()
-        yield b"message"
+        return b"message"
 
 
 def test_more_messages_than_slots_wait_and_slow_ones_give_way(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -33,10 +34,10 @@ def test_more_messages_than_slots_wait_and_slow_ones_give_way(monkeypatch: pytes
     async def run() -> None:
         slots = Receiving(PATIENCE, slots=2)
         slow = [Stream(), Stream()]
-        tasks = [asyncio.create_task(slots.message(stream.messages())) for stream in slow]
+        tasks = [asyncio.create_task(slots.message(stream.read)) for stream in slow]
         for stream in slow:
             await stream.asked.wait()
-        assert await slots.message(Stream(there=True).messages()) == b"message"
+        assert await slots.message(Stream(there=True).read) == b"message"
         with pytest.raises(ReceiveTimeout):
             await tasks[0]
         slow[1].arrived.set()
@@ -53,7 +54,7 @@ def test_of_those_that_wait_the_newest_is_next(monkeypatch: pytest.MonkeyPatch) 
         first, second, third = Stream(), Stream(), Stream()
         tasks = []
         for stream in (first, second, third):
-            tasks.append(asyncio.create_task(slots.message(stream.messages())))
+            tasks.append(asyncio.create_task(slots.message(stream.read)))
             await asyncio.sleep(0)
         first.arrived.set()
         await third.asked.wait()
@@ -67,16 +68,15 @@ def test_of_those_that_wait_the_newest_is_next(monkeypatch: pytest.MonkeyPatch) 
 
 
 def test_a_message_that_never_comes_is_too_late_and_none_is_invalid() -> None:
-    async def nothing() -> AsyncIterator[bytes]:
-        return
-        yield b""
+    async def nothing() -> Any:
+        return EOF
 
     async def run() -> None:
         slots = Receiving(0.01)
         with pytest.raises(ReceiveTimeout):
-            await slots.message(Stream().messages())
+            await slots.message(Stream().read)
         with pytest.raises(InvalidRequest, match="missing"):
-            await slots.message(nothing())
+            await slots.message(nothing)
 
     asyncio.run(asyncio.wait_for(run(), PATIENCE))
 
@@ -86,17 +86,17 @@ def test_whoever_waits_gets_a_slot_in_the_end_though_others_hold_and_give_up(mon
 
     async def run() -> None:
         slots = Receiving(PATIENCE, slots=2)
-        slow = [asyncio.create_task(slots.message(Stream().messages())) for _ in range(20)]
+        slow = [asyncio.create_task(slots.message(Stream().read)) for _ in range(20)]
         await asyncio.sleep(0)
-        quick = [asyncio.create_task(slots.message(Stream(there=True).messages())) for _ in range(20)]
+        quick = [asyncio.create_task(slots.message(Stream(there=True).read)) for _ in range(20)]
         for task in (*slow[5:10], *quick[5:10]):
             await asyncio.sleep(0)
             task.cancel()
-        slow += [asyncio.create_task(slots.message(Stream().messages())) for _ in range(20)]
+        slow += [asyncio.create_task(slots.message(Stream().read)) for _ in range(20)]
         assert await asyncio.gather(*quick[:5], *quick[10:]) == [b"message"] * 15
         while sum(not task.done() for task in slow) > 2:  # for the last two nobody waits
             await asyncio.sleep(0)
-        assert await slots.message(Stream(there=True).messages()) == b"message"
+        assert await slots.message(Stream(there=True).read) == b"message"
         for task in slow:
             task.cancel()
         outcomes = await asyncio.gather(*slow, return_exceptions=True)
