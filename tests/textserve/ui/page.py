@@ -51,3 +51,21 @@ def downloaded(page: Page, separator: str = ",") -> list[dict[str, str]]:
     content = download.value.path().read_bytes()
     assert content.startswith(b"\xef\xbb\xbf"), "without it Excel does not read UTF-8"
     return list(csv.DictReader(io.StringIO(content.decode("utf-8-sig"), newline=""), delimiter=separator))
+
+
+def contrast(page: Page, selector: str, index: int) -> float:
+    """Contrast (WCAG 2.2) of an element's text with the nearest opaque background."""
+    drawn = page.locator(selector).nth(index).evaluate(
+        """node => { const colour = getComputedStyle(node).color;
+        while (getComputedStyle(node).backgroundColor === 'rgba(0, 0, 0, 0)') node = node.parentElement;
+        return [colour, getComputedStyle(node).backgroundColor] }"""
+    )  # fmt: skip
+    light, dark = sorted((luminance(colour) for colour in drawn), reverse=True)
+    return (light + 0.05) / (dark + 0.05)
+
+
+def luminance(colour: str) -> float:
+    """Relative luminance (WCAG 2.2) of a colour such as rgb(28, 35, 48)."""
+    channels = [int(value) / 255 for value in re.findall(r"\d+", colour)[:3]]
+    linear = [value / 12.92 if value <= 0.04045 else ((value + 0.055) / 1.055) ** 2.4 for value in channels]
+    return 0.2126 * linear[0] + 0.7152 * linear[1] + 0.0722 * linear[2]
