@@ -6,7 +6,7 @@ import csv
 import io
 import re
 
-from playwright.sync_api import FilePayload, Page, expect
+from playwright.sync_api import FilePayload, Locator, Page, expect
 
 POSITIVE, NEGATIVE, NEUTRAL = "What a wonderful evening!", "The service was terrible.", "Zebranie jest w czwartek."
 
@@ -51,6 +51,22 @@ def downloaded(page: Page, separator: str = ",") -> list[dict[str, str]]:
     content = download.value.path().read_bytes()
     assert content.startswith(b"\xef\xbb\xbf"), "without it Excel does not read UTF-8"
     return list(csv.DictReader(io.StringIO(content.decode("utf-8-sig"), newline=""), delimiter=separator))
+
+
+def write_pair(page: Page, first: str, second: str) -> None:
+    page.get_by_role("textbox", name="First text").fill(first)
+    page.get_by_role("textbox", name="Second text").fill(second)
+    page.get_by_role("button", name="Classify").click()
+
+
+def numbers(page: Page) -> Locator:
+    return page.locator(".row-number")
+
+
+def marks(page: Page, index: int = 0) -> dict[str, str]:
+    """The coloured words of an explained text, and whether they are for or against."""
+    found = page.locator(".words").nth(index).locator("mark")
+    return dict(found.evaluate_all("marks => marks.map(mark => [mark.textContent, mark.className])"))
 
 
 def contrast(page: Page, selector: str, index: int) -> float:
