@@ -45,13 +45,13 @@ from textserve.http.operations import BENTOML, OPERATIONS
 from textserve.http.router import HttpProtocols
 from textserve.http.spans import TracedHttp
 from textserve.http.tei import TEI
-from textserve.http.ui import UI
+from textserve.http.ui import UI, UI_MODEL
 from textserve.ports import PortError
 from textserve.runner import Runner
 from textserve.spec import STORED_FOLDER, SpecError
 from textserve.tracing import Tracing, is_configured
 
-PROTOCOLS = [NATIVE, EXPLAIN, UI, HUGGINGFACE, TEI, OIP_HEALTH, OIP, OPERATIONS, BENTOML]
+PROTOCOLS = [NATIVE, EXPLAIN, UI, UI_MODEL, HUGGINGFACE, TEI, OIP_HEALTH, OIP, OPERATIONS, BENTOML]
 ALL_PROTOCOLS = [*PROTOCOLS, documentation(PROTOCOLS)]
 
 check_build()

@@ -1,13 +1,15 @@
 """``GET /ui``: the UI, which calls ``/classify`` and ``/explain`` from the browser.
 
 Its files in ``textserve/ui`` are served as they are: there is no build step, and nothing is loaded from another site,
-which the Content-Security-Policy enforces. They need no API key; the UI prompts for one when the service requires it.
+which the Content-Security-Policy enforces. They need no API key; the UI prompts for one when the service requires it,
+as ``/ui/model.json``, the description of the model, does.
 """
 
 from __future__ import annotations
 
 import mimetypes
 from pathlib import Path
+from typing import Any
 
 from starlette.exceptions import HTTPException
 from starlette.responses import FileResponse
@@ -18,6 +20,8 @@ from textserve.application import Application
 from textserve.errors import NotFound
 from textserve.http.formats import error_body
 from textserve.http.router import HttpProtocol, Request, Response, Route, dump
+from textserve.settings import Settings
+from textserve.spec import GoldenText, ModelSpec
 
 PATH = "/ui"
 FILES = Path(textserve.__file__).with_name("ui")
@@ -49,15 +53,41 @@ async def _file(application: Application, request: Request) -> Response:
     return Response(content, found.status_code, found.headers.get("content-type", "").encode(), headers, counted=False)
 
 
-async def _limits(application: Application, request: Request) -> Response:
-    """The limits by which the UI splits a file into requests."""
-    settings = application.settings
-    limits = {
+def description(spec: ModelSpec, settings: Settings) -> dict[str, Any]:
+    """What the UI shows of the model, and the limits by which it splits a file into requests."""
+    several = spec.problem_type == "multi_label_classification"
+    labels = [
+        {"label": label.label, "tone": label.tone, "threshold": threshold if several else None}
+        for label, threshold in zip(spec.labels, spec.thresholds, strict=True)
+    ]
+    return {
+        "model": spec.name,
+        "description": spec.description,
+        "problem_type": spec.problem_type,
+        "activation": spec.activation,
+        "input": spec.input,
+        "labels": labels,
+        "examples": _examples(spec),
         "max_texts": settings.max_texts,
         "max_characters": settings.max_characters,
         "max_body_bytes": settings.max_body_bytes,
     }
-    return Response(dump(limits), headers=HEADERS, counted=False)
+
+
+def _examples(spec: ModelSpec) -> list[dict[str, str]]:
+    """The first golden text, and the last with another answer."""
+
+    def answer(golden: GoldenText) -> object:
+        return golden.label, golden.labels and sorted(golden.labels), golden.score
+
+    first, *others = spec.golden
+    second = next((golden for golden in reversed(others) if answer(golden) != answer(first)), others[-1])
+    return [golden.model_dump(include={"text", "text_pair"}, exclude_none=True) for golden in (first, second)]
+
+
+async def _model(application: Application, request: Request) -> Response:
+    described = description(application.classifier.spec, application.settings)
+    return Response(dump(described), headers=HEADERS, counted=False)
 
 
 async def _redirect(application: Application, request: Request) -> Response:
@@ -70,9 +100,10 @@ UI = HttpProtocol(
     [
         Route("GET", PATH, _file),
         Route("GET", f"{PATH}/", _redirect),
-        Route("GET", f"{PATH}/limits.json", _limits),
         Route("GET", f"{PATH}/{{file:path}}", _file),
     ],
     error_body,
     open=True,
 )
+# With a key: labels and golden texts are the model's, not the page's.
+UI_MODEL = HttpProtocol("ui", [Route("GET", f"{PATH}/model.json", _model)], error_body)

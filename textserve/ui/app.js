@@ -1,13 +1,14 @@
 // The page: from what is written, pasted or opened to results.
 
-import {at, counted, duration, focusIsLost, number} from './dom.js';
+import {at, button, counted, duration, element, excerpt, focusIsLost, number} from './dom.js';
 import {FileCard} from './file.js';
 import {Job} from './job.js';
 import {ResultsView} from './results.js';
 import {Service} from './service.js';
+import {written} from './written.js';
 
 const ROWS_THAT_OPEN = 25;
-const LABELS_NAMED = 12;
+const CHARACTERS_OF_AN_EXAMPLE = 60;
 const MILLISECONDS_BEFORE_AN_ESTIMATE = 5000;
 
 const service = new Service();
@@ -16,22 +17,41 @@ const card = new FileCard(fileChanged, (error) => {
   forget();
   fail(error);
 });
-const state = {about: null, job: null, again: null, reading: false, starting: null};
+const state = {model: null, job: null, again: null, reading: false, starting: null};
 
 // The model
 
-/** The limits and the model of the service, which are asked for until they are known. */
-async function about() {
-  if (!state.about) {
-    const [limits, model] = await Promise.all([service.limits(), service.model()]);
-    state.about = {limits, labels: model.labels};
-    document.title = `${model.name} · textserve`;
-    at('name').textContent = model.name;
-    const more = model.labels.length - LABELS_NAMED;
-    at('labels').textContent =
-      `Labels: ${model.labels.slice(0, LABELS_NAMED).join(', ')}${more > 0 ? `, and ${number(more)} more` : ''}.`;
+/** The model of the service, which is asked for until it is known. */
+async function known() {
+  if (state.model) return state.model;
+  const model = await service.model();
+  if (state.model) return state.model; // another request was faster
+  state.model = model;
+  document.title = `${model.name} · textserve`;
+  at('name').textContent = model.name;
+  at('description').textContent = model.description;
+  at('labels').textContent = model.answers;
+  at('examples').replaceChildren(element('span', 'quiet', 'or try'), ...model.examples.map(exampleOf));
+  at('examples').hidden = !model.examples.length || card.file;
+  card.pair = model.pair;
+  if (model.pair) {
+    at('text-title').textContent = 'First text';
+    at('text').rows = 3;
+    at('writing-pair').hidden = false;
+    at('lines-title').textContent = 'Each line is a text of its own; the lines of both fields are pairs';
   }
-  return state.about;
+  return model;
+}
+
+/** A button that classifies an example. */
+function exampleOf({text, text_pair}) {
+  const shown = [text, text_pair].filter(Boolean).map((part) => excerpt(part, CHARACTERS_OF_AN_EXAMPLE));
+  return button('chip', shown.join(' / '), () => {
+    at('text').value = text;
+    at('text-pair').value = text_pair ?? '';
+    if (/[\r\n]/.test(text + text_pair)) at('lines').checked = false;
+    start();
+  });
 }
 
 // Files
@@ -47,7 +67,7 @@ async function open(files) {
 function fileChanged({share = 1, texts}) {
   state.reading = texts === undefined;
   const classify = at('classify');
-  classify.textContent = state.reading ? `Reading… ${Math.floor(share * 100)}%` : `Classify ${counted(texts)}`;
+  classify.textContent = state.reading ? `Reading… ${Math.floor(share * 100)}%` : `Classify ${counted(texts, state.model?.noun)}`;
   classify.disabled = state.reading || !texts;
   // What had the focus, such as the button that opened the file, is of no use now.
   if (texts && (focusIsLost() || document.activeElement === at('file'))) classify.focus();
@@ -57,57 +77,49 @@ function forget() {
   card.close();
   state.reading = false;
   at('file').value = '';
-  at('writing').hidden = at('examples').hidden = false;
+  at('writing').hidden = false;
+  at('examples').hidden = !state.model?.examples.length;
   at('classify').textContent = 'Classify';
   at('classify').disabled = false;
-}
-
-/** What is written: each line is a row, or all of it is. */
-function written() {
-  const lines = at('lines').checked ? at('text').value.split(/\r?\n/) : [at('text').value];
-  const rows = lines.map((line, index) => {
-    const text = line.toWellFormed?.() ?? line;
-    return {number: index + 1, cells: [text], text};
-  });
-  while (rows.length && !rows.at(-1).text.trim()) rows.pop(); // line ends at the end
-  const texts = rows.filter((row) => row.text.trim());
-  return {
-    name: 'texts.csv',
-    columns: ['text'],
-    separator: ',',
-    total: texts.length,
-    skipped: rows.length - texts.length,
-    async *parts() {
-      yield texts;
-    },
-  };
 }
 
 // Classification
 
 async function start() {
   if (state.reading) return;
-  const source = card.file ? card.source() : written();
   clearError();
-  if (!source.total) {
-    fail(new Error('Write a text first.'));
-    return at('text').focus();
-  }
-  state.job?.stop();
-  state.job = null;
-  at('results').hidden = true;
-  progress(0, source.total);
   const starting = (state.starting = {});
-  let problem = null;
-  const known = await about().catch((error) => (problem = error));
-  if (state.starting !== starting) return; // another click has replaced it
-  if (problem) {
-    at('progress').hidden = true;
-    return fail(problem, start);
+  let model;
+  let source;
+  const asked = !state.model;
+  try {
+    if (asked) progress(0, 1);
+    model = await known();
+    // It may only be known now that a file has two columns of texts: then the file is being read again.
+    if (state.starting !== starting || state.reading) return; // or another click has replaced it
+    source = card.file ? card.source() : sourceOf(model);
+  } catch (error) {
+    return state.starting === starting && fail(error, start);
+  } finally {
+    if (asked && state.starting === starting) at('progress').hidden = true;
   }
-  const job = (state.job = new Job(service, source, known));
+  if (!source) return;
+  state.job?.stop();
+  at('results').hidden = true;
+  const job = (state.job = new Job(service, source, model));
   view.start(job);
   await run(job);
+}
+
+/** What is written, if there is anything; else the field that lacks it is focused. */
+function sourceOf(model) {
+  const fields = [at('text'), at('text-pair')].slice(0, model.pair ? 2 : 1);
+  const source = written(fields.map((field) => field.value), at('lines').checked);
+  if (source.total) return source;
+  const [empty] = [...fields.filter((field) => !field.value.trim()), at('text')];
+  fail(new Error(empty === at('text') ? 'Write a text first.' : 'Write the second text too.'));
+  empty.focus();
+  return null;
 }
 
 async function run(job) {
@@ -147,10 +159,10 @@ async function finish(job, problem) {
   at('results').scrollIntoView({block: 'nearest'});
 }
 
-async function explain(row) {
+async function explain({text, text_pair}, labels) {
   const started = performance.now();
   try {
-    const {answer} = await service.post('explain', {text: row.text});
+    const {answer} = await service.post('explain', {text, text_pair, labels});
     return {answer, took: duration(performance.now() - started)};
   } catch (error) {
     if (error.status === 401) askForKey(null);
@@ -180,7 +192,7 @@ function progress(count, total, elapsed = 0) {
   at('bar').max = total;
   at('bar').value = count;
   const left = count && elapsed > MILLISECONDS_BEFORE_AN_ESTIMATE ? `, about ${duration((elapsed / count) * (total - count))} left` : '';
-  say(total === 1 ? 'Classifying…' : `${number(count)} of ${counted(total)}${left}`);
+  say(total === 1 ? 'Classifying…' : `${number(count)} of ${counted(total, state.model?.noun)}${left}`);
 }
 
 function say(words) {
@@ -214,7 +226,7 @@ at('form').addEventListener('submit', (event) => {
   event.preventDefault();
   start();
 });
-at('text').addEventListener('keydown', (event) => {
+at('writing').addEventListener('keydown', (event) => {
   if (event.key === 'Enter' && (event.ctrlKey || event.metaKey)) {
     event.preventDefault();
     start();
@@ -225,12 +237,6 @@ at('forget').addEventListener('click', () => {
   forget();
   at('text').focus();
 });
-for (const example of at('examples').querySelectorAll('button')) {
-  example.addEventListener('click', () => {
-    at('text').value = example.textContent;
-    start();
-  });
-}
 at('key-form').addEventListener('submit', (event) => {
   event.preventDefault();
   service.key = at('key').value.trim();
@@ -259,4 +265,4 @@ window.addEventListener('beforeunload', (event) => {
 });
 
 // A service with keys names its model once it has the key.
-about().catch((error) => error.status === 401 || fail(error));
+known().catch((error) => error.status === 401 || fail(error));

@@ -22,15 +22,17 @@ const NO_SEPARATOR = '\uffff';
 // Excel's line that names the separator, which is no row.
 const SEPARATOR_LINE = /^"?sep=(.)"?(?:\r\n|\n|\r|$)/i;
 const TEXT_COLUMNS = /^(text|texts|tekst|treść|tresc|opinia|komentarz|recenzja|comment|review|content|message|body|sentence)$/i;
+const FIRST_COLUMNS = /^(text[ _-]?[1a]|sentence[ _-]?[1a]|question[ _-]?[1a]?|premise|query|anchor)$/i;
+const SECOND_COLUMNS = /^(text[ _-]?([2b]|pair)|sentence[ _-]?[2b]|question[ _-]?[2b]|hypothesis|passage|document|answer)$/i;
 const NUMBER = /^[-+]?\d+([.,]\d+)?$/;
 // Cells that spreadsheets may read as formulas (OWASP, "CSV Injection"), except numbers.
 const FORMULA = /^(?![-+]?\d+(?:[.,]\d+)?$)(?:\s*[=+\-@＝＋－＠]|[\t\r\n])/;
 
 /**
- * How to read a file: `{encoding, separator, quotes, newline, heading, column}`, guessed from its beginning.
- * `chosen` is the separator that the user chose.
+ * How to read a file: `{encoding, separator, quotes, newline, heading, columns}`, guessed from its beginning.
+ * `columns` are those of the text, or of both texts of a `pair`. `chosen` is the separator that the user chose.
  */
-export async function guessFormat(file, encoding, chosen = null) {
+export async function guessFormat(file, encoding, pair, chosen = null) {
   const {content, complete} = await decodeBeginning(file, encoding, BEGINNING);
   const named = SEPARATOR_LINE.exec(content)?.[1];
   const plain = !named && /\.txt$/i.test(file.name);
@@ -39,7 +41,7 @@ export async function guessFormat(file, encoding, chosen = null) {
   const parse = (separator) => parsed(content.replace(SEPARATOR_LINE, ''), {separator, quotes: true, newline}, !complete);
   const separator = chosen ?? named ?? guessSeparator(parse, plain);
   const format = {encoding, separator, quotes: !plain || separator !== '', newline};
-  return {...format, ...guessColumn(parse(separator).rows)};
+  return {...format, ...guessColumns(parse(separator).rows, pair)};
 }
 
 /** The first `count` rows. */
@@ -114,22 +116,27 @@ function guessSeparator(parse, plain) {
 }
 
 function names(row) {
-  return row.some((cell) => TEXT_COLUMNS.test(cell.trim()));
+  return row.some((cell) => [TEXT_COLUMNS, FIRST_COLUMNS, SECOND_COLUMNS].some((names) => names.test(cell.trim())));
 }
 
-/** The column named like texts, or else with the longest cells; and whether the first row has names. */
-function guessColumn(all) {
+/** The columns named like texts, or else with the longest cells; and whether the first row has names. */
+function guessColumns(all, pair) {
   const rows = all.slice(0, ROWS_TO_GUESS_FROM);
   const [first = [], ...others] = rows;
-  const named = first.findIndex((cell) => TEXT_COLUMNS.test(cell.trim()));
-  if (named >= 0) return {column: named, heading: true};
+  const named = (names) => first.findIndex((cell) => names.test(cell.trim()));
+  const found = pair ? [named(FIRST_COLUMNS), named(SECOND_COLUMNS)] : [named(TEXT_COLUMNS)];
+  if (pair && found[0] < 0) found[0] = named(TEXT_COLUMNS);
   const lengths = first.map((_, column) => rows.reduce((sum, row) => sum + (row[column]?.length ?? 0), 0));
-  const column = Math.max(0, lengths.findIndex((length) => lengths.every((other) => other <= length)));
+  const longest = [...lengths.keys()].sort((one, other) => lengths[other] - lengths[one] || one - other);
+  const free = longest.filter((column) => !found.includes(column)).slice(0, found.length);
+  // Of two columns without such a name the left one is the first text.
+  if (found.every((column) => column < 0)) free.sort((one, other) => one - other);
+  const columns = found.map((column) => (column < 0 ? free.shift() ?? 0 : column));
   // A column of numbers under a word.
-  const heading = others.length > 0 && first.some(
+  const heading = found.some((column) => column >= 0) || (others.length > 0 && first.some(
     (cell, index) => cell.trim() && !NUMBER.test(cell.trim()) && others.every((row) => NUMBER.test(row[index]?.trim() ?? '')),
-  );
-  return {column, heading};
+  ));
+  return {columns, heading};
 }
 
 /** Rows as CSV with CRLF; cells that a spreadsheet would read as formulas get an apostrophe, as OWASP recommends. */

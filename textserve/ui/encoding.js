@@ -9,11 +9,11 @@ export const ENCODINGS = [
   ['iso-8859-2', 'ISO-8859-2 (Central Europe)'],
   ['windows-1252', 'Windows-1252 (Western Europe)'],
   ['windows-1251', 'Windows-1251 (Cyrillic)'],
-  ['windows-1253', 'Windows-1253 (Greek)'],
-  ['windows-1254', 'Windows-1254 (Turkish)'],
-  ['gb18030', 'GB 18030 (Chinese)'],
-  ['shift_jis', 'Shift JIS (Japanese)'],
-  ['euc-kr', 'EUC-KR (Korean)'],
+  ['windows-1253', 'Windows-1253 (Greece)'],
+  ['windows-1254', 'Windows-1254 (Türkiye)'],
+  ['gb18030', 'GB 18030 (China)'],
+  ['shift_jis', 'Shift JIS (Japan)'],
+  ['euc-kr', 'EUC-KR (Korea)'],
 ];
 
 const BYTE_ORDER_MARKS = [
@@ -28,7 +28,7 @@ const FORMATS = [
   [[0x1f, 0x8b], 'compressed (gzip)'],
 ];
 const BEGINNING = 65_536;
-// The letters ą ś ź Ą Ś Ź are the only Polish ones that Windows-1250 and ISO-8859-2 encode differently.
+// Windows-1250 and ISO-8859-2 encode the letters ą ś ź Ą Ś Ź differently; the first array has them in ISO-8859-2.
 const ISO_LETTERS = [0xb1, 0xb6, 0xbc, 0xa1, 0xa6, 0xac];
 const WINDOWS_LETTERS = [0xb9, 0xa5];
 

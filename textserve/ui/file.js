@@ -7,12 +7,15 @@ import {ENCODINGS, FileError, detect} from './encoding.js';
 const ROWS_SHOWN = 5;
 const COLUMNS_SHOWN = 30;
 const CHARACTERS_SHOWN = 100;
+// Where the columns of the text, and of the second one of a pair, are chosen.
+const COLUMNS = ['column', 'column-pair'];
 // In text these tell of a wrong encoding: the replacement character, NUL and other control characters.
 const UNREADABLE = /[\ufffd\0\x80-\x84\x86-\x9f]/;
 
 export class FileCard {
   /** The opened file, or null. */
   file = null;
+  #pair = false;
   #format = null;
   #found = null;
   #notes = [];
@@ -26,9 +29,18 @@ export class FileCard {
     this.#failed = failed;
     at('separator').replaceChildren(...SEPARATORS.map(([value, name]) => new Option(name, value)));
     at('encoding').replaceChildren(...ENCODINGS.map(([value, name]) => new Option(name, value)));
-    for (const id of ['encoding', 'separator', 'quotes', 'heading', 'column']) {
+    for (const id of ['encoding', 'separator', 'quotes', 'heading', ...COLUMNS]) {
       at(id).addEventListener('change', () => this.#format && this.#read((signal) => this.#choose(id, signal)));
     }
+  }
+
+  /** Whether the model takes pairs of texts; an open file is read again if that was not known. */
+  set pair(pair) {
+    if (this.#pair === pair) return;
+    this.#pair = pair;
+    at('second').hidden = !pair;
+    at('column-title').textContent = pair ? 'Column of the first text' : 'Texts are in';
+    if (this.file) this.open(this.file);
   }
 
   /** Read a file: find out its format, show its first rows, and count its texts. */
@@ -43,7 +55,7 @@ export class FileCard {
       if (!file.size) throw new FileError(`${file.name} is empty.`);
       const {encoding, warning} = await detect(file, {signal, progress: (share) => this.#progress(share / 2)});
       this.#notes = [note, warning].filter(Boolean);
-      const format = await guessFormat(file, encoding);
+      const format = await guessFormat(file, encoding, this.#pair);
       if (!signal.aborted) this.#format = format;
     });
   }
@@ -69,8 +81,11 @@ export class FileCard {
       async *parts() {
         let count = 0;
         for await (const {rows} of readRows(file, format)) {
-          const numbered = rows.map((cells) => ({number: ++count, cells, text: cells[format.column] ?? ''}));
-          yield numbered.filter(({number, text}) => text.trim() && !(format.heading && number === 1));
+          const numbered = rows.map((cells) => {
+            const [text, text_pair] = textsOf(cells, format);
+            return {number: ++count, cells, text, text_pair};
+          });
+          yield numbered.filter(({number, cells}) => isWhole(cells, format) && !(format.heading && number === 1));
         }
       },
     };
@@ -116,12 +131,12 @@ export class FileCard {
     format.separator = at('separator').value;
     format.quotes = at('quotes').checked;
     format.heading = at('heading').checked;
-    format.column = Number(at('column').value);
+    format.columns = format.columns.map((_, index) => Number(at(COLUMNS[index]).value));
     if (id === 'encoding') this.#notes = [];
     if (id === 'encoding' || id === 'separator') {
       // The columns are others then.
-      const {newline, column, heading} = await guessFormat(this.file, format.encoding, format.separator);
-      if (!signal.aborted) Object.assign(format, {newline, column, heading});
+      const {newline, columns, heading} = await guessFormat(this.file, format.encoding, this.#pair, format.separator);
+      if (!signal.aborted) Object.assign(format, {newline, columns, heading});
     }
   }
 
@@ -139,17 +154,29 @@ export class FileCard {
     at('separator').value = format.separator;
     at('quotes').checked = format.quotes;
     at('heading').checked = format.heading;
-    at('column').replaceChildren(...columns.map((name, index) => new Option(excerpt(name, CHARACTERS_SHOWN), index)));
-    at('column').value = String(format.column);
+    format.columns.forEach((column, index) => {
+      const choice = at(COLUMNS[index]);
+      choice.replaceChildren(...columns.map((name, position) => new Option(excerpt(name, CHARACTERS_SHOWN), position)));
+      choice.value = String(column);
+    });
     at('preview').replaceChildren(table(rows, columns, format));
   }
 }
 
-/** The first rows, with the column of the texts marked. */
-function table(rows, columns, {heading, column}) {
+/** The texts of a row: one, or both of a pair. */
+function textsOf(cells, {columns}) {
+  return columns.map((column) => cells[column] ?? '');
+}
+
+function isWhole(cells, format) {
+  return textsOf(cells, format).every((text) => text.trim());
+}
+
+/** The first rows, with the columns of the texts marked. */
+function table(rows, columns, {heading, columns: chosen}) {
   const cell = (name, content, index) =>
-    element(name, index === column ? 'chosen' : '', excerpt(content ?? '', CHARACTERS_SHOWN));
-  const shown = columns.slice(0, Math.max(COLUMNS_SHOWN, column + 1));
+    element(name, chosen.includes(index) ? 'chosen' : '', excerpt(content ?? '', CHARACTERS_SHOWN));
+  const shown = columns.slice(0, Math.max(COLUMNS_SHOWN, ...chosen.map((column) => column + 1)));
   const head = element('tr', '', element('th', '', 'row'), ...shown.map((name, index) => cell('th', name, index)));
   const first = heading ? 1 : 0;
   const lines = rows.slice(first, first + ROWS_SHOWN).map((row, position) =>
@@ -178,16 +205,15 @@ async function count(file, format, options) {
         found.names = row;
         continue;
       }
-      const text = row[format.column] ?? '';
-      if (text.trim()) found.texts++;
+      if (isWhole(row, format)) found.texts++;
       else found.skipped++;
-      if (UNREADABLE.test(text)) note('unreadable', found.rows);
+      if (textsOf(row, format).some((text) => UNREADABLE.test(text))) note('unreadable', found.rows);
     }
   }
   return {...found, ...kinds};
 }
 
-function doubts({rows, texts, skipped, unclosed, misquoted, ragged, unreadable}, {quotes}) {
+function doubts({rows, texts, skipped, unclosed, misquoted, ragged, unreadable}, {quotes, columns}) {
   const warnings = [];
   const add = ([count, row], problem) => {
     if (count) warnings.push(`${count === 1 ? `Row ${number(row)} has` : `${number(count)} rows, the first is row ${number(row)}, have`} ${problem}`);
@@ -200,7 +226,10 @@ function doubts({rows, texts, skipped, unclosed, misquoted, ragged, unreadable},
   }
   add(ragged, 'more or fewer cells than the first row. Check the separator.');
   add(unreadable, 'characters that do not fit the encoding, such as �. Try another encoding.');
-  if (!texts) warnings.push('This column has no texts. Choose another column or separator.');
-  else if (skipped) warnings.push(`${counted(skipped, 'row')} without a text in this column will be skipped.`);
+  const [first, second] = columns;
+  const pair = columns.length > 1;
+  if (first === second) warnings.push('Both texts are in the same column. Choose another for one of them.');
+  if (!texts) warnings.push(`${pair ? 'No row has both texts' : 'This column has no texts'}. Choose another column or separator.`);
+  else if (skipped) warnings.push(`${counted(skipped, 'row')} without ${pair ? 'both texts' : 'a text in this column'} will be skipped.`);
   return warnings;
 }

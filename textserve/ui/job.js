@@ -8,10 +8,13 @@ const TEXTS_IN_A_REQUEST = 50;
 const ENVELOPE = new TextEncoder().encode('{"texts":[]}').length;
 // Statuses of a request that fails again if it is repeated.
 const REJECTED = [400, 413, 422];
+// Where in a request an error lies, and how the page calls that.
+const INPUT = /^texts\[(\d+)\](?:\.(text|text_pair)\b)?/i;
+const PLACES = {'': 'This text', text: 'The first text', text_pair: 'The second text'};
 
 /**
  * The classification of a source: an object with `name`, `columns`, `separator`, `total` texts, `skipped` rows, and
- * `parts()`, an async iterator of arrays of rows `{number, cells, text}`.
+ * `parts()`, an async iterator of arrays of rows `{number, cells, text}`, of pairs with a `text_pair`.
  *
  * `store` has the results so far, `finished` is whether that is all, and `failed` whether the source can be read no
  * further.
@@ -27,12 +30,12 @@ export class Job {
   #batch = [];
   #controller = null;
 
-  constructor(service, source, {limits, labels}) {
+  constructor(service, source, model) {
     this.source = source;
-    this.store = new ResultStore(labels);
+    this.store = new ResultStore(model);
     this.service = service;
-    this.limits = limits;
-    this.batches = batches(source, limits);
+    this.limits = model.limits;
+    this.batches = batches(source, model.limits);
   }
 
   get running() {
@@ -78,11 +81,11 @@ export class Job {
   }
 
   async #classify(batch, options) {
-    for (const row of batch) row.problem ||= problemOf(row.text, this.limits);
+    for (const row of batch) row.problem ||= problemOf(row, this.limits);
     let rows = batch.filter((row) => !row.result && !row.problem);
     while (rows.length) {
       try {
-        const {answer, milliseconds} = await this.service.post('classify', {texts: rows.map((row) => row.text)}, options);
+        const {answer, milliseconds} = await this.service.post('classify', {texts: rows.map(inputOf)}, options);
         rows.forEach((row, index) => (row.result = answer.results[index]));
         this.inference += milliseconds;
         this.model = answer.model;
@@ -90,7 +93,7 @@ export class Job {
       } catch (error) {
         if (!REJECTED.includes(error.status)) throw error;
         const rejected = rows.length === 1 ? rows[0] : rowOf(error, rows);
-        if (rejected) rejected.problem = error.message.replace(/^texts\[\d+\]/i, 'This text');
+        if (rejected) rejected.problem = error.message.replace(INPUT, (_, index, key) => PLACES[key ?? '']);
         // A proxy with a limit of its own names no text: smaller requests may pass.
         else await this.#classify(rows.slice(0, Math.ceil(rows.length / 2)), options);
         rows = rows.filter((row) => !row.result && !row.problem);
@@ -100,8 +103,8 @@ export class Job {
 }
 
 function rowOf(error, rows) {
-  const index = /^texts\[(\d+)\]$/.exec(error.where ?? '');
-  return index && rows[index[1]];
+  const found = INPUT.exec(error.where ?? '');
+  return found && rows[found[1]];
 }
 
 async function* batches(source, limits) {
@@ -110,7 +113,7 @@ async function* batches(source, limits) {
   let size = ENVELOPE;
   for await (const rows of source.parts()) {
     for (const row of rows) {
-      const bytes = bytesOf(row.text);
+      const bytes = bytesOf(row);
       if (batch.length && (batch.length === most || size + bytes > limits.max_body_bytes)) {
         yield batch;
         batch = [];
@@ -123,14 +126,23 @@ async function* batches(source, limits) {
   if (batch.length) yield batch;
 }
 
-function problemOf(text, limits) {
-  const characters = text.length > limits.max_characters ? [...text].length : 0;
-  if (characters > limits.max_characters) {
-    return `This text has ${characters} characters; the limit is ${limits.max_characters}.`;
-  }
-  return ENVELOPE + bytesOf(text) > limits.max_body_bytes ? 'This text is larger than a request may be.' : '';
+/** A text as the service takes it, or a pair. */
+function inputOf({text, text_pair}) {
+  return text_pair === undefined ? text : {text, text_pair};
 }
 
-function bytesOf(text) {
-  return new TextEncoder().encode(JSON.stringify(text)).length + 1;
+function problemOf(row, limits) {
+  for (const key of row.text_pair === undefined ? [''] : ['text', 'text_pair']) {
+    const text = row[key || 'text'];
+    const characters = text.length > limits.max_characters ? [...text].length : 0;
+    if (characters > limits.max_characters) {
+      return `${PLACES[key]} has ${characters} characters; the limit is ${limits.max_characters}.`;
+    }
+  }
+  const what = row.text_pair === undefined ? 'text' : 'pair';
+  return ENVELOPE + bytesOf(row) > limits.max_body_bytes ? `This ${what} is larger than a request may be.` : '';
+}
+
+function bytesOf(row) {
+  return new TextEncoder().encode(JSON.stringify(inputOf(row))).length + 1;
 }

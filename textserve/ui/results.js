@@ -1,9 +1,9 @@
 // The results of a job: totals, filter, order, and pages of rows.
 
 import {at, counted, duration, element, focusIsLost, number} from './dom.js';
-import {tone} from './labels.js';
+import {plain} from './model.js';
 import {resultRow} from './row.js';
-import {REJECTED} from './store.js';
+import {NONE, REJECTED} from './store.js';
 
 const ROWS_ON_A_PAGE = 25;
 const MOST_TOTALS = 8;
@@ -38,6 +38,7 @@ export class ResultsView {
     at('filter').replaceChildren(new Option('all', ALL));
     at('order').value = 'row';
     at('filter').value = ALL;
+    at('by-label').hidden = at('by-label').disabled = job.store.model.number;
   }
 
   /** Show what the job has so far. Rows on the page stay as they are, so that nothing closes while it is read. */
@@ -48,6 +49,11 @@ export class ResultsView {
     at('took').textContent = this.summary();
     at('totals').replaceChildren(...totals(store));
     at('totals').hidden = at('refine').hidden = store.length < 2;
+    at('filters').hidden = store.model.number && !store.rejected;
+    // The scale of numbers that have no bounds: they move along it when it grows.
+    at('rows').classList.toggle('scaled', store.model.number && !store.model.bounded && store.highest > store.lowest);
+    at('rows').style.setProperty('--lowest', store.lowest);
+    at('rows').style.setProperty('--highest', store.highest);
     at('resume').hidden = this.#job.running || this.#job.finished || this.#job.failed;
     if (document.activeElement !== at('filter')) this.#fillFilter();
     const sorted = at('order').value !== 'row';
@@ -60,9 +66,10 @@ export class ResultsView {
   /** `80 of 100 texts in 1.2 s; the model worked for 1.1 s; 2 rows without a text skipped; stopped` */
   summary() {
     const {store, source, elapsed, inference, finished, running} = this.#job;
-    const count = store.length < source.total ? `${number(store.length)} of ${counted(source.total)}` : counted(store.length);
+    const {noun, pair} = store.model;
+    const count = store.length < source.total ? `${number(store.length)} of ${counted(source.total, noun)}` : counted(store.length, noun);
     const model = inference ? `; the model worked for ${duration(inference)}` : '';
-    const skipped = source.skipped ? `; ${counted(source.skipped, 'row')} without a text skipped` : '';
+    const skipped = source.skipped ? `; ${counted(source.skipped, 'row')} without ${pair ? 'both texts' : 'a text'} skipped` : '';
     return `${count} in ${duration(elapsed)}${model}${skipped}${finished || running ? '' : '; stopped'}`;
   }
 
@@ -70,13 +77,16 @@ export class ResultsView {
   async spoken() {
     const {store} = this.#job;
     const [first] = await store.rows(store.length ? [0] : []);
-    if (store.length === 1 && first.result) return `The text is ${first.result.label}.`;
+    if (store.length === 1 && first.result) return store.model.spoken(first.result);
     return [...at('totals').children].map((part) => `${part.lastChild.textContent} ${part.firstChild.textContent}`).join(', ');
   }
 
   #fillFilter() {
     const {store} = this.#job;
-    const options = [['all', ALL, store.length], ...store.labels.map((label, index) => [label, index, store.counts[index]])];
+    const options = [['all', ALL, store.length]];
+    if (store.model.number) options.push(['scored', NONE, store.none]);
+    else options.push(...store.labels.map((label, index) => [label, index, store.counts[index]]));
+    if (store.model.several) options.push(['no label', NONE, store.none]);
     if (store.rejected) options.push(['rejected', REJECTED, store.rejected]);
     const chosen = at('filter').value;
     at('filter').replaceChildren(...options.map(([name, value, count]) => new Option(`${name} (${number(count)})`, value)));
@@ -122,27 +132,33 @@ export class ResultsView {
     const rows = await store.rows(wanted.slice(kept));
     if (render !== this.#renders) return; // another page was asked for meanwhile
     if (!kept) at('rows').replaceChildren();
-    at('rows').append(...rows.map((row) => resultRow(row, store.labels, this.#explain)));
+    at('rows').append(...rows.map((row) => resultRow(row, store.model, this.#explain)));
     this.#shown = wanted;
   }
 }
 
-/** How many texts have each label: the most frequent if there are many labels. */
+/** How many texts have each label, the most frequent if there are many labels; of numbers, their range and mean. */
 function totals(store) {
+  const {model} = store;
+  const rejected = store.rejected ? [total('rejected', number(store.rejected), 'rejected')] : [];
+  if (model.number) {
+    const parts = store.none ? [['lowest', store.lowest], ['mean', store.sum / store.none], ['highest', store.highest]] : [];
+    return [...parts.map(([name, value]) => total(name, plain(value))), ...rejected];
+  }
   const ranked = store.labels.map((label, index) => [label, store.counts[index]]);
   const many = ranked.length > MOST_TOTALS;
   if (many) ranked.sort(([, one], [, other]) => other - one);
   const shown = ranked.slice(0, MOST_TOTALS).filter(([, count]) => count || !many);
-  const parts = shown.map(([label, count]) => total(label, count, tone(label, store.labels)));
+  const parts = shown.map(([label, count]) => total(label, number(count), model.tone(label)));
   const rest = ranked.reduce((sum, [, count]) => sum + count, 0) - shown.reduce((sum, [, count]) => sum + count, 0);
-  if (rest) parts.push(total('other labels', rest, 'rest'));
-  if (store.rejected) parts.push(total('rejected', store.rejected, 'rejected'));
-  return parts;
+  if (rest) parts.push(total('other labels', number(rest), 'rest'));
+  if (store.none) parts.push(total('no label', number(store.none), 'rest'));
+  return [...parts, ...rejected];
 }
 
-function total(name, count, tone) {
-  const part = element('div', 'total', element('dt', '', name), element('dd', '', number(count)));
-  part.dataset.tone = tone;
+function total(name, value, tone = '') {
+  const part = element('div', tone ? 'total toned' : 'total', element('dt', '', name), element('dd', '', value));
+  if (tone) part.dataset.tone = tone;
   return part;
 }
 

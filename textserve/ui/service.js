@@ -1,5 +1,7 @@
 // Calls the service: errors in words, and another attempt when an overloaded service says when.
 
+import {Model} from './model.js';
+
 const ATTEMPTS = 20;
 const RETRIED = [429, 503];
 const MOST_SECONDS_TO_WAIT = 60;
@@ -32,19 +34,11 @@ export class Service {
     }
   }
 
-  /** How large a request may be. */
-  async limits() {
-    const response = await this.#fetch('ui/limits.json');
-    if (!response.ok) throw await problem(response);
-    return json(response);
-  }
-
-  /** The model: its name, and its labels in the order of its outputs. */
+  /** The model, its labels, and how large a request may be. */
   async model() {
-    const response = await this.#fetch('info');
+    const response = await this.#fetch('ui/model.json');
     if (!response.ok) throw await problem(response);
-    const info = await json(response);
-    return {name: info.served_model_name, labels: Object.values(info.model_type.classifier.id2label).map(String)};
+    return new Model(await json(response));
   }
 
   async #fetch(path, options = {}) {

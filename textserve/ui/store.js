@@ -1,39 +1,43 @@
 // The results of any number of rows. The rows themselves are in blobs, which the browser moves to its disk cache; in
-// this page's memory is only what sorting and filtering needs, eight bytes a row.
+// this page's memory is only what sorting and filtering needs: eight bytes a row, and six for each label of it.
 
 import {formatRows} from './csv.js';
 
 const ROWS_IN_A_BLOB = 256;
 const ROWS_IN_A_PART = 4096;
-/** In place of a label: a row that the service rejected. */
+const LABEL_SEPARATOR = '; ';
+/** In place of a label: rows that the service rejected, and those to which no label applies. */
 export const REJECTED = -1;
+export const NONE = -2;
 
 export class ResultStore {
-  /** How many rows there are, how many of each label, and how many were rejected. */
+  /** How many rows there are, to how many each label applies, to how many none, and how many were rejected. */
   length = 0;
   counts;
+  none = 0;
   rejected = 0;
+  /** The lowest and the highest score, and their sum. */
+  lowest = Infinity;
+  highest = -Infinity;
+  sum = 0;
   #blobs = [];
   #open = [];
-  #labels = new Int32Array(1024);
-  #scores = new Float32Array(1024);
+  #scores = new Float32Array(1024); // of each row; not a number if it was rejected
+  #ends = new Uint32Array(1024); // where the labels of each row end in the two arrays below
+  #labels = new Uint16Array(1024);
+  #labelScores = new Float32Array(1024);
 
-  /** `labels` are the names of the model's labels, in its order. */
-  constructor(labels) {
-    this.labels = [...labels];
-    this.counts = labels.map(() => 0);
+  /** `model` is the one that answers. */
+  constructor(model) {
+    this.model = model;
+    this.labels = [...model.labels];
+    this.counts = this.labels.map(() => 0);
   }
 
   /** Add rows `{number, cells, text}` with a `result` of the service or a `problem`. */
   add(rows) {
     for (const row of rows) {
-      if (this.length === this.#labels.length) this.#grow();
-      const label = row.result ? this.#labelOf(row.result) : REJECTED;
-      if (label === REJECTED) this.rejected++;
-      else this.counts[label]++;
-      this.#labels[this.length] = label;
-      this.#scores[this.length] = row.result?.score ?? -1;
-      this.length++;
+      this.#index(row.result);
       this.#open.push(row);
       if (this.#open.length === ROWS_IN_A_BLOB) {
         this.#blobs.push(new Blob([JSON.stringify(this.#open)]));
@@ -43,21 +47,24 @@ export class ResultStore {
   }
 
   /**
-   * The indices of the rows with a label, or all with `null`; by `row`, `label`, `highest` or `lowest` score. Rejected
-   * rows are last.
+   * The indices of the rows to which a label applies, or all with `null`; by `row`, by their first `label`, or by the
+   * `highest` or `lowest` score, which is that of the label. Rejected rows are last.
    */
   order(label, by) {
-    const labels = this.#labels;
-    const scores = this.#scores;
+    const scores = label >= 0 && this.model.several ? new Float32Array(this.length) : this.#scores;
     const indices = new Uint32Array(this.length);
     let count = 0;
     for (let index = 0; index < this.length; index++) {
-      if (label === null || labels[index] === label) indices[count++] = index;
+      const entry = this.#find(index, label);
+      if (entry < 0) continue;
+      indices[count++] = index;
+      if (scores !== this.#scores) scores[index] = this.#labelScores[entry];
     }
     const chosen = indices.subarray(0, count);
-    const last = (one, other) => (labels[one] === REJECTED) - (labels[other] === REJECTED);
-    if (by === 'label') chosen.sort((one, other) => last(one, other) || labels[one] - labels[other] || one - other);
-    if (by === 'highest') chosen.sort((one, other) => scores[other] - scores[one] || one - other);
+    const last = (one, other) => Number.isNaN(scores[one]) - Number.isNaN(scores[other]);
+    const first = (index) => (this.#start(index) < this.#ends[index] ? this.#labels[this.#start(index)] : Infinity);
+    if (by === 'label') chosen.sort((one, other) => last(one, other) || compare(first(one), first(other)) || one - other);
+    if (by === 'highest') chosen.sort((one, other) => last(one, other) || scores[other] - scores[one] || one - other);
     if (by === 'lowest') chosen.sort((one, other) => last(one, other) || scores[one] - scores[other] || one - other);
     return chosen;
   }
@@ -75,7 +82,7 @@ export class ResultStore {
   /** All rows as CSV for a spreadsheet: the columns of the input, padded to their number, and those of the results. */
   async csv({columns, separator}) {
     const heading = [...columns];
-    for (const name of ['row', 'label', 'score', ...this.labels, 'truncated', 'problem']) heading.push(unused(name, heading));
+    for (const name of ['row', ...this.#answer, 'truncated', 'problem']) heading.push(unused(name, heading));
     const parts = ['\ufeff', formatRows([heading], separator)]; // by the byte order mark Excel knows UTF-8
     let lines = [];
     const end = this.length; // more may be added while the blobs are read
@@ -91,29 +98,87 @@ export class ResultStore {
     return new Blob([...parts, formatRows(lines, separator)], {type: 'text/csv'});
   }
 
+  /** The columns of an answer. */
+  get #answer() {
+    const {several, number} = this.model;
+    if (number) return ['score'];
+    return several ? ['labels', ...this.labels] : ['label', 'score', ...this.labels];
+  }
+
   #added({number, result, problem}) {
-    const scores = this.labels.map((label) => result?.scores[label] ?? '');
-    return [number, result ? String(result.label) : '', result?.score ?? '', ...scores, result?.truncated ?? '', problem ?? ''];
+    let answer = this.#answer.map(() => '');
+    if (result) {
+      const applied = this.model.applied(result).map(([label]) => label).join(LABEL_SEPARATOR);
+      const scores = this.model.number ? [] : this.labels.map((label) => result.scores[label] ?? '');
+      answer = [...(this.model.number ? [] : [applied]), ...(this.model.several ? [] : [result.score]), ...scores];
+    }
+    return [number, ...answer, result?.truncated ?? '', problem ?? ''];
   }
 
   async #part(index) {
     return index < this.#blobs.length ? JSON.parse(await this.#blobs[index].text()) : [...this.#open];
   }
 
-  /** A label that the model did not name may come from another version of it. */
-  #labelOf({label}) {
-    const index = this.labels.indexOf(String(label));
-    if (index >= 0) return index;
-    this.counts.push(0);
-    return this.labels.push(String(label)) - 1;
+  /** Keep what sorting and filtering needs of a result, or of none. */
+  #index(result) {
+    let end = this.#start(this.length);
+    const score = result ? this.model.score(result) : NaN;
+    const applied = result ? this.model.applied(result) : [];
+    if (!result) this.rejected++;
+    else if (!applied.length) this.none++;
+    for (const [label, labelScore] of applied) {
+      const index = this.#labelOf(label);
+      this.counts[index]++;
+      this.#labels = withRoom(this.#labels, end);
+      this.#labelScores = withRoom(this.#labelScores, end);
+      this.#labels[end] = index;
+      this.#labelScores[end++] = labelScore;
+    }
+    if (result) {
+      this.lowest = Math.min(this.lowest, score);
+      this.highest = Math.max(this.highest, score);
+      this.sum += score;
+    }
+    this.#scores = withRoom(this.#scores, this.length);
+    this.#ends = withRoom(this.#ends, this.length);
+    this.#scores[this.length] = score;
+    this.#ends[this.length++] = end;
   }
 
-  #grow() {
-    const [labels, scores] = [new Int32Array(2 * this.length), new Float32Array(2 * this.length)];
-    labels.set(this.#labels);
-    scores.set(this.#scores);
-    [this.#labels, this.#scores] = [labels, scores];
+  #start(index) {
+    return index ? this.#ends[index - 1] : 0;
   }
+
+  /** Where a label of a row is, or -1; 0 for a row that is wanted for another reason. */
+  #find(index, label) {
+    const [start, end] = [this.#start(index), this.#ends[index]];
+    if (label === null) return 0;
+    if (label === REJECTED) return Number.isNaN(this.#scores[index]) - 1;
+    if (label === NONE) return (start === end && !Number.isNaN(this.#scores[index])) - 1;
+    for (let entry = start; entry < end; entry++) if (this.#labels[entry] === label) return entry;
+    return -1;
+  }
+
+  /** A label that the model did not name may come from another version of it. */
+  #labelOf(label) {
+    const index = this.labels.indexOf(label);
+    if (index >= 0) return index;
+    this.counts.push(0);
+    return this.labels.push(label) - 1;
+  }
+}
+
+/** A typed array, or one twice as long, with room at an index. */
+function withRoom(array, index) {
+  if (index < array.length) return array;
+  const longer = new array.constructor(2 * array.length);
+  longer.set(array);
+  return longer;
+}
+
+/** Also of two infinities. */
+function compare(one, other) {
+  return one === other ? 0 : one - other;
 }
 
 function unused(name, names) {

@@ -64,7 +64,9 @@ def test_results_of_a_million_rows_are_ordered_in_bounded_memory(page: Page) -> 
     pages, megabytes = page.evaluate(
         """async million => {
             const {ResultStore} = await import('/ui/store.js');
-            const store = window.store = new ResultStore(['no', 'yes']);
+            const {Model} = await import('/ui/model.js');
+            const model = new Model({labels: [{label: 'no'}, {label: 'yes'}]});
+            const store = window.store = new ResultStore(model);
             for (let number = 1; number <= million; number += 1000) {
                 store.add(Array.from({length: 1000}, (_, index) => {
                     const score = ((number + index) % 997) / 997;

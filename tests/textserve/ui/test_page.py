@@ -20,11 +20,14 @@ from tests.textserve.ui.page import (
     choose,
     classify,
     classify_file,
+    contrast,
     downloaded,
+    luminance,
     rows,
     table,
     verdicts,
 )
+from tests.textserve.ui.shapes import StandIn, spec
 
 KEY = "correct-horse-battery"
 NAMES = sorted(file.name for file in (ROOT / "textserve" / "ui").iterdir())
@@ -258,28 +261,20 @@ def test_model_and_its_labels_are_named(page: Page) -> None:
 
 def test_hundreds_of_labels_stay_readable(page: Page) -> None:
     labels = [f"=topic {index}" for index in range(300)]
-    scores = {label: (2 if label == labels[7] else 1) / 301 for label in labels}
-    result = {"label": labels[7], "score": 2 / 301, "scores": scores, "tokens": 3, "truncated": False}
-    info = {
-        "served_model_name": "topics",
-        "model_type": {"classifier": {"id2label": {str(index): label for index, label in enumerate(labels)}}},
-    }
-    page.route("**/info", lambda route: route.fulfill(json=info))
-    page.route("**/classify", lambda route: route.fulfill(json={"model": "topics:1", "results": [result] * 2}))
-    page.reload()
+    service = StandIn(page, spec("topics", labels=labels), {("so", labels[7]): 9})
     expect(page.get_by_role("heading", level=1)).to_have_text("topics")
     expect(page.locator("#labels")).to_contain_text("=topic 11, and 288 more.")
-    classify(page, f"{POSITIVE}\n{NEGATIVE}")
+    classify(page, "so\nso so")
     assert len(rows(page)) == 2
     assert page.locator("#totals dt").all_inner_texts() == ["=topic 7"]
     expect(page.get_by_label("Label").locator("option")).to_have_count(301)
-    expect(page.locator(".bar:visible")).to_have_count(8)
+    expect(page.locator(".bar:visible")).to_have_count(5)
     assert page.locator(".bar:visible dt").first.inner_text() == "=topic 7"
     page.get_by_role("button", name="Show all 300 labels").click()
     expect(page.locator(".bar:visible")).to_have_count(300)
     row = downloaded(page)[0]
     assert row["label"] == "'=topic 7"
-    assert float(row["'=topic 7"]) == pytest.approx(2 / 301)
+    assert float(row["'=topic 7"]) == pytest.approx(service.predict("so").score)
 
 
 # What goes wrong
@@ -326,7 +321,7 @@ def test_answer_that_is_not_json_is_reported(page: Page, status: int, message: s
     expect(page.get_by_role("alert")).to_contain_text(message)
 
 
-@pytest.mark.parametrize("path", ["**/classify", "**/limits.json", "**/info"])
+@pytest.mark.parametrize("path", ["**/classify", "**/model.json"])
 def test_unreachable_service_is_reported(page: Page, path: str) -> None:
     page.route(path, lambda route: route.abort())
     page.reload()
@@ -386,6 +381,7 @@ def test_service_with_keys_gets_the_key_that_the_user_enters(browser: Browser, s
             page.goto(f"{closed.url}/ui", wait_until="networkidle")
             expect(page.get_by_role("alert")).to_be_hidden()
             expect(page.get_by_role("heading", level=1)).to_have_text("textserve")
+            assert httpx.get(f"{closed.url}/ui/model.json").status_code == 401
             classify(page, POSITIVE)
             field = page.get_by_role("textbox", name="API key")
             expect(field).to_be_focused()
@@ -467,7 +463,7 @@ def test_every_text_stands_out_from_its_background(browser: Browser, server: Ser
         expect(page.locator(".strongest")).to_be_visible()
         background = page.evaluate("getComputedStyle(document.body).backgroundColor")
         assert (luminance(background) < 0.1) == (scheme == "dark")
-        for tone in ("", *map(str, range(8))):  # the colours of other labels
+        for tone in ("", "red", "gray", "green", *map(str, range(8))):
             if tone:
                 page.evaluate("tone => document.querySelectorAll('.row').forEach(row => row.dataset.tone = tone)", tone)
             for selector in [".verdict"] if tone else DRAWN:
@@ -477,24 +473,6 @@ def test_every_text_stands_out_from_its_background(browser: Browser, server: Ser
         expect(page.locator("#warnings li").first).to_be_visible()
         for selector in ("#warnings li", "#preview th", "#preview td", "#file-size"):
             assert contrast(page, selector, 0) >= 4.5, selector
-
-
-def contrast(page: Page, selector: str, index: int) -> float:
-    """Contrast (WCAG 2.2) of an element's text with the nearest opaque background."""
-    drawn = page.locator(selector).nth(index).evaluate(
-        """node => { const colour = getComputedStyle(node).color;
-        while (getComputedStyle(node).backgroundColor === 'rgba(0, 0, 0, 0)') node = node.parentElement;
-        return [colour, getComputedStyle(node).backgroundColor] }"""
-    )  # fmt: skip
-    light, dark = sorted((luminance(colour) for colour in drawn), reverse=True)
-    return (light + 0.05) / (dark + 0.05)
-
-
-def luminance(colour: str) -> float:
-    """Relative luminance (WCAG 2.2) of a colour such as rgb(28, 35, 48)."""
-    channels = [int(value) / 255 for value in re.findall(r"\d+", colour)[:3]]
-    linear = [value / 12.92 if value <= 0.04045 else ((value + 0.055) / 1.055) ** 2.4 for value in channels]
-    return 0.2126 * linear[0] + 0.7152 * linear[1] + 0.0722 * linear[2]
 
 
 def test_page_fits_a_narrow_phone(browser: Browser, server: Server) -> None:
@@ -582,8 +560,20 @@ def test_slash_at_the_end_leads_to_the_page(server: Server) -> None:
     assert (answer.status_code, answer.url.path) == (200, "/ui")
 
 
-def test_page_gets_the_limits_of_the_service(server: Server) -> None:
-    assert httpx.get(f"{server.url}/ui/limits.json").json() == {
+def test_page_gets_the_model_and_the_limits_of_the_service(server: Server) -> None:
+    described = httpx.get(f"{server.url}/ui/model.json").json()
+    tones = {label["label"]: label["tone"] for label in described.pop("labels")}
+    assert tones == {"negative": "red", "neutral": "gray", "positive": "green"}
+    assert described.pop("description").startswith("Sentiment of short texts")
+    answers = httpx.post(
+        f"{server.url}/classify", json={"texts": [example["text"] for example in described.pop("examples")]}
+    ).json()
+    assert len({result["label"] for result in answers["results"]}) == 2
+    assert described == {
+        "model": "sentiment-pl-en",
+        "problem_type": "single_label_classification",
+        "activation": "softmax",
+        "input": "text",
         "max_texts": 40,
         "max_characters": 500,
         "max_body_bytes": 4_194_304,
