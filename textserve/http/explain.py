@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated, Any, NotRequired
 
-from pydantic import BaseModel, ConfigDict, FailFast, Field, WithJsonSchema
+from pydantic import BaseModel, ConfigDict, Field, WithJsonSchema
 from typing_extensions import TypedDict
 
 from textserve.application import Application
@@ -40,7 +40,7 @@ class ExplainRequest(BaseModel):
     # allOf, since pydantic adds a title, and a reference with siblings is resolved by pydantic itself.
     text: Annotated[str, WithJsonSchema({"allOf": [TEXT]})]
     text_pair: Annotated[str | None, WithJsonSchema({"allOf": [TEXT]})] = None
-    labels: Annotated[list[Label], FailFast()] | None = Field(
+    labels: list[Label] | None = Field(
         None, description="The labels to explain; by default those of the answer, or the best one if it has none."
     )
 
