@@ -65,13 +65,16 @@ def start(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Start]:
     """``start(model)``: a server of that model, the same one each time."""
     folder = tmp_path_factory.mktemp("shapes")
     command = [sys.executable, "-m", "tests.tiny_onnx", *map(str, write_models(folder / "written"))]
-    homes, servers = folder / "home", {}
-    subprocess.run(command, cwd=ROOT, env=environment(homes), check=True, timeout=LIMIT_SECONDS)
+    servers: dict[str, Server] = {}
+    subprocess.run(command, cwd=ROOT, env=environment(folder), check=True, timeout=LIMIT_SECONDS)
     with ExitStack() as stack:
 
         def started(name: str) -> Server:
             if name not in servers:
-                servers[name] = stack.enter_context(serve(homes, TEXTSERVE_MODEL=name))
+                home = folder / name
+                home.mkdir()
+                (home / "models").symlink_to(folder / "models", target_is_directory=True)
+                servers[name] = stack.enter_context(serve(home, TEXTSERVE_MODEL=name))
             return servers[name]
 
         yield started

@@ -12,6 +12,7 @@ import shutil
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -59,7 +60,7 @@ def _tokenizer(vocabulary: Sequence[str]) -> Tokenizer:
 def _model(table: npt.NDArray[np.float32], bias: npt.NDArray[np.float32]) -> bytes:
     """An ONNX model that sums the rows of ``table``, ``[2, words, labels]``, by type id and token id."""
     _, words, labels = table.shape
-    constants = {
+    constants: dict[str, npt.NDArray[Any]] = {
         "table": table.reshape(-1, labels),
         "bias": bias,
         "words": np.array(words, dtype=np.int64),
@@ -94,7 +95,7 @@ def _node(kind: str, inputs: Sequence[str], output: str, **attributes: int) -> b
     return names + _field(2, output.encode()) + _field(4, kind.encode()) + b"".join(_field(5, each) for each in found)
 
 
-def _tensor(name: str, value: npt.NDArray[np.generic]) -> bytes:
+def _tensor(name: str, value: npt.NDArray[Any]) -> bytes:
     dimensions = b"".join(_field(1, size) for size in value.shape)
     kind = FLOAT if value.dtype == np.float32 else INT64
     return dimensions + _field(2, kind) + _field(8, name.encode()) + _field(9, value.tobytes())

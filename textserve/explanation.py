@@ -108,7 +108,8 @@ async def explain(application: Application, value: Input, labels: Sequence[str] 
         variants = [value, *(_without(value, *word) for word in words)]
         classified = await application.classify_parts(variants, seconds=started + seconds - time.monotonic())
     except InputTooLong as error:  # of texts[0].text_pair, which is the request's text_pair
-        error.where = (error.where or "").rpartition(".")[2]
+        if error.where is not None:
+            error.where = error.where.rpartition(".")[2]
         raise
     whole = classified.predictions[0]
     application.predictions.count([whole])

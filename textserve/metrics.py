@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import functools
 import logging
-from collections import Counter as Tally
 from collections.abc import Callable, Sequence
 from typing import Literal, ParamSpec
 
@@ -157,10 +156,11 @@ class PredictionMetrics:
         """Count the answers of a request, one at least."""
         if not self._series:
             return
-        if predictions[0].spec.problem_type == "multi_label_classification":
-            found = Tally(label for prediction in predictions for label in prediction.labels)
-        else:
-            found = Tally(prediction.label for prediction in predictions)
+        several = predictions[0].spec.problem_type == "multi_label_classification"
+        found: dict[str, int] = {}
+        for prediction in predictions:
+            for label in prediction.labels if several else (prediction.label,):
+                found[label] = found.get(label, 0) + 1
         for label, texts in found.items():
             self._series[label].inc(texts)
 

@@ -107,16 +107,15 @@ def result(prediction: Prediction, top_k: int | None = None) -> dict[str, Any]:
 
     ``top_k`` keeps as many of the scores, the highest first; without it all are in the model's order.
     """
-    spec = prediction.spec
-    score = {"score": round(prediction.score, SCORE_DIGITS)}
-    rest = {"tokens": prediction.tokens, "truncated": prediction.truncated}
+    spec, tokens, truncated = prediction.spec, prediction.tokens, prediction.truncated
+    score = round(prediction.score, SCORE_DIGITS)
     if spec.problem_type == "regression":
-        return score | rest
+        return {"score": score, "tokens": tokens, "truncated": truncated}
     pairs = zip(spec.label_names, prediction.scores, strict=True) if top_k is None else prediction.ranked()[:top_k]
-    scores = {"scores": {label: round(score, SCORE_DIGITS) for label, score in pairs}}
+    scores = {label: round(score, SCORE_DIGITS) for label, score in pairs}
     if spec.problem_type == "multi_label_classification":
-        return {"labels": prediction.labels} | scores | rest
-    return {"label": prediction.label} | score | scores | rest
+        return {"labels": prediction.labels, "scores": scores, "tokens": tokens, "truncated": truncated}
+    return {"label": prediction.label, "score": score, "scores": scores, "tokens": tokens, "truncated": truncated}
 
 
 def result_schema(spec: ModelSpec) -> dict[str, Any]:
@@ -201,6 +200,11 @@ def read_for(application: Application, model: type[Model], body: bytes, messages
     return read(model, body, messages, application.settings.max_texts, pairs=pairs)
 
 
+def is_pair(value: Any, spec: ModelSpec) -> bool:
+    """Whether ``value`` is meant to be a pair: an object with its keys, or for a model of pairs any object."""
+    return isinstance(value, dict) and (spec.input == "pair" or value.keys() == set(PAIR_KEYS))
+
+
 def as_input(value: Any, where: str, spec: ModelSpec) -> Input:
     """A text or pair of texts in JSON: a string, or an object with ``text`` and ``text_pair``.
 
@@ -209,7 +213,7 @@ def as_input(value: Any, where: str, spec: ModelSpec) -> Input:
     """
     if isinstance(value, str):
         return value
-    if isinstance(value, dict) and (value.keys() == set(PAIR_KEYS) or spec.input == "pair"):
+    if is_pair(value, spec):
         for key in PAIR_KEYS:
             if not isinstance(value.get(key), str):
                 message = "must be a string" if key in value else f"is missing; a pair is {PAIR_EXAMPLE}"

@@ -23,6 +23,7 @@ from textserve.http.formats import (
     as_input,
     as_inputs,
     classify_inputs,
+    is_pair,
     message,
     messages,
     ranked,
@@ -46,7 +47,7 @@ def _inputs(value: Any, spec: ModelSpec) -> list[Input] | Input:
     """A text, or a list of them. Pydantic's errors for a union would not name the index."""
     if isinstance(value, list):
         return as_inputs(value, "inputs", spec)
-    if isinstance(value, str | dict):
+    if isinstance(value, str) or is_pair(value, spec):
         return as_input(value, "inputs", spec)
     one, several = ("a string", "strings") if spec.input == "text" else (PAIR_EXAMPLE, "such pairs")
     raise InvalidRequest(f"must be {one} or a list of {several}", where="inputs")

@@ -157,7 +157,7 @@ def test_each_input_of_a_pair_is_in_the_json_or_after_it(oip: Serve, form: str) 
 @pytest.mark.parametrize(
     ("sizes", "data", "where"),
     [
-        ((11, 10), 20, "inputs[1].parameters.binary_data_size"),
+        ((11, 10), 20, "inputs[0].shape"),
         ((21, 0), 20, "inputs[0].parameters.binary_data_size"),
         ((-1, 21), 20, "inputs[0].parameters.binary_data_size"),
         ((10, 9), 20, "inputs[1].parameters.binary_data_size"),
