@@ -38,7 +38,7 @@ from textserve.grpc.server import GrpcServer, check_port
 from textserve.grpc.spans import TracedGrpc
 from textserve.http.explain import EXPLAIN
 from textserve.http.huggingface import HUGGINGFACE
-from textserve.http.native import NATIVE, ClassifyResponse, response
+from textserve.http.native import NATIVE, ClassifyResponse, classify, response
 from textserve.http.oip import OIP, OIP_HEALTH
 from textserve.http.openapi import documentation
 from textserve.http.operations import BENTOML, OPERATIONS
@@ -51,6 +51,7 @@ from textserve.runner import Runner
 from textserve.spec import STORED_FOLDER, SpecError
 from textserve.tracing import Tracing, is_configured
 
+DEFAULT_MODEL = "sentiment-pl-en"
 PROTOCOLS = [NATIVE, EXPLAIN, UI, UI_MODEL, HUGGINGFACE, TEI, OIP_HEALTH, OIP, OPERATIONS, BENTOML]
 ALL_PROTOCOLS = [*PROTOCOLS, documentation(PROTOCOLS)]
 
@@ -64,7 +65,7 @@ keep_in_process()
 class Arguments(BaseModel, extra="forbid"):
     """Arguments of ``bentoml build --arg NAME=VALUE``, fixed in the Bento, and of ``bentoml serve``."""
 
-    model: str = settings.model
+    model: str = settings.model or DEFAULT_MODEL
     base_image: str = BASE_IMAGE
 
 
@@ -130,10 +131,12 @@ class TextClassifier:
             await self.tracing.close()
 
     @bentoml.api(route="/classify")
-    async def classify(self, texts: list[str], truncate: bool = True) -> ClassifyResponse:
-        """Classify texts, in the order given."""
-        classified = await self.application.classify(texts, truncation="right" if truncate else None)
-        answer = response(self.application, classified.predictions)
+    async def classify(
+        self, texts: list[str | dict[str, str]], truncate: bool = True, top_k: int | None = None
+    ) -> ClassifyResponse:
+        """Classify texts, or pairs of a text and a text_pair, in the order given."""
+        classified = await classify(self.application, texts, truncate=truncate)
+        answer = response(self.application, classified.predictions, top_k)
         return ClassifyResponse.model_validate(answer)
 
 

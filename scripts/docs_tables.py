@@ -24,10 +24,18 @@ from textserve.errors import TextserveError
 from textserve.grpc.statuses import CODES
 from textserve.http.tei import BACKEND
 from textserve.http.tei import ERRORS as TEI_ERRORS
-from textserve.metrics import RequestMetrics, RunnerMetrics
+from textserve.metrics import PredictionMetrics, RequestMetrics, RunnerMetrics
 from textserve.settings import PREFIX, Settings
+from textserve.spec import ModelSpec
 
-TYPES = {"int": "integer", "float": "number", "str": "string", "SecretStr": "string", "Path | None": "path"}
+TYPES = {
+    "int": "integer",
+    "float": "number",
+    "str": "string",
+    "str | None": "string",
+    "SecretStr": "string",
+    "Path | None": "path",
+}
 BOUNDS = {"ge": "≥", "gt": ">", "le": "≤"}
 
 
@@ -71,6 +79,7 @@ def metrics_table() -> str:
     """One row per metric, in the order of their definition."""
     registry = CollectorRegistry()
     runner, requests = RunnerMetrics(registry), RequestMetrics(registry)
+    PredictionMetrics(registry, ModelSpec.load(next(ROOT.glob("models/*/model.yaml"))))
     # A metric with labels has samples, which name them, once it was observed.
     runner.dropped("cancelled", 0)
     requests.observe("native", "ok", 0.0)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 from collections.abc import AsyncIterator, Callable, MutableMapping, Sequence
+from types import SimpleNamespace
 from typing import Any, cast
 
 import httpx
@@ -15,7 +16,7 @@ from textserve.application import Application
 from textserve.classifier import Classifier, Truncation
 from textserve.http.operations import BENTOML, OPERATIONS
 from textserve.http.router import HttpProtocol, HttpProtocols
-from textserve.metrics import HealthMetrics, RequestMetrics
+from textserve.metrics import HealthMetrics, PredictionMetrics, RequestMetrics
 from textserve.prediction import Classified, Prediction
 from textserve.runner import Runner
 from textserve.settings import Settings
@@ -84,6 +85,11 @@ class FakeRunner:
         return Classified(predictions, tokenization_seconds=0.001, queue_seconds=0.002, inference_seconds=0.003)
 
 
+def described(spec: ModelSpec) -> Classifier:
+    """A classifier for protocols, which read nothing of it but its spec."""
+    return cast(Classifier, SimpleNamespace(spec=spec))
+
+
 def fake_application(classifier: Classifier, runner: FakeRunner, settings: dict[str, Any]) -> Application:
     """An application whose answers come from ``runner``."""
     registry = CollectorRegistry()
@@ -95,6 +101,7 @@ def fake_application(classifier: Classifier, runner: FakeRunner, settings: dict[
         runner=cast(Runner, runner),
         metrics_registry=registry,
         requests=RequestMetrics(registry),
+        predictions=PredictionMetrics(registry, classifier.spec),
         watchdog=Watchdog(cast(Runner, runner), configured.stall_seconds, HealthMetrics(registry)),
         ready=True,
         keys=configured.keys(),

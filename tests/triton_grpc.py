@@ -1,6 +1,7 @@
 """Calls a server with Triton's gRPC client and prints the responses as JSON.
 
     python -m tests.triton_grpc 127.0.0.1:3002
+    python -m tests.triton_grpc 127.0.0.1:3002 MODEL '{"text": ["…"], "text_pair": ["…"]}'
 
 A separate process, since ``tritonclient.grpc`` and :mod:`textserve.grpc` both register the messages of the package
 ``inference``, which protobuf allows only once per process. No test may import this module.
@@ -24,11 +25,11 @@ TEXTS = ["Bardzo polecam ten hotel!", "The worst film I have seen.", "Zebranie j
 OUTPUTS = ["label", "score", "probabilities", "tokens", "truncated"]
 
 
-def texts_input(texts: list[str], *, column: bool = False) -> Any:
+def texts_input(texts: list[str], *, column: bool = False, name: str = "text") -> Any:
     """The input; this client always sends its data raw."""
     array: Any = np.array([text.encode() for text in texts], dtype=np.object_)
     array = array.reshape(-1, 1) if column else array
-    tensor = triton.InferInput("text", list(array.shape), "BYTES")
+    tensor = triton.InferInput(name, list(array.shape), "BYTES")
     tensor.set_data_from_numpy(array)
     return tensor
 
@@ -51,6 +52,15 @@ def error_of(failing: Any) -> Any:
     except InferenceServerException as error:
         return [error.status(), error.message()]
     return None
+
+
+def ask(url: str, model: str, inputs: dict[str, list[str]]) -> dict[str, Any]:
+    """The outputs of any model, all that its metadata names."""
+    with triton.InferenceServerClient(url) as client:
+        names = [output.name for output in client.get_model_metadata(model).outputs]
+        tensors = [texts_input(texts, name=name) for name, texts in inputs.items()]
+        found: dict[str, Any] = answer(client.infer(model, tensors), names)
+        return found
 
 
 def call(url: str) -> dict[str, Any]:
@@ -110,4 +120,5 @@ async def call_asynchronously(url: str) -> Any:
 
 
 if __name__ == "__main__":
-    json.dump(call(sys.argv[1]), sys.stdout)
+    address, *asked = sys.argv[1:]
+    json.dump(ask(address, asked[0], json.loads(asked[1])) if asked else call(address), sys.stdout)

@@ -15,7 +15,7 @@ from textserve.classifier import Classifier, GoldenMismatch, Truncation
 from textserve.errors import EmptyInput, InvalidRequest, NotReady, TextTooLong, TooManyTexts
 from textserve.keys import ApiKeys
 from textserve.loading import load
-from textserve.metrics import HealthMetrics, RequestMetrics, RunnerMetrics
+from textserve.metrics import HealthMetrics, PredictionMetrics, RequestMetrics, RunnerMetrics
 from textserve.prediction import Classified
 from textserve.runner import Runner
 from textserve.settings import Settings
@@ -38,6 +38,7 @@ class Application:
     runner: Runner
     metrics_registry: CollectorRegistry
     requests: RequestMetrics
+    predictions: PredictionMetrics
     watchdog: Watchdog
     ready: bool
     keys: ApiKeys = field(default_factory=lambda: ApiKeys([]))
@@ -69,8 +70,9 @@ class Application:
             ready = False
         runner = make_runner(classifier, settings, RunnerMetrics(metrics_registry))
         requests = RequestMetrics(metrics_registry)
+        predictions = PredictionMetrics(metrics_registry, classifier.spec)
         watchdog = Watchdog(runner, settings.stall_seconds, HealthMetrics(metrics_registry))
-        return cls(tag, settings, classifier, runner, metrics_registry, requests, watchdog, ready, keys)
+        return cls(tag, settings, classifier, runner, metrics_registry, requests, predictions, watchdog, ready, keys)
 
     @property
     def available(self) -> bool:
@@ -148,7 +150,9 @@ class Application:
             raise TooManyTexts(f"has {len(texts)} texts; send at most {limit} in one request", where="texts")
         for index, text in enumerate(texts):
             self.check_input(text, f"texts[{index}]")
-        return await self.classify_parts(texts, seconds=seconds, truncation=truncation)
+        classified = await self.classify_parts(texts, seconds=seconds, truncation=truncation)
+        self.predictions.count(classified.predictions)
+        return classified
 
     async def classify_parts(
         self, parts: Sequence[Input], *, seconds: float | None = None, truncation: Truncation | None = "right"
@@ -166,6 +170,8 @@ class Application:
     def check_input(self, value: Input, where: str) -> None:
         """Check a text or pair of texts, at ``where`` in the request, against the model's input and the limits.
 
+        An empty ``where`` is the whole request, whose keys are ``text`` and ``text_pair``.
+
         Raises:
             InvalidRequest: if the model takes pairs and this is one text, or the other way round.
             EmptyInput, TextTooLong: if a text is empty, white space or too long.
@@ -173,14 +179,14 @@ class Application:
         if self.classifier.spec.input == "text":
             if not isinstance(value, str):
                 raise InvalidRequest(
-                    "is a pair, and this model takes single texts; send each as one string", where=where
+                    "is a pair, and this model takes single texts; send each as one string", where=where or "body"
                 )
             self._check_text(value, where)
         elif isinstance(value, str):
             raise InvalidRequest("is one text, and this model takes pairs: a text and its text_pair", where=where)
         else:
             for text, key in zip(value, ("text", "text_pair"), strict=True):
-                self._check_text(text, f"{where}.{key}")
+                self._check_text(text, f"{where}.{key}".removeprefix("."))
 
     def _check_text(self, text: str, where: str) -> None:
         limit = self.settings.max_characters

@@ -1,4 +1,4 @@
-"""Which words drive a prediction: remove each word in turn and read the score of the predicted label again.
+"""Which words drive a prediction: remove each word in turn and read the scores of the explained labels again.
 
 This is leave-one-out, or occlusion, for words: Li, Monroe and Jurafsky, "Understanding Neural Networks through
 Representation Erasure", 2016, arXiv:1612.08220. They measure the fall in log-likelihood; here it is the fall in
@@ -8,16 +8,22 @@ probability hardly moves, the log-odds by 0.95.
 
 from __future__ import annotations
 
-import math
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Literal, TypeAlias
 
+import numpy as np
+import numpy.typing as npt
 import regex  # type: ignore[import-untyped]  # it has no types
 
 from textserve.application import Application
-from textserve.errors import TextTooLong
+from textserve.errors import InputTooLong, InvalidRequest, TextTooLong
 from textserve.prediction import Classified, Prediction
+from textserve.spec import Activation, Input
+
+Part: TypeAlias = Literal["text", "text_pair"]
+PARTS: Sequence[Part] = ("text", "text_pair")
 
 # Close to the word boundaries of Unicode Standard Annex #29, but a hyphenated compound is one word, and emoji, symbols
 # and emoticons count as words.
@@ -36,24 +42,30 @@ WORD = regex.compile(
 
 @dataclass(frozen=True, slots=True)
 class ExplainedWord:
-    """The word ``text[start:end]``, in code points, and what the predicted label has without it.
+    """The word ``text[start:end]`` of a part, in code points, and what the explained labels have without it.
 
     Attributes:
-        score_without: its probability for the text without the word.
-        log_odds: its log-odds for the text, less those for the text without the word, in nats.
+        scores_without: the score for the input without the word.
+        log_odds: the log-odds for the input, less those for the input without the word, in nats; empty for a score that
+            is not a probability.
     """
 
+    part: Part
     start: int
     end: int
-    score_without: float
-    log_odds: float
+    scores_without: list[float]
+    log_odds: list[float]
 
 
 @dataclass(frozen=True, slots=True)
 class Explanation:
-    """The prediction for a whole text, its words in order, and the request to the runner that computed both."""
+    """The prediction for a whole input, its words in order, and the request to the runner that computed both.
+
+    ``labels`` are the indices of the explained labels.
+    """
 
     prediction: Prediction
+    labels: list[int]
     words: list[ExplainedWord]
     classified: Classified
 
@@ -63,48 +75,120 @@ def find_words(text: str) -> list[tuple[int, int]]:
     return [match.span() for match in WORD.finditer(text)]
 
 
-async def explain(application: Application, text: str) -> Explanation:
-    """Classify ``text`` and its variants, each without one word, as one request to the runner.
+async def explain(application: Application, value: Input, labels: Sequence[str] | None = None) -> Explanation:
+    """Classify a text or pair and its variants, each without one word, as one request to the runner.
 
     A variant may be empty: its score is then that of the special tokens alone. A text without words, such as "?!", gets
     an explanation without words.
 
+    Args:
+        application: the served model.
+        value: the text or pair of texts.
+        labels: the labels to explain; by default those of the answer, or the best one if it has none.
+
     Raises:
-        EmptyInput: if the text is empty or white space.
+        InvalidRequest: if the model takes no pairs, or only pairs, or has not one of the ``labels``.
+        EmptyInput: if a text is empty or white space.
         TextTooLong: if it has too many characters, or words times tokens exceed ``TEXTSERVE_MAX_EXPLAINED_TOKENS``.
+        InputTooLong: if a text is too long and the model never cuts it.
         NotReady, Overloaded, RequestTooLarge, DeadlineExceeded, ShuttingDown, Internal: see
             :meth:`Application.classify`.
     """
     started, seconds = time.monotonic(), application.settings.request_seconds
-    application.check_input(text, "text")
-    words = find_words(text)
+    # Each text of a pair is a key of its own.
+    where = "text" if isinstance(value, str) else ""
+    application.check_input(value, where)
+    asked = None if labels is None else _indices(application.classifier.spec.label_names, labels)
+    texts = (value,) if isinstance(value, str) else value
+    words = [(part, *word) for part, text in enumerate(texts) for word in find_words(text)]
     # A word has at least one token: too many words are too many tokens, whatever they are.
-    _check_cost(application, len(words), len(words))
-    _check_cost(application, len(words), await application.runner.tokens(text, seconds))
-    parts = [text, *(text[:start] + text[end:] for start, end in words)]
-    classified = await application.classify_parts(parts, seconds=started + seconds - time.monotonic())
-    whole, *variants = classified.predictions
-    predicted = whole.spec.label_names.index(whole.label)
-    odds = log_odds(whole.logits, predicted)
+    _check_cost(application, where, len(words), len(words))
+    try:
+        _check_cost(application, where, len(words), await application.runner.tokens(value, seconds))
+        variants = [value, *(_without(value, *word) for word in words)]
+        classified = await application.classify_parts(variants, seconds=started + seconds - time.monotonic())
+    except InputTooLong as error:  # of texts[0].text_pair, which is the request's text_pair
+        if error.where is not None:
+            error.where = error.where.rpartition(".")[2]
+        raise
+    whole = classified.predictions[0]
+    application.predictions.count([whole])
+    chosen = _answered(whole) if asked is None else asked
+    scores = np.array([[variant.scores[index] for index in chosen] for variant in classified.predictions])
+    logits = np.array([variant.logits for variant in classified.predictions])
+    odds = log_odds(whole.spec.activation, logits, chosen)
     explained = [
-        ExplainedWord(start, end, variant.scores[predicted], odds - log_odds(variant.logits, predicted))
-        for (start, end), variant in zip(words, variants, strict=True)
+        ExplainedWord(PARTS[part], start, end, without, fallen)
+        for (part, start, end), without, fallen in zip(
+            words, scores[1:].tolist(), (odds[0] - odds[1:]).tolist(), strict=True
+        )
     ]
-    return Explanation(whole, explained, classified)
+    return Explanation(whole, chosen, explained, classified)
 
 
-def _check_cost(application: Application, words: int, tokens: int) -> None:
+def _without(value: Input, part: int, start: int, end: int) -> Input:
+    """A text or pair without the word ``[start:end]`` of one of its parts."""
+    if isinstance(value, str):
+        return value[:start] + value[end:]
+    first, second = (text[:start] + text[end:] if index == part else text for index, text in enumerate(value))
+    return first, second
+
+
+def _answered(prediction: Prediction) -> list[int]:
+    """The indices of the labels of the answer; the best one if it has none."""
+    names = prediction.spec.label_names
+    several = prediction.spec.problem_type == "multi_label_classification"
+    return [names.index(label) for label in (prediction.labels if several else ()) or [prediction.label]]
+
+
+def _indices(names: Sequence[str], labels: Sequence[str]) -> list[int]:
+    known = {name: index for index, name in enumerate(names)}
+    if not labels:
+        raise InvalidRequest("is empty; name at least one label, or leave it out", where="labels")
+    indices: dict[int, None] = {}
+    for number, label in enumerate(labels):
+        if label not in known:
+            raise InvalidRequest("is not a label of this model", where=f"labels[{number}]")
+        if known[label] in indices:
+            raise InvalidRequest("is there twice", where=f"labels[{number}]")
+        indices[known[label]] = None
+    return list(indices)
+
+
+def _check_cost(application: Application, where: str, words: int, tokens: int) -> None:
     limit = application.settings.max_explained_tokens
     if (words + 1) * tokens > limit:
         raise TextTooLong(
             f"has {words} words and at least {tokens} tokens; to have each word explained, tokens times words plus one "
             f"may be {limit} at most",
-            where="text",
+            where=where or "body",
         )
 
 
-def log_odds(logits: Sequence[float], label: int) -> float:
-    """ln(p / (1 - p)) of the softmax probability p of ``label``, from logits, which keep what p rounds away."""
-    others = [logit for index, logit in enumerate(logits) if index != label]
-    highest = max(others)
-    return logits[label] - highest - math.log(sum(math.exp(logit - highest) for logit in others))
+def log_odds(activation: Activation, logits: npt.NDArray[np.float64], labels: Sequence[int]) -> npt.NDArray[np.float64]:
+    """ln(p / (1 - p)) of the probability p of each of ``labels``, from logits, which keep what p rounds away.
+
+    Args:
+        activation: the model's.
+        logits: of shape ``[texts, all labels]``.
+        labels: indices.
+
+    Returns:
+        Of shape ``[texts, len(labels)]``; without columns for a score that is not a probability.
+    """
+    if activation == "none":
+        return logits[:, :0]
+    if activation == "sigmoid":
+        return logits[:, labels]
+    # Softmax: p / (1 - p) is the power of its logit over the sum of the others' powers. Unless it is the highest, that
+    # sum has the highest in it, and subtracting from the whole sum is exact enough.
+    rows, best = np.arange(len(logits)), logits.argmax(axis=1)
+    highest = logits[rows, best]
+    rest = logits.copy()
+    rest[rows, best] = -np.inf
+    powers = np.exp(rest - highest[:, None])
+    others = highest[:, None] + np.log1p(powers.sum(axis=1, keepdims=True) - powers)
+    second = rest.max(axis=1)
+    others[rows, best] = second + np.log(np.exp(rest - second[:, None]).sum(axis=1))
+    odds: npt.NDArray[np.float64] = (logits - others)[:, labels]
+    return odds

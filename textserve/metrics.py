@@ -13,11 +13,16 @@ from typing import Literal, ParamSpec
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
 
 from textserve.flood import FloodLog
+from textserve.prediction import Prediction
+from textserve.spec import ModelSpec
 
 broken = FloodLog(logging.getLogger(__name__), "%d updates of metrics failed; answers do not depend on them")
 
 SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
 BATCH_TEXTS = (1, 2, 4, 8, 16, 32, 64)
+# Labels of the model with a series each; the others share one.
+MAX_LABELS = 50
+OTHER_LABELS = "other"
 
 
 P = ParamSpec("P")
@@ -128,6 +133,36 @@ class RequestMetrics:
         """Count a request; ``outcome`` is ``ok`` or the ``type`` of a :class:`textserve.errors.TextserveError`."""
         self._requests.labels(protocol, outcome).inc()
         self._seconds.labels(protocol).observe(seconds)
+
+
+class PredictionMetrics:
+    """What the model answers: texts by label. A model of a number has no series."""
+
+    def __init__(self, metrics_registry: CollectorRegistry, spec: ModelSpec) -> None:
+        counter = Counter(
+            "textserve_predictions_total",
+            "Texts by label: the winning one, or of several labels each over its threshold.",
+            ["label"],
+            registry=metrics_registry,
+        )
+        labels = [] if spec.problem_type == "regression" else spec.label_names
+        # A series is there before the first text, and found without a lock.
+        self._series = {
+            label: counter.labels(label if index < MAX_LABELS else OTHER_LABELS) for index, label in enumerate(labels)
+        }
+
+    @never_failing
+    def count(self, predictions: Sequence[Prediction]) -> None:
+        """Count the answers of a request, one at least."""
+        if not self._series:
+            return
+        several = predictions[0].spec.problem_type == "multi_label_classification"
+        found: dict[str, int] = {}
+        for prediction in predictions:
+            for label in prediction.labels if several else (prediction.label,):
+                found[label] = found.get(label, 0) + 1
+        for label, texts in found.items():
+            self._series[label].inc(texts)
 
 
 class ConnectionMetrics:

@@ -7,9 +7,11 @@ in :mod:`textserve.http.oip` and :mod:`textserve.grpc`.
 
 from __future__ import annotations
 
+import json
 import struct
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import chain
 from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, BeforeValidator, FailFast, Field, StrictInt
@@ -18,10 +20,12 @@ from textserve import __version__
 from textserve.application import Application
 from textserve.errors import InvalidRequest, TooManyTexts, UnknownModel
 from textserve.prediction import Classified, Prediction
+from textserve.spec import Input, ModelSpec, ProblemType
 
 EXTENSIONS = ["binary_tensor_data", "classification"]
 SERVER_METADATA: Mapping[str, Any] = {"name": "textserve", "version": __version__, "extensions": EXTENSIONS}
-INPUT = "text"
+# The names of the inputs, the second of a model of pairs only.
+INPUTS = ("text", "text_pair")
 # The parameter by which Triton's clients pass a tensor in shared memory.
 SHARED_MEMORY = "shared_memory_region"
 LENGTH = struct.Struct("<I")
@@ -29,13 +33,12 @@ MAX_TIMEOUT_MICROSECONDS = 2**63 - 1
 
 Datatype = Literal["BYTES", "FP32", "INT32", "BOOL"]
 CODES: Mapping[Datatype, str] = {"FP32": "f", "INT32": "i", "BOOL": "?"}
-# Each is an attribute of :class:`textserve.runner.Prediction`.
-OUTPUTS: Mapping[str, Datatype] = {
-    "label": "BYTES",
-    "score": "FP32",
-    "probabilities": "FP32",
-    "tokens": "INT32",
-    "truncated": "BOOL",
+READING: Mapping[str, Datatype] = {"tokens": "INT32", "truncated": "BOOL"}
+# All but the probabilities are attributes of :class:`textserve.prediction.Prediction`.
+OUTPUTS: Mapping[ProblemType, Mapping[str, Datatype]] = {
+    "single_label_classification": {"label": "BYTES", "score": "FP32", "probabilities": "FP32", **READING},
+    "multi_label_classification": {"labels": "BYTES", "probabilities": "FP32", **READING},
+    "regression": {"score": "FP32", **READING},
 }
 
 # More than any valid request has; checked before the elements, of which the first invalid one ends the check.
@@ -61,9 +64,6 @@ class RequestedOutput(BaseModel):
     parameters: Parameters = {}
 
 
-ALL_OUTPUTS = [RequestedOutput(name=name) for name in OUTPUTS]
-
-
 class InferRequest(BaseModel):
     """An inference request: the JSON of REST, or the same from gRPC."""
 
@@ -74,10 +74,9 @@ class InferRequest(BaseModel):
         list[RequestedOutput], *BOUNDED, BeforeValidator(lambda value: [] if value is None else value)
     ] = []
 
-    @property
-    def requested(self) -> list[RequestedOutput]:
-        """The requested outputs: all of them by default."""
-        return self.outputs or ALL_OUTPUTS
+    def requested(self, spec: ModelSpec) -> list[RequestedOutput]:
+        """The requested outputs: all of the model by default."""
+        return self.outputs or [RequestedOutput(name=name) for name in OUTPUTS[spec.problem_type]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,6 +87,11 @@ class Tensor:
     datatype: Datatype
     shape: list[int]
     data: Sequence[str] | Sequence[float] | Sequence[int] | Sequence[bool]
+
+
+def inputs(spec: ModelSpec) -> Sequence[str]:
+    """The names of the model's inputs."""
+    return INPUTS if spec.input == "pair" else INPUTS[:1]
 
 
 def version(application: Application) -> str:
@@ -109,45 +113,73 @@ def check_model(application: Application, name: str, requested_version: str = ""
 
 
 def model_metadata(application: Application) -> dict[str, Any]:
-    """The model's name, version, input and outputs; -1 in a shape is the variable number of texts."""
-    shapes = {"probabilities": [-1, len(application.classifier.spec.labels)]}
+    """The model's name, version, inputs and outputs; -1 in a shape is the variable number of texts."""
+    spec = application.classifier.spec
+    shapes = {"probabilities": [-1, len(spec.labels)]}
     return {
-        "name": application.classifier.spec.name,
+        "name": spec.name,
         "versions": [version(application)],
         "platform": "onnx_onnxv1",  # the specification's name for an ONNX model on ONNX Runtime
-        "inputs": [{"name": INPUT, "datatype": "BYTES", "shape": [-1]}],
+        "inputs": [{"name": name, "datatype": "BYTES", "shape": [-1]} for name in inputs(spec)],
         "outputs": [
-            {"name": name, "datatype": datatype, "shape": shapes.get(name, [-1])} for name, datatype in OUTPUTS.items()
+            {"name": name, "datatype": datatype, "shape": shapes.get(name, [-1])}
+            for name, datatype in OUTPUTS[spec.problem_type].items()
         ],
     }
 
 
-def text_count(request: InferRequest, limit: int) -> int:
-    """The number of texts by the shape of the request's only input, known before its data is decoded.
+def text_count(request: InferRequest, limit: int, names: Sequence[str] = INPUTS[:1]) -> int:
+    """The number of texts by the shapes of the request's inputs ``names``, known before their data is decoded.
 
     Raises:
         InvalidRequest: if the name, datatype, parameters, shape or number of inputs is wrong.
         TooManyTexts: if there are more than ``limit``.
     """
-    if len(request.inputs) != 1:
-        raise InvalidRequest(f"has {len(request.inputs)} tensors; send one, named {INPUT!r}", where="inputs")
-    tensor = request.inputs[0]
-    if tensor.name != INPUT:
-        raise InvalidRequest(f"must be {INPUT!r}, the model's only input", where="inputs[0].name")
+    if len(request.inputs) != len(names):
+        wanted = f"one, named {names[0]!r}" if len(names) == 1 else f"two, named {names[0]!r} and {names[1]!r}"
+        raise InvalidRequest(f"has {len(request.inputs)} tensors; send {wanted}", where="inputs")
+    counts = [_count(tensor, f"inputs[{index}]", limit, names) for index, tensor in enumerate(request.inputs)]
+    if len({tensor.name for tensor in request.inputs}) != len(names):
+        raise InvalidRequest(f"has {request.inputs[0].name!r} twice", where="inputs")
+    if counts[-1] != counts[0]:
+        raise InvalidRequest(f"says {counts[-1]} texts, inputs[0] has {counts[0]}", where="inputs[1].shape")
+    return counts[0]
+
+
+def _count(tensor: InputTensor, where: str, limit: int, names: Sequence[str]) -> int:
+    if tensor.name not in names:
+        wanted = f"{names[0]!r}, the model's only input" if len(names) == 1 else f"{names[0]!r} or {names[1]!r}"
+        raise InvalidRequest(f"must be {wanted}", where=f"{where}.name")
     if tensor.datatype != "BYTES":
-        raise InvalidRequest("must be BYTES, texts in UTF-8", where="inputs[0].datatype")
+        raise InvalidRequest("must be BYTES, texts in UTF-8", where=f"{where}.datatype")
     if SHARED_MEMORY in tensor.parameters:
-        raise InvalidRequest("is not supported; send the data with the request", where="inputs[0].parameters")
+        raise InvalidRequest("is not supported; send the data with the request", where=f"{where}.parameters")
     shape = tensor.shape
     if not shape or shape[0] < 0 or shape[1:] not in ([], [1]):
-        raise InvalidRequest("must be [N] or [N, 1], for N texts", where="inputs[0].shape")
+        raise InvalidRequest("must be [N] or [N, 1], for N texts", where=f"{where}.shape")
     if shape[0] > limit:
-        raise TooManyTexts(f"has {shape[0]} texts; send at most {limit} in one request", where="inputs[0].shape")
+        raise TooManyTexts(f"has {shape[0]} texts; send at most {limit} in one request", where=f"{where}.shape")
     return shape[0]
 
 
-def split(raw: bytes, limit: int) -> list[bytes]:
-    """The elements of a BYTES tensor, each prefixed with its length, 4 bytes, little-endian.
+def joined(request: InferRequest, columns: Sequence[Sequence[str]]) -> Sequence[Input]:
+    """The texts of the request, or for a model of pairs the pairs, from the data of each of its inputs, in order.
+
+    Raises:
+        InvalidRequest: if the data of an input has another number of texts than its shape.
+    """
+    for index, (tensor, column) in enumerate(zip(request.inputs, columns, strict=True)):
+        if len(column) != tensor.shape[0]:
+            message = f"says {tensor.shape[0]} texts, the data has {len(column)}"
+            raise InvalidRequest(message, where=f"inputs[{index}].shape")
+    if len(columns) == 1:
+        return columns[0]
+    by_name = {tensor.name: column for tensor, column in zip(request.inputs, columns, strict=True)}
+    return list(zip(by_name[INPUTS[0]], by_name[INPUTS[1]], strict=True))
+
+
+def split(raw: bytes, limit: int, where: str = "inputs[0]") -> list[bytes]:
+    """The elements of a BYTES tensor ``where``, each prefixed with its length, 4 bytes, little-endian.
 
     Raises:
         InvalidRequest: if the data ends within an element, or after ``limit`` elements goes on.
@@ -156,23 +188,23 @@ def split(raw: bytes, limit: int) -> list[bytes]:
     offset = 0
     while offset < len(raw):
         if len(elements) == limit:
-            raise InvalidRequest(f"says {limit} texts, the data has more", where="inputs[0].shape")
+            raise InvalidRequest(f"says {limit} texts, the data has more", where=f"{where}.shape")
         start = offset + LENGTH.size
         offset = start + LENGTH.unpack_from(raw, offset)[0] if start <= len(raw) else len(raw) + 1
         if offset > len(raw):
             raise InvalidRequest(
                 f"ends within element {len(elements)}; each has its length before it, 4 bytes, little-endian",
-                where="inputs[0]",
+                where=where,
             )
         elements.append(raw[start:offset])
     return elements
 
 
-def decode(elements: Sequence[bytes]) -> list[str]:
+def decode(elements: Sequence[bytes], key: str = "") -> list[str]:
     """The elements as texts.
 
     Raises:
-        InvalidRequest: with the index of the first that is not UTF-8.
+        InvalidRequest: with the index of the first that is not UTF-8, and after it ``key``.
     """
     texts = []
     for index, element in enumerate(elements):
@@ -180,7 +212,7 @@ def decode(elements: Sequence[bytes]) -> list[str]:
             texts.append(element.decode())
         except UnicodeDecodeError:
             # Its message would quote the text.
-            raise InvalidRequest("is not UTF-8", where=f"texts[{index}]") from None
+            raise InvalidRequest("is not UTF-8", where=f"texts[{index}]{key}") from None
     return texts
 
 
@@ -197,28 +229,26 @@ def flag(parameters: Mapping[str, object], name: str, *, default: bool, where: s
 
 
 async def infer(
-    application: Application, request: InferRequest, texts: Sequence[str], *, seconds: float | None = None
+    application: Application, request: InferRequest, *columns: Sequence[str], seconds: float | None = None
 ) -> tuple[list[Tensor], Classified]:
-    """Classify ``texts``, the elements of the request's input, and return the requested outputs in order.
+    """Classify the texts of the request, and return the requested outputs in order.
 
     Args:
         application: the served model.
         request: the request, checked by :func:`text_count`.
-        texts: the decoded data of the input.
+        columns: the decoded data of each input, in the order of the request.
         seconds: the transport's time limit; the shorter of it and the request's parameter ``timeout`` applies.
 
     Raises:
         InvalidRequest: if the data has another number of texts than the shape, or an output or parameter is invalid.
         TextserveError: see :meth:`textserve.application.Application.classify`.
     """
-    shape = request.inputs[0].shape
-    if len(texts) != shape[0]:
-        raise InvalidRequest(f"says {shape[0]} texts, the data has {len(texts)}", where="inputs[0].shape")
-    outputs = _classes(request.requested)
+    texts, spec = joined(request, columns), application.classifier.spec
+    outputs = _classes(request.requested(spec), OUTPUTS[spec.problem_type])
     limits = [limit for limit in (_timeout(request.parameters), seconds) if limit is not None]
     truncation: Literal["right"] | None = "right" if flag(request.parameters, "truncate", default=True) else None
     classified = await application.classify(texts, seconds=min(limits, default=None), truncation=truncation)
-    predictions, column = classified.predictions, len(shape) == 2
+    predictions, column = classified.predictions, len(request.inputs[0].shape) == 2
     return [_tensor(name, classes, predictions, column=column) for name, classes in outputs.items()], classified
 
 
@@ -238,8 +268,8 @@ def _timeout(parameters: Mapping[str, object]) -> float | None:
     return value / 1e6 or None
 
 
-def _classes(outputs: Sequence[RequestedOutput]) -> dict[str, int | None]:
-    """Check ``outputs``; the number of classes, if requested by the classification extension, by name."""
+def _classes(outputs: Sequence[RequestedOutput], known: Collection[str]) -> dict[str, int | None]:
+    """Check ``outputs``, which are ``known``; by name, the classes that the classification extension requests."""
     requested: dict[str, int | None] = {}
     for index, output in enumerate(outputs):
         where = f"outputs[{index}]"
@@ -249,8 +279,8 @@ def _classes(outputs: Sequence[RequestedOutput]) -> dict[str, int | None]:
             raise InvalidRequest(message, where=f"{where}.parameters.{SHARED_MEMORY}")
         if classes is not None and (type(classes) is not int or classes < 1):
             raise InvalidRequest("must be a whole number, at least 1", where=f"{where}.parameters.classification")
-        if output.name not in OUTPUTS:
-            raise InvalidRequest(f"is not an output of this model; its outputs are {', '.join(OUTPUTS)}", where=where)
+        if output.name not in known:
+            raise InvalidRequest(f"is not an output of this model; its outputs are {', '.join(known)}", where=where)
         if output.name in requested:
             raise InvalidRequest("is requested twice", where=where)
         if classes is not None and output.name != "probabilities":
@@ -260,18 +290,28 @@ def _classes(outputs: Sequence[RequestedOutput]) -> dict[str, int | None]:
 
 
 def _tensor(name: str, classes: int | None, predictions: Sequence[Prediction], *, column: bool) -> Tensor:
-    texts, labels = len(predictions), predictions[0].spec.label_names
+    texts, spec = len(predictions), predictions[0].spec
     if classes is not None:
-        classes = min(classes, len(labels))
-        # As in Triton's responses: score with six digits, index and label, the highest score first.
-        ranked = [
-            f"{score:f}:{labels.index(label)}:{label}"
-            for prediction in predictions
-            for label, score in prediction.ranked()[:classes]
-        ]
-        return Tensor(name, "BYTES", [texts, classes], ranked)
+        classes = min(classes, len(spec.labels))
+        return Tensor(name, "BYTES", [texts, classes], _best(predictions, classes))
+    datatype = OUTPUTS[spec.problem_type][name]
     if name == "probabilities":
-        data = [value for prediction in predictions for value in prediction.scores]
-        return Tensor(name, OUTPUTS[name], [texts, len(labels)], data)
+        data = list(chain.from_iterable(prediction.scores for prediction in predictions))
+        return Tensor(name, datatype, [texts, len(spec.labels)], data)
     shape = [texts, 1] if column else [texts]
-    return Tensor(name, OUTPUTS[name], shape, [getattr(prediction, name) for prediction in predictions])
+    values = [getattr(prediction, name) for prediction in predictions]
+    if name == "labels":
+        # A tensor has as many elements for each text: each is a list in JSON.
+        values = [json.dumps(labels, ensure_ascii=False) for labels in values]
+    return Tensor(name, datatype, shape, values)
+
+
+def _best(predictions: Sequence[Prediction], classes: int) -> list[str]:
+    """As in Triton's responses: score with six digits, index and label, the highest score first."""
+    labels = predictions[0].spec.label_names
+    found: list[str] = []
+    for prediction in predictions:
+        scores = prediction.scores
+        best = sorted(range(len(labels)), key=scores.__getitem__, reverse=True)[:classes]
+        found += [f"{scores[index]:f}:{index}:{labels[index]}" for index in best]
+    return found

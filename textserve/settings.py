@@ -114,10 +114,10 @@ class Settings(BaseSettings):
             raise ValueError(f"{PREFIX}TLS_CERTIFICATE and {PREFIX}TLS_KEY: set both or neither")
         return self
 
-    model: str = Field(
-        "sentiment-pl-en",
+    model: str | None = Field(
+        None,
         pattern=r"^[a-z0-9]([a-z0-9.-]*[a-z0-9])?(:[a-zA-Z0-9._-]+)?$",
-        description="Name of the model in BentoML's model store.",
+        description="Name of the model in BentoML's model store. By default the one that `service.py` names.",
     )
     threads: int = Field(
         default_factory=available_cpus,

@@ -14,7 +14,7 @@ from textserve.application import Application
 from textserve.classifier import Classifier
 from textserve.errors import EmptyInput, TextTooLong
 from textserve.explanation import Explanation, explain, find_words
-from textserve.metrics import HealthMetrics, RequestMetrics, RunnerMetrics
+from textserve.metrics import HealthMetrics, PredictionMetrics, RequestMetrics, RunnerMetrics
 from textserve.prediction import Classified
 from textserve.runner import Runner
 from textserve.settings import Settings
@@ -54,7 +54,8 @@ def application_of(classifier: Classifier, **changes: int) -> Application:
     chosen = Settings.model_validate({"threads": 1, **changes})
     runner = Runner(classifier, chosen, RunnerMetrics(registry))
     watchdog = Watchdog(runner, chosen.stall_seconds, HealthMetrics(registry))
-    return Application("tiny:1", chosen, classifier, runner, registry, RequestMetrics(registry), watchdog, ready=True)
+    counted = RequestMetrics(registry), PredictionMetrics(registry, classifier.spec)
+    return Application("tiny:1", chosen, classifier, runner, registry, *counted, watchdog, ready=True)
 
 
 def explained(classifier: Classifier, *texts: str, **changes: int) -> list[Explanation]:
@@ -122,7 +123,7 @@ def test_the_word_that_carries_the_sentiment_lowers_the_score_most(
 ) -> None:
     (explanation,) = explained(classifier, text)
     assert explanation.prediction.label in ("negative", "positive")
-    lowest = min(explanation.words, key=lambda explained: explained.score_without)
+    lowest = min(explanation.words, key=lambda explained: explained.scores_without)
     assert text[lowest.start : lowest.end] == carrier
 
 
@@ -134,10 +135,10 @@ def test_the_score_without_a_word_is_that_of_the_text_without_it(classifier: Cla
         predicted = explanation.prediction.scores.index(explanation.prediction.score)
         alone = classifier.predict_many([text[:start] + text[end:] for start, end in words], batch_texts=1)
         without = alone[:, predicted].tolist()
-        assert [word.score_without for word in explanation.words] == pytest.approx(without, abs=1e-6)
+        assert [word.scores_without[0] for word in explanation.words] == pytest.approx(without, abs=1e-6)
         score = explanation.prediction.score
         log_odds = [math.log(score / (1 - score)) - math.log(other / (1 - other)) for other in without]
-        assert [word.log_odds for word in explanation.words] == pytest.approx(log_odds, abs=1e-4)
+        assert [word.log_odds[0] for word in explanation.words] == pytest.approx(log_odds, abs=1e-4)
 
 
 def test_a_text_without_words_has_an_explanation_without_words(classifier: Classifier) -> None:

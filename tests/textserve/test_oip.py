@@ -12,8 +12,9 @@ from hypothesis import strategies as st
 from pydantic import ValidationError
 from tritonclient.utils import serialize_byte_tensor
 
-from tests.asgi import ANSWER, SPEC, FakeRunner, Outcome, fake_application
+from tests.asgi import ANSWER, SPEC, FakeRunner, Outcome, described, fake_application
 from tests.server import ROOT
+from tests.specs import SPECS, some
 from textserve import oip
 from textserve.application import Application
 from textserve.classifier import Classifier
@@ -260,3 +261,82 @@ def test_outputs_are_a_list_or_null(outputs: Any) -> None:
     with pytest.raises(ValidationError):
         oip.InferRequest.model_validate({"inputs": [tensor], "outputs": outputs})
     assert oip.InferRequest.model_validate({"inputs": [tensor], "outputs": None}).outputs == []
+
+
+# Of other models.
+
+
+def tensor(name: str, shape: list[int]) -> InputTensor:
+    return InputTensor(name=name, datatype="BYTES", shape=shape)
+
+
+def infer_shape(name: str, request: InferRequest, *columns: list[str]) -> tuple[dict[str, Tensor], FakeRunner]:
+    spec, runner = SPECS[name], FakeRunner(some(SPECS[name]))
+    tensors, _ = asyncio.run(oip.infer(fake_application(described(spec), runner, {}), request, *columns))
+    return {tensor.name: tensor for tensor in tensors}, runner
+
+
+@pytest.mark.parametrize(
+    ("name", "outputs"),
+    [
+        (
+            "several",
+            {
+                "labels": ("BYTES", [1], ['["spam", "insult"]']),
+                "probabilities": ("FP32", [1, 3], pytest.approx([0.731059, 0.119203, 0.952574], abs=1e-6)),
+            },
+        ),
+        ("number", {"score": ("FP32", [1], [1.5])}),
+    ],
+)
+def test_the_outputs_are_those_of_the_problem(name: str, outputs: dict[str, Any]) -> None:
+    tensors, _ = infer_shape(name, requested(), ["a"])
+    rest = {"tokens": ("INT32", [1], [3]), "truncated": ("BOOL", [1], [False])}
+    assert {name: (found.datatype, found.shape, found.data) for name, found in tensors.items()} == outputs | rest
+    metadata = oip.model_metadata(fake_application(described(SPECS[name]), FakeRunner(None), {}))
+    assert [(found["name"], found["datatype"]) for found in metadata["outputs"]] == [
+        (name, found.datatype) for name, found in tensors.items()
+    ]
+
+
+@pytest.mark.parametrize("name", ["several", "28 labels", "150 labels"])
+def test_a_classification_of_any_width_has_the_best_labels(name: str) -> None:
+    names = SPECS[name].label_names
+    tensors, _ = infer_shape(name, requested([output("probabilities", classification=2)]), ["a"])
+    (found,) = tensors.values()
+    assert found.shape == [1, 2]
+    assert [value.split(":")[1:] for value in map(str, found.data)] == [
+        [str(len(names) - 1), names[-1]],
+        ["0", names[0]],
+    ]
+
+
+@pytest.mark.parametrize("reverse", [False, True])
+def test_the_inputs_of_a_pair_are_found_by_name(reverse: bool) -> None:
+    tensors, columns = [tensor("text", [2]), tensor("text_pair", [2, 1])], [["a", "b"], ["c", "d"]]
+    order = slice(None, None, -1 if reverse else 1)
+    request = InferRequest(inputs=tensors[order])
+    assert oip.text_count(request, 10, oip.inputs(SPECS["pair"])) == 2
+    _, runner = infer_shape("pair", request, *columns[order])
+    assert runner.asked == [[("a", "c"), ("b", "d")]]
+
+
+@pytest.mark.parametrize(
+    ("tensors", "message"),
+    [
+        ([tensor("text", [1])], "inputs has 1 tensors; send two, named 'text' and 'text_pair'"),
+        ([tensor("text", [1]), tensor("text", [1])], "inputs has 'text' twice"),
+        ([tensor("text", [1]), tensor("other", [1])], "inputs[1].name must be 'text' or 'text_pair'"),
+        ([tensor("text", [1]), tensor("text_pair", [2])], "inputs[1].shape says 2 texts, inputs[0] has 1"),
+        ([tensor("text", [1]), tensor("text_pair", [])], "inputs[1].shape must be [N] or [N, 1], for N texts"),
+    ],
+)
+def test_inputs_that_are_no_pairs_are_rejected(tensors: list[InputTensor], message: str) -> None:
+    request = InferRequest(inputs=tensors)
+    assert error_of(oip.text_count, request, 10, oip.inputs(SPECS["pair"])) == message
+
+
+def test_a_second_input_with_fewer_elements_than_its_shape_is_rejected() -> None:
+    request = InferRequest(inputs=[tensor("text", [2]), tensor("text_pair", [2])])
+    message = error_of(infer_shape, "pair", request, ["a", "b"], ["c"])
+    assert message == "inputs[1].shape says 2 texts, the data has 1"

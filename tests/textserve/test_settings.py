@@ -6,7 +6,6 @@ from pathlib import Path
 import pytest
 from pydantic import SecretStr
 
-from tests.conftest import DEFAULT_MODEL
 from textserve.cpus import available_cpus
 from textserve.settings import Settings, SettingsError
 
@@ -23,10 +22,8 @@ def _no_settings_in_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.delenv(name)
 
 
-def test_by_default_the_projects_model_is_served_on_every_available_core() -> None:
-    settings = Settings()
-    assert settings.model == DEFAULT_MODEL.name
-    assert settings.threads == available_cpus()
+def test_by_default_every_available_core_computes() -> None:
+    assert Settings().threads == available_cpus()
 
 
 def test_by_default_a_request_within_the_limits_fits_into_the_body_and_the_queue() -> None:

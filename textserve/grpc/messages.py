@@ -28,14 +28,14 @@ MAX_DIMENSIONS = 16
 CONTENTS: Mapping[oip.Datatype, str] = {"FP32": "fp32_contents", "INT32": "int_contents", "BOOL": "bool_contents"}
 
 
-def parse(kind: type[Message], body: bytes, max_texts: int) -> Message:
+def parse(kind: type[Message], body: bytes, max_texts: int, inputs: int = 1) -> Message:
     """Parse ``body`` as a message of class ``kind``.
 
     Raises:
-        TooManyTexts: if it has many more fields than a request of ``max_texts`` texts.
+        TooManyTexts: if it has many more fields than a request of ``max_texts`` texts in each of so many ``inputs``.
         InvalidRequest: if it is not one, or has a string that is not UTF-8.
     """
-    limit = max_texts + OTHER_FIELDS
+    limit = max_texts * inputs + OTHER_FIELDS
     if len(body) > limit and wire.has_more_fields(body, limit, MESSAGES):
         raise TooManyTexts(
             f"has more than {limit} fields; send at most {max_texts} texts in one request", where="message"
@@ -50,7 +50,7 @@ def parse(kind: type[Message], body: bytes, max_texts: int) -> Message:
 
 
 def read(message: ModelInferRequest) -> oip.InferRequest:
-    """The request without its data, which :func:`texts` decodes.
+    """The request without its data, which :func:`columns` decodes.
 
     Raises:
         InvalidRequest: if there are more inputs, outputs or dimensions than any valid request has.
@@ -75,24 +75,25 @@ def read(message: ModelInferRequest) -> oip.InferRequest:
     )
 
 
-def texts(message: ModelInferRequest, count: int) -> list[str]:
-    """The data of the input, which has ``count`` texts by its shape.
+def columns(message: ModelInferRequest, count: int) -> list[list[str]]:
+    """The data of each input, which has ``count`` texts by its shape.
 
     Raises:
         InvalidRequest: if the data is not BYTES in one of the two forms, or not UTF-8.
     """
-    contents = message.inputs[0].contents
-    if not message.raw_input_contents:
-        if others := [field.name for field, _ in contents.ListFields() if field.name != "bytes_contents"]:
-            raise InvalidRequest(f"has {others[0]}; texts are bytes_contents", where="inputs[0].contents")
-        return oip.decode(contents.bytes_contents)
-    if len(message.raw_input_contents) != 1:
-        raise InvalidRequest(
-            f"has {len(message.raw_input_contents)} elements; send one for each input", where="raw_input_contents"
-        )
-    if message.inputs[0].HasField("contents"):
-        raise InvalidRequest("cannot be combined with raw_input_contents", where="inputs[0].contents")
-    return oip.decode(oip.split(message.raw_input_contents[0], count))
+    raw = message.raw_input_contents
+    if raw and len(raw) != len(message.inputs):
+        raise InvalidRequest(f"has {len(raw)} elements; send one for each input", where="raw_input_contents")
+    found = []
+    for index, tensor in enumerate(message.inputs):
+        where, key = f"inputs[{index}]", f".{tensor.name}" if len(message.inputs) > 1 else ""
+        if raw and tensor.HasField("contents"):
+            raise InvalidRequest("cannot be combined with raw_input_contents", where=f"{where}.contents")
+        if others := [field.name for field, _ in tensor.contents.ListFields() if field.name != "bytes_contents"]:
+            raise InvalidRequest(f"has {others[0]}; texts are bytes_contents", where=f"{where}.contents")
+        elements = oip.split(raw[index], count, where) if raw else tensor.contents.bytes_contents
+        found.append(oip.decode(elements, key))
+    return found
 
 
 def write(application: Application, request: ModelInferRequest, tensors: Sequence[oip.Tensor]) -> bytes:

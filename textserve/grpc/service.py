@@ -30,7 +30,7 @@ from textserve.grpc.inference_pb2 import (
     ServerMetadataResponse,
     ServerReadyResponse,
 )
-from textserve.grpc.messages import parse, read, texts, write
+from textserve.grpc.messages import columns, parse, read, write
 from textserve.grpc.receiving import Receiving
 from textserve.grpc.statuses import CODES, Metadata, metadata
 from textserve.prediction import Classified
@@ -132,11 +132,12 @@ class InferenceService:
         context.add_done_callback(closed)  # after the response is sent
 
     async def _infer(self, body: bytes, remaining: float | None) -> tuple[bytes, Classified]:
-        message = parse(ModelInferRequest, body, self._application.settings.max_texts)
+        names, max_texts = oip.inputs(self._application.classifier.spec), self._application.settings.max_texts
+        message = parse(ModelInferRequest, body, max_texts, len(names))
         oip.check_model(self._application, message.model_name, message.model_version)
         request = read(message)
-        elements = texts(message, oip.text_count(request, self._application.settings.max_texts))
-        tensors, classified = await oip.infer(self._application, request, elements, seconds=remaining)
+        data = columns(message, oip.text_count(request, max_texts, names))
+        tensors, classified = await oip.infer(self._application, request, *data, seconds=remaining)
         return write(self._application, message, tensors), classified
 
 

@@ -6,16 +6,18 @@ import codecs
 import json
 import re
 from collections.abc import Mapping, Sequence
-from typing import Any, TypeVar
+from typing import Annotated, Any, TypeVar
 
-from pydantic import BaseModel, Field, ValidationError
+from pydantic import BaseModel, BeforeValidator, Field, ValidationError, WithJsonSchema
 
 from textserve.application import Application
 from textserve.classifier import Truncation
 from textserve.errors import InvalidRequest, TextserveError, TooManyTexts
 from textserve.http.router import dump
+from textserve.http.schemas import ELSEWHERE, LABEL, schemas
 from textserve.http.structure import has_more_values
 from textserve.prediction import Classified, Prediction
+from textserve.spec import Input, ModelSpec, ProblemType
 from textserve.validation import location, problems
 
 # A hundred times finer than the 1e-4 within which results are the same.
@@ -25,17 +27,58 @@ LONE_SURROGATE = re.compile("[\ud800-\udfff]")
 # A text in a list of its own has a comma and a bracket.
 VALUES_PER_TEXT = 2
 OTHER_VALUES = 1000
+PAIR_EXAMPLE = '{"text": "…", "text_pair": "…"}'
+PAIR_KEYS = ("text", "text_pair")
 Model = TypeVar("Model", bound=BaseModel)
 
 
-class Result(BaseModel):
-    """The result for one text."""
+def _whole(value: Any) -> Any:
+    """A whole number in either notation: in JSON 2.0 is 2."""
+    return int(value) if isinstance(value, float) and value.is_integer() else value
 
-    label: str = Field(description="The label with the highest score.")
+
+TopK = Annotated[int, Field(ge=1), BeforeValidator(_whole)]
+Label = Annotated[str, WithJsonSchema(LABEL)]
+Tokens = Annotated[int, Field(description="Tokens that the model read, special tokens included.")]
+Truncated = Annotated[bool, Field(description="Whether the text was longer than the model reads.")]
+Scores = Annotated[
+    dict[Label, float], Field(description="The score of every label, or with top_k of the best, the highest first.")
+]
+
+
+class Result(BaseModel):
+    """The result for one text, or pair of texts: one of the labels."""
+
+    label: Label = Field(description="The label with the highest score.")
     score: float = Field(description="Its probability.")
-    scores: dict[str, float] = Field(description="The probability of every label.")
-    tokens: int = Field(description="Tokens that the model read, special tokens included.")
-    truncated: bool = Field(description="Whether the text was longer than the model reads.")
+    scores: Scores
+    tokens: Tokens
+    truncated: Truncated
+
+
+class LabelsResult(BaseModel):
+    """The result for one text, or pair of texts, of a model of several labels at once."""
+
+    labels: list[Label] = Field(description="The labels whose score reaches their threshold, the highest score first.")
+    scores: Scores
+    tokens: Tokens
+    truncated: Truncated
+
+
+class NumberResult(BaseModel):
+    """The result for one text, or pair of texts, of a model of a number."""
+
+    score: float = Field(description="The number.")
+    tokens: Tokens
+    truncated: Truncated
+
+
+RESULTS: Mapping[ProblemType, type[BaseModel]] = {
+    "single_label_classification": Result,
+    "multi_label_classification": LabelsResult,
+    "regression": NumberResult,
+}
+AnyResult = Annotated[Result | LabelsResult | NumberResult, WithJsonSchema({ELSEWHERE: "Result"})]
 
 
 class Error(BaseModel):
@@ -55,20 +98,30 @@ class ErrorResponse(BaseModel):
 class LabelScore(BaseModel):
     """A label and its score."""
 
-    label: str
+    label: Label
     score: float
 
 
-def result(prediction: Prediction) -> dict[str, Any]:
-    """The result for one text, as :class:`Result` describes it."""
-    pairs = zip(prediction.spec.label_names, prediction.scores, strict=True)
-    return {
-        "label": prediction.label,
-        "score": round(prediction.score, SCORE_DIGITS),
-        "scores": {label: round(score, SCORE_DIGITS) for label, score in pairs},
-        "tokens": prediction.tokens,
-        "truncated": prediction.truncated,
-    }
+def result(prediction: Prediction, top_k: int | None = None) -> dict[str, Any]:
+    """The result for one text, as :data:`RESULTS` describe it.
+
+    ``top_k`` keeps as many of the scores, the highest first; without it all are in the model's order.
+    """
+    spec, tokens, truncated = prediction.spec, prediction.tokens, prediction.truncated
+    score = round(prediction.score, SCORE_DIGITS)
+    if spec.problem_type == "regression":
+        return {"score": score, "tokens": tokens, "truncated": truncated}
+    pairs = zip(spec.label_names, prediction.scores, strict=True) if top_k is None else prediction.ranked()[:top_k]
+    scores = {label: round(score, SCORE_DIGITS) for label, score in pairs}
+    if spec.problem_type == "multi_label_classification":
+        return {"labels": prediction.labels, "scores": scores, "tokens": tokens, "truncated": truncated}
+    return {"label": prediction.label, "score": score, "scores": scores, "tokens": tokens, "truncated": truncated}
+
+
+def result_schema(spec: ModelSpec) -> dict[str, Any]:
+    """The schema of what :func:`result` returns for the served model."""
+    model = RESULTS[spec.problem_type]
+    return {**schemas(model)[model.__name__], "title": "Result"}
 
 
 def error_body(error: TextserveError) -> bytes:
@@ -82,9 +135,10 @@ def message(error: TextserveError) -> str:
     return error.message if error.where is None else f"`{error.where}` {error.message}"
 
 
-def ranked(prediction: Prediction, scores: Sequence[float]) -> list[dict[str, Any]]:
-    """Each label with its score, as :class:`LabelScore` describes it, the highest first."""
-    return [{"label": label, "score": round(score, SCORE_DIGITS)} for label, score in prediction.ranked(scores)]
+def ranked(prediction: Prediction, scores: Sequence[float], top_k: int | None = None) -> list[dict[str, Any]]:
+    """Each label, or the ``top_k`` best, with its score, as :class:`LabelScore` describes it, the highest first."""
+    best = prediction.ranked(scores)[:top_k]
+    return [{"label": label, "score": round(score, SCORE_DIGITS)} for label, score in best]
 
 
 def messages(missing: str, no_object: str, **others: str) -> dict[str, str]:
@@ -101,14 +155,14 @@ def messages(missing: str, no_object: str, **others: str) -> dict[str, str]:
     }
 
 
-def read(model: type[Model], body: bytes, messages: Mapping[str, str], max_texts: int) -> Model:
+def read(model: type[Model], body: bytes, messages: Mapping[str, str], max_texts: int, *, pairs: bool = False) -> Model:
     """The request in a JSON body.
 
     Raises:
         InvalidRequest: with the first problem; ``messages`` has the messages by pydantic's error type.
-        TooManyTexts: if it has several times as many values as a request of ``max_texts`` texts.
+        TooManyTexts: if it has several times as many values as a request of ``max_texts`` texts, or ``pairs`` of them.
     """
-    limit = VALUES_PER_TEXT * max_texts + OTHER_VALUES
+    limit = VALUES_PER_TEXT * max_texts * (2 if pairs else 1) + OTHER_VALUES
     if has_more_values(body, limit):
         raise TooManyTexts(f"has more than {limit} values; send at most {max_texts} texts in one request", where="body")
     try:
@@ -140,18 +194,55 @@ def _find_surrogate(body: bytes) -> str | None:
     return None
 
 
+def read_for(application: Application, model: type[Model], body: bytes, messages: Mapping[str, str]) -> Model:
+    """The request in a JSON body, within the bounds of ``application``; raises as :func:`read` does."""
+    pairs = application.classifier.spec.input == "pair"
+    return read(model, body, messages, application.settings.max_texts, pairs=pairs)
+
+
+def is_pair(value: Any, spec: ModelSpec) -> bool:
+    """Whether ``value`` is meant to be a pair: an object with its keys, or for a model of pairs any object."""
+    return isinstance(value, dict) and (spec.input == "pair" or value.keys() == set(PAIR_KEYS))
+
+
+def as_input(value: Any, where: str, spec: ModelSpec) -> Input:
+    """A text or pair of texts in JSON: a string, or an object with ``text`` and ``text_pair``.
+
+    Raises:
+        InvalidRequest: if it is neither; the message does not quote it.
+    """
+    if isinstance(value, str):
+        return value
+    if is_pair(value, spec):
+        for key in PAIR_KEYS:
+            if not isinstance(value.get(key), str):
+                message = "must be a string" if key in value else f"is missing; a pair is {PAIR_EXAMPLE}"
+                raise InvalidRequest(message, where=f"{where}.{key}")
+        if len(value) > len(PAIR_KEYS):
+            raise InvalidRequest(f"has an unknown key; a pair is {PAIR_EXAMPLE}", where=where)
+        return value["text"], value["text_pair"]
+    raise InvalidRequest("must be a string" if spec.input == "text" else f"must be {PAIR_EXAMPLE}", where=where)
+
+
+def as_inputs(values: list[Any], where: str, spec: ModelSpec) -> list[Input]:
+    """The texts or pairs of texts in a list; raises as :func:`as_input` does, with the index."""
+    if all(isinstance(value, str) for value in values):
+        return values
+    return [as_input(value, f"{where}[{index}]", spec) for index, value in enumerate(values)]
+
+
 async def classify_inputs(
-    application: Application, inputs: list[str] | str, truncation: Truncation | None
+    application: Application, inputs: list[Input] | Input, truncation: Truncation | None
 ) -> Classified:
     """Classify a text or several; errors name ``inputs`` or ``inputs[3]``, not ``texts[3]``.
 
     Raises:
         TextserveError: see :meth:`Application.classify`.
     """
-    texts = [inputs] if isinstance(inputs, str) else inputs
+    several = isinstance(inputs, list)
     try:
-        return await application.classify(texts, truncation=truncation)
+        return await application.classify(inputs if isinstance(inputs, list) else [inputs], truncation=truncation)
     except TextserveError as error:
         if error.where is not None:
-            error.where = "inputs" if isinstance(inputs, str) else error.where.replace("texts", "inputs", 1)
+            error.where = error.where.replace("texts" if several else "texts[0]", "inputs", 1)
         raise

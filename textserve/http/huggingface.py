@@ -7,21 +7,32 @@ API's ``text-classification`` task. The response is a list of lists even for a s
 
 from __future__ import annotations
 
-import math
-from collections.abc import Callable, Sequence
-from typing import Annotated, Any, Literal
+from collections.abc import Sequence
+from typing import Annotated, Any
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, PlainValidator, WithJsonSchema
+import numpy as np
+from pydantic import BaseModel, ConfigDict, Field, WithJsonSchema
 
 from textserve.application import Application
-from textserve.classifier import Truncation
+from textserve.classifier import Truncation, activate
 from textserve.errors import InvalidRequest
-from textserve.http.formats import LabelScore, classify_inputs, message, messages, ranked, read
+from textserve.http.formats import (
+    PAIR_EXAMPLE,
+    LabelScore,
+    TopK,
+    as_input,
+    as_inputs,
+    classify_inputs,
+    is_pair,
+    message,
+    messages,
+    ranked,
+    read_for,
+)
 from textserve.http.router import HttpProtocol, Request, Response, Route, dump
-from textserve.http.schemas import TEXT, TEXTS, post, schemas
+from textserve.http.schemas import INPUT, TEXTS, post, schemas
 from textserve.prediction import Prediction
-
-Transform = Literal["softmax", "sigmoid", "none"]
+from textserve.spec import Activation, Input, ModelSpec
 
 PROBLEMS = messages(
     'is missing; send {"inputs": "…"}',
@@ -32,20 +43,14 @@ PROBLEMS = messages(
 )
 
 
-def _inputs(value: Any) -> list[str] | str:
+def _inputs(value: Any, spec: ModelSpec) -> list[Input] | Input:
     """A text, or a list of them. Pydantic's errors for a union would not name the index."""
-    if not isinstance(value, str | list):
-        raise InvalidRequest("must be a string or a list of strings", where="inputs")
     if isinstance(value, list):
-        for index, text in enumerate(value):
-            if not isinstance(text, str):
-                raise InvalidRequest("must be a string", where=f"inputs[{index}]")
-    return value
-
-
-def _whole(value: Any) -> Any:
-    """A whole number in either notation: in JSON 2.0 is 2."""
-    return int(value) if isinstance(value, float) and value.is_integer() else value
+        return as_inputs(value, "inputs", spec)
+    if isinstance(value, str) or is_pair(value, spec):
+        return as_input(value, "inputs", spec)
+    one, several = ("a string", "strings") if spec.input == "text" else (PAIR_EXAMPLE, "such pairs")
+    raise InvalidRequest(f"must be {one} or a list of {several}", where="inputs")
 
 
 class _Strict(BaseModel):
@@ -55,13 +60,11 @@ class _Strict(BaseModel):
 class Parameters(_Strict):
     """What the response contains; ``null`` is the default of each."""
 
-    top_k: Annotated[int, Field(ge=1), BeforeValidator(_whole)] | None = Field(
-        None, description="Number of labels, the highest score first; all by default."
-    )
-    function_to_apply: Transform | None = Field(
+    top_k: TopK | None = Field(None, description="Number of labels, the highest score first; all by default.")
+    function_to_apply: Activation | None = Field(
         None,
         description="How scores are computed from logits: softmax, the probabilities, which sum to 1; sigmoid of each; "
-        "none, the logits themselves.",
+        "none, the logits themselves. By default as the model does.",
     )
     truncation: bool | None = Field(
         None, description="False rejects a text with more tokens than the model reads; otherwise its end is cut off."
@@ -78,9 +81,7 @@ class Options(_Strict):
 class InferenceRequest(_Strict):
     """The body of ``POST /``."""
 
-    inputs: Annotated[list[str] | str, PlainValidator(_inputs), WithJsonSchema({"oneOf": [TEXT, TEXTS]})] = Field(
-        description="A text, or a list of them."
-    )
+    inputs: Annotated[Any, WithJsonSchema({"oneOf": [INPUT, TEXTS]})] = Field(description="A text, or a list of them.")
     parameters: Parameters | None = None
     options: Options | None = None
 
@@ -91,25 +92,27 @@ class InferenceError(BaseModel):
     error: str
 
 
-def _sigmoid(logit: float) -> float:
-    # Of two equal forms, the one whose power cannot overflow.
-    return 1 / (1 + math.exp(-logit)) if logit >= 0 else math.exp(logit) / (1 + math.exp(logit))
-
-
-SCORES: dict[Transform, Callable[[Prediction], Sequence[float]]] = {
-    "softmax": lambda prediction: prediction.scores,
-    "sigmoid": lambda prediction: [_sigmoid(logit) for logit in prediction.logits],
-    "none": lambda prediction: prediction.logits,
-}
+def _scores(predictions: Sequence[Prediction], function: Activation | None) -> list[Sequence[float]]:
+    if function in (None, predictions[0].spec.activation):
+        return [prediction.scores for prediction in predictions]
+    if function == "none":
+        return [prediction.logits for prediction in predictions]
+    logits = np.array([prediction.logits for prediction in predictions], dtype=np.float32)
+    rows: list[Sequence[float]] = activate(function, logits).tolist()
+    return rows
 
 
 async def _infer(application: Application, request: Request) -> Response:
-    wanted = read(InferenceRequest, request.body, PROBLEMS, application.settings.max_texts)
+    wanted = read_for(application, InferenceRequest, request.body, PROBLEMS)
     parameters = wanted.parameters or Parameters()
     truncation: Truncation | None = None if parameters.truncation is False else "right"
-    classified = await classify_inputs(application, wanted.inputs, truncation)
-    scores = SCORES[parameters.function_to_apply or "softmax"]
-    content = [ranked(prediction, scores(prediction))[: parameters.top_k] for prediction in classified.predictions]
+    inputs = _inputs(wanted.inputs, application.classifier.spec)
+    classified = await classify_inputs(application, inputs, truncation)
+    rows = _scores(classified.predictions, parameters.function_to_apply)
+    content = [
+        ranked(prediction, scores, parameters.top_k)
+        for prediction, scores in zip(classified.predictions, rows, strict=True)
+    ]
     return Response(dump(content), classified=classified)
 
 

@@ -18,16 +18,15 @@ from textserve.errors import InvalidRequest, TextserveError
 from textserve.http import oip_openapi
 from textserve.http.body import MAX_DIGITS
 from textserve.http.compression import compress
-from textserve.http.formats import messages, read
+from textserve.http.formats import messages, read_for
 from textserve.http.oip_openapi import MODEL_PATHS, of_model
 from textserve.http.router import Describe, Handler, HttpProtocol, Request, Response, Route, dump
 from textserve.oip import InferRequest, InputTensor
+from textserve.spec import ModelSpec
 
 PREFIX = "/v2"
 TITLE = "Open Inference Protocol"
 HEADER_LENGTH = b"inference-header-content-length"
-DATA = "inputs[0].data"
-
 PROBLEMS = messages("is missing", "must be an object", list_type="must be a list", dict_type="must be an object")
 
 
@@ -39,42 +38,55 @@ def _length(header: bytes, body: int) -> int:
     return int(header)
 
 
-def _texts(tensor: InputTensor, count: int, binary: bytes) -> list[str]:
-    """The ``count`` elements of the input, from the JSON or from the bytes after it."""
-    size = tensor.parameters.get("binary_data_size")
-    if size is not None:
-        if tensor.data is not None:
-            raise InvalidRequest("must not be there beside binary_data_size", where=DATA)
-        if type(size) is not int or size != len(binary):
-            raise InvalidRequest(
-                f"must be the length of what follows the JSON, {len(binary)} bytes",
-                where="inputs[0].parameters.binary_data_size",
-            )
-        return oip.decode(oip.split(binary, count))
-    if binary:
+def _columns(request: InferRequest, count: int, binary: bytes) -> list[list[str]]:
+    """The ``count`` elements of each input, from the JSON or from the bytes after it."""
+    sizes = [tensor.parameters.get("binary_data_size") for tensor in request.inputs]
+    last = max((index for index, size in enumerate(sizes) if size is not None), default=None)
+    if binary and last is None:
         raise InvalidRequest(f"has {len(binary)} bytes after the JSON, and no input has binary_data_size", where="body")
-    if tensor.data is None:
-        raise InvalidRequest("is missing; send the texts, or binary_data_size and the texts after the JSON", where=DATA)
-    return _flat(tensor.data)
+    columns = []
+    for index, (tensor, size) in enumerate(zip(request.inputs, sizes, strict=True)):
+        where = f"inputs[{index}]"
+        if size is None:
+            columns.append(_flat(tensor, f"{where}.data"))
+            continue
+        if tensor.data is not None:
+            raise InvalidRequest("must not be there beside binary_data_size", where=f"{where}.data")
+        # What follows the JSON is the data of one input after the other.
+        if type(size) is not int or not (0 <= size <= len(binary) if index != last else size == len(binary)):
+            follows = "the JSON" if index == 0 or sizes[0] is None else "the data of inputs[0]"
+            raise InvalidRequest(
+                f"must be the length of what follows {follows}, {len(binary)} bytes"
+                if index == last
+                else f"must be at most the length of what follows the JSON, {len(binary)} bytes",
+                where=f"{where}.parameters.binary_data_size",
+            )
+        key = f".{tensor.name}" if len(sizes) > 1 else ""
+        columns.append(oip.decode(oip.split(binary[:size], count, where), key))
+        binary = binary[size:]
+    return columns
 
 
-def _flat(data: Sequence[Any]) -> list[str]:
+def _flat(tensor: InputTensor, where: str) -> list[str]:
     """The texts of a flat tensor, or of a nested one of shape ``[N, 1]``."""
+    if tensor.data is None:
+        message = "is missing; send the texts, or binary_data_size and the texts after the JSON"
+        raise InvalidRequest(message, where=where)
     texts: list[str] = []
-    for index, element in enumerate(data):
+    for index, element in enumerate(tensor.data):
         text = element[0] if isinstance(element, list) and len(element) == 1 else element
         if not isinstance(text, str):
-            raise InvalidRequest("must be a string, or a list of one", where=f"{DATA}[{index}]")
+            raise InvalidRequest("must be a string, or a list of one", where=f"{where}[{index}]")
         texts.append(text)
     return texts
 
 
-def _binary_flags(content: InferRequest) -> list[bool]:
+def _binary_flags(content: InferRequest, spec: ModelSpec) -> list[bool]:
     """Whether each requested output follows the JSON of the response."""
     default = oip.flag(content.parameters, "binary_data_output", default=False)
     return [
         oip.flag(output.parameters, "binary_data", default=default, where=f"outputs[{index}].parameters")
-        for index, output in enumerate(content.requested)
+        for index, output in enumerate(content.requested(spec))
     ]
 
 
@@ -96,15 +108,15 @@ def _outputs(tensors: Sequence[oip.Tensor], flags: Sequence[bool]) -> tuple[list
 async def _infer(application: Application, request: Request) -> Response:
     header = request.headers.get(HEADER_LENGTH)
     size = len(request.body) if header is None else _length(header, len(request.body))
-    max_texts = application.settings.max_texts
-    content = read(InferRequest, request.body[:size], PROBLEMS, max_texts)
-    count = oip.text_count(content, max_texts)
-    texts = _texts(content.inputs[0], count, request.body[size:])
-    flags = _binary_flags(content)
-    tensors, classified = await oip.infer(application, content, texts)
+    spec = application.classifier.spec
+    content = read_for(application, InferRequest, request.body[:size], PROBLEMS)
+    count = oip.text_count(content, application.settings.max_texts, oip.inputs(spec))
+    columns = _columns(content, count, request.body[size:])
+    flags = _binary_flags(content, spec)
+    tensors, classified = await oip.infer(application, content, *columns)
     outputs, binary = _outputs(tensors, flags)
     answer = {
-        "model_name": application.classifier.spec.name,
+        "model_name": spec.name,
         "model_version": oip.version(application),
         "outputs": outputs,
     }

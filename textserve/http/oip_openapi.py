@@ -75,12 +75,14 @@ def of_model(describe: Describe, path: str) -> Describe:
 
 def schemas(application: Application) -> dict[str, Any]:
     """The schemas of requests, responses and errors, by name."""
-    max_texts = application.settings.max_texts
+    max_texts, spec = application.settings.max_texts, application.classifier.spec
     count = {**POSITIVE, "maximum": max_texts}
-    name = {"enum": list(oip.OUTPUTS)}
+    outputs = oip.OUTPUTS[spec.problem_type]
+    name = {"enum": list(outputs)}
+    inputs = oip.inputs(spec)
     tensor = _object(
         ["name", "shape", "datatype", "data"],
-        name={"const": oip.INPUT},
+        name={"enum": list(inputs)},
         shape={
             "description": "[N] or [N, 1], for N texts.",
             "oneOf": [
@@ -104,13 +106,13 @@ def schemas(application: Application) -> dict[str, Any]:
         ["inputs"],
         id={"type": ["string", "null"], "description": "Returned in the answer."},
         parameters=_or_null(parameters),
-        inputs=array(tensor, 1),
+        inputs={**array(tensor, len(inputs)), "minItems": len(inputs)},
         outputs={"type": ["array", "null"], "items": output, "description": "The requested outputs; by default all."},
     )
     answer_tensor = _object(
         ["name", "datatype", "shape"],
         name=name,
-        datatype={"enum": ["BYTES", "FP32", "INT32", "BOOL"]},
+        datatype={"enum": sorted({"BYTES", *outputs.values()})},
         shape={"type": "array", "items": POSITIVE},
         data={"type": "array"},
         parameters=OBJECT,

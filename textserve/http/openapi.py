@@ -13,7 +13,7 @@ from textserve import __version__
 from textserve.application import Application
 from textserve.http.formats import ErrorResponse, error_body
 from textserve.http.router import Describe, HttpProtocol, Request, Response, Route, dump
-from textserve.http.schemas import get, limits
+from textserve.http.schemas import get, shared
 
 # Nothing from another site; Swagger UI sets inline styles and has icons in data URLs.
 POLICY = b"default-src 'self'; img-src 'self' data:; style-src 'self' 'unsafe-inline'; frame-ancestors 'none'"
@@ -63,15 +63,14 @@ def documentation(protocols: Sequence[HttpProtocol]) -> HttpProtocol:
 
 
 def openapi(application: Application, protocols: Sequence[HttpProtocol]) -> dict[str, Any]:
-    """The OpenAPI 3.1 document of ``protocols``, with the limits of ``application``."""
+    """The OpenAPI 3.1 document of ``protocols``, with the limits and the model of ``application``."""
     paths: dict[str, dict[str, Any]] = {}
-    schemas = limits(application.settings)
+    schemas = shared(application)
     for protocol in protocols:
         schemas.update(protocol.schemas(application))
         for route in protocol.routes:
-            if route.describe is not None:
-                operation = {"tags": [protocol.title], **route.describe(application)}
-                paths.setdefault(route.path, {})[route.method.lower()] = operation
+            if route.describe is not None and (operation := route.describe(application)):
+                paths.setdefault(route.path, {})[route.method.lower()] = {"tags": [protocol.title], **operation}
     titles = dict.fromkeys(protocol.title for protocol in protocols if protocol.title)
     components: dict[str, Any] = {"schemas": dict(sorted(schemas.items()))}
     document: dict[str, Any] = {

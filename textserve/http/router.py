@@ -72,7 +72,7 @@ class Route:
         method: GET answers HEAD too.
         path: literal, or a template as Starlette writes it, such as ``/v2/models/{model}``.
         handler: ``None`` passes the request on to BentoML.
-        describe: the operation in the OpenAPI document; ``None`` leaves the route out of it.
+        describe: the operation in the OpenAPI document; ``None``, or an empty one, leaves the route out of it.
     """
 
     method: str

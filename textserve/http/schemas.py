@@ -17,13 +17,17 @@ from textserve import errors
 from textserve.application import Application
 from textserve.errors import Overloaded, TextserveError, Unauthorized
 from textserve.http.router import Describe
-from textserve.settings import Settings
+from textserve.spec import LabelName, ModelSpec
 
 REFERENCE = "#/components/schemas/{model}"
 # Stands in a model for a reference to a schema that is not a model; pydantic would look for it among the models.
 ELSEWHERE = "x-schema"
 TEXT = {ELSEWHERE: "Text"}
+INPUT = {ELSEWHERE: "Input"}
 TEXTS = {ELSEWHERE: "Texts"}
+LABEL = {ELSEWHERE: "Label"}
+# Of a model with more, the document does not list them.
+MAX_LISTED_LABELS = 50
 
 # The errors of a request that classifies texts, in the order of the checks.
 REFUSALS: Sequence[type[TextserveError]] = (
@@ -54,8 +58,11 @@ HEADERS: dict[str, Any] = {
 NOT_BLANK = r"[^\s\x1c-\x1f\x85]"
 
 
-def limits(settings: Settings) -> dict[str, Any]:
-    """The schemas that depend on the settings."""
+def shared(application: Application) -> dict[str, Any]:
+    """The schemas that depend on the settings and the served model, and that several protocols refer to."""
+    settings, spec = application.settings, application.classifier.spec
+    pairs = spec.input == "pair"
+    taken = reference("Pair" if pairs else "Text")
     return {
         "Text": {
             "type": "string",
@@ -64,7 +71,27 @@ def limits(settings: Settings) -> dict[str, Any]:
             "pattern": NOT_BLANK,
             "description": "A text that is not only white space.",
         },
-        "Texts": {**array(reference("Text"), settings.max_texts), "description": "Texts, answered in their order."},
+        **({"Pair": PAIR} if pairs else {}),
+        "Input": taken,
+        "Texts": {**array(taken, settings.max_texts), "description": "Texts, answered in their order."},
+        "Label": label(spec),
+    }
+
+
+def label(spec: ModelSpec) -> dict[str, Any]:
+    """The schema of a label's name: one of the model's, if they are few."""
+    if len(spec.labels) <= MAX_LISTED_LABELS:
+        return {"type": "string", "enum": spec.label_names}
+    return {**TypeAdapter(LabelName).json_schema(), "description": f"One of {len(spec.labels)} labels."}
+
+
+def closed(**properties: dict[str, Any]) -> dict[str, Any]:
+    """The schema of an object with all of ``properties`` and no others."""
+    return {
+        "type": "object",
+        "required": list(properties),
+        "properties": properties,
+        "additionalProperties": False,
     }
 
 
@@ -91,6 +118,9 @@ def resolved(schema: Any) -> Any:
 def reference(name: str) -> dict[str, Any]:
     """A reference to the schema ``name``."""
     return {"$ref": REFERENCE.format(model=name)}
+
+
+PAIR = {**closed(text=reference("Text"), text_pair=reference("Text")), "description": "A text and the one beside it."}
 
 
 def get(summary: str, content: dict[str, Any], error: type[BaseModel]) -> Describe:

@@ -1,4 +1,4 @@
-"""The protocol of Hugging Face's text-embeddings-inference for classifiers: ``POST /predict`` and ``GET /info``.
+"""The protocol of Hugging Face's text-embeddings-inference: ``POST /predict``, ``POST /rerank`` and ``GET /info``.
 
 It follows the OpenAPI document (docs/openapi.json of huggingface/text-embeddings-inference, version 1.9) and, for what
 that leaves open, the router: too many tokens in a text are a 422, too many texts a 413. ``error_type`` is capitalized
@@ -7,17 +7,29 @@ as in the document's schema; its examples differ.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, PlainValidator, WithJsonSchema
+import numpy as np
+from pydantic import BaseModel, ConfigDict, FailFast, Field, WithJsonSchema
 
 from textserve import __version__, errors
 from textserve.application import Application
-from textserve.classifier import Truncation
+from textserve.classifier import Truncation, activate
 from textserve.errors import InvalidRequest, TextserveError
-from textserve.http.formats import LabelScore, classify_inputs, message, messages, ranked, read
+from textserve.http.formats import (
+    SCORE_DIGITS,
+    LabelScore,
+    classify_inputs,
+    message,
+    messages,
+    ranked,
+    read_for,
+)
 from textserve.http.router import HttpProtocol, Request, Response, Route, dump
 from textserve.http.schemas import ELSEWHERE, TEXT, array, get, json_content, post, resolved, schemas
+from textserve.prediction import Prediction
+from textserve.spec import Input, ModelSpec
 
 ErrorType = Literal["Unhealthy", "Backend", "Overloaded", "Validation", "Tokenizer", "Empty"]
 
@@ -47,39 +59,47 @@ EXAMPLE = '{"inputs": "…"}'
 PROBLEMS = messages(
     f"is missing; send {EXAMPLE}", f"must be an object: {EXAMPLE}", literal_error="must be Left or Right"
 )
+RERANK_EXAMPLE = '{"query": "…", "texts": ["…"]}'
+RERANK_PROBLEMS = messages(
+    f"is missing; send {RERANK_EXAMPLE}",
+    f"must be an object: {RERANK_EXAMPLE}",
+    literal_error="must be Left or Right",
+    list_type="must be a list of strings",
+)
 
 ONE_TEXT = array(TEXT, 1)
 PAIR = "is a pair, and this model takes single texts; send two texts as [[…], […]]"
+NO_RERANKER = "is for a model that scores pairs of texts with a number, and this model does not; use /predict"
 
 
-def _inputs(value: Any) -> list[str] | str:
-    """A text, or the texts of a batch. As in the original, a list of one string is that string."""
+def _inputs(value: Any, spec: ModelSpec) -> list[Input] | Input:
+    """A text or pair, or those of a batch. As in the original, a list of one string is that string, of two a pair."""
     if isinstance(value, str):
         return value
     if not isinstance(value, list):
         raise InvalidRequest("must be a string, or a batch such as [[…], […]]", where="inputs")
     if value and isinstance(value[0], str):
-        return _only(value, "inputs")
-    return [_only(sequence, f"inputs[{index}]") for index, sequence in enumerate(value)]
+        return _sequence(value, "inputs", spec)
+    return [_sequence(sequence, f"inputs[{index}]", spec) for index, sequence in enumerate(value)]
 
 
-def _only(sequence: Any, where: str) -> str:
+def _sequence(sequence: Any, where: str, spec: ModelSpec) -> Input:
+    pairs = spec.input == "pair"
     match sequence:
         case [str(text)]:
             return text
+        case [str(text), str(pair)] if pairs:
+            return text, pair
         case [str(), str()]:
             raise InvalidRequest(PAIR, where=where)
-    raise InvalidRequest("must be a list with one string in it", where=where)
+    raise InvalidRequest(f"must be a list with {'two strings' if pairs else 'one string'} in it", where=where)
 
 
-class PredictRequest(BaseModel):
-    """The body of ``POST /predict``. Unknown keys are ignored, as in the original."""
+class _Request(BaseModel):
+    """What requests have in common. Unknown keys are ignored, as in the original."""
 
     model_config = ConfigDict(strict=True)
 
-    inputs: Annotated[
-        list[str] | str, PlainValidator(_inputs), WithJsonSchema({"oneOf": [TEXT, ONE_TEXT, {ELSEWHERE: "Batch"}]})
-    ] = Field(description="A text, or a batch of texts, each in its own list. A pair is rejected.")
     truncate: bool | None = Field(
         False, description="Cut off the tokens beyond the model's limit; otherwise such a text is rejected."
     )
@@ -87,6 +107,39 @@ class PredictRequest(BaseModel):
         "Right", description="The side that is cut off."
     )
     raw_scores: bool = Field(False, description="Logits instead of probabilities.")
+
+    @property
+    def truncation(self) -> Truncation | None:
+        """The side to cut, if any."""
+        if not self.truncate:
+            return None
+        return "left" if self.truncation_direction.lower() == "left" else "right"
+
+
+class PredictRequest(_Request):
+    """The body of ``POST /predict``."""
+
+    inputs: Annotated[Any, WithJsonSchema({"oneOf": [{ELSEWHERE: "Sequence"}, {ELSEWHERE: "Batch"}]})] = Field(
+        description="A text or pair of texts, as the model takes, or a batch, each in its own list."
+    )
+
+
+class RerankRequest(_Request):
+    """The body of ``POST /rerank``."""
+
+    query: Annotated[str, WithJsonSchema({"allOf": [TEXT]})]
+    texts: Annotated[list[str], FailFast(), WithJsonSchema({ELSEWHERE: "RankedTexts"})] = Field(
+        description="The texts to rank, each of which forms a pair with the query."
+    )
+    return_text: bool = Field(False, description="Return each text beside its score.")
+
+
+class Rank(BaseModel):
+    """A text and how well it fits the query."""
+
+    index: int = Field(ge=0, description="That of the text in the request.")
+    score: float
+    text: str = Field("", description="The text, if the request asks for it.")
 
 
 class PredictError(BaseModel):
@@ -103,12 +156,6 @@ class Labels(BaseModel):
     label2id: dict[str, int]
 
 
-class ModelType(BaseModel):
-    """The kind of model."""
-
-    classifier: Labels
-
-
 class Info(BaseModel):
     """The response of ``GET /info``."""
 
@@ -118,7 +165,9 @@ class Info(BaseModel):
     model_sha: str = Field(description="Version of the model in the model store.")
     model_dtype: Literal["int8", "float32"]
     served_model_name: str
-    model_type: ModelType
+    model_type: dict[Literal["classifier", "reranker"], Labels] = Field(
+        description="A reranker scores pairs of texts with a number."
+    )
     max_concurrent_requests: int = Field(description="Limit of waiting tokens, which limits the requests.")
     max_input_length: int = Field(description="Limit of tokens per text, special tokens included.")
     max_batch_tokens: int
@@ -143,7 +192,7 @@ async def _info(application: Application, request: Request) -> Response:
         model_sha=version,
         model_dtype="float32" if spec.quantization.method == "none" else "int8",
         served_model_name=name,
-        model_type=ModelType(classifier=labels),
+        model_type={"reranker" if _reranks(spec) else "classifier": labels},
         max_concurrent_requests=settings.max_waiting_tokens,
         max_input_length=spec.tokenization.max_tokens,
         max_batch_tokens=settings.max_batch_tokens,
@@ -159,14 +208,46 @@ async def _info(application: Application, request: Request) -> Response:
 
 
 async def _predict(application: Application, request: Request) -> Response:
-    wanted = read(PredictRequest, request.body, PROBLEMS, application.settings.max_texts)
-    side: Truncation = "left" if wanted.truncation_direction.lower() == "left" else "right"
-    classified = await classify_inputs(application, wanted.inputs, side if wanted.truncate else None)
+    wanted = read_for(application, PredictRequest, request.body, PROBLEMS)
+    inputs = _inputs(wanted.inputs, application.classifier.spec)
+    classified = await classify_inputs(application, inputs, wanted.truncation)
     rows = [
         ranked(prediction, prediction.logits if wanted.raw_scores else prediction.scores)
         for prediction in classified.predictions
     ]
-    return Response(dump(rows[0] if isinstance(wanted.inputs, str) else rows), classified=classified)
+    return Response(dump(rows if isinstance(inputs, list) else rows[0]), classified=classified)
+
+
+def _reranks(spec: ModelSpec) -> bool:
+    return spec.problem_type == "regression" and spec.input == "pair"
+
+
+async def _rerank(application: Application, request: Request) -> Response:
+    if not _reranks(application.classifier.spec):
+        raise InvalidRequest(NO_RERANKER, where="path")
+    wanted = read_for(application, RerankRequest, request.body, RERANK_PROBLEMS)
+    pairs = [(wanted.query, text) for text in wanted.texts]
+    try:
+        classified = await application.classify(pairs, truncation=wanted.truncation)
+    except TextserveError as error:
+        if error.where is not None:
+            error.where = "query" if error.where.endswith("].text") else error.where.removesuffix(".text_pair")
+        raise
+    scores = _relevance(classified.predictions, raw=wanted.raw_scores)
+    best = sorted(range(len(scores)), key=lambda index: -scores[index])
+    ranks = [
+        {"index": index, "score": round(scores[index], SCORE_DIGITS)}
+        | ({"text": wanted.texts[index]} if wanted.return_text else {})
+        for index in best
+    ]
+    return Response(dump(ranks), classified=classified)
+
+
+def _relevance(predictions: Sequence[Prediction], *, raw: bool) -> list[float]:
+    """The logit of each, or as in the original its sigmoid, whatever the model's own activation is."""
+    logits = np.array([prediction.logits[0] for prediction in predictions], dtype=np.float32)
+    scores: list[float] = (logits if raw else activate("sigmoid", logits)).tolist()
+    return scores
 
 
 def _status(error: TextserveError) -> int:
@@ -178,8 +259,21 @@ def _error_body(error: TextserveError) -> bytes:
 
 
 def _schemas(application: Application) -> dict[str, Any]:
-    batch = array(resolved(ONE_TEXT), application.settings.max_texts)
-    return {**schemas(PredictRequest, LabelScore, PredictError, Info), "Batch": batch}
+    spec, limit = application.classifier.spec, application.settings.max_texts
+    one, text = resolved(ONE_TEXT), resolved(TEXT)
+    pair = {**array(text, 2), "minItems": 2}
+    found = {
+        **schemas(PredictRequest, LabelScore, PredictError, Info),
+        "Sequence": pair if spec.input == "pair" else {"oneOf": [text, one]},
+        "Batch": array(pair if spec.input == "pair" else one, limit),
+    }
+    if _reranks(spec):
+        found |= {**schemas(RerankRequest, Rank), "RankedTexts": array(text, limit)}
+    return found
+
+
+def _describe_rerank(application: Application) -> dict[str, Any]:
+    return describe_rerank(application) if _reranks(application.classifier.spec) else {}
 
 
 describe_predict = post(
@@ -189,12 +283,23 @@ describe_predict = post(
     error=PredictError,
     status=_status,
 )
+describe_rerank = post(
+    "Rank texts by how well they fit a query, as text-embeddings-inference does",
+    request=RerankRequest,
+    answer=list[Rank],
+    error=PredictError,
+    status=_status,
+)
 describe_info = get(
     "The served model and its limits, as text-embeddings-inference has it", json_content(Info), PredictError
 )
 TEI = HttpProtocol(
     "tei",
-    [Route("POST", "/predict", _predict, describe_predict), Route("GET", "/info", _info, describe_info)],
+    [
+        Route("POST", "/predict", _predict, describe_predict),
+        Route("POST", "/rerank", _rerank, _describe_rerank),
+        Route("GET", "/info", _info, describe_info),
+    ],
     _error_body,
     status=_status,
     schemas=_schemas,

@@ -31,9 +31,10 @@ from hypothesis import strategies as st
 from prometheus_client import generate_latest
 
 from tests import http2
-from tests.asgi import ANSWER, FakeRunner, fake_application
+from tests.asgi import ANSWER, FakeRunner, described, fake_application
 from tests.grpc_client import MODEL, SERVICE, Served, raw_request, request, with_server
 from tests.server import ROOT, Server, environment, free_port, self_signed, serve
+from tests.specs import SPECS, some
 from textserve.classifier import Classifier
 from textserve.errors import Overloaded, TextserveError
 from textserve.grpc.inference_pb2 import (
@@ -151,6 +152,65 @@ def test_a_raw_request_is_answered_raw(classifier: Classifier) -> None:
     assert answer.raw_output_contents[0] == b"\x08\0\0\0positive" * 2
     assert answer.raw_output_contents[3] == b"\x03\0\0\0" * 2
     assert answer.raw_output_contents[4] == b"\0\0"
+
+
+def pair_message(first: list[str], second: list[str], *, raw: bool, **more: Any) -> ModelInferRequest:
+    """A request for a model of pairs."""
+    columns = [[text.encode() for text in texts] for texts in (second, first)]
+    tensors = [
+        ModelInferRequest.InferInputTensor(
+            name=name,
+            datatype="BYTES",
+            shape=[len(column), 1],
+            contents=None if raw else InferTensorContents(bytes_contents=column),
+        )
+        for name, column in zip(("text_pair", "text"), columns, strict=True)
+    ]
+    joined = [b"".join(len(text).to_bytes(4, "little") + text for text in column) for column in columns]
+    return ModelInferRequest(
+        **{"model_name": "fake", "inputs": tensors, "raw_input_contents": joined if raw else None, **more}
+    )
+
+
+@pytest.mark.parametrize("raw", [False, True])
+def test_both_inputs_of_a_pair_are_read(raw: bool) -> None:
+    async def use(served: Served) -> tuple[ModelInferResponse, list[Any]]:
+        return await served.infer(pair_message(["a", "b"], ["c", "d"], raw=raw)), served.runner.asked
+
+    spec = SPECS["pair several"]
+    response, asked = with_server(described(spec), use, some(spec), max_texts=2)
+    assert asked == [[("a", "c"), ("b", "d")]]
+    assert [output.name for output in response.outputs] == ["labels", "probabilities", "tokens", "truncated"]
+    assert list(response.outputs[0].shape) == [2, 1]
+    data = response.raw_output_contents[0] if raw else response.outputs[0].contents.bytes_contents[0]
+    assert b'["about", "same"]' in data
+
+
+def test_as_many_pairs_as_allowed_are_within_the_bounds_of_fields() -> None:
+    async def use(served: Served) -> list[Any]:
+        await served.infer(pair_message(["a"] * 2000, ["b"] * 2000, raw=False))
+        return served.runner.asked
+
+    spec = SPECS["pair"]
+    assert with_server(described(spec), use, some(spec), max_texts=2000) == [[("a", "b")] * 2000]
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"inputs": []}, "inputs has 0 tensors; send two, named 'text' and 'text_pair'"),
+        ({"raw_input_contents": [b"\x01\0\0\0a"]}, "raw_input_contents has 1 elements; send one for each input"),
+        ({"raw_input_contents": [b"", b"\x01\0\0\0a"]}, "inputs[0].shape says 1 texts, the data has 0"),
+        ({"raw_input_contents": [b"\x01\0\0\0\xff", b"\x01\0\0\0a"]}, "texts[0].text_pair is not UTF-8"),
+        ({"raw_input_contents": [b"\x01\0\0\0 ", b"\x01\0\0\0a"]}, "texts[0].text_pair is empty"),
+    ],
+)
+def test_an_invalid_pair_is_rejected(change: dict[str, Any], message: str) -> None:
+    spec = SPECS["pair"]
+    body = pair_message(["a"], ["b"], raw=True, **change).SerializeToString()
+    error = failed(described(spec), "ModelInfer", body, outcome=some(spec))
+    assert error.code() is grpc.StatusCode.INVALID_ARGUMENT
+    assert error.details().startswith(message)
 
 
 def test_trailing_metadata_has_the_request_id_timing_tokens_and_model(classifier: Classifier) -> None:

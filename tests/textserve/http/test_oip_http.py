@@ -28,6 +28,7 @@ from tritonclient.utils import InferenceServerException, serialize_byte_tensor
 
 from tests.asgi import Client, Serve
 from tests.server import Server, serve
+from tests.specs import SPECS, some
 from textserve.http.oip import OIP, OIP_HEALTH
 
 MODEL = "sentiment-pl-en"
@@ -126,6 +127,53 @@ def test_data_is_flat_or_nested(oip: Serve, texts: Any, shape: list[int]) -> Non
     client = oip()
     assert outputs_of(client.post(INFER, body(texts, shape)))["label"]["shape"] == shape
     assert client.runner.asked == [["a", "ż"]]
+
+
+def pair_request(first: dict[str, Any], second: dict[str, Any], data: bytes = b"") -> tuple[bytes, dict[str, str]]:
+    """A request of two inputs of two texts each, and the bytes after its JSON."""
+    tensors = [
+        {"name": name, "datatype": "BYTES", "shape": [2], **more}
+        for name, more in (("text", first), ("text_pair", second))
+    ]
+    head = json.dumps({"inputs": tensors}).encode()
+    return head + data, {HEADER: str(len(head))}
+
+
+@pytest.mark.parametrize("form", ["json", "binary", "first binary", "second binary"])
+def test_each_input_of_a_pair_is_in_the_json_or_after_it(oip: Serve, form: str) -> None:
+    raw = [serialize_byte_tensor(np.array(texts, dtype=np.object_)).item() for texts in ([b"a", b"b"], [b"c", b"de"])]
+    binary = [form in ("binary", "first binary"), form in ("binary", "second binary")]
+    inputs = [
+        {"parameters": {"binary_data_size": len(data)}} if after else {"data": texts}
+        for data, texts, after in zip(raw, (["a", "b"], ["c", "de"]), binary, strict=True)
+    ]
+    after = b"".join(data for data, is_after in zip(raw, binary, strict=True) if is_after)
+    client = oip(some(SPECS["pair"]), SPECS["pair"])
+    answer = client.post("/v2/models/fake/infer", *pair_request(inputs[0], inputs[1], after))
+    assert answer.status_code == 200, answer.text
+    assert client.runner.asked == [[("a", "c"), ("b", "de")]]
+
+
+@pytest.mark.parametrize(
+    ("sizes", "data", "where"),
+    [
+        ((11, 10), 20, "inputs[0].shape"),
+        ((21, 0), 20, "inputs[0].parameters.binary_data_size"),
+        ((-1, 21), 20, "inputs[0].parameters.binary_data_size"),
+        ((10, 9), 20, "inputs[1].parameters.binary_data_size"),
+        ((9, 11), 20, "inputs[0]"),
+    ],
+)
+def test_sizes_of_inputs_that_do_not_add_up_are_rejected(
+    oip: Serve, sizes: tuple[int, int], data: int, where: str
+) -> None:
+    element = b"\x01\x00\x00\x00a"
+    inputs = [{"parameters": {"binary_data_size": size}} for size in sizes]
+    client = oip(some(SPECS["pair"]), SPECS["pair"])
+    answer = client.post("/v2/models/fake/infer", *pair_request(inputs[0], inputs[1], (element * 4)[:data]))
+    assert answer.status_code == 400
+    assert error_of(answer).startswith(f"{where} ")
+    assert client.runner.asked == []
 
 
 def test_optional_keys_may_be_null(oip: Serve) -> None:
