@@ -64,9 +64,9 @@ def check_source(files: ModelFiles, checkpoint: Path) -> dict[str, Any]:
 
 
 def load_tokenizer(folder: Path) -> Any:
-    """The checkpoint's own tokenizer; raises :class:`ModelingError` if it, or a fast one, cannot be loaded."""
+    """The checkpoint's own tokenizer, never code; raises :class:`ModelingError` if no fast one can be loaded."""
     try:
-        tokenizer = AutoTokenizer.from_pretrained(folder)
+        tokenizer = AutoTokenizer.from_pretrained(folder, trust_remote_code=False)
     except Exception as error:  # transformers raises anything on damaged files
         raise ModelingError(f"{folder}: its tokenizer cannot be loaded: {_first_line(error)}") from error
     if not tokenizer.is_fast:
@@ -212,7 +212,7 @@ def load_network(folder: Path, **options: Any) -> Any:
     """The checkpoint's network in float32; raises :class:`ModelingError` if it cannot be loaded whole."""
     try:
         network, loading = AutoModelForSequenceClassification.from_pretrained(
-            folder, dtype=torch.float32, output_loading_info=True, **options
+            folder, dtype=torch.float32, output_loading_info=True, trust_remote_code=False, **options
         )
     except Exception as error:  # transformers raises anything on damaged files
         raise ModelingError(f"{folder}: its network cannot be loaded: {_first_line(error)}") from error
