@@ -57,6 +57,9 @@ save: .venv/.inference ## Save models/MODEL into the BentoML model store
 
 ##@ Model
 
+new: .venv-export/.synced ## Describe the checkpoint SOURCE, a Hugging Face id or a folder: writes models/MODEL/model.yaml
+	@$(EXPORT_VENV)/python -m scripts.new '$(MODEL)' '$(SOURCE)' $(if $(ALLOW_PICKLE),--allow-pickle)
+
 model: ## From the source of MODEL to the model store: download, export, verify, save
 	@for verb in download export verify save; do $(MAKE) --no-print-directory $$verb || exit; done
 

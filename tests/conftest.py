@@ -14,7 +14,7 @@ from textserve.classifier import Classifier
 # The system programs that tests start (see `programs` in the Makefile) may be outside PATH.
 os.environ["PATH"] = f"{os.environ['PATH']}:/usr/sbin:/usr/bin:/sbin:/bin"
 
-pytest_plugins = ["tests.tiny_checkpoints", "tests.scripts.mlflow_server"]
+pytest_plugins = ["tests.tiny_checkpoints", "tests.tiny_shapes", "tests.scripts.mlflow_server"]
 
 DEFAULT_MODEL = ROOT / "models" / "sentiment-pl-en"
 

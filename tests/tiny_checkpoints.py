@@ -142,14 +142,11 @@ def make_checkpoint(tmp_path_factory: pytest.TempPathFactory, words: list[str]) 
 
         torch.set_num_threads(1)
         torch.manual_seed(seed)
-        model = _random_model(architecture, rows or len(SPECIAL_TOKENS) + len(words))
+        model = random_network(architecture, rows or len(SPECIAL_TOKENS) + len(words))
         linears = {name: layer for name, layer in model.named_modules() if isinstance(layer, torch.nn.Linear)}
         ids = torch.randint(len(SPECIAL_TOKENS), len(SPECIAL_TOKENS) + len(words), (64, 12))
         with torch.no_grad():
-            for name, layer in linears.items():
-                # The head reads the first token, so let that depend on the words more than on itself.
-                if name.endswith(("self.value", "attention.output.dense", "attention.v_lin", "attention.out_lin")):
-                    layer.weight.mul_(3)
+            attend(linears)
             if outlier:
                 _plant(model.bert, outlier)
             # Spread and centre the logits, so that every label occurs.
@@ -158,10 +155,17 @@ def make_checkpoint(tmp_path_factory: pytest.TempPathFactory, words: list[str]) 
             head.bias.copy_(-logits.mean(dim=0) / logits.std(dim=0).mean())
         folder = tmp_path_factory.mktemp(architecture)
         model.save_pretrained(folder)
-        _tokenizer(words).save_pretrained(folder)
+        word_tokenizer(words).save_pretrained(folder)
         return folder
 
     return make
+
+
+def attend(linears: Mapping[str, Any]) -> None:
+    """The head reads the first token, so let that depend on the words more than on itself."""
+    for name, layer in linears.items():
+        if name.endswith(("self.value", "attention.output.dense", "attention.v_lin", "attention.out_lin")):
+            layer.weight.mul_(3)
 
 
 def _plant(encoder: Any, size: float) -> None:
@@ -173,7 +177,8 @@ def _plant(encoder: Any, size: float) -> None:
     attention.output.dense.bias[5] -= size
 
 
-def _random_model(architecture: str, rows: int) -> Any:
+def random_network(architecture: str, rows: int, **answers: Any) -> Any:
+    """A random network with three labels, or other ``answers``, as in its configuration."""
     import transformers
 
     common: dict[str, Any] = {
@@ -181,8 +186,9 @@ def _random_model(architecture: str, rows: int) -> Any:
         "pad_token_id": SPECIAL_TOKENS.index("<pad>"),
         "initializer_range": 0.1,
         "id2label": dict(enumerate(LABELS)),
-        "label2id": {name: index for index, name in enumerate(LABELS)},
+        **answers,
     }
+    common["label2id"] = {name: index for index, name in common["id2label"].items()}
     layers = {"hidden_size": HIDDEN, "num_hidden_layers": 2, "num_attention_heads": 4, "intermediate_size": 2 * HIDDEN}
     if architecture == "bert":
         bert = transformers.BertConfig(**common, **layers, max_position_embeddings=MAX_TOKENS)
@@ -198,7 +204,8 @@ def _random_model(architecture: str, rows: int) -> Any:
     return transformers.DistilBertForSequenceClassification(distilbert).eval()
 
 
-def _tokenizer(words: list[str]) -> Any:
+def word_tokenizer(words: list[str], *, with_types: bool = False) -> Any:
+    """A fast tokenizer of whole words, which gives the second text of a pair its own type if ``with_types``."""
     import transformers
     from tokenizers import Tokenizer, models, pre_tokenizers, processors
 
@@ -207,14 +214,14 @@ def _tokenizer(words: list[str]) -> Any:
     tokenizer.pre_tokenizer = pre_tokenizers.Whitespace()
     tokenizer.post_processor = processors.TemplateProcessing(
         single="<s> $A </s>",
-        pair="<s> $A </s> $B </s>",
+        pair="<s> $A </s> $B:1 </s>:1" if with_types else "<s> $A </s> $B </s>",
         special_tokens=[(token, vocabulary[token]) for token in ("<s>", "</s>")],
     )
     return transformers.PreTrainedTokenizerFast(
         tokenizer_object=tokenizer,
         **dict(zip(("bos_token", "pad_token", "eos_token", "unk_token"), SPECIAL_TOKENS, strict=True)),
         model_max_length=MAX_TOKENS,
-        model_input_names=["input_ids", "attention_mask"],
+        model_input_names=["input_ids", "attention_mask", *(["token_type_ids"] if with_types else [])],
     )
 
 

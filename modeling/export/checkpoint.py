@@ -64,9 +64,9 @@ def check_source(files: ModelFiles, checkpoint: Path) -> dict[str, Any]:
 
 
 def load_tokenizer(folder: Path) -> Any:
-    """The checkpoint's own tokenizer; raises :class:`ModelingError` if it, or a fast one, cannot be loaded."""
+    """The checkpoint's own tokenizer, never code; raises :class:`ModelingError` if no fast one can be loaded."""
     try:
-        tokenizer = AutoTokenizer.from_pretrained(folder)
+        tokenizer = AutoTokenizer.from_pretrained(folder, trust_remote_code=False)
     except Exception as error:  # transformers raises anything on damaged files
         raise ModelingError(f"{folder}: its tokenizer cannot be loaded: {_first_line(error)}") from error
     if not tokenizer.is_fast:
@@ -135,7 +135,7 @@ def export_float(spec: ModelSpec, checkpoint: Path, model: Path, tokenizer: Path
     from optimum.exporters.onnx import onnx_export_from_model
 
     # Eager attention exports as a plain graph; fused attention leaves the computation of its constant scale in it.
-    network = _network(checkpoint, attn_implementation="eager")
+    network = load_network(checkpoint, attn_implementation="eager")
     with tempfile.TemporaryDirectory() as folder:
         options = {"task": "text-classification", "opset": spec.export.opset, "do_validation": False}
         onnx_export_from_model(network, output=folder, preprocessors=[load_tokenizer(checkpoint)], **options)
@@ -179,7 +179,7 @@ def torch_logits(spec: serving.ModelSpec, checkpoint: Path, texts: Sequence[Inpu
 
     In batches of equal length, since padding changes the answers of some networks.
     """
-    inputs, network = _call(spec, load_tokenizer(checkpoint), texts), _network(checkpoint)
+    inputs, network = _call(spec, load_tokenizer(checkpoint), texts), load_network(checkpoint)
     rows: dict[int, npt.NDArray[np.float32]] = {}
     batches = list(length_batches([len(ids) for ids in inputs["input_ids"]], BATCH_TEXTS, equal=True))
     for indices in Progress(batches, desc="PyTorch", unit="batch"):
@@ -208,10 +208,11 @@ def run_network(
     return np.stack([rows[index] for index in range(len(texts))])
 
 
-def _network(folder: Path, **options: Any) -> Any:
+def load_network(folder: Path, **options: Any) -> Any:
+    """The checkpoint's network in float32; raises :class:`ModelingError` if it cannot be loaded whole."""
     try:
         network, loading = AutoModelForSequenceClassification.from_pretrained(
-            folder, dtype=torch.float32, output_loading_info=True, **options
+            folder, dtype=torch.float32, output_loading_info=True, trust_remote_code=False, **options
         )
     except Exception as error:  # transformers raises anything on damaged files
         raise ModelingError(f"{folder}: its network cannot be loaded: {_first_line(error)}") from error

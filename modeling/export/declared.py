@@ -16,20 +16,22 @@ from transformers import PretrainedConfig
 
 from modeling.errors import ModelingError
 from modeling.spec import ModelSpec
-from textserve.spec import Activation, ProblemType
+from textserve.spec import ACTIVATIONS, Activation, ProblemType
 
 CLASSIFIER = "ForSequenceClassification"
-# What other networks do, by the end of their name.
+# What other networks do, and what to do, by the end of their name.
+FINE_TUNE = f"fine-tune it as …{CLASSIFIER}, or choose a checkpoint that is"
+GENERATES = f"generates text, which a server of language models does; to classify texts, {FINE_TUNE}"
 OTHERS = {
-    "ForTokenClassification": "labels each token",
-    "ForQuestionAnswering": "finds an answer in a text",
-    "ForMultipleChoice": "selects one of several texts",
-    "ForMaskedLM": "fills in masked tokens",
-    "ForPreTraining": "fills in masked tokens",
-    "ForCausalLM": "generates text",
-    "LMHeadModel": "generates text",
-    "ForConditionalGeneration": "generates text",
-    "Model": "has no classification head; fine-tune it first",
+    "ForTokenClassification": f"labels each token; to label whole texts, {FINE_TUNE}",
+    "ForQuestionAnswering": f"finds an answer in a text; to label whole texts, {FINE_TUNE}",
+    "ForMultipleChoice": f"selects one of several texts; to label whole texts, {FINE_TUNE}",
+    "ForMaskedLM": f"fills in masked tokens; {FINE_TUNE}",
+    "ForPreTraining": f"fills in masked tokens; {FINE_TUNE}",
+    "ForCausalLM": GENERATES,
+    "LMHeadModel": GENERATES,
+    "ForConditionalGeneration": GENERATES,
+    "Model": f"has no classification head; {FINE_TUNE}",
 }
 # Of torch, as sentence-transformers records it in the configuration of a cross-encoder.
 ACTIVATION_FUNCTIONS: Mapping[str, Activation] = {"Identity": "none", "Sigmoid": "sigmoid", "Softmax": "softmax"}
@@ -73,24 +75,32 @@ def declared(folder: Path) -> Declared:
     content, file = read_config(folder), folder / "config.json"
     architecture = str((content.get("architectures") or ["unknown"])[0])
     if not architecture.endswith(CLASSIFIER):
-        does = next((does for end, does in OTHERS.items() if architecture.endswith(end)), "is not a known classifier")
-        raise ModelingError(
-            f"{file}: is a {architecture}, which {does}; only classifiers of whole texts can be served, …{CLASSIFIER}"
-        )
-    # Its defaults are two labels, LABEL_0 and LABEL_1, which are not written.
-    config = PretrainedConfig.from_dict(content)
-    labels = [str(config.id2label[index]) for index in sorted(config.id2label)]
-    explicit = config.problem_type
+        unknown = f"is no known classifier of texts; {FINE_TUNE}"
+        does = next((does for end, does in OTHERS.items() if architecture.endswith(end)), unknown)
+        raise ModelingError(f"{file}: is a {architecture}, which {does}")
+    explicit = content.get("problem_type")
     if explicit not in (None, *get_args(ProblemType)):
         raise ModelingError(f"{file}: problem_type is {explicit}; known are {', '.join(get_args(ProblemType))}")
+    labels = _labels(content, file)
     if explicit == "regression" and len(labels) > 1:
-        raise ModelingError(f"{file}: is a regression with {len(labels)} outputs; only a single number can be served")
+        raise ModelingError(
+            f"{file}: is a regression with {len(labels)} outputs; only a single number can be served: train one "
+            "checkpoint for each of them, or labels in place of numbers"
+        )
     if explicit == "single_label_classification" and len(labels) == 1:
-        raise ModelingError(f"{file}: problem_type is {explicit}, and it has a single label; it needs two")
+        raise ModelingError(
+            f"{file}: problem_type is {explicit}, and id2label has only {labels[0]!r}; write regression for a number, "
+            "or multi_label_classification for the probability of the label"
+        )
     problem_type: ProblemType = explicit or ("regression" if len(labels) == 1 else "single_label_classification")
     recorded = _recorded(content, file)
     if recorded is None or (recorded == "none" and len(labels) > 1):  # Identity is then only the default
         recorded = _by_pipeline(explicit, len(labels))
+    if recorded not in ACTIVATIONS[problem_type]:
+        raise ModelingError(
+            f"{file}: its activation is {recorded}, and its answer {problem_type}, which has "
+            f"{' or '.join(ACTIVATIONS[problem_type])}; correct one of them"
+        )
     return Declared(architecture, labels, problem_type, bool(explicit), recorded, _is_cross_encoder(content))
 
 
@@ -112,6 +122,18 @@ def check(spec: ModelSpec, folder: Path) -> None:
         )
 
 
+def _labels(content: dict[str, Any], file: Path) -> list[str]:
+    try:
+        # Its defaults are two labels, LABEL_0 and LABEL_1, which are not written.
+        id2label = PretrainedConfig.from_dict(content).id2label
+        labels = [str(id2label[index]) for index in range(len(id2label))]
+    except (KeyError, TypeError, ValueError, AttributeError) as error:
+        raise ModelingError(f"{file}: id2label does not have a name for each of 0, 1, 2, …") from error
+    if duplicates := [label for label in labels if labels.count(label) > 1]:
+        raise ModelingError(f"{file}: id2label has {duplicates[0]!r} twice; give each output its own name")
+    return labels
+
+
 def _recorded(content: dict[str, Any], file: Path) -> Activation | None:
     recorded = (content.get("sentence_transformers") or {}).get("activation_fn")
     recorded = recorded or content.get("sbert_ce_default_activation_function")
@@ -119,7 +141,8 @@ def _recorded(content: dict[str, Any], file: Path) -> Activation | None:
         return None
     name = str(recorded).rpartition(".")[2]
     if name not in ACTIVATION_FUNCTIONS:
-        raise ModelingError(f"{file}: its activation is {recorded}; served are {', '.join(ACTIVATION_FUNCTIONS)}")
+        known = ", ".join(ACTIVATION_FUNCTIONS)
+        raise ModelingError(f"{file}: its activation is {recorded}, which is not served; {known} are")
     return ACTIVATION_FUNCTIONS[name]
 
 

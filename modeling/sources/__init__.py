@@ -24,7 +24,8 @@ from modeling.sources import hub, selection
 from modeling.spec import ModelSpec, Source, is_path
 from textserve.spec import SPEC_FILE, SpecError
 
-HUB_ID = re.compile(r"(?P<repository>[\w.-]+(/[\w.-]+)?)@(?P<revision>[\w./-]+)")
+CARD_FILE = "README.md"
+HUB_ID = re.compile(r"(?P<repository>[\w.-]+(/[\w.-]+)?)(@(?P<revision>[\w./-]+))?")
 COMMIT = re.compile(r"[0-9a-f]{40}")
 MLFLOW_SCHEMES = ("models:/", "runs:/")
 
@@ -40,11 +41,54 @@ def download(files: ModelFiles, other: str | None, *, allow_pickle: bool) -> str
             f"{spec.name}: its checkpoint comes from training: make train MODEL={spec.name}, or fetch a trained one "
             "with --source (a folder, or models:/NAME@ALIAS of MLflow)"
         )
+    if _is_there(files, source):
+        return f"{folder}: has {source.repository}@{source.revision} already"
     section = fetch(source, files.checkpoint, allow_pickle=allow_pickle)
     files.add_to_report("source", section)
     revision = f"@{section['revision']}" if "revision" in section else ""
     size = sum((files.checkpoint / name).stat().st_size for name in section["sha256"])
     return f"{folder}: {len(section['sha256'])} files, {size / 1e6:.1f} MB from {section['repository']}{revision}"
+
+
+def _is_there(files: ModelFiles, source: Source) -> bool:
+    """Whether the checkpoint is that of a commit on the hub, whole; what is elsewhere may have changed."""
+    recorded = files.report().get("source", {})
+    of = ("kind", "repository", "revision")
+    if source.kind != "huggingface" or [recorded.get(key) for key in of] != [getattr(source, key) for key in of]:
+        return False
+    found = {file.name: sha256(file) for file in files.checkpoint.glob("*")}
+    return found == recorded["sha256"] and source.sha256.items() <= found.items()
+
+
+def locate(location: str) -> Source:
+    """The pinned source of ``location``: a folder, or ``ID`` or ``ID@REVISION`` on the hub, by default its main branch.
+
+    Raises :class:`ModelingError` if it is neither, or the hub does not have it.
+    """
+    folder = Path(location).expanduser()
+    if location and folder.is_dir():
+        path = folder.resolve()
+        return Source(kind="folder", repository=str(path.relative_to(ROOT) if path.is_relative_to(ROOT) else path))
+    match = HUB_ID.fullmatch(location)
+    if match is None or is_path(location):
+        raise ModelingError(f"SOURCE={location}: is neither a folder nor an id on the hub, OWNER/NAME or ID@REVISION")
+    repository, revision = match["repository"], match["revision"] or "main"
+    return Source(kind="huggingface", repository=repository, revision=hub.commit_of(repository, revision))
+
+
+def glance(source: Source, into: Path) -> None:
+    """Copy only the configuration and the card of a checkpoint, if it has one, into the folder ``into``.
+
+    Raises :class:`ModelingError` if the source cannot be read, or is no checkpoint.
+    """
+
+    def select(names: list[str]) -> list[str]:
+        if selection.CONFIG_FILE not in names:
+            raise ModelingError(f"is not a checkpoint: it has no {selection.CONFIG_FILE}")
+        return [name for name in (selection.CONFIG_FILE, CARD_FILE) if name in names]
+
+    with _plain_disk_errors():
+        _files(source.repository, source.revision, into, select, local=source.kind == "folder")
 
 
 def _spec(files: ModelFiles) -> ModelSpec:
@@ -78,7 +122,7 @@ def override(source: Source, other: str) -> Source:
         kind, repository = "mlflow", other
     elif Path(other).expanduser().is_dir():
         kind, repository = "folder", str(Path(other).expanduser().resolve())
-    elif match := HUB_ID.fullmatch(other):
+    elif (match := HUB_ID.fullmatch(other)) and match["revision"]:
         kind, repository, revision = "huggingface", match["repository"], match["revision"]
         if not COMMIT.fullmatch(revision):
             raise ModelingError(f"--source {other}: {_unpinned(repository, revision)}")

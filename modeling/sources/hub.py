@@ -28,7 +28,7 @@ def fetch(repository: str, revision: str | None, into: Path, select: Select) -> 
     denies access, or a file does not match the hub's digest.
     """
     with _plain_errors(repository, revision):
-        commit, names = _cached(repository, revision) if constants.HF_HUB_OFFLINE else _listed(repository, revision)
+        commit, names = _found(repository, revision)
     try:
         chosen = select(names)
     except ModelingError as error:
@@ -45,7 +45,12 @@ def fetch(repository: str, revision: str | None, into: Path, select: Select) -> 
 def commit_of(repository: str, revision: str) -> str:
     """The commit of a branch or a tag; raises :class:`ModelingError` if the hub does not have it."""
     with _plain_errors(repository, revision):
-        return _listed(repository, revision)[0]
+        return _found(repository, revision)[0]
+
+
+def _found(repository: str, revision: str | None) -> tuple[str, list[str]]:
+    """The commit and the names of its files, in the cache where the hub is not to be asked."""
+    return _cached(repository, revision) if constants.HF_HUB_OFFLINE else _listed(repository, revision)
 
 
 def _listed(repository: str, revision: str | None) -> tuple[str, list[str]]:

@@ -32,7 +32,7 @@ def checkpoint_files(names: list[str], allow_pickle: bool) -> list[str]:
             raise ModelingError(
                 f"has its weights only as {weights[0]}, a pickle, which can execute code when opened. "
                 "Convert it to safetensors (for a hub, huggingface.co/spaces/safetensors/convert opens a pull request "
-                "whose commit can be pinned), or trust its author with --allow-pickle"
+                "whose commit can be pinned), or trust its author with --allow-pickle, ALLOW_PICKLE=1 of make"
             )
     return [*tokenizer_files(names), *weights, *_matching(names, (index,))]
 

@@ -159,7 +159,7 @@ class _Handler(BaseHTTPRequestHandler):
             "sha": repository.commit,
             "private": repository.token is not None,
             "tags": [],
-            "siblings": [{"rfilename": name} for name in [".gitattributes", "README.md", *repository.files]],
+            "siblings": [{"rfilename": name} for name in [".gitattributes", *repository.files]],
         }
         self._send(json.dumps(info).encode(), {"Content-Type": "application/json"})
 

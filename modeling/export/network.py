@@ -1,0 +1,104 @@
+"""What a spec must know of a checkpoint's network beside its answers: inputs, opset, longest input, padding."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from importlib import import_module
+from pathlib import Path
+from typing import Any, Literal
+
+import torch
+
+from modeling.errors import ModelingError
+from modeling.export.checkpoint import load_network, load_tokenizer
+from modeling.spec import Export
+from textserve.spec import Graph
+
+# Where neither the tokenizer nor the network has a limit, as those with relative positions.
+USUAL_TOKENS = 512
+LONGEST = 8192
+# A tokenizer without a limit has a number in its place.
+NO_LIMIT = 10**6
+# Embeddings of positions in transformers; wpe is that of GPT-2.
+POSITION_TABLES = ("position_embeddings", "wpe")
+PADDING = 3
+
+
+@dataclass(frozen=True, slots=True)
+class Network:
+    """A network with its tokenizer.
+
+    Attributes:
+        inputs: names of the inputs of its graph.
+        opset: of its graph.
+        max_tokens: its longest input, special tokens included.
+        pad_id: the token id that pads.
+        padding_side: where padding changes no answer.
+    """
+
+    inputs: list[str]
+    opset: int
+    max_tokens: int
+    pad_id: int
+    padding_side: Literal["right", "left"]
+
+
+def inspect(checkpoint: Path) -> Network:
+    """What the checkpoint in ``checkpoint`` needs; raises :class:`ModelingError` if it cannot be exported or served."""
+    tokenizer = load_tokenizer(checkpoint)
+    if tokenizer.pad_token_id is None:
+        raise ModelingError(
+            f"{checkpoint}: its tokenizer has no padding token; set pad_token in tokenizer_config.json, such as its "
+            "end-of-text token, and pad_token_id in config.json"
+        )
+    network = load_network(checkpoint)
+    inputs, opset = _graph(network, checkpoint)
+    side = _padding_side(network, tokenizer)
+    return Network(inputs, opset, _max_tokens(network, tokenizer), tokenizer.pad_token_id, side)
+
+
+def _graph(network: Any, checkpoint: Path) -> tuple[list[str], int]:
+    # optimum takes seconds to import; its first module registers the architectures.
+    import_module("optimum.exporters.onnx.model_configs")
+    from optimum.exporters.tasks import TasksManager
+
+    kind = network.config.model_type
+    try:
+        config = TasksManager.get_exporter_config_constructor(
+            exporter="onnx", task="text-classification", model_type=kind, library_name="transformers"
+        )(network.config)
+    except (KeyError, ValueError) as error:
+        raise ModelingError(
+            f"{checkpoint}: is a {kind}, which optimum cannot export to ONNX; choose another architecture, or export "
+            "it yourself and serve the file: kind: onnx"
+        ) from error
+    inputs = list(config.ordered_inputs(network))
+    if unknown := sorted(set(inputs) - set(Graph.model_fields)):
+        raise ModelingError(f"{checkpoint}: is a {kind}, whose graph has the input {unknown[0]}, which is not served")
+    return inputs, max(Export().opset, config.DEFAULT_ONNX_OPSET)
+
+
+def _max_tokens(network: Any, tokenizer: Any) -> int:
+    """The smaller limit of tokenizer and network, or else a usual one."""
+    positions = getattr(network.config, "max_position_embeddings", None) or 0
+    tables = (table for name, table in network.named_modules() if name.endswith(POSITION_TABLES))
+    table = next((table for table in tables if isinstance(table, torch.nn.Embedding)), None)
+    if table is not None:
+        # As in RoBERTa, positions start after the id of the padding.
+        positions = table.num_embeddings - (0 if table.padding_idx is None else table.padding_idx + 1)
+    limits = [limit for limit in (positions, tokenizer.model_max_length) if 0 < limit < NO_LIMIT]
+    return min(*limits, LONGEST) if limits else USUAL_TOKENS
+
+
+def _padding_side(network: Any, tokenizer: Any) -> Literal["right", "left"]:
+    """The side on which padding changes the answer less; right in doubt."""
+    ids = tokenizer("a few words")["input_ids"]
+    padding = [tokenizer.pad_token_id] * PADDING
+    rows = {"alone": (ids, [1] * len(ids)), "right": (ids + padding, [1] * len(ids) + [0] * PADDING)}
+    rows["left"] = (padding + ids, [0] * PADDING + [1] * len(ids))
+    answers = {}
+    for side, (row, mask) in rows.items():
+        with torch.inference_mode():
+            answers[side] = network(torch.tensor([row]), attention_mask=torch.tensor([mask])).logits.float()
+    right, left = (round(float((answers[side] - answers["alone"]).abs().max()), 3) for side in ("right", "left"))
+    return "left" if left < right else "right"

@@ -1,0 +1,1 @@
+"""A new model: writes its ``model.yaml`` from its checkpoint."""
