@@ -2,7 +2,8 @@
 
 Requests and responses are those of ``huggingface_hub.InferenceClient(url).text_classification`` and of the Inference
 API's ``text-classification`` task. The response is a list of lists even for a single text,
-``[[{"label", "score"}, …]]``: of a flat list that client would return the first label only.
+``[[{"label", "score"}, …]]``: of a flat list that client would return the first label only. With ``candidate_labels``
+they are those of ``zero_shot_classification``.
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ from textserve.classifier import Truncation, activate
 from textserve.errors import InvalidRequest
 from textserve.http.formats import (
     PAIR_EXAMPLE,
+    SCORE_DIGITS,
     LabelScore,
     TopK,
     as_input,
@@ -33,6 +35,10 @@ from textserve.http.router import HttpProtocol, Request, Response, Route, dump
 from textserve.http.schemas import INPUT, TEXTS, post, schemas
 from textserve.prediction import Prediction
 from textserve.spec import Activation, Input, ModelSpec
+from textserve.zero_shot import zero_shot
+
+# The default of transformers' pipeline.
+TEMPLATE = "This example is {}."
 
 PROBLEMS = messages(
     'is missing; send {"inputs": "…"}',
@@ -69,6 +75,13 @@ class Parameters(_Strict):
     truncation: bool | None = Field(
         None, description="False rejects a text with more tokens than the model reads; otherwise its end is cut off."
     )
+    candidate_labels: list[str] | None = Field(
+        None, description="Labels to choose from, for a model of entailment; the answer is then that of zero-shot."
+    )
+    multi_label: bool | None = Field(None, description="Whether any number of the candidate labels may apply.")
+    hypothesis_template: str | None = Field(
+        None, description=f"The sentence that a candidate label makes; by default {TEMPLATE!r}."
+    )
 
 
 class Options(_Strict):
@@ -84,6 +97,14 @@ class InferenceRequest(_Strict):
     inputs: Annotated[Any, WithJsonSchema({"oneOf": [INPUT, TEXTS]})] = Field(description="A text, or a list of them.")
     parameters: Parameters | None = None
     options: Options | None = None
+
+
+class ZeroShotAnswer(BaseModel):
+    """The candidate labels of a text, the highest score first."""
+
+    sequence: str = Field(description="The text.")
+    labels: list[str]
+    scores: list[float]
 
 
 class InferenceError(BaseModel):
@@ -105,6 +126,8 @@ def _scores(predictions: Sequence[Prediction], function: Activation | None) -> l
 async def _infer(application: Application, request: Request) -> Response:
     wanted = read_for(application, InferenceRequest, request.body, PROBLEMS)
     parameters = wanted.parameters or Parameters()
+    if parameters.candidate_labels is not None:
+        return await _zero_shot(application, wanted.inputs, parameters, parameters.candidate_labels)
     truncation: Truncation | None = None if parameters.truncation is False else "right"
     inputs = _inputs(wanted.inputs, application.classifier.spec)
     classified = await classify_inputs(application, inputs, truncation)
@@ -116,16 +139,37 @@ async def _infer(application: Application, request: Request) -> Response:
     return Response(dump(content), classified=classified)
 
 
+async def _zero_shot(application: Application, inputs: Any, parameters: Parameters, labels: list[str]) -> Response:
+    texts = inputs if isinstance(inputs, list) else [inputs]
+    for index, text in enumerate(texts):
+        if not isinstance(text, str):
+            where = f"inputs[{index}]" if isinstance(inputs, list) else "inputs"
+            raise InvalidRequest("must be a string: with candidate_labels the model gets no pairs", where=where)
+    several, template = bool(parameters.multi_label), parameters.hypothesis_template or TEMPLATE
+    found = await zero_shot(application, texts, labels, template, several=several)
+    content = []
+    for text, scores in zip(texts, found.scores.tolist(), strict=True):
+        ranked_labels = sorted(zip(labels, scores, strict=True), key=lambda pair: -pair[1])[: parameters.top_k]
+        content.append(
+            {
+                "sequence": text,
+                "labels": [label for label, _ in ranked_labels],
+                "scores": [round(score, SCORE_DIGITS) for _, score in ranked_labels],
+            }
+        )
+    return Response(dump(content if isinstance(inputs, list) else content[0]), classified=found.classified)
+
+
 describe = post(
     "Classify a text, or several, as Hugging Face's Inference API does",
     request=InferenceRequest,
-    answer=list[list[LabelScore]],
+    answer=list[list[LabelScore]] | ZeroShotAnswer | list[ZeroShotAnswer],
     error=InferenceError,
 )
 HUGGINGFACE = HttpProtocol(
     "huggingface",
     [Route("POST", "/", _infer, describe)],
     lambda error: dump({"error": message(error)}),
-    schemas=lambda _: schemas(InferenceRequest, LabelScore, InferenceError),
+    schemas=lambda _: schemas(InferenceRequest, LabelScore, ZeroShotAnswer, InferenceError),
     title="Hugging Face Inference API",
 )

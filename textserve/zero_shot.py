@@ -1,0 +1,80 @@
+"""Classifies texts into any labels, with a model that tells whether one text entails another.
+
+Each label becomes a hypothesis, such as "This example is sport.", and the model answers whether the text entails it:
+Yin, Hay and Roth, "Benchmarking Zero-shot Text Classification", 2019, arXiv:1909.00161. Scores are those of the
+zero-shot-classification pipeline of transformers.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from textserve.application import Application
+from textserve.classifier import softmax
+from textserve.errors import InvalidRequest, TooManyTexts
+from textserve.prediction import Classified
+from textserve.spec import ModelSpec
+
+PLACEHOLDER = "{}"
+
+
+@dataclass(frozen=True, slots=True)
+class ZeroShot:
+    """Scores, float32 ``[texts, labels]``, and the request to the runner that computed them."""
+
+    scores: npt.NDArray[np.float32]
+    classified: Classified
+
+
+async def zero_shot(
+    application: Application, texts: Sequence[str], labels: Sequence[str], template: str, *, several: bool
+) -> ZeroShot:
+    """The score of each label for each text: they sum to 1, or with ``several`` each is a probability of its own.
+
+    Args:
+        application: the served model, of pairs, with a label for entailment.
+        texts: the texts to classify.
+        labels: the labels to choose from.
+        template: the hypothesis, with ``{}`` in place of the label.
+        several: whether any number of labels may apply to a text.
+
+    Raises:
+        InvalidRequest: if the model or the template is unsuitable, or there are no labels.
+        TooManyTexts: if texts times labels are more than ``TEXTSERVE_MAX_TEXTS``.
+        TextserveError: see :meth:`textserve.application.Application.classify`.
+    """
+    entailment, contradiction = _indices(application.classifier.spec)
+    if not labels:
+        raise InvalidRequest("is empty; send at least one label", where="parameters.candidate_labels")
+    if PLACEHOLDER not in template:
+        raise InvalidRequest(f"must contain {PLACEHOLDER}, for the label", where="parameters.hypothesis_template")
+    count, limit = len(texts) * len(labels), application.settings.max_texts
+    if count > limit:
+        message = f"times the texts are {count} pairs; send at most {limit} in one request"
+        raise TooManyTexts(message, where="parameters.candidate_labels")
+    pairs = [(text, template.replace(PLACEHOLDER, label)) for text in texts for label in labels]
+    classified = await application.classify(pairs)
+    logits = np.array([prediction.logits for prediction in classified.predictions], dtype=np.float32)
+    logits = logits.reshape(len(texts), len(labels), -1)
+    if several or len(labels) == 1:
+        return ZeroShot(softmax(logits[..., [contradiction, entailment]])[..., 1], classified)
+    return ZeroShot(softmax(logits[..., entailment]), classified)
+
+
+def _indices(spec: ModelSpec) -> tuple[int, int]:
+    """The indices of the labels for entailment and contradiction; without a name, that is the label farthest away."""
+    names = [f"{label.label} {label.name}".lower() for label in spec.labels]
+    contradiction = next((index for index, name in enumerate(names) if "contrad" in name), None)
+    entailment = next((index for index, name in enumerate(names) if "entail" in name and "not" not in name), None)
+    if spec.input != "pair" or spec.problem_type != "single_label_classification" or entailment is None:
+        raise InvalidRequest(
+            "needs a model that tells whether one text entails another, and this model does not; leave it out",
+            where="parameters.candidate_labels",
+        )
+    if contradiction is None:
+        contradiction = len(names) - 1 if entailment == 0 else 0
+    return entailment, contradiction
