@@ -21,9 +21,9 @@ EXAMPLES_FILE = Path(__file__).with_name("examples.yaml")
 # One for each label, or set of labels, up to so many.
 MOST = 6
 FEWEST = 2
-# The distance to another answer in standard deviations of all logits. INT8 moves a logit by a few hundredths of them.
+# The distance to another answer, in standard deviations of all logits, that INT8 should not bridge.
 SURE = 0.5
-# Of the scores between which a number lies on the proposed texts. INT8 moves it by a few hundredths.
+# A part of the range of a number over all texts. INT8 moves those of the tests by a seventh of it at most.
 TOLERANCE = 0.2
 
 

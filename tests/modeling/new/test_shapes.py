@@ -46,7 +46,7 @@ def clear_texts(spec: ModelSpec, checkpoint: Path) -> list[Any]:
     if spec.input == "pair":
         texts = [(first, second) for first, _ in texts for _, second in texts][:800]
     else:
-        texts += [f"{first} {second}" for first in texts[:30] for second in texts[40:60]]
+        texts += [f"{first} {second}" for first in texts[:40] for second in texts[40:70]]
     if spec.problem_type == "regression":
         return texts[:COMPARED]
     far = golden.distances(spec, torch_logits(spec, checkpoint, texts))
