@@ -191,8 +191,8 @@ def test_natural_language_inference(start: Start) -> None:
         # It takes a text by its type, and sends what it is given.
         best, *_ = client.text_classification(pair)  # type: ignore[arg-type]
         assert (best.label, best.score) == (result["label"], result["score"])
-    best, *_ = client.zero_shot_classification("rain", ["sun", "rain"], hypothesis_template="a {}")
-    assert best.label == "rain"
+    chosen, *_ = client.zero_shot_classification("rain", ["sun", "rain"], hypothesis_template="a {}")
+    assert chosen.label == "rain"
     rows = post(server, "/predict", {"inputs": [list(pair) for pair in pairs], "truncate": True})
     assert [row[0]["label"] for row in rows] == labels
     texts, others = map(list, zip(*pairs, strict=True))

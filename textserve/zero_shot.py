@@ -47,7 +47,12 @@ async def zero_shot(
         TooManyTexts: if texts times labels are more than ``TEXTSERVE_MAX_TEXTS``.
         TextserveError: see :meth:`textserve.application.Application.classify`.
     """
-    entailment, contradiction = _indices(application.classifier.spec)
+    indices = entailment(application.classifier.spec)
+    if indices is None:
+        raise InvalidRequest(
+            "needs a model that tells whether one text entails another, and this model does not; leave it out",
+            where="parameters.candidate_labels",
+        )
     if not labels:
         raise InvalidRequest("is empty; send at least one label", where="parameters.candidate_labels")
     if PLACEHOLDER not in template:
@@ -61,20 +66,20 @@ async def zero_shot(
     logits = np.array([prediction.logits for prediction in classified.predictions], dtype=np.float32)
     logits = logits.reshape(len(texts), len(labels), -1)
     if several or len(labels) == 1:
-        return ZeroShot(softmax(logits[..., [contradiction, entailment]])[..., 1], classified)
-    return ZeroShot(softmax(logits[..., entailment]), classified)
+        return ZeroShot(softmax(logits[..., indices])[..., 1], classified)
+    return ZeroShot(softmax(logits[..., indices[1]]), classified)
 
 
-def _indices(spec: ModelSpec) -> tuple[int, int]:
-    """The indices of the labels for entailment and contradiction; without a name, that is the label farthest away."""
+def entailment(spec: ModelSpec) -> tuple[int, int] | None:
+    """The indices of the labels for contradiction and for entailment, ``None`` if the model has none for entailment.
+
+    Without a name, that for contradiction is the first or last one, as in transformers' pipeline.
+    """
     names = [f"{label.label} {label.name}".lower() for label in spec.labels]
-    contradiction = next((index for index, name in enumerate(names) if "contrad" in name), None)
-    entailment = next((index for index, name in enumerate(names) if "entail" in name and "not" not in name), None)
-    if spec.input != "pair" or spec.problem_type != "single_label_classification" or entailment is None:
-        raise InvalidRequest(
-            "needs a model that tells whether one text entails another, and this model does not; leave it out",
-            where="parameters.candidate_labels",
-        )
-    if contradiction is None:
-        contradiction = len(names) - 1 if entailment == 0 else 0
-    return entailment, contradiction
+    entails = next((index for index, name in enumerate(names) if "entail" in name and "not" not in name), None)
+    if spec.input != "pair" or spec.problem_type != "single_label_classification" or entails is None:
+        return None
+    contradicts = next((index for index, name in enumerate(names) if "contrad" in name), None)
+    if contradicts is None:
+        contradicts = len(names) - 1 if entails == 0 else 0
+    return contradicts, entails

@@ -29,6 +29,7 @@ PROBLEMS = messages(
     f"must be an object: {EXAMPLE}",
     extra_forbidden="is not a known key; known are text, text_pair and labels",
     list_type="must be a list of labels",
+    too_short="is empty; name at least one label, or leave it out",
 )
 
 
@@ -40,7 +41,7 @@ class ExplainRequest(BaseModel):
     # allOf, since pydantic adds a title, and a reference with siblings is resolved by pydantic itself.
     text: Annotated[str, WithJsonSchema({"allOf": [TEXT]})]
     text_pair: Annotated[str | None, WithJsonSchema({"allOf": [TEXT]})] = None
-    labels: list[Label] | None = Field(
+    labels: Annotated[list[Label], Field(min_length=1)] | None = Field(
         None, description="The labels to explain; by default those of the answer, or the best one if it has none."
     )
 

@@ -35,10 +35,12 @@ from textserve.http.router import HttpProtocol, Request, Response, Route, dump
 from textserve.http.schemas import INPUT, TEXTS, post, schemas
 from textserve.prediction import Prediction
 from textserve.spec import Activation, Input, ModelSpec
-from textserve.zero_shot import zero_shot
+from textserve.zero_shot import entailment, zero_shot
 
 # The default of transformers' pipeline.
 TEMPLATE = "This example is {}."
+# The parameters that make it zero-shot classification.
+ZERO_SHOT = ("candidate_labels", "multi_label", "hypothesis_template")
 
 PROBLEMS = messages(
     'is missing; send {"inputs": "…"}',
@@ -46,6 +48,8 @@ PROBLEMS = messages(
     extra_forbidden="is not a known key",
     greater_than_equal="must be at least 1",
     literal_error="must be softmax, sigmoid or none",
+    list_type="must be a list of strings",
+    too_short="is empty; send at least one label",
 )
 
 
@@ -75,7 +79,7 @@ class Parameters(_Strict):
     truncation: bool | None = Field(
         None, description="False rejects a text with more tokens than the model reads; otherwise its end is cut off."
     )
-    candidate_labels: list[str] | None = Field(
+    candidate_labels: Annotated[list[str], Field(min_length=1)] | None = Field(
         None, description="Labels to choose from, for a model of entailment; the answer is then that of zero-shot."
     )
     multi_label: bool | None = Field(None, description="Whether any number of the candidate labels may apply.")
@@ -126,8 +130,8 @@ def _scores(predictions: Sequence[Prediction], function: Activation | None) -> l
 async def _infer(application: Application, request: Request) -> Response:
     wanted = read_for(application, InferenceRequest, request.body, PROBLEMS)
     parameters = wanted.parameters or Parameters()
-    if parameters.candidate_labels is not None:
-        return await _zero_shot(application, wanted.inputs, parameters, parameters.candidate_labels)
+    if any(getattr(parameters, name) is not None for name in ZERO_SHOT):
+        return await _zero_shot(application, wanted.inputs, parameters)
     truncation: Truncation | None = None if parameters.truncation is False else "right"
     inputs = _inputs(wanted.inputs, application.classifier.spec)
     classified = await classify_inputs(application, inputs, truncation)
@@ -139,7 +143,8 @@ async def _infer(application: Application, request: Request) -> Response:
     return Response(dump(content), classified=classified)
 
 
-async def _zero_shot(application: Application, inputs: Any, parameters: Parameters, labels: list[str]) -> Response:
+async def _zero_shot(application: Application, inputs: Any, parameters: Parameters) -> Response:
+    labels = parameters.candidate_labels or []
     texts = inputs if isinstance(inputs, list) else [inputs]
     for index, text in enumerate(texts):
         if not isinstance(text, str):
@@ -166,10 +171,20 @@ describe = post(
     answer=list[list[LabelScore]] | ZeroShotAnswer | list[ZeroShotAnswer],
     error=InferenceError,
 )
+
+
+def _schemas(application: Application) -> dict[str, Any]:
+    found = schemas(InferenceRequest, LabelScore, ZeroShotAnswer, InferenceError)
+    if entailment(application.classifier.spec) is None:
+        for name in ZERO_SHOT:
+            del found["Parameters"]["properties"][name]
+    return found
+
+
 HUGGINGFACE = HttpProtocol(
     "huggingface",
     [Route("POST", "/", _infer, describe)],
     lambda error: dump({"error": message(error)}),
-    schemas=lambda _: schemas(InferenceRequest, LabelScore, ZeroShotAnswer, InferenceError),
+    schemas=_schemas,
     title="Hugging Face Inference API",
 )
