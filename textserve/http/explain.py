@@ -20,7 +20,7 @@ from textserve.http.formats import (
     result_schema,
 )
 from textserve.http.router import HttpProtocol, Request, Response, Route, dump
-from textserve.http.schemas import TEXT, post, reference, schemas
+from textserve.http.schemas import LABEL, TEXT, post, reference, schemas
 from textserve.spec import Input
 
 EXAMPLE = '{"text": "…"}'
@@ -32,6 +32,9 @@ PROBLEMS = messages(
 )
 
 
+LABELS = {"type": ["array", "null"], "items": LABEL, "minItems": 1, "uniqueItems": True}
+
+
 class ExplainRequest(BaseModel):
     """The body of ``POST /explain``."""
 
@@ -40,7 +43,7 @@ class ExplainRequest(BaseModel):
     # allOf, since pydantic adds a title, and a reference with siblings is resolved by pydantic itself.
     text: Annotated[str, WithJsonSchema({"allOf": [TEXT]})]
     text_pair: Annotated[str | None, WithJsonSchema({"allOf": [TEXT]})] = None
-    labels: list[Label] | None = Field(
+    labels: Annotated[list[str] | None, WithJsonSchema(LABELS)] = Field(
         None, description="The labels to explain; by default those of the answer, or the best one if it has none."
     )
 
@@ -132,6 +135,7 @@ def _schemas(application: Application) -> dict[str, Any]:
     request = found["ExplainRequest"]
     if spec.input == "pair":
         request["required"].append("text_pair")
+        del request["properties"]["text_pair"]["default"]
     else:
         del request["properties"]["text_pair"]
     found["ExplainResponse"] = {"allOf": [reference("Result"), reference("Explained")]}
