@@ -20,7 +20,7 @@ from textserve.http.formats import (
     result_schema,
 )
 from textserve.http.router import HttpProtocol, Request, Response, Route, dump
-from textserve.http.schemas import TEXT, post, reference, schemas
+from textserve.http.schemas import LABEL, TEXT, post, reference, schemas
 from textserve.spec import Input
 
 EXAMPLE = '{"text": "…"}'
@@ -29,8 +29,10 @@ PROBLEMS = messages(
     f"must be an object: {EXAMPLE}",
     extra_forbidden="is not a known key; known are text, text_pair and labels",
     list_type="must be a list of labels",
-    too_short="is empty; name at least one label, or leave it out",
 )
+
+
+LABELS = {"type": ["array", "null"], "items": LABEL, "minItems": 1, "uniqueItems": True}
 
 
 class ExplainRequest(BaseModel):
@@ -41,7 +43,7 @@ class ExplainRequest(BaseModel):
     # allOf, since pydantic adds a title, and a reference with siblings is resolved by pydantic itself.
     text: Annotated[str, WithJsonSchema({"allOf": [TEXT]})]
     text_pair: Annotated[str | None, WithJsonSchema({"allOf": [TEXT]})] = None
-    labels: Annotated[list[Label], Field(min_length=1)] | None = Field(
+    labels: Annotated[list[str] | None, WithJsonSchema(LABELS)] = Field(
         None, description="The labels to explain; by default those of the answer, or the best one if it has none."
     )
 
@@ -133,6 +135,7 @@ def _schemas(application: Application) -> dict[str, Any]:
     request = found["ExplainRequest"]
     if spec.input == "pair":
         request["required"].append("text_pair")
+        del request["properties"]["text_pair"]["default"]
     else:
         del request["properties"]["text_pair"]
     found["ExplainResponse"] = {"allOf": [reference("Result"), reference("Explained")]}
