@@ -26,6 +26,8 @@ logger = logging.getLogger(__name__)
 
 # Allocations, less deallocations, that start a garbage collection. Python's default, 700, is reached by one request.
 GC_ALLOCATIONS = 50_000
+# Scores of one response, some 20 ms of the event loop.
+MAX_SCORES = 50_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,6 +75,11 @@ class Application:
         predictions = PredictionMetrics(metrics_registry, classifier.spec)
         watchdog = Watchdog(runner, settings.stall_seconds, HealthMetrics(metrics_registry))
         return cls(tag, settings, classifier, runner, metrics_registry, requests, predictions, watchdog, ready, keys)
+
+    @property
+    def max_texts(self) -> int:
+        """Texts that one request may have: ``settings.max_texts``, fewer if each has hundreds of scores."""
+        return max(1, min(self.settings.max_texts, MAX_SCORES // len(self.classifier.spec.labels)))
 
     @property
     def available(self) -> bool:
@@ -145,7 +152,7 @@ class Application:
         """
         if not texts:
             raise EmptyInput("is empty; send at least one text", where="texts")
-        limit = self.settings.max_texts
+        limit = self.max_texts
         if len(texts) > limit:
             raise TooManyTexts(f"has {len(texts)} texts; send at most {limit} in one request", where="texts")
         for index, text in enumerate(texts):

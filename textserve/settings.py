@@ -187,7 +187,9 @@ class Settings(BaseSettings):
     )
     tls_key: Path | None = Field(None, description="PEM file with the certificate's private key.")
     max_body_bytes: int = Field(4_194_304, ge=1, description="Maximum bytes per request body.")
-    max_texts: int = Field(1000, ge=1, description="Maximum texts per request.")
+    max_texts: int = Field(
+        1000, ge=1, description="Maximum texts per request; fewer for a model of more than 50 labels, 50,000 scores."
+    )
     max_characters: int = Field(
         20_000, ge=1, description="Maximum characters per text; text beyond the model's input is truncated."
     )

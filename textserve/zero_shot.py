@@ -57,7 +57,7 @@ async def zero_shot(
         raise InvalidRequest("is empty; send at least one label", where="parameters.candidate_labels")
     if PLACEHOLDER not in template:
         raise InvalidRequest(f"must contain {PLACEHOLDER}, for the label", where="parameters.hypothesis_template")
-    count, limit = len(texts) * len(labels), application.settings.max_texts
+    count, limit = len(texts) * len(labels), application.max_texts
     if count > limit:
         message = f"times the texts are {count} pairs; send at most {limit} in one request"
         raise TooManyTexts(message, where="parameters.candidate_labels")

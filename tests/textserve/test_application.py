@@ -8,7 +8,8 @@ from typing import Any
 
 import pytest
 
-from tests.asgi import ANSWER, FakeRunner, fake_application
+from tests.asgi import ANSWER, FakeRunner, described, fake_application
+from tests.specs import spec
 from textserve.application import Application
 from textserve.classifier import Classifier
 from textserve.errors import EmptyInput, NotReady, ShuttingDown, TextserveError, TextTooLong, TooManyTexts
@@ -103,3 +104,12 @@ def test_unanswered_requests_are_logged_as_an_error_on_closing(
     monkeypatch.setattr(FakeRunner, "close", close, raising=False)
     asyncio.run(application(classifier)[0].close())
     assert ("requests unanswered" in caplog.text) == (not in_time)
+
+
+@pytest.mark.parametrize(("labels", "most"), [(3, 1000), (50, 1000), (150, 333), (1000, 50)])
+def test_a_response_has_a_limited_number_of_scores(labels: int, most: int) -> None:
+    served = spec([str(index) for index in range(labels)], "0", "1")
+    application = fake_application(described(served), FakeRunner([]), {})
+    assert application.max_texts == most
+    with pytest.raises(TooManyTexts, match=f"send at most {most} in one request"):
+        asyncio.run(application.classify(["a"] * (most + 1)))

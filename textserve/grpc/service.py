@@ -85,14 +85,14 @@ class InferenceService:
         return ServerReadyResponse(ready=self._application.available)
 
     def _model_ready(self, body: bytes) -> ModelReadyResponse:
-        self._check_model(parse(ModelReadyRequest, body, self._application.settings.max_texts))
+        self._check_model(parse(ModelReadyRequest, body, self._application.max_texts))
         return ModelReadyResponse(ready=self._application.available)
 
     def _server_metadata(self, body: bytes) -> ServerMetadataResponse:
         return ServerMetadataResponse(**oip.SERVER_METADATA)
 
     def _model_metadata(self, body: bytes) -> ModelMetadataResponse:
-        self._check_model(parse(ModelMetadataRequest, body, self._application.settings.max_texts))
+        self._check_model(parse(ModelMetadataRequest, body, self._application.max_texts))
         return ModelMetadataResponse(**oip.model_metadata(self._application))
 
     def _check_model(self, request: ModelReadyRequest | ModelMetadataRequest) -> None:
@@ -132,7 +132,7 @@ class InferenceService:
         context.add_done_callback(closed)  # after the response is sent
 
     async def _infer(self, body: bytes, remaining: float | None) -> tuple[bytes, Classified]:
-        names, max_texts = oip.inputs(self._application.classifier.spec), self._application.settings.max_texts
+        names, max_texts = oip.inputs(self._application.classifier.spec), self._application.max_texts
         message = parse(ModelInferRequest, body, max_texts, len(names))
         oip.check_model(self._application, message.model_name, message.model_version)
         request = read(message)

@@ -197,7 +197,7 @@ def _find_surrogate(body: bytes) -> str | None:
 def read_for(application: Application, model: type[Model], body: bytes, messages: Mapping[str, str]) -> Model:
     """The request in a JSON body, within the bounds of ``application``; raises as :func:`read` does."""
     pairs = application.classifier.spec.input == "pair"
-    return read(model, body, messages, application.settings.max_texts, pairs=pairs)
+    return read(model, body, messages, application.max_texts, pairs=pairs)
 
 
 def is_pair(value: Any, spec: ModelSpec) -> bool:

@@ -110,7 +110,7 @@ async def _infer(application: Application, request: Request) -> Response:
     size = len(request.body) if header is None else _length(header, len(request.body))
     spec = application.classifier.spec
     content = read_for(application, InferRequest, request.body[:size], PROBLEMS)
-    count = oip.text_count(content, application.settings.max_texts, oip.inputs(spec))
+    count = oip.text_count(content, application.max_texts, oip.inputs(spec))
     columns = _columns(content, count, request.body[size:])
     flags = _binary_flags(content, spec)
     tensors, classified = await oip.infer(application, content, *columns)

@@ -75,7 +75,7 @@ def of_model(describe: Describe, path: str) -> Describe:
 
 def schemas(application: Application) -> dict[str, Any]:
     """The schemas of requests, responses and errors, by name."""
-    max_texts, spec = application.settings.max_texts, application.classifier.spec
+    max_texts, spec = application.max_texts, application.classifier.spec
     count = {**POSITIVE, "maximum": max_texts}
     outputs = oip.OUTPUTS[spec.problem_type]
     name = {"enum": list(outputs)}

@@ -73,7 +73,7 @@ def shared(application: Application) -> dict[str, Any]:
         },
         **({"Pair": PAIR} if pairs else {}),
         "Input": taken,
-        "Texts": {**array(taken, settings.max_texts), "description": "Texts, answered in their order."},
+        "Texts": {**array(taken, application.max_texts), "description": "Texts, answered in their order."},
         "Label": label(spec),
     }
 

@@ -197,7 +197,7 @@ async def _info(application: Application, request: Request) -> Response:
         max_input_length=spec.tokenization.max_tokens,
         max_batch_tokens=settings.max_batch_tokens,
         max_batch_requests=settings.max_batch_texts,
-        max_client_batch_size=settings.max_texts,
+        max_client_batch_size=application.max_texts,
         auto_truncate=False,
         tokenization_workers=1,
         version=__version__,
@@ -259,7 +259,7 @@ def _error_body(error: TextserveError) -> bytes:
 
 
 def _schemas(application: Application) -> dict[str, Any]:
-    spec, limit = application.classifier.spec, application.settings.max_texts
+    spec, limit = application.classifier.spec, application.max_texts
     one, text = resolved(ONE_TEXT), resolved(TEXT)
     pair = {**array(text, 2), "minItems": 2}
     found = {

@@ -68,7 +68,7 @@ def description(spec: ModelSpec, settings: Settings) -> dict[str, Any]:
         "input": spec.input,
         "labels": labels,
         "examples": _examples(spec),
-        "max_texts": settings.max_texts,
+        "max_texts": application.max_texts,
         "max_characters": settings.max_characters,
         "max_body_bytes": settings.max_body_bytes,
     }
