@@ -20,7 +20,6 @@ from textserve.application import Application
 from textserve.errors import NotFound
 from textserve.http.formats import error_body
 from textserve.http.router import HttpProtocol, Request, Response, Route, dump
-from textserve.settings import Settings
 from textserve.spec import GoldenText, ModelSpec
 
 PATH = "/ui"
@@ -53,8 +52,9 @@ async def _file(application: Application, request: Request) -> Response:
     return Response(content, found.status_code, found.headers.get("content-type", "").encode(), headers, counted=False)
 
 
-def description(spec: ModelSpec, settings: Settings) -> dict[str, Any]:
+def description(application: Application) -> dict[str, Any]:
     """What the UI shows of the model, and the limits by which it splits a file into requests."""
+    spec, settings = application.classifier.spec, application.settings
     several = spec.problem_type == "multi_label_classification"
     labels = [
         {"label": label.label, "tone": label.tone, "threshold": threshold if several else None}
@@ -86,7 +86,7 @@ def _examples(spec: ModelSpec) -> list[dict[str, str]]:
 
 
 async def _model(application: Application, request: Request) -> Response:
-    described = description(application.classifier.spec, application.settings)
+    described = description(application)
     return Response(dump(described), headers=HEADERS, counted=False)
 
 

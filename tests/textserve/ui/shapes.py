@@ -11,9 +11,9 @@ from typing import Any
 
 from playwright.sync_api import Page, Route
 
+from tests.asgi import FakeRunner, described, fake_application
 from textserve.http.ui import description
 from textserve.prediction import Prediction
-from textserve.settings import Settings
 from textserve.spec import Input, ModelSpec
 
 WORD = re.compile(r"\w+")
@@ -62,7 +62,7 @@ class StandIn:
         """``weights`` has what a word adds to the logit of a label; without them, its letters give a number."""
         self.spec, self.weights = spec, weights
         self.requests: dict[str, list[dict[str, Any]]] = {"classify": [], "explain": []}
-        model = description(spec, Settings(max_texts=40, max_characters=500))
+        model = description(fake_application(described(spec), FakeRunner([]), {"max_texts": 40, "max_characters": 500}))
         page.route("**/ui/model.json", lambda route: route.fulfill(json=model))
         page.route("**/classify", self._classify)
         page.route("**/explain", self._explain)

@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 from playwright.sync_api import Browser, Page, expect
 
+from tests.asgi import FakeRunner, described, fake_application
 from tests.server import ROOT, Server
 from tests.textserve.ui.page import (
     choose,
@@ -23,7 +24,6 @@ from tests.textserve.ui.page import (
 )
 from tests.textserve.ui.shapes import SHAPES, StandIn, spec
 from textserve.http.ui import description
-from textserve.settings import Settings
 
 JOY = {("happy", "joy"): 3.0, ("happy", "emotion 3"): 2.0, ("sad", "emotion 5"): 4.0, ("sad", "joy"): -3.0}
 LINES = ["happy", "sad", "plain", "happy sad", "happy happy"]
@@ -274,20 +274,19 @@ def test_every_text_stands_out_fits_a_phone_and_every_control_has_a_name(
 
 
 def test_description_of_a_model_has_thresholds_only_of_several_labels() -> None:
-    settings = Settings()
     several = spec(
         "several",
         problem_type="multi_label_classification",
         threshold=0.4,
         labels=["a", {"name": "b", "label": "B", "threshold": 0.9, "tone": "red"}],
     )
-    described = description(several, settings)
-    assert described["labels"] == [
+    found = description(fake_application(described(several), FakeRunner([]), {}))
+    assert found["labels"] == [
         {"label": "a", "tone": None, "threshold": 0.4},
         {"label": "B", "tone": "red", "threshold": 0.9},
     ]
-    assert described["activation"] == "sigmoid"
-    pairs = description(SHAPES["reranker"], settings)
+    assert found["activation"] == "sigmoid"
+    pairs = description(fake_application(described(SHAPES["reranker"]), FakeRunner([]), {}))
     assert (pairs["input"], pairs["problem_type"]) == ("pair", "regression")
     assert pairs["labels"] == [{"label": "relevance", "tone": None, "threshold": None}]
     assert pairs["examples"][0] == {"text": "Example 0.", "text_pair": "Another text."}
