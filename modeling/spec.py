@@ -1,23 +1,20 @@
 """``model.yaml``: what :class:`textserve.spec.ModelSpec` does not read, the source, the export and the limits.
 
-``models/sentiment-pl-en/model.yaml`` is a commented example.
+The spec of the default model, in ``models/``, is a commented example.
 """
 
 from __future__ import annotations
 
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import ConfigDict, Field, StringConstraints, model_validator
+from pydantic import BeforeValidator, ConfigDict, Field, StringConstraints, field_validator, model_validator
 
+from modeling import tasks
 from textserve import spec
 from textserve.spec import Section
 
 Commit = Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{40}$")]
 Sha256 = Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{64}$")]
-
-
-# The labels that a task has data and tests for.
-TASK_LABELS = {"sentiment": {"negative", "neutral", "positive"}}
 
 
 def is_path(repository: str) -> bool:
@@ -70,6 +67,38 @@ class Source(Section):
         return self
 
 
+def _by_value(names: object) -> object:
+    """A mapping from values, as strings; a list is one from its indices."""
+    pairs = enumerate(names) if isinstance(names, list) else names.items() if isinstance(names, dict) else None
+    return names if pairs is None else {str(value): name for value, name in pairs}
+
+
+Column = Literal["text", "text_pair", "label", "labels", "score"]
+
+
+class DataSet(Section):
+    """Texts in a file of a data set on a Hugging Face hub: Parquet, CSV or JSON Lines."""
+
+    repository: Annotated[str, StringConstraints(pattern=r"^[\w.-]+(/[\w.-]+)?$")]
+    revision: Commit
+    file: Annotated[str, StringConstraints(pattern=r"^[^/].*\.(parquet|csv|jsonl)$")] = Field(
+        description="Path in the repository, NAME.parquet, NAME.csv or NAME.jsonl."
+    )
+    columns: dict[Column, str] = Field(default_factory=dict, description="The name of a column, where it is another.")
+    names: Annotated[dict[str, str], BeforeValidator(_by_value)] = Field(
+        default_factory=dict,
+        description="The model's label for a value of the data set, such as 0; a list has those of 0, 1, 2, …",
+    )
+    rows: int = Field(5000, ge=1, description="At most so many, drawn with a fixed seed.")
+
+
+class Texts(Section):
+    """Data sets to evaluate and to calibrate on, unless the model's folder has files for it."""
+
+    test: DataSet | None = None
+    calibration: DataSet | None = None
+
+
 class Export(Section):
     """How the checkpoint becomes a float32 ONNX graph."""
 
@@ -87,11 +116,18 @@ class Quantization(spec.Quantization):
 
 
 class Fidelity(Section):
-    """Limits that scripts/verify.py checks. Differences are between probabilities."""
+    """Limits that scripts/verify.py checks: those of one label (1), of several (n) and of a number (x).
+
+    Differences are between scores.
+    """
 
     texts: int = Field(2000, ge=1, description="Minimum number of texts to compare on.")
-    min_agreement: float = Field(0.99, ge=0, le=1, description="Share of texts with the same label as the source.")
-    max_f1_loss: float = Field(0.005, ge=0, le=1, description="Macro-F1 lost against the source.")
+    min_agreement: float = Field(0.99, ge=0, le=1, description="1, n: share of texts with the answer of the source.")
+    max_f1_loss: float = Field(
+        0.005, ge=0, le=1, description="1: macro-F1 lost against the source. n: micro-F1 lost against it."
+    )
+    min_rank_correlation: float = Field(0.99, ge=-1, le=1, description="x: Spearman's, with the source.")
+    max_difference: float | None = Field(None, gt=0, description="x: from the source; by default any.")
     min_speedup: float = Field(2.5, ge=0, description="Speed relative to float32 ONNX: one text, one core.")
     min_speedup_without_vnni: float = Field(1.2, ge=0, description="On a processor without 8-bit dot products.")
     max_batch_difference: float = Field(1e-4, ge=0, description="Between a text alone and in any batch.")
@@ -101,17 +137,28 @@ class FailureRates(Section):
     """Maximum share of failed cases for each kind of behavioural test, per language: the mean over its tests."""
 
     minimum_functionality: float = Field(0.25, ge=0, le=1, description="Plain texts with the wrong label.")
-    invariance: float = Field(0.15, ge=0, le=1, description="Labels changed by an irrelevant edit.")
-    direction: float = Field(0.15, ge=0, le=1, description="Edits that do not move the sentiment as expected.")
+    invariance: float = Field(0.15, ge=0, le=1, description="Answers changed by an irrelevant edit.")
+    direction: float = Field(0.15, ge=0, le=1, description="Edits that do not move the scores as expected.")
 
 
 class Gates(Section):
-    """Limits that scripts/promote.py checks on the measurements of scripts/evaluate.py, with :class:`Fidelity`."""
+    """Limits that scripts/promote.py checks on the measurements of scripts/evaluate.py, with :class:`Fidelity`.
 
-    min_macro_f1: float = Field(0.6, ge=0, le=1, description="In each language.")
-    min_macro_f1_bound: float = Field(0.5, ge=0, le=1, description="Lower end of its 95 % interval, in each language.")
-    max_f1_loss: float = Field(0.02, ge=0, le=1, description="Macro-F1 lost to the model in use, in each language.")
-    max_ece: float = Field(0.05, ge=0, le=1, description="Expected calibration error.")
+    Of those of quality, only those of the model's problem are checked: one label (1), several (n), or a number (x).
+    """
+
+    min_macro_f1: float = Field(0.6, ge=0, le=1, description="1: in each language.")
+    min_macro_f1_bound: float = Field(0.5, ge=0, le=1, description="1: lower end of its 95 % interval, in each.")
+    min_micro_f1: float = Field(0.5, ge=0, le=1, description="n: in each language.")
+    min_micro_f1_bound: float = Field(0.4, ge=0, le=1, description="n: lower end of its 95 % interval, in each.")
+    min_rank_correlation: float = Field(0.6, ge=-1, le=1, description="x: Spearman's, with the truth, in each.")
+    min_rank_correlation_bound: float = Field(0.5, ge=-1, le=1, description="x: lower end of its 95 % interval.")
+    max_rmse: float | None = Field(None, gt=0, description="x: root mean square error in each; by default any.")
+    max_f1_loss: float = Field(
+        0.02, ge=0, le=1, description="1, n: macro-F1, or micro-F1, lost to the model in use, in each language."
+    )
+    max_rank_correlation_loss: float = Field(0.02, ge=0, le=2, description="x: lost to the model in use, in each.")
+    max_ece: float = Field(0.05, ge=0, le=1, description="1: expected calibration error.")
     max_failure_rate: FailureRates = FailureRates()
     max_megabytes: float = Field(600, gt=0, description="Size of ONNX file and tokenizer, 10^6 bytes.")
     min_relative_speed: float = Field(0.8, ge=0, description="Speed relative to the model in use.")
@@ -122,23 +169,33 @@ class ModelSpec(spec.ModelSpec):
 
     model_config = ConfigDict(extra="forbid")
 
-    task: Literal["sentiment"] | None = Field(
-        None, description="Sentiment: rated texts to calibrate and evaluate on, and behavioural tests."
+    task: str | None = Field(
+        None, description="A package of modeling/tasks/: its texts to calibrate and evaluate on, and its tests."
     )
     languages: list[Annotated[str, StringConstraints(pattern=r"^[a-z]{2,3}$")]] = Field(min_length=1)
     license: str = Field(description="SPDX expression.")
     architecture: str
     source: Source
+    texts: Texts = Texts()
     export: Export = Export()
     quantization: Quantization = Quantization()
     fidelity: Fidelity = Fidelity()
     gates: Gates = Gates()
 
+    @field_validator("task")
+    @classmethod
+    def _known(cls, task: str | None) -> str | None:
+        if task is not None and task not in tasks.names():
+            raise ValueError(f"is {task}; known are {', '.join(tasks.names())}")
+        return task
+
     @model_validator(mode="after")
     def _task_fits(self) -> Self:
-        known = TASK_LABELS.get(self.task or "")
-        if known and not set(self.label_names) <= known:
+        known = tasks.labels(self.task)
+        if known and not known.issuperset(self.label_names):
             raise ValueError(f"task: {self.task} has the labels {', '.join(sorted(known))}; this model has others")
+        if self.task and (self.problem_type, self.input) != ("single_label_classification", "text"):
+            raise ValueError(f"task: {self.task} is one label of one text; this is {self.problem_type} of {self.input}")
         return self
 
     @property

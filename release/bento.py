@@ -16,6 +16,7 @@ from typing import Any
 import yaml
 
 from modeling.environment import commit
+from modeling.evaluation.names import MAIN
 from modeling.files import ROOT
 from release.errors import ReleaseError
 from textserve.bento.image import HASHES, REQUIREMENTS
@@ -100,9 +101,10 @@ def _export(root: Path, uv: str, name: Path, *options: str) -> None:
 
 
 def model_labels(tag: str, metadata: dict[str, Any]) -> dict[str, str]:
-    """Labels of the model: its tag, the SHA-256 of its ONNX file, and macro-F1 per language if measured."""
+    """Labels of the model: its tag, the SHA-256 of its ONNX file, and its main metric per language if measured."""
     languages = (metadata.get("quality") or {}).get("languages", {})
-    quality = {f"macro_f1_{language}": f"{scores['macro_f1']:.4f}" for language, scores in sorted(languages.items())}
+    key = MAIN[metadata.get("spec", {}).get("problem_type", "single_label_classification")]
+    quality = {f"{key}_{language}": f"{scores[key]:.4f}" for language, scores in sorted(languages.items())}
     return {"model": tag, "model_sha256": metadata["sha256"][MODEL_FILE], **quality}
 
 

@@ -12,7 +12,7 @@ from typing import ParamSpec
 
 from modeling.errors import ModelingError
 from modeling.files import ModelFiles
-from modeling.tasks.sentiment.texts import read_texts
+from modeling.texts import read_texts
 from release.errors import ReleaseError
 from textserve.bento.store import StoreError
 from textserve.classifier import ModelFilesError
@@ -42,7 +42,7 @@ def model_parser(manual: str | None, texts: str | None = None) -> argparse.Argum
     args.add_argument("files", metavar="model", type=ModelFiles.of, help="name of a folder in models/")
     if texts:
         args.add_argument("--checkpoint", type=Path, help="folder of the checkpoint (default: build/NAME/checkpoint)")
-        args.add_argument("--texts", type=read_texts, help=texts)
+        args.add_argument("--texts", type=lambda name: read_texts(Path(name), "--texts "), help=texts)
     return args
 
 

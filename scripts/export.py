@@ -3,8 +3,10 @@
     python -m scripts.export sentiment-pl-en
     python -m scripts.export sentiment-pl-en --checkpoint path/to/checkpoint --texts texts.txt
 
-Calibration texts set the activation scales: the lines of --texts, which should resemble the texts to serve, or by
-default rated texts of the training part. A ready ONNX file is upgraded to the opset of the spec.
+Calibration texts set the activation scales, and should resemble the texts to serve: the lines of --texts, by default
+those of calibration.txt in the model's folder, of the data set texts.calibration of its spec, or of its task; without
+any, general English texts, which is printed. A model of pairs has calibration.jsonl, of rows {"text", "text_pair"}, and
+--texts FILE.jsonl. A ready ONNX file is upgraded to the opset of the spec.
 
 Reads   models/NAME/model.yaml and a Hugging Face checkpoint or a ready ONNX file (default: build/NAME/checkpoint)
 Writes  build/NAME/float.onnx         the float32 graph
@@ -28,7 +30,7 @@ from scripts.command import command, model_parser
 @command
 def main(arguments: list[str] | None = None) -> None:
     """Run the script and return its exit code."""
-    args = model_parser(__doc__, texts="file with one calibration text a line (default: rated texts)")
+    args = model_parser(__doc__, texts="file with one calibration text a line (default: calibration.txt)")
     options = args.parse_args(arguments)
     from modeling.export.export import export
 
@@ -36,6 +38,8 @@ def main(arguments: list[str] | None = None) -> None:
     section = export(files, options.checkpoint or files.checkpoint, options.texts)
     sizes = f"{section['bytes'] / 1e6:.1f} MB from {section['float_bytes'] / 1e6:.1f} MB"
     print(f"models/{files.folder.name}/{files.model.name}: {sizes}")
+    if "note" in section:
+        print(f"calibrated on {section['note']}")
     if quantization := section.get("quantization"):
         print(
             f"{len(quantization['linears'])} linear layers and {len(quantization['tables'])} tables in INT8, "

@@ -3,14 +3,16 @@
 Three kinds of tests, each a list of cases that no reader of the language would dispute:
 
 - minimum functionality: a plain text has one of the expected labels;
-- invariance: a change unrelated to sentiment keeps the label;
-- direction: a change moves the sentiment, p(positive) - p(negative), in the given direction. It may move back by
-  TOLERANCE, as in CheckList, since an addition to a clear text may; ``least`` requires a real step instead.
+- invariance: an irrelevant change keeps the label, the set of labels, or the number within TOLERANCE;
+- direction: a change moves the score of the label ``towards`` up; where the task knows an opposite of the label, the
+  difference of the two scores. It may move back by TOLERANCE, as in CheckList, since an addition to a clear text may;
+  ``least`` requires a real step instead.
 
 The cases come from templates, words and plain texts in the model's own ``behaviour.yaml``, or else in the task's:
 ``templates`` (and ``pairs`` of them) expand to all combinations of the words in their braces, ``varied`` names the
 words whose exchange must change nothing, ``change`` is one of CHANGES, and ``added`` are sentences to append to each of
-the language's texts. Everything is drawn with a fixed seed.
+the language's texts. For a model of pairs each text is a list of two; both are changed, and the second one added to.
+Everything is drawn with a fixed seed.
 """
 
 from __future__ import annotations
@@ -18,20 +20,21 @@ from __future__ import annotations
 import itertools
 import random
 import re
-from collections.abc import Callable, Mapping, Sequence
-from pathlib import Path
+from collections.abc import Callable, Collection, Mapping, Sequence
 from statistics import fmean
 from typing import Annotated, Any, Literal, get_args
 
 import numpy as np
-import numpy.typing as npt
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError, model_validator
 
+from modeling import tasks
 from modeling.errors import ModelingError
+from modeling.evaluation.answers import Scores, answers
 from modeling.files import ModelFiles
-from modeling.tasks import sentiment
-from modeling.tasks.sentiment.dataset import MEANINGS, Meaning
+from modeling.spec import ModelSpec
+from textserve.prediction import Prediction
+from textserve.spec import Input, enumeration
 from textserve.validation import problems
 
 BEHAVIOUR_FILE = "behaviour.yaml"
@@ -43,9 +46,11 @@ EXAMPLES = 3
 Kind = Literal["minimum functionality", "invariance", "direction"]
 KINDS: tuple[Kind, ...] = get_args(Kind)
 Words = Mapping[str, Sequence[str]]
-# Probabilities of texts, float32 [texts, 3] in the order of MEANINGS.
-Predict = Callable[[Sequence[str]], npt.NDArray[np.float32]]
-Texts = list[Annotated[str, Field(min_length=1)]]
+# Scores of texts, [texts, labels].
+Predict = Callable[[Sequence[Input]], Scores]
+Text = Annotated[str, Field(min_length=1)]
+Template = Text | tuple[Text, Text]
+Case = tuple[Input, ...]
 
 PLACEHOLDER = re.compile(r"\{(\w+)\}")
 PLAIN_LETTERS = str.maketrans("ąćęłńóśźżĄĆĘŁŃÓŚŹŻ", "acelnoszzACELNOSZZ")
@@ -75,6 +80,15 @@ CHANGES: dict[str, Callable[[str], str]] = {
 }
 
 
+def each(function: Callable[[str], str], text: Input) -> Input:
+    """``function`` of a text, or of both texts of a pair."""
+    return function(text) if isinstance(text, str) else (function(text[0]), function(text[1]))
+
+
+def _put(text: Input, slot: str, word: str) -> Input:
+    return each(lambda part: part.replace(slot, word), text)
+
+
 class _Section(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
     name: str
@@ -84,26 +98,26 @@ class MinimumFunctionality(_Section):
     """Texts with one of the labels ``expected``."""
 
     kind: Literal["minimum functionality"]
-    templates: Texts = Field(min_length=1)
-    expected: list[Meaning] = Field(min_length=1)
+    templates: list[Template] = Field(min_length=1)
+    expected: list[str] = Field(min_length=1)
 
-    def cases(self, texts: Sequence[str], words: Words) -> list[tuple[str, ...]]:
+    def cases(self, texts: Sequence[Input], words: Words) -> list[Case]:
         """One text per case."""
         return [case for template in self.templates for case in fill([template], words)]
 
-    def fails(self, probabilities: npt.NDArray[np.float32]) -> bool:
-        """Whether the label of the text, probabilities ``[1, 3]``, is not expected."""
-        return MEANINGS[int(probabilities[0].argmax())] not in self.expected
+    def fails(self, scores: Scores, spec: ModelSpec) -> bool:
+        """Whether no label of the text, scores ``[1, labels]``, is expected."""
+        return not set(labels_of(spec, scores[0])) & set(self.expected)
 
 
 class Invariance(_Section):
-    """Pairs of texts with the same label: with exchanged words, a change, or an addition."""
+    """Pairs of texts with the same answer: with exchanged words, a change, or an addition."""
 
     kind: Literal["invariance"]
-    templates: Texts = []
+    templates: list[Template] = []
     varied: str | None = None
     change: str | None = None
-    added: Texts = []
+    added: list[Text] = []
 
     @model_validator(mode="after")
     def _one_way(self) -> Invariance:
@@ -113,39 +127,40 @@ class Invariance(_Section):
             raise ValueError(f"unknown change {self.change!r}; known changes: {', '.join(CHANGES)}")
         if bool(self.varied) != bool(self.templates):
             raise ValueError("varied and templates go together")
-        if lacking := [template for template in self.templates if f"{{{self.varied}}}" not in template]:
+        if lacking := [text for text in self.templates if f"{{{self.varied}}}" not in str(text)]:
             raise ValueError(f"the template {lacking[0]!r} does not have {{{self.varied}}}")
         return self
 
-    def cases(self, texts: Sequence[str], words: Words) -> list[tuple[str, ...]]:
+    def cases(self, texts: Sequence[Input], words: Words) -> list[Case]:
         """The text before and after, for each case; texts that the change leaves as they are are skipped."""
         if self.varied:
             first, *others = words[self.varied]
             slot = f"{{{self.varied}}}"
             pairs = itertools.product(self.templates, others)
             return [
-                case
-                for text, other in pairs
-                for case in fill([text.replace(slot, first), text.replace(slot, other)], words)
+                case for text, other in pairs for case in fill([_put(text, slot, to) for to in (first, other)], words)
             ]
         if self.change:
-            changed = CHANGES[self.change]
-            return [(text, changed(text)) for text in texts if changed(text) != text]
+            changed = [each(CHANGES[self.change], text) for text in texts]
+            return [(text, other) for text, other in zip(texts, changed, strict=True) if other != text]
         return _added(texts, self.added)
 
-    def fails(self, probabilities: npt.NDArray[np.float32]) -> bool:
-        """Whether the labels before and after, probabilities ``[2, 3]``, differ."""
-        return bool(probabilities[0].argmax() != probabilities[1].argmax())
+    def fails(self, scores: Scores, spec: ModelSpec) -> bool:
+        """Whether the answers before and after, scores ``[2, labels]``, differ."""
+        before, after = answers(spec, scores)
+        if spec.problem_type == "regression":
+            return bool(abs(before - after) > TOLERANCE)
+        return bool(np.any(before != after))
 
 
 class Direction(_Section):
-    """Pairs of texts; the sentiment of the second is by ``least`` more ``towards`` a label."""
+    """Pairs of texts; the scores of the second are by ``least`` more ``towards`` a label."""
 
     kind: Literal["direction"]
-    towards: Literal["negative", "positive"]
-    least: float = Field(-TOLERANCE, ge=-2, le=2)
-    pairs: list[tuple[str, str]] = []
-    added: Texts = []
+    towards: str
+    least: float = -TOLERANCE
+    pairs: list[tuple[Template, Template]] = []
+    added: list[Text] = []
 
     @model_validator(mode="after")
     def _one_way(self) -> Direction:
@@ -153,15 +168,18 @@ class Direction(_Section):
             raise ValueError("needs exactly one of pairs and added")
         return self
 
-    def cases(self, texts: Sequence[str], words: Words) -> list[tuple[str, ...]]:
+    def cases(self, texts: Sequence[Input], words: Words) -> list[Case]:
         """The text before and after, for each case."""
         return [case for pair in self.pairs for case in fill(pair, words)] or _added(texts, self.added)
 
-    def fails(self, probabilities: npt.NDArray[np.float32]) -> bool:
-        """Whether the sentiment of the second text, probabilities ``[2, 3]``, moved by less than ``least``."""
-        sentiment = probabilities[:, MEANINGS.index("positive")] - probabilities[:, MEANINGS.index("negative")]
-        step = float(sentiment[1] - sentiment[0])
-        return (step if self.towards == "positive" else -step) < self.least
+    def fails(self, scores: Scores, spec: ModelSpec) -> bool:
+        """Whether the scores of the second text, ``[2, labels]``, moved by less than ``least``."""
+        task = tasks.find(spec.task)
+        opposite = task.opposites.get(self.towards) if task else None
+        rising = scores[:, spec.label_names.index(self.towards)]
+        if opposite in spec.label_names:
+            rising = rising - scores[:, spec.label_names.index(opposite)]
+        return float(rising[1] - rising[0]) < self.least
 
 
 Test = Annotated[MinimumFunctionality | Invariance | Direction, Field(discriminator="kind")]
@@ -171,8 +189,8 @@ class Suite(BaseModel):
     """The tests of one language, with their words and texts."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
-    words: dict[str, Texts] = {}
-    texts: Texts = []
+    words: dict[str, list[Text]] = {}
+    texts: list[Template] = []
     tests: list[Test] = Field(min_length=1)
 
     @model_validator(mode="after")
@@ -187,28 +205,73 @@ class Suite(BaseModel):
 
 
 def load(files: ModelFiles) -> dict[str, Suite]:
-    """The suites by language, the model's own or else the task's; raises :class:`ModelingError` naming the error."""
-    own = files.folder / BEHAVIOUR_FILE
-    file = own if own.exists() else Path(sentiment.__file__).with_name(BEHAVIOUR_FILE)
+    """The suites by language, the model's own or else the task's; empty if there are none.
+
+    Raises :class:`ModelingError` naming the file and the key of what cannot be used.
+    """
+    spec, file = files.spec(), files.folder / BEHAVIOUR_FILE
+    task = tasks.find(spec.task)
+    if not file.exists():
+        if task is None:
+            return {}
+        file = task.behaviour
     try:
-        return TypeAdapter(dict[str, Suite]).validate_python(yaml.safe_load(file.read_text(encoding="utf-8")))
+        content = yaml.safe_load(file.read_text(encoding="utf-8"))
+        suites = TypeAdapter(dict[str, Suite]).validate_python(content)
     except (OSError, yaml.YAMLError) as error:
         raise ModelingError(f"{file}: cannot be read as YAML: {error}") from error
     except ValidationError as error:
         raise ModelingError(f"{file}: {problems(error, {})[0]}") from error
+    known = {*spec.label_names, *tasks.labels(spec.task)}
+    for language, suite in suites.items():
+        for index, test in enumerate(suite.tests):
+            if problem := _problem(test, suite, spec, known):
+                raise ModelingError(f"{file}: {language}.tests[{index}]{problem}")
+    return suites
 
 
-def run(suite: Suite, predict: Predict, meanings: Sequence[str]) -> list[dict[str, Any]]:
-    """The result of each test of one language, except those whose expected labels are not among ``meanings``."""
-    tests = [test for test in suite.tests if set(getattr(test, "expected", meanings)) & set(meanings)]
+def _problem(test: Test, suite: Suite, spec: ModelSpec, known: Collection[str]) -> str | None:
+    """What of ``test`` does not fit the model, after its key."""
+    if isinstance(test, MinimumFunctionality) and spec.problem_type == "regression":
+        return ".kind: a number has no expected label; test its direction or invariance"
+    for key, labels in _labels(test).items():
+        if unknown := [label for label in labels if label not in known]:
+            return f".{key}: {unknown[0]!r} is not one of this model's labels: {enumeration(spec.label_names)}"
+    wrong = [text for case in test.cases(suite.texts, suite.words) for text in case]
+    if any(isinstance(text, str) != (spec.input == "text") for text in wrong):
+        return f": has {'single texts' if spec.input == 'pair' else 'pairs'}, and the model has input: {spec.input}"
+    return None
+
+
+def _labels(test: Test) -> dict[str, list[str]]:
+    """The labels that ``test`` is about, by key."""
+    if isinstance(test, Invariance):
+        return {}
+    return {"towards": [test.towards]} if isinstance(test, Direction) else {"expected": test.expected}
+
+
+def labels_of(spec: ModelSpec, scores: Scores) -> list[str]:
+    """The labels of a text with these ``scores``, for a reader too: of a number, the number."""
+    prediction = Prediction(spec, scores.tolist(), tokens=0, truncated=False)
+    if spec.problem_type == "regression":
+        return [f"{prediction.score:.3g}"]
+    return [prediction.label] if spec.problem_type == "single_label_classification" else prediction.labels
+
+
+def run(suite: Suite, spec: ModelSpec, predict: Predict) -> list[dict[str, Any]]:
+    """The result of each test of one language, except those of labels that the model lacks."""
+    tests = [test for test in suite.tests if _applies(test, spec)]
     drawn = [_draw(test.cases(suite.texts, suite.words)) for test in tests]
     texts = list(dict.fromkeys(text for cases in drawn for case in cases for text in case))
-    probabilities = dict(zip(texts, predict(texts), strict=True))
+    scores = dict(zip(texts, predict(texts), strict=True))
     rows = []
     for test, cases in zip(tests, drawn, strict=True):
-        failed = [case for case in cases if test.fails(np.stack([probabilities[text] for text in case]))]
+        failed = [case for case in cases if test.fails(np.stack([scores[text] for text in case]), spec)]
         examples = [
-            {"texts": list(case), "labels": [MEANINGS[int(probabilities[text].argmax())] for text in case]}
+            {
+                "texts": [text if isinstance(text, str) else " | ".join(text) for text in case],
+                "labels": [", ".join(labels_of(spec, scores[text])) for text in case],
+            }
             for case in failed[:EXAMPLES]
         ]
         counts = {"cases": len(cases), "failures": len(failed)}
@@ -216,11 +279,14 @@ def run(suite: Suite, predict: Predict, meanings: Sequence[str]) -> list[dict[st
     return rows
 
 
-def section(
-    suites: Mapping[str, Suite], languages: Sequence[str], predict: Predict, meanings: Sequence[str]
-) -> dict[str, Any]:
+def _applies(test: Test, spec: ModelSpec) -> bool:
+    return all(set(labels) & set(spec.label_names) for labels in _labels(test).values())
+
+
+def section(suites: Mapping[str, Suite], spec: ModelSpec, predict: Predict) -> dict[str, Any]:
     """The section ``behaviour`` of the report; tests weigh the same in a failure rate, however many cases they have."""
-    results = {language: run(suites[language], predict, meanings) for language in languages if language in suites}
+    languages = spec.languages
+    results = {language: run(suites[language], spec, predict) for language in languages if language in suites}
     return {
         "tests": [{"language": language, **row} for language, rows in results.items() for row in rows],
         "failure_rates": {
@@ -235,20 +301,28 @@ def section(
     }
 
 
-def fill(templates: Sequence[str], words: Words) -> list[tuple[str, ...]]:
+def fill(templates: Sequence[Input], words: Words) -> list[Case]:
     """``templates`` filled with every combination of words, the same words in each template."""
-    names = list(dict.fromkeys(name for template in templates for name in PLACEHOLDER.findall(template)))
-    combinations = itertools.product(*(words[name] for name in names))
-    filled = [
-        tuple(template.format_map(dict(zip(names, chosen, strict=True))) for template in templates)
-        for chosen in combinations
-    ]
+    parts = [part for template in templates for part in ([template] if isinstance(template, str) else template)]
+    names = list(dict.fromkeys(name for part in parts for name in PLACEHOLDER.findall(part)))
+    filled = []
+    for chosen in itertools.product(*(words[name] for name in names)):
+        by_name = dict(zip(names, chosen, strict=True))
+        filled.append(tuple(_filled(text, by_name) for text in templates))
     return list(dict.fromkeys(filled))
 
 
-def _added(texts: Sequence[str], additions: Sequence[str]) -> list[tuple[str, ...]]:
-    return [(text, f"{text} {addition}") for text, addition in itertools.product(texts, additions)]
+def _filled(text: Input, words: Mapping[str, str]) -> Input:
+    return each(lambda part: part.format_map(words), text)
 
 
-def _draw(cases: list[tuple[str, ...]]) -> list[tuple[str, ...]]:
+def _added(texts: Sequence[Input], additions: Sequence[str]) -> list[Case]:
+    pairs = itertools.product(texts, additions)
+    return [
+        (text, f"{text} {addition}" if isinstance(text, str) else (text[0], f"{text[1]} {addition}"))
+        for text, addition in pairs
+    ]
+
+
+def _draw(cases: list[Case]) -> list[Case]:
     return cases if len(cases) <= MAX_CASES else random.Random(SEED).sample(cases, MAX_CASES)

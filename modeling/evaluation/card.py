@@ -8,31 +8,38 @@ from pathlib import Path
 from typing import Any
 
 from modeling.errors import ModelingError
+from modeling.evaluation.names import TITLES
 
 Report = dict[str, Any]
 
 
 def quality(report: Report) -> str:
     """Quality by language and domain with 95 % intervals, and of VADER's lexicon where it was measured."""
-    rows = []
+    measured: dict[str, Report] = {}
     for language in report["quality"]["languages"].values():
-        rows += [_quality_row(domain, measured) for domain, measured in language.get("domains", {}).items()]
-        rows.append(_quality_row(f"**{language['name']}**", language))
-    return table(["", "texts", "accuracy", "macro-F1", "VADER's macro-F1"], rows)
+        measured |= language.get("domains", {})
+        measured[f"**{language['name']}**"] = language
+    if not measured:
+        return "Not measured: there are no labelled texts."
+    keys = [key for key in TITLES if all(key in row for row in measured.values())]
+    lexicon = any("vader_macro_f1" in row for row in measured.values())
+    head = ["", "texts", *(TITLES[key] for key in keys), *(["VADER's macro-F1"] if lexicon else [])]
+    return table(head, [[name, *_quality_row(row, keys, lexicon)] for name, row in measured.items()])
 
 
-def _quality_row(name: str, measured: Report) -> list[str]:
-    lexicon = f"{measured['vader_macro_f1']:.3f}" if "vader_macro_f1" in measured else "–"
+def _quality_row(measured: Report, keys: Sequence[str], lexicon: bool) -> list[str]:
     scores = [
-        f"{measured[key]:.3f} ({' to '.join(f'{end:.3f}' for end in measured[f'{key}_interval'])})"
-        for key in ("accuracy", "macro_f1")
+        f"{measured[key]:.3f} ({' to '.join(f'{end:.3f}' for end in measured[f'{key}_interval'])})" for key in keys
     ]
-    return [name, str(measured["texts"]), *scores, lexicon]
+    vader = f"{measured['vader_macro_f1']:.3f}" if "vader_macro_f1" in measured else "–"
+    return [str(measured["texts"]), *scores, *([vader] if lexicon else [])]
 
 
 def behaviour(report: Report) -> str:
     """Failures of the behavioural tests, with a column for each language."""
     section = report["behaviour"]
+    if not section["tests"]:
+        return "No behavioural tests."
     languages = list(section["failure_rates"])
     tests = {(test["test"], test["kind"], test["language"]): test for test in section["tests"]}
     rows = [
@@ -48,7 +55,9 @@ def _failures(test: Report | None) -> str:
 
 def calibration(report: Report) -> str:
     """Expected calibration error, in a sentence."""
-    found = report["quality"]["calibration"]
+    found = report["quality"].get("calibration")
+    if not found:
+        return "Not measured: only the score of one label has a calibration error, on labelled texts."
     return f"Expected calibration error on {found['texts']} texts ({found['name']}): {found['ece']:.3f} (15 bins)."
 
 
@@ -56,25 +65,45 @@ def fidelity(report: Report) -> str:
     """The comparison with PyTorch, and the processor it ran on."""
     found = report["verification"]
     speed, batches = found["texts_per_second"], found["batches"]
-    rows = [
-        ["texts compared", str(found["texts"])],
-        ["same label as PyTorch", f"{found['agreement']:.2%}"],
-        ["largest difference of a probability", f"{found['largest_difference']:.3f}"],
+    rows = [["texts compared", str(found["texts"])]]
+    if "agreement" in found:
+        rows.append([f"same {answer_of(found)} as PyTorch", f"{found['agreement']:.2%}"])
+    else:
+        rows.append(["rank correlation with PyTorch", f"{found['rank_correlation']:.4f}"])
+    kind = "probability" if "agreement" in found else "number"
+    rows += [
+        [f"largest difference of a {kind}", f"{found['largest_difference']:.3f}"],
         ["mean difference", f"{found['mean_difference']:.4f}"],
-        ["macro-F1, PyTorch → served", f"{found['torch_macro_f1']:.4f} → {found['served_macro_f1']:.4f}"],
+    ]
+    for key in TITLES:
+        if f"torch_{key}" in found:
+            title = TITLES[key] if "agreement" in found else f"{TITLES[key]} with the truth"
+            rows.append([f"{title}, PyTorch → served", f"{found[f'torch_{key}']:.4f} → {found[f'served_{key}']:.4f}"])
+    rows += [
         ["speed, one text on one core, against float32 ONNX", f"{found['speedup']:.2f} times"],
         ["texts a second, float32 → served", f"{speed['float32']:.0f} → {speed['served']:.0f}"],
-        [f"labels changed in {batches['groupings']} random groupings into batches", str(batches["labels_changed"])],
+        [
+            f"{answer_of(found)}s changed in {batches['groupings']} random groupings into batches",
+            str(batches["labels_changed"]),
+        ],
         ["largest difference between alone and in a batch", f"{batches['largest_difference']:.1e}"],
     ]
     environment = f"Measured on one core of {found['cpu']} with ONNX Runtime {found['versions']['onnxruntime']}."
-    return f"{table(['', ''], rows)}\n\n{environment}"
+    notes = [f"Compared on {found['note']}."] if "note" in found else []
+    return "\n\n".join([table(["", ""], rows), environment, *notes])
+
+
+def answer_of(verification: Report) -> str:
+    """What the answers of the compared model are: labels, or sets of labels and numbers, which have no shorter name."""
+    return "label" if verification["identity"]["problem_type"] == "single_label_classification" else "answer"
 
 
 def quantization(report: Report) -> str:
     """The result of the quantizer, and the layers with the largest outlier channels."""
     export = report["export"]
-    section = export["quantization"]
+    section = export.get("quantization")
+    if not section:
+        return "Not quantized: the float32 graph is served."
     linears = section["linears"]
     rows = [
         [
@@ -94,7 +123,8 @@ def quantization(report: Report) -> str:
         f"{export['float_bytes'] / 1e6:.1f} MB → {export['bytes'] / 1e6:.1f} MB. "
         "The layers from whose input the split takes the most:"
     )
-    return f"{summary}\n\n{table(head, rows)}"
+    notes = [f"Calibrated on {export['note']}."] if "note" in export else []
+    return "\n\n".join([*notes, summary, table(head, rows)])
 
 
 def training(report: Report) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from typing import Any
 
+from modeling.evaluation.names import MAIN, TITLES
 from modeling.spec import Fidelity, ModelSpec
 
 # Linux' names of the instructions that multiply 8-bit integers and add the products in one step: VNNI on x86-64, SDOT
@@ -22,7 +23,7 @@ def speedup_limit(limits: Fidelity, cpu_flags: Iterable[str]) -> tuple[str, floa
 def advice(problems: Sequence[str]) -> str:
     """What to change in model.yaml so that a model with these ``problems`` may pass."""
     tries = []
-    if any(("agreement" in problem or "macro-F1" in problem) for problem in problems):
+    if any(word in problem for problem in problems for word in ("agreement", "-F1", "rank correlation", "source by")):
         tries += [
             "more calibration texts like those to serve (quantization.calibration_texts, --texts of export)",
             "a lower quantization.outlier_ratio, which computes more channels in float",
@@ -31,23 +32,45 @@ def advice(problems: Sequence[str]) -> str:
     if any("speed-up" in problem for problem in problems):
         tries.append("an idle machine; or a lower limit in the fidelity section, if this speed is enough for you")
     if any("compared on" in problem for problem in problems):
-        tries.append("more labelled texts, in models/NAME/test-LANGUAGE.jsonl or --texts of verify")
+        tries.append("more labelled texts, in models/NAME/test.jsonl or test-LANGUAGE.jsonl, or --texts of verify")
     if any("a batch changes" in problem for problem in problems):
         tries.append("graph.attention_mask: null, if the network ignores its mask")
     return "Try " + ";\n    or ".join(tries)
 
 
 def problems(verification: dict[str, Any], spec: ModelSpec) -> list[str]:
-    """A line for each limit of ``spec.fidelity`` that fails; empty if the model may be used."""
-    limits, texts, agreement = spec.fidelity, verification["texts"], verification["agreement"]
-    loss, speedup = verification.get("f1_loss", 0.0), verification["speedup"]
+    """A line for each limit of ``spec.fidelity`` of its problem that fails; empty if the model may be used."""
+    limits, texts, speedup = spec.fidelity, verification["texts"], verification["speedup"]
     key, min_speedup = speedup_limit(limits, verification.get("cpu_flags", []))
     change, max_change = verification["batches"]["largest_difference"], limits.max_batch_difference
     checks = [
         (texts >= limits.texts, f"compared on {texts} texts, fidelity.texts requires {limits.texts}"),
-        (agreement >= limits.min_agreement, f"agreement is {agreement:.4f}, min_agreement is {limits.min_agreement}"),
-        (loss <= limits.max_f1_loss, f"macro-F1 lost is {loss:.4f}, max_f1_loss is {limits.max_f1_loss}"),
+        *(_number(verification, limits) if spec.problem_type == "regression" else _labels(verification, spec)),
         (speedup >= min_speedup, f"speed-up is {speedup:.2f}, {key} is {min_speedup}"),
         (change <= max_change, f"a batch changes a probability by {change:.1e}, max_batch_difference is {max_change}"),
     ]
     return [problem for holds, problem in checks if not holds]
+
+
+def _labels(verification: dict[str, Any], spec: ModelSpec) -> list[tuple[bool, str]]:
+    limits, agreement, loss = spec.fidelity, verification["agreement"], verification.get("f1_loss", 0.0)
+    average = TITLES[MAIN[spec.problem_type]]
+    return [
+        (agreement >= limits.min_agreement, f"agreement is {agreement:.4f}, min_agreement is {limits.min_agreement}"),
+        (loss <= limits.max_f1_loss, f"{average} lost is {loss:.4f}, max_f1_loss is {limits.max_f1_loss}"),
+    ]
+
+
+def _number(verification: dict[str, Any], limits: Fidelity) -> list[tuple[bool, str]]:
+    ranks, most = verification["rank_correlation"], limits.max_difference
+    difference = verification["largest_difference"]
+    return [
+        (
+            ranks >= limits.min_rank_correlation,
+            f"rank correlation with the source is {ranks:.4f}, min_rank_correlation is {limits.min_rank_correlation}",
+        ),
+        (
+            most is None or difference <= most,
+            f"differs from the source by {difference:.3g} at most, max_difference is {most}",
+        ),
+    ]

@@ -2,14 +2,23 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
 from modeling.evaluation import fidelity
-from modeling.spec import ModelSpec
+from modeling.evaluation.names import LOSS, MAIN, TITLES
+from modeling.spec import Gates, ModelSpec
+from modeling.texts import SEVERAL
 
 # On few texts even a perfectly calibrated model has a calibration error: with 15 bins about 0.03 on 500 texts.
 MIN_CALIBRATION_TEXTS = 500
+# The limits of a metric and of the lower end of its interval.
+LIMITS: Mapping[str, Callable[[Gates], tuple[float, float]]] = {
+    "macro_f1": lambda gates: (gates.min_macro_f1, gates.min_macro_f1_bound),
+    "micro_f1": lambda gates: (gates.min_micro_f1, gates.min_micro_f1_bound),
+    "rank_correlation": lambda gates: (gates.min_rank_correlation, gates.min_rank_correlation_bound),
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,26 +61,41 @@ def check(report: dict[str, Any], spec: ModelSpec) -> list[Gate]:
         *_quality(report["quality"], spec),
         *_behaviour(report["behaviour"], spec),
         _verification(report, spec),
-        *_against(report["performance"], spec),
+        *_against(report, spec),
     ]
 
 
 def _quality(quality: dict[str, Any], spec: ModelSpec) -> list[Gate]:
-    gates, found = spec.gates, []
-    for language in spec.languages:
-        measured = quality["languages"].get(language)
-        note = "" if measured else f"no labelled texts; write models/{spec.name}/test-{language}.jsonl"
-        score = measured and measured["macro_f1"]
-        bound = measured and measured["macro_f1_interval"][0]
-        found += [
-            Gate(f"macro-F1, {language}", score, gates.min_macro_f1, at_most=False, note=note),
-            Gate(f"macro-F1, {language}, lower end", bound, gates.min_macro_f1_bound, at_most=False, note=note),
-        ]
+    found = [gate for language in _measured(quality, spec) for gate in _scores(quality, spec, language)]
+    if spec.problem_type != "single_label_classification" or spec.activation == "none":
+        return found
     calibration = quality.get("calibration")
     enough = bool(calibration and calibration["texts"] >= MIN_CALIBRATION_TEXTS)
     note = "" if enough else f"requires {MIN_CALIBRATION_TEXTS} labelled texts of a language"
     ece = calibration["ece"] if calibration else None
-    return [*found, Gate("calibration error", ece, gates.max_ece, at_most=True, applies=enough, note=note)]
+    return [*found, Gate("calibration error", ece, spec.gates.max_ece, at_most=True, applies=enough, note=note)]
+
+
+def _measured(quality: dict[str, Any], spec: ModelSpec) -> list[str]:
+    """The languages of the model; those that are only measured together are SEVERAL."""
+    several = SEVERAL in quality["languages"]
+    keys = (SEVERAL if several and each not in quality["languages"] else each for each in spec.languages)
+    return list(dict.fromkeys(keys))
+
+
+def _scores(quality: dict[str, Any], spec: ModelSpec, language: str) -> list[Gate]:
+    key, gates, measured = MAIN[spec.problem_type], spec.gates, quality["languages"].get(language)
+    name, least, bound = f"{TITLES[key]}, {language}", *LIMITS[key](gates)
+    note = "" if measured else f"no labelled texts; write models/{spec.name}/test-{language}.jsonl"
+    score, low = (measured[key], measured[f"{key}_interval"][0]) if measured else (None, None)
+    found = [
+        Gate(name, score, least, at_most=False, note=note),
+        Gate(f"{name}, lower end", low, bound, at_most=False, note=note),
+    ]
+    if spec.problem_type == "regression" and gates.max_rmse is not None:
+        error = measured and measured["rmse"]
+        found.append(Gate(f"{TITLES['rmse']}, {language}", error, gates.max_rmse, at_most=True, note=note))
+    return found
 
 
 def _behaviour(behaviour: dict[str, Any], spec: ModelSpec) -> list[Gate]:
@@ -81,10 +105,12 @@ def _behaviour(behaviour: dict[str, Any], spec: ModelSpec) -> list[Gate]:
         tested = language not in behaviour["not_tested"]
         note = "" if tested else f"behaviour.yaml has no tests for the language {language}"
         rates = behaviour["failure_rates"].get(language, {})
-        found += [
-            Gate(f"{kind}, {language}, failures", rates.get(kind), limit, at_most=True, applies=tested, note=note)
-            for kind, limit in limits.items()
-        ]
+        for kind, limit in limits.items():
+            # A task has tests of every kind; without one, what to test is the model's own business.
+            applies = tested and (kind in rates or spec.task is not None)
+            why = note if applies or note else "behaviour.yaml has no tests of this kind"
+            name = f"{kind}, {language}, failures"
+            found.append(Gate(name, rates.get(kind), limit, at_most=True, applies=applies, note=why))
     return found
 
 
@@ -99,15 +125,18 @@ def _verification(report: dict[str, Any], spec: ModelSpec) -> Gate:
     return Gate(name, len(problems), 0, at_most=True, note="; ".join(problems))
 
 
-def _against(performance: dict[str, Any], spec: ModelSpec) -> list[Gate]:
+def _against(report: dict[str, Any], spec: ModelSpec) -> list[Gate]:
+    performance = report["performance"]
     gates, against = spec.gates, performance["against"]
     none = "" if against else "no model in use to compare with"
     megabytes = sum(performance["bytes"].values()) / 1e6
     found = [Gate("megabytes", megabytes, gates.max_megabytes, at_most=True)]
-    for language in spec.languages:
-        lost = against["languages"].get(language, {}).get("f1_loss") if against else None
-        applies, name = lost is not None, f"macro-F1 lost, {language}"
+    key, title = LOSS[spec.problem_type], TITLES[MAIN[spec.problem_type]]
+    limit = gates.max_rank_correlation_loss if spec.problem_type == "regression" else gates.max_f1_loss
+    for language in _measured(report["quality"], spec):
+        lost = against["languages"].get(language, {}).get(key) if against else None
+        applies, name = lost is not None, f"{title} lost, {language}"
         note = none or ("" if applies else f"the model in use was not measured on {language}")
-        found.append(Gate(name, lost, gates.max_f1_loss, at_most=True, applies=applies, note=note))
+        found.append(Gate(name, lost, limit, at_most=True, applies=applies, note=note))
     speed, limit = against["relative_speed"] if against else None, gates.min_relative_speed
     return [*found, Gate("relative speed", speed, limit, at_most=False, applies=bool(against), note=none)]

@@ -10,12 +10,14 @@ from typing import Any
 
 from modeling.environment import cpu_name
 from modeling.evaluation import quality
-from modeling.evaluation.quality import Probabilities
+from modeling.evaluation.answers import Answers, Scores, answers, right_answers
 from modeling.evaluation.speed import sample, texts_per_second
 from modeling.files import ModelFiles, sha256
 from modeling.spec import ModelSpec
-from modeling.tasks.sentiment.texts import LabelledTexts
+from modeling.texts import SEVERAL, LabelledTexts
 from textserve.classifier import MODEL_FILE, TOKENIZER_FILE, Classifier
+from textserve.prediction import Prediction
+from textserve.spec import Input
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,11 +33,12 @@ def section(
     files: ModelFiles,
     classifier: Classifier,
     sets: Sequence[LabelledTexts],
-    probabilities: Sequence[Probabilities],
+    scores: Sequence[Scores],
     in_use: InUse | None,
 ) -> dict[str, Any]:
-    """The section ``performance`` of the report, from the ``probabilities`` of ``classifier`` for each of ``sets``."""
-    pool = [text for labelled in sets for text in labelled.texts] or [golden.text for golden in classifier.spec.golden]
+    """The section ``performance`` of the report, from the ``scores`` of ``classifier`` for each of ``sets``."""
+    spec = files.spec()
+    pool = [text for labelled in sets for text in labelled.texts] or [golden.input for golden in classifier.spec.golden]
     texts = sample(pool)
     other = Classifier(in_use.folder) if in_use else None
     speed, *speeds = texts_per_second([partial(_answer, model) for model in (classifier, other) if model], texts)
@@ -47,19 +50,20 @@ def section(
         "against": None,
     }
     if in_use and other:
-        languages = ModelSpec.load(in_use.folder).languages
+        other_spec = ModelSpec.load(in_use.folder)
         measured["against"] = {
             "name": in_use.name,
             "version": in_use.version,
             "sha256": {name: sha256(in_use.folder / name) for name in (MODEL_FILE, TOKENIZER_FILE)},
             "languages": {
                 labelled.language: quality.loss(
-                    quality.indices(labelled.labels),
-                    rows.argmax(axis=1),
-                    quality.predict(other, labelled.texts).argmax(axis=1),
+                    spec,
+                    right_answers(spec, labelled.answers),
+                    answers(spec, rows),
+                    _answers(other, labelled.texts, spec),
                 )
-                for labelled, rows in zip(sets, probabilities, strict=True)
-                if labelled.language in languages
+                for labelled, rows in zip(sets, scores, strict=True)
+                if _is_comparable(spec, other_spec, labelled.language)
             },
             "texts_per_second": round(speeds[0], 1),
             "relative_speed": round(speed / speeds[0], 3),
@@ -68,7 +72,24 @@ def section(
     return measured
 
 
-def _answer(classifier: Classifier, text: str) -> Probabilities:
+def _is_comparable(spec: ModelSpec, other: ModelSpec, language: str) -> bool:
+    """Whether ``other`` answers the same question about texts of ``language``."""
+    languages = spec.languages if language == SEVERAL else [language]
+    same = (spec.problem_type, spec.input) == (other.problem_type, other.input)
+    return same and set(languages) <= set(other.languages)
+
+
+def _answers(other: Classifier, texts: Sequence[Input], spec: ModelSpec) -> Answers:
+    """The answers of ``other`` in the terms of ``spec``, which may have the labels in another order, or lack some."""
+    scores = other.predict_many(texts)
+    if spec.problem_type == "regression":
+        return answers(spec, scores)
+    predictions = [Prediction(other.spec, row, tokens=0, truncated=False) for row in scores.tolist()]
+    several = spec.problem_type == "multi_label_classification"
+    return right_answers(spec, [tuple(each.labels) if several else each.label for each in predictions])
+
+
+def _answer(classifier: Classifier, text: Input) -> Scores:
     return classifier.predict(classifier.encode([text]))
 
 

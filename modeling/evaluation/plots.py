@@ -10,9 +10,12 @@ import matplotlib.style
 import numpy as np
 from matplotlib.figure import Figure
 
-from modeling.tasks.sentiment.dataset import MEANINGS
+from textserve.spec import ModelSpec
 
 Report = dict[str, Any]
+
+# The cells of a matrix of more have no room for two lines.
+FEW_LABELS = 5
 
 # Transparent, with ink that is readable on a light or a dark page.
 THEMES = {
@@ -21,31 +24,39 @@ THEMES = {
 }
 
 
-def draw(report: Report, folder: Path) -> None:
+def draw(report: Report, spec: ModelSpec, folder: Path) -> None:
     """Draw the plots of the card into ``folder``: of :func:`of_report` and, if quantized, of outlier channels."""
     folder.mkdir(exist_ok=True)
-    plots = of_report(report)
+    plots = of_report(report, spec)
     if "quantization" in report.get("export", {}):
         plots["quantization"] = lambda: outliers(report["export"]["quantization"]["linears"])
     for name, plot in plots.items():
         plot().savefig(folder / f"{name}.png", dpi=110)
 
 
-def of_report(report: Report) -> dict[str, Callable[[], Figure]]:
+def of_report(report: Report, spec: ModelSpec) -> dict[str, Callable[[], Figure]]:
     """The plots of the section ``quality`` by name, as functions that draw them."""
     quality = report["quality"]
-    if not quality["languages"]:
-        return {}
-    matrices = {language["name"]: language["confusion"] for language in quality["languages"].values()}
-    return {
-        "confusion": lambda: confusion(matrices),
-        "reliability": lambda: reliability(quality["calibration"], quality["calibration"]["name"]),
-    }
+    found: dict[str, Callable[[], Figure]] = {}
+    matrices, points = (
+        {each["name"]: each[key] for each in quality["languages"].values() if key in each}
+        for key in ("confusion", "points")
+    )
+    if matrices:
+        found["confusion"] = lambda: confusion(matrices, spec.label_names)
+    if points:
+        found["scatter"] = lambda: scatter(points)
+    if calibration := quality.get("calibration"):
+        lowest = round(1 / len(spec.labels), 2) if spec.activation == "softmax" else 0.0
+        found["reliability"] = lambda: reliability(calibration, calibration["name"], lowest)
+    return found
 
 
-def confusion(matrices: Mapping[str, Sequence[Sequence[int]]]) -> Figure:
-    """Confusion matrices ``[3, 3]`` side by side, each under its title; rows are the rated labels."""
-    figure = Figure(figsize=(4.6 * len(matrices), 4.2), layout="constrained")
+def confusion(matrices: Mapping[str, Sequence[Sequence[int]]], labels: Sequence[str]) -> Figure:
+    """Confusion matrices of ``labels`` side by side, each under its title; rows are the rated labels."""
+    few = len(labels) <= FEW_LABELS
+    width, height = (4.6, 4.2) if few else (0.5 * len(labels) + 2.6, 0.5 * len(labels) + 2.2)
+    figure = Figure(figsize=(width * len(matrices), height), layout="constrained")
     axes = figure.subplots(1, len(matrices), squeeze=False)[0]
     for axis, (title, counts) in zip(axes, matrices.items(), strict=True):
         matrix = np.array(counts)
@@ -53,20 +64,37 @@ def confusion(matrices: Mapping[str, Sequence[Sequence[int]]]) -> Figure:
         axis.imshow(shares, cmap="Blues", vmin=0, vmax=1)
         for (row, column), share in np.ndenumerate(shares):
             color = "white" if share > 0.55 else "black"
-            axis.text(column, row, f"{matrix[row, column]}\n{share:.0%}", ha="center", va="center", color=color)
-        axis.set_xticks(range(len(MEANINGS)), MEANINGS)
-        axis.set_yticks(range(len(MEANINGS)), MEANINGS, rotation=90, va="center")
+            text = f"{matrix[row, column]}\n{share:.0%}" if few else str(matrix[row, column])
+            axis.text(column, row, text, ha="center", va="center", color=color)
+        axis.set_xticks(range(len(labels)), labels, rotation=0 if few else 90)
+        axis.set_yticks(range(len(labels)), labels, rotation=90 if few else 0, va="center")
         axis.set(title=title, xlabel="answered", ylabel="rated")
     return figure
 
 
-def reliability(calibration: Mapping[str, Any], texts: str) -> Figure:
-    """Share of correct answers by score, and texts in each bin, of :func:`modeling.evaluation.quality.calibration`."""
+def scatter(points: Mapping[str, Sequence[Sequence[float]]]) -> Figure:
+    """Right and given numbers, ``[texts, 2]``, side by side, each under its title."""
+    figure = Figure(figsize=(4.6 * len(points), 4.2), layout="constrained")
+    axes = figure.subplots(1, len(points), squeeze=False)[0]
+    for axis, (title, pairs) in zip(axes, points.items(), strict=True):
+        rated, answered = np.array(pairs).T
+        ends = [min(rated.min(), answered.min()), max(rated.max(), answered.max())]
+        axis.plot(ends, ends, color="gray", linestyle="--")
+        axis.scatter(rated, answered, s=12, alpha=0.6)
+        axis.set(title=title, xlabel="rated", ylabel="answered")
+    return figure
+
+
+def reliability(calibration: Mapping[str, Any], texts: str, lowest: float) -> Figure:
+    """Share of correct answers by score, from the ``lowest`` possible, and texts in each bin.
+
+    ``calibration`` is that of :func:`modeling.evaluation.quality.calibration`.
+    """
     bins = calibration["bins"]
     scores, accuracies, counts = ([filled[key] for filled in bins] for key in ("score", "accuracy", "texts"))
     figure = Figure(figsize=(5, 5.4), layout="constrained")
     upper, lower = figure.subplots(2, 1, sharex=True, height_ratios=[3, 1])
-    upper.plot([0.33, 1], [0.33, 1], color="gray", linestyle="--", label="perfect calibration")
+    upper.plot([lowest, 1], [lowest, 1], color="gray", linestyle="--", label="perfect calibration")
     upper.plot(scores, accuracies, marker="o", label=f"model, ECE {calibration['ece']:.3f}")
     upper.set(ylabel="share of correct answers", title=f"Reliability: {texts}")
     upper.legend()

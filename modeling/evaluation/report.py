@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 from datetime import UTC, datetime
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +14,7 @@ from modeling.evaluation.performance import InUse
 from modeling.files import ModelFiles
 from modeling.registry import served
 from modeling.registry.versions import URI_VARIABLE, Registry
-from modeling.tasks.sentiment.texts import labelled_texts
+from modeling.texts import labelled_texts
 from textserve.classifier import Classifier
 
 NOTHING = "none"
@@ -27,7 +26,7 @@ def evaluate(files: ModelFiles, against: str | None) -> tuple[list[Gate], Path]:
         files.add_to_report(name, section)
     report, spec = files.report(), files.spec()
     checked = gates.check(report, spec)
-    plots.draw(report, files.folder / "images")
+    plots.draw(report, spec, files.folder / "images")
     card.fill_in(files.folder / "README.md", report)
     page = files.build / "report.html"
     page.write_text(report_page.render(report, spec, checked), encoding="utf-8")
@@ -54,13 +53,12 @@ def measure(files: ModelFiles, in_use: InUse | None) -> dict[str, dict[str, Any]
     digests = files.digests()
     classifier = Classifier(files.folder)
     spec = files.spec()
-    sets = [found.with_labels(spec.label_names) for found in labelled_texts(files, files.data)]
-    predict = partial(quality.predict, classifier)
-    probabilities = [predict(labelled.texts) for labelled in sets]
+    sets = labelled_texts(files)
+    scores = [classifier.predict_many(labelled.texts) for labelled in sets]
     return {
-        "quality": quality.section(sets, probabilities),
-        "behaviour": behaviour.section(behaviour.load(files), spec.languages, predict, spec.label_names),
-        "performance": performance.section(files, classifier, sets, probabilities, in_use),
+        "quality": quality.section(spec, sets, scores),
+        "behaviour": behaviour.section(behaviour.load(files), spec, classifier.predict_many),
+        "performance": performance.section(files, classifier, sets, scores, in_use),
         "evaluation": {
             "at": datetime.now(UTC).isoformat(timespec="seconds"),
             **commit(),

@@ -8,46 +8,61 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
-from sklearn.metrics import f1_score
 
 from modeling.environment import cpu_flags, cpu_name, versions
 from modeling.errors import ModelingError
+from modeling.evaluation import metrics
+from modeling.evaluation.answers import Scores, answers, differing, right_answers
+from modeling.evaluation.names import LOSS, MAIN
 from modeling.evaluation.speed import sample, texts_per_second
 from modeling.export.checkpoint import check_source, source_scores, tokenized
 from modeling.files import ModelFiles
 from modeling.progress import Progress
-from modeling.tasks.sentiment.texts import comparison_texts
-from textserve.classifier import TOKENIZER_FILE, Classifier, Encoding, GoldenMismatch, batch_feeds, open_session
+from modeling.texts import GivenAnswers, check_input, comparison_texts
+from textserve.classifier import (
+    TOKENIZER_FILE,
+    Classifier,
+    Encoding,
+    GoldenMismatch,
+    PairTooLong,
+    batch_feeds,
+    open_session,
+)
+from textserve.spec import Input, ModelSpec
 
 SEED = 0
 GROUPINGS = 5
 LARGEST_BATCH = 32
 
-Probabilities = npt.NDArray[np.float32]
 
-
-def verify(files: ModelFiles, checkpoint: Path, texts: list[str] | None = None) -> dict[str, Any]:
+def verify(files: ModelFiles, checkpoint: Path, texts: Sequence[Input] | None = None) -> dict[str, Any]:
     """Measure fidelity, speed and exactness, and return the section ``verification`` of the report, which it adds.
 
-    ``texts`` are unlabelled; by default the labelled texts of the task are compared. Raises :class:`ModelingError` if a
-    file is missing, the tokenizer is another model's, or a golden text gets another label.
+    ``texts`` are unlabelled; by default those of :func:`modeling.texts.comparison_texts` are compared. Raises
+    :class:`ModelingError` if a file is missing, the tokenizer is another model's, or a golden text gets another answer.
     """
-    labels: Sequence[str | None]
-    texts, labels = (texts, [None] * len(texts)) if texts else comparison_texts(files, files.data)
-    section = compare(files, checkpoint, texts, labels)
+    if texts:
+        check_input(texts, files.spec())
+        section = compare(files, checkpoint, texts, [None] * len(texts))
+    else:
+        found = comparison_texts(files)
+        section = compare(files, checkpoint, found.texts, found.answers)
+        section |= {"note": found.note} if found.note else {}
     files.add_to_report("verification", section)
     return section
 
 
-def compare(files: ModelFiles, checkpoint: Path, texts: list[str], labels: Sequence[str | None]) -> dict[str, Any]:
-    """The measurements of :func:`verify` on ``texts``; a label of None does not count for macro-F1."""
+def compare(files: ModelFiles, checkpoint: Path, texts: Sequence[Input], truths: GivenAnswers) -> dict[str, Any]:
+    """The measurements of :func:`verify` on ``texts``; a truth of ``None`` is not known."""
     spec = files.spec()
     source = check_source(files, checkpoint)
     if not files.float_model.exists():
         raise ModelingError(f"{files.float_model} does not exist; python -m scripts.export {spec.name} writes it")
     classifier = Classifier(files.folder)
-    encodings = classifier.encode(texts)
+    try:
+        encodings = classifier.encode(texts)
+    except PairTooLong as error:
+        raise ModelingError(f"{spec.name}: of the texts to compare, {error}; leave it out, or cut it") from error
     _check_served_tokenizer(classifier, checkpoint, texts, encodings)
     try:
         classifier.check_golden()
@@ -66,18 +81,18 @@ def compare(files: ModelFiles, checkpoint: Path, texts: list[str], labels: Seque
         "versions": versions(["torch", "transformers", "onnxruntime", "tokenizers"]),
         "identity": spec.identity(files.digests()),
         "texts": len(texts),
-        "agreement": float((alone.argmax(axis=1) == reference.argmax(axis=1)).mean()),
+        **_likeness(spec, reference, alone),
         "largest_difference": float(np.abs(alone - reference).max()),
         "mean_difference": float(np.abs(alone - reference).mean()),
         "texts_per_second": {"float32": round(speed[0], 1), "served": round(speed[1], 1)},
         "speedup": round(speed[1] / speed[0], 2),
         "batches": {"groupings": GROUPINGS, "labels_changed": flips, "largest_difference": largest},
-        **macro_f1(spec.label_names, reference, alone, labels),
+        **against_truth(spec, reference, alone, truths),
     }
 
 
 def _check_served_tokenizer(
-    classifier: Classifier, checkpoint: Path, texts: list[str], encodings: list[Encoding]
+    classifier: Classifier, checkpoint: Path, texts: Sequence[Input], encodings: list[Encoding]
 ) -> None:
     """Compare the token ids of the served tokenizer with those of the checkpoint's own, golden texts first."""
     spec = classifier.spec
@@ -92,8 +107,8 @@ def _check_served_tokenizer(
                 )
 
 
-def compare_in_batches(classifier: Classifier, encodings: list[Encoding], alone: Probabilities) -> tuple[int, float]:
-    """Labels changed, and the largest difference of a probability, when texts are computed in random batches."""
+def compare_in_batches(classifier: Classifier, encodings: list[Encoding], alone: Scores) -> tuple[int, float]:
+    """Answers changed, and the largest difference of a score, when texts are computed in random batches."""
     random = np.random.default_rng(SEED)
     flips, largest = 0, 0.0
     for _ in Progress(range(GROUPINGS), desc="random batches"):
@@ -107,18 +122,36 @@ def compare_in_batches(classifier: Classifier, encodings: list[Encoding], alone:
                 equal = [index for index in batch if len(encodings[index].ids) == len(encodings[batch[0]].ids)]
                 batch, order = equal, batch[len(equal) :] + order
             rows = classifier.predict([encodings[index] for index in batch])
-            flips += int((rows.argmax(axis=1) != alone[batch].argmax(axis=1)).sum())
+            changed = differing(*(answers(classifier.spec, scores) for scores in (rows, alone[batch])))
+            flips += int(changed.sum())
             largest = max(largest, float(np.abs(rows - alone[batch]).max()))
     return flips, largest
 
 
-def macro_f1(
-    meanings: Sequence[str], reference: Probabilities, served: Probabilities, labels: Sequence[str | None]
-) -> dict[str, float]:
-    """Macro-F1 of source and served file over the texts with a label of the model; empty if there is none."""
-    truth = {index: meanings.index(label) for index, label in enumerate(labels) if label in meanings}
-    if not truth:
+def _likeness(spec: ModelSpec, reference: Scores, served: Scores) -> dict[str, float]:
+    """How alike the answers are: the share of equal ones, or for a number the correlation of their ranks."""
+    first, second = (answers(spec, scores) for scores in (reference, served))
+    if spec.problem_type == "regression":
+        return {"rank_correlation": metrics.value_of(metrics.rank_correlation(first, second), len(first))}
+    return {"agreement": float(1 - differing(first, second).mean())}
+
+
+def against_truth(spec: ModelSpec, reference: Scores, served: Scores, truths: GivenAnswers) -> dict[str, float]:
+    """The main metric of source and served file, and what is lost of it, over the texts with a known answer.
+
+    Empty if there is none; of one label, only those of the model count.
+    """
+    single = spec.problem_type == "single_label_classification"
+    known = {
+        index: answer
+        for index, answer in enumerate(truths)
+        if answer is not None and (not single or answer in spec.label_names)
+    }
+    if not known:
         return {}
-    answers = (rows[list(truth)].argmax(axis=1) for rows in (reference, served))
-    source, own = (float(f1_score(list(truth.values()), found, average="macro")) for found in answers)
-    return {"torch_macro_f1": source, "served_macro_f1": own, "f1_loss": source - own}
+    truth, key = right_answers(spec, list(known.values())), MAIN[spec.problem_type]
+    source, own = (
+        metrics.value_of(metrics.main(spec, truth, answers(spec, scores[list(known)])), len(truth))
+        for scores in (reference, served)
+    )
+    return {f"torch_{key}": source, f"served_{key}": own, LOSS[spec.problem_type]: source - own}

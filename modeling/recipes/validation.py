@@ -13,6 +13,8 @@ from modeling.evaluation import plots, quality
 from modeling.tasks.sentiment.dataset import MEANINGS
 
 MACRO_F1 = "validation_macro_f1"
+# Of the likeliest of three labels.
+LOWEST_SCORE = 0.33
 
 
 @dataclass(frozen=True)
@@ -40,6 +42,6 @@ class Validation:
         counts = confusion_matrix(self.truth, self.probabilities.argmax(axis=1), labels=range(len(MEANINGS)))
         calibration = quality.calibration(self.probabilities, self.truth)
         return {
-            "confusion.png": plots.confusion({"validation part": counts.tolist()}),
-            "reliability.png": plots.reliability(calibration, "validation part"),
+            "confusion.png": plots.confusion({"validation part": counts.tolist()}, MEANINGS),
+            "reliability.png": plots.reliability(calibration, "validation part", LOWEST_SCORE),
         }

@@ -8,6 +8,7 @@ import shutil
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Literal
 
 import requests
 from huggingface_hub import HfApi, constants, errors, hf_hub_download, snapshot_download
@@ -19,16 +20,17 @@ SHA256 = re.compile(r"[0-9a-f]{64}")
 GIT_SHA1 = re.compile(r"[0-9a-f]{40}")
 # Selects from the names of all files.
 Select = Callable[[list[str]], list[str]]
+Kind = Literal["model", "dataset"]
 
 
-def fetch(repository: str, revision: str | None, into: Path, select: Select) -> str:
+def fetch(repository: str, revision: str | None, into: Path, select: Select, kind: Kind = "model") -> str:
     """Copy the selected files of ``repository`` into the folder ``into``, and return their commit.
 
     ``revision`` is a commit; ``None`` is the main branch. Raises :class:`ModelingError` if the hub does not answer or
     denies access, or a file does not match the hub's digest.
     """
     with _plain_errors(repository, revision):
-        commit, names = _found(repository, revision)
+        commit, names = _found(repository, revision, kind)
     try:
         chosen = select(names)
     except ModelingError as error:
@@ -36,8 +38,9 @@ def fetch(repository: str, revision: str | None, into: Path, select: Select) -> 
         raise ModelingError(f"{repository}{cache}: {error}") from error
     for name in chosen:
         with _plain_errors(repository, revision, name):
-            cached = Path(hf_hub_download(repository, name, revision=commit)).resolve()
+            cached = Path(hf_hub_download(repository, name, revision=commit, repo_type=kind)).resolve()
         _check(cached, name)
+        (into / name).parent.mkdir(parents=True, exist_ok=True)
         shutil.copyfile(cached, into / name)
     return commit
 
@@ -48,18 +51,19 @@ def commit_of(repository: str, revision: str) -> str:
         return _found(repository, revision)[0]
 
 
-def _found(repository: str, revision: str | None) -> tuple[str, list[str]]:
+def _found(repository: str, revision: str | None, kind: Kind = "model") -> tuple[str, list[str]]:
     """The commit and the names of its files, in the cache where the hub is not to be asked."""
-    return _cached(repository, revision) if constants.HF_HUB_OFFLINE else _listed(repository, revision)
+    names_of = _cached if constants.HF_HUB_OFFLINE else _listed
+    return names_of(repository, revision, kind)
 
 
-def _listed(repository: str, revision: str | None) -> tuple[str, list[str]]:
-    info = HfApi().model_info(repository, revision=revision)
+def _listed(repository: str, revision: str | None, kind: Kind) -> tuple[str, list[str]]:
+    info = HfApi().repo_info(repository, revision=revision, repo_type=kind)
     return str(info.sha), sorted(file.rfilename for file in info.siblings or [])
 
 
-def _cached(repository: str, revision: str | None) -> tuple[str, list[str]]:
-    folder = Path(snapshot_download(repository, revision=revision, local_files_only=True))
+def _cached(repository: str, revision: str | None, kind: Kind) -> tuple[str, list[str]]:
+    folder = Path(snapshot_download(repository, revision=revision, repo_type=kind, local_files_only=True))
     return folder.name, sorted(str(file.relative_to(folder)) for file in folder.rglob("*") if file.is_file())
 
 

@@ -1,1 +1,64 @@
-"""One package a task: its data, its lexicons and its behavioural tests."""
+"""One package a task: its labels, its data and its behavioural tests.
+
+A package NAME has its ``LABELS``, and in its module ``task`` a :class:`Task`. Spec and command line import only labels.
+"""
+
+from __future__ import annotations
+
+import pkgutil
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from functools import cache
+from importlib import import_module
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from modeling.files import ModelFiles
+    from modeling.spec import ModelSpec
+    from modeling.texts import LabelledTexts
+
+
+@dataclass(frozen=True)
+class Task:
+    """What a task has for models with its name in their spec.
+
+    Attributes:
+        labelled_texts: those of a language, or ``None``.
+        calibration_texts: texts like those to serve, from the data in a folder.
+        behaviour: the file with its behavioural tests.
+        opposites: the label that falls as a label rises, where it has one.
+        lexicon: the labels that a lexicon gives to texts, as a baseline; ``None`` in a language that it does not read.
+        general_texts: all of the sentences to compare on in a folder, without their labels, for any model.
+    """
+
+    labelled_texts: Callable[[ModelFiles, str], LabelledTexts | None]
+    calibration_texts: Callable[[ModelSpec, Path], list[str]]
+    behaviour: Path
+    opposites: Mapping[str, str]
+    lexicon: Callable[[LabelledTexts], list[str] | None]
+    general_texts: Callable[[Path], list[str]] | None = None
+
+
+@cache
+def names() -> list[str]:
+    """The known tasks."""
+    return sorted(module.name for module in pkgutil.iter_modules(__path__) if module.ispkg)
+
+
+def labels(name: str | None) -> frozenset[str]:
+    """The labels that a task has data for; empty without a task."""
+    return frozenset(import_module(f"{__name__}.{name}").LABELS) if name else frozenset()
+
+
+def find(name: str | None) -> Task | None:
+    """The task with this name; ``None`` without one."""
+    if name is None:
+        return None
+    task: Task = import_module(f"{__name__}.{name}.task").TASK
+    return task
+
+
+def general() -> Task:
+    """The task with general texts."""
+    return next(task for task in map(find, names()) if task and task.general_texts)

@@ -15,6 +15,7 @@ MODELS = Path(__file__).resolve().parents[2] / "models"
 COMMIT = "0123456789abcdef0123456789abcdef01234567"
 DIGEST = "0123456789abcdef" * 4
 READY = {"kind": "onnx", "repository": "someone/ready", "sha256": {"ready.onnx": DIGEST}}
+DATA = {"repository": "a/b", "revision": "0" * 40, "file": "test.csv"}
 ABSENT = object()
 
 VALID: dict[str, Any] = {
@@ -125,7 +126,10 @@ def test_a_file_without_a_mapping_is_named(tmp_path: Path, content: bytes | None
             "only_first",
             "tokenization.truncation: is only_first; only a model",
         ),
-        (("task",), "emotion", "task: Input should be 'sentiment'"),
+        (("task",), "emotion", "task: is emotion; known are sentiment"),
+        (("texts",), {"test": DATA | {"revision": "main"}}, "texts.test.revision: String should match pattern"),
+        (("texts",), {"test": DATA | {"file": "a.txt"}}, "texts.test.file: String should match pattern"),
+        (("texts",), {"test": DATA | {"columns": {"rating": "x"}}}, "texts.test.columns.rating"),
         (("tokenization", "max_tokens"), 0, "tokenization.max_tokens: Input should be greater than or equal to 4"),
         (("golden",), NEUTRAL, "golden[2]: the label 'neutral' is not one of this model's: negative, positive"),
         (("source", "kind"), "disk", "source.kind: Input should be 'huggingface', 'folder', 'mlflow', 'onnx' or"),

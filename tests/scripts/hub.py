@@ -122,9 +122,12 @@ class _Handler(BaseHTTPRequestHandler):
             self._send_large(match[1])
             return
         routes: list[tuple[Callable[..., None], str]] = [
-            (self._info, r"/api/models/(?P<id>[^/]+/[^/]+)(/revision/(?P<revision>.+))?"),
-            (self._resolve, r"/(?P<id>[^/]+/[^/]+)/resolve/(?P<revision>[^/]+)/(?P<name>.+)"),
-            (self._send_small, r"/api/resolve-cache/models/(?P<id>[^/]+/[^/]+)/(?P<revision>[^/]+)/(?P<name>.+)"),
+            (self._info, r"/api/(models|datasets)/(?P<id>[^/]+/[^/]+)(/revision/(?P<revision>.+))?"),
+            (self._resolve, r"(/datasets)?/(?P<id>[^/]+/[^/]+)/resolve/(?P<revision>[^/]+)/(?P<name>.+)"),
+            (
+                self._send_small,
+                r"/api/resolve-cache/\w+/(?P<id>[^/]+/[^/]+)/(?P<revision>[^/]+)/(?P<name>.+)",
+            ),
         ]
         for answer, pattern in routes:
             if match := re.fullmatch(pattern, path):

@@ -14,9 +14,10 @@ from onnx import numpy_helper
 
 from modeling.errors import ModelingError
 from modeling.evaluation import fidelity
+from modeling.evaluation.answers import Scores
 from modeling.export.checkpoint import torch_logits
 from modeling.export.export import export
-from modeling.export.verification import GROUPINGS, Probabilities, compare, compare_in_batches, macro_f1
+from modeling.export.verification import GROUPINGS, against_truth, compare, compare_in_batches
 from modeling.files import ModelFiles, sha256
 from modeling.spec import ModelSpec
 from modeling.tasks.sentiment import dataset
@@ -33,13 +34,13 @@ def checkpoint(make_checkpoint: Callable[..., Path]) -> Path:
 
 
 @pytest.fixture(scope="module")
-def reference(checkpoint: Path, texts: list[str]) -> Probabilities:
-    """Probabilities by PyTorch."""
+def reference(checkpoint: Path, texts: list[str]) -> Scores:
+    """Scores by PyTorch."""
     return softmax(torch_logits(ModelSpec.model_validate(tiny_spec()), checkpoint, texts))
 
 
 @pytest.fixture(scope="module")
-def labels(reference: Probabilities) -> list[str | None]:
+def labels(reference: Scores) -> list[str | None]:
     return [LABELS[index] for index in reference.argmax(axis=1)]
 
 
@@ -49,7 +50,7 @@ def exported(
     write_model: Callable[..., ModelFiles],
     tmp_path_factory: pytest.TempPathFactory,
     texts: list[str],
-    reference: Probabilities,
+    reference: Scores,
 ) -> Path:
     """The root of a project with an exported model whose golden texts are the most certain ones for PyTorch."""
     root = tmp_path_factory.mktemp("exported")
@@ -160,17 +161,24 @@ def test_an_unchanged_download_is_recorded_as_the_source(files: ModelFiles, chec
     assert compare(files, files.build / "by-hand", texts[:5], [None] * 5)["source"]["kind"] == "folder"
 
 
+def spec_of(labels: Sequence[str], **sections: Any) -> ModelSpec:
+    """The spec of a model with these labels."""
+    golden = [{"text": "x", "label": labels[0]}] * 2
+    return ModelSpec.model_validate(tiny_spec() | {"labels": list(labels), "golden": golden} | sections)
+
+
 class FakeModel:
     """A classifier whose texts are numbers, with the probability ``answer(number, size of the batch)``."""
 
     def __init__(self, pads: bool, answer: Callable[[int, int], float]) -> None:
         self.pads, self.answer = pads, answer
+        self.spec = spec_of(["negative", "positive"])
         self.computed: list[int] = []
 
     def encode(self, texts: Sequence[str]) -> list[Encoding]:
         return [Encoding([int(text)] * (2 + int(text) % 5), False) for text in texts]
 
-    def predict(self, encodings: Sequence[Encoding]) -> Probabilities:
+    def predict(self, encodings: Sequence[Encoding]) -> Scores:
         assert self.pads or len({len(encoding.ids) for encoding in encodings}) == 1
         numbers = [encoding.ids[0] for encoding in encodings]
         self.computed += numbers
@@ -233,7 +241,7 @@ def test_macro_f1_is_the_mean_over_labels_of_texts_with_a_label_of_the_model(
     labels: list[str], reference: list[int], served: list[int], truth: list[str | None], expected: list[float]
 ) -> None:
     one_hot = np.eye(3, dtype=np.float32)
-    scores = macro_f1(labels, one_hot[reference], one_hot[served], truth)
+    scores = against_truth(spec_of(labels), one_hot[reference], one_hot[served], truth)
     assert list(scores.values()) == pytest.approx(expected)
 
 

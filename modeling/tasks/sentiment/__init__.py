@@ -1,1 +1,3 @@
 """Sentiment of English and Polish texts."""
+
+LABELS = ("negative", "neutral", "positive")

@@ -1,6 +1,6 @@
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -15,9 +15,11 @@ from modeling.errors import ModelingError
 from modeling.evaluation import behaviour
 from modeling.evaluation.behaviour import CHANGES, Direction, Invariance, MinimumFunctionality, Suite, fill, typo
 from modeling.files import ModelFiles
-from modeling.tasks.sentiment.dataset import MEANINGS
+from modeling.spec import ModelSpec
+from tests.tiny_checkpoints import tiny_spec
 
 FILES = ModelFiles.of("sentiment-pl-en")
+SPEC = ModelSpec.model_validate(tiny_spec())
 
 
 def rows(*sentiments: float) -> npt.NDArray[np.float32]:
@@ -75,7 +77,7 @@ def direction(towards: Any, least: float) -> Direction:
 def test_a_case_fails_with_an_unexpected_label_another_label_or_too_small_a_move(
     test: MinimumFunctionality | Invariance | Direction, sentiments: tuple[float, ...], fails: bool
 ) -> None:
-    assert test.fails(rows(*sentiments)) is fails
+    assert test.fails(rows(*sentiments), SPEC) is fails
 
 
 @given(st.text(max_size=60))
@@ -111,7 +113,7 @@ def test_failures_are_counted_by_test_with_examples() -> None:
         {"name": "names", "kind": "invariance", "varied": "name", "templates": ["{name} was good."]},
         words={"w": ["good", "fine"], "name": ["Ann", "Bob", "Cid"]},
     )
-    praise, names = behaviour.run(tests, reader(good=0.6, Bob=-0.5), MEANINGS)
+    praise, names = behaviour.run(tests, SPEC, reader(good=0.6, Bob=-0.5))
     assert (praise["cases"], praise["failures"]) == (2, 1)
     assert praise["examples"] == [{"texts": ["fine."], "labels": ["neutral"]}]
     assert (names["cases"], names["failures"]) == (2, 1)
@@ -124,7 +126,7 @@ def test_cases_are_limited_and_always_the_same() -> None:
         {"name": "t", "kind": "minimum functionality", "templates": ["{n}"], "expected": ["positive"]},
         words={"n": many},
     )
-    first, again = (behaviour.run(tests, reader(), MEANINGS)[0] for _ in range(2))
+    first, again = (behaviour.run(tests, SPEC, reader())[0] for _ in range(2))
     assert first == again
     assert first["cases"] == behaviour.MAX_CASES
 
@@ -134,7 +136,9 @@ def test_a_test_for_labels_that_the_model_lacks_is_skipped() -> None:
         {"name": "fact", "kind": "minimum functionality", "templates": ["x"], "expected": ["neutral"]},
         {"name": "denied", "kind": "minimum functionality", "templates": ["y"], "expected": ["negative", "neutral"]},
     )
-    assert [row["test"] for row in behaviour.run(tests, reader(), ["negative", "positive"])] == ["denied"]
+    two = tiny_spec() | {"labels": ["negative", "positive"], "golden": tiny_spec()["golden"][::2]}
+    found = behaviour.run(tests, ModelSpec.model_validate(two), lambda texts: reader()(texts)[:, ::2])
+    assert [row["test"] for row in found] == ["denied"]
 
 
 def test_every_test_has_the_same_weight_in_the_failure_rate_of_its_kind() -> None:
@@ -143,7 +147,9 @@ def test_every_test_has_the_same_weight_in_the_failure_rate_of_its_kind() -> Non
         {"name": "three", "kind": "minimum functionality", "templates": ["{w}"], "expected": ["positive"]},
         words={"w": ["good", "good fine", "good too"]},
     )
-    found = behaviour.section({"en": tests}, ["en", "de"], reader(good=0.8, bad=-0.8), MEANINGS)
+    found = behaviour.section(
+        {"en": tests}, SPEC.model_copy(update={"languages": ["en", "de"]}), reader(good=0.8, bad=-0.8)
+    )
     assert found["failure_rates"] == {"en": {"minimum functionality": 0.5}}
     assert found["not_tested"] == ["de"]
     assert [(row["test"], row["failures"], row["cases"]) for row in found["tests"]] == [("one", 1, 1), ("three", 0, 3)]
@@ -167,10 +173,12 @@ def test_no_case_is_a_sentence_used_to_select_the_model() -> None:
                 assert not [text for text in case if text in golden or f'"{text}"' in seen]
 
 
-def test_the_tests_of_a_model_replace_the_common_ones(tmp_path: Path) -> None:
+def test_the_tests_of_a_model_replace_the_common_ones(tmp_path: Path, write_model: Callable[..., ModelFiles]) -> None:
+    files = write_model(tmp_path)
+    assert set(behaviour.load(files)) == {"en", "pl"}
     own = {"de": {"tests": [{"name": "t", "kind": "invariance", "change": "typo"}], "texts": ["Das Hotel war gut."]}}
-    (tmp_path / "behaviour.yaml").write_text(yaml.safe_dump(own), encoding="utf-8")
-    assert list(behaviour.load(ModelFiles(tmp_path, tmp_path))) == ["de"]
+    (files.folder / "behaviour.yaml").write_text(yaml.safe_dump(own), encoding="utf-8")
+    assert list(behaviour.load(files)) == ["de"]
 
 
 @pytest.mark.parametrize(
@@ -183,18 +191,86 @@ def test_the_tests_of_a_model_replace_the_common_ones(tmp_path: Path) -> None:
         ({"kind": "direction", "towards": "positive"}, "needs exactly one of pairs and added"),
         ({"kind": "direction", "towards": "positive", "added": ["x"]}, "'t' has no case; it needs texts"),
         ({"kind": "minimum functionality", "templates": ["{w}"], "expected": ["positive"]}, "'t' needs the words 'w'"),
-        ({"kind": "minimum functionality", "templates": ["x"], "expected": ["good"]}, "expected"),
+        (
+            {"kind": "minimum functionality", "templates": ["x"], "expected": ["good"]},
+            "en.tests[0].expected: 'good' is not one of this model's labels: negative, neutral, positive",
+        ),
+        ({"kind": "direction", "towards": "up", "pairs": [["x", "y"]]}, "en.tests[0].towards: 'up' is not one"),
+        (
+            {"kind": "direction", "towards": "positive", "pairs": [[["x", "y"], ["x", "z"]]]},
+            "en.tests[0]: has pairs, and the model has input: text",
+        ),
     ],
 )
-def test_an_invalid_test_is_an_error_with_the_file(tmp_path: Path, test: dict[str, Any], reason: str) -> None:
-    (tmp_path / "behaviour.yaml").write_text(yaml.safe_dump({"en": {"tests": [{"name": "t", **test}]}}))
+def test_an_invalid_test_is_an_error_with_the_file(
+    tmp_path: Path, write_model: Callable[..., ModelFiles], test: dict[str, Any], reason: str
+) -> None:
+    files = write_model(tmp_path)
+    (files.folder / "behaviour.yaml").write_text(yaml.safe_dump({"en": {"tests": [{"name": "t", **test}]}}))
     with pytest.raises(ModelingError) as error:
-        behaviour.load(ModelFiles(tmp_path, tmp_path))
-    assert str(tmp_path / "behaviour.yaml") in str(error.value)
+        behaviour.load(files)
+    assert str(files.folder / "behaviour.yaml") in str(error.value)
     assert reason in str(error.value)
 
 
-def test_invalid_yaml_is_an_error_with_the_file(tmp_path: Path) -> None:
-    (tmp_path / "behaviour.yaml").write_text("en: [")
+def test_invalid_yaml_is_an_error_with_the_file(tmp_path: Path, write_model: Callable[..., ModelFiles]) -> None:
+    files = write_model(tmp_path)
+    (files.folder / "behaviour.yaml").write_text("en: [")
     with pytest.raises(ModelingError, match=r"behaviour\.yaml: cannot be read as YAML"):
-        behaviour.load(ModelFiles(tmp_path, tmp_path))
+        behaviour.load(files)
+
+
+def spec_of(name: str, labels: list[str], answer: object, **sections: object) -> ModelSpec:
+    """A spec of a problem without a task, whose golden texts have ``answer`` under ``name``."""
+    pair = {"text_pair": "z"} if sections.get("input") == "pair" else {}
+    golden = [{"text": text, name: answer, **pair} for text in ("x", "y")]
+    return ModelSpec.model_validate(tiny_spec() | {"task": None, "labels": labels, "golden": golden} | sections)
+
+
+SEVERAL = spec_of("labels", ["a", "b"], ["a"], problem_type="multi_label_classification")
+NUMBER = spec_of("score", ["stars"], 1.0, problem_type="regression")
+PAIRS = spec_of("label", ["no", "yes"], "no", input="pair")
+ANY = MinimumFunctionality(kind="minimum functionality", name="t", templates=["x"], expected=["a"])
+
+
+@pytest.mark.parametrize(
+    ("spec", "test", "scores", "fails"),
+    [
+        (SEVERAL, ANY, [[0.6, 0.9]], False),
+        (SEVERAL, ANY, [[0.4, 0.9]], True),
+        (SEVERAL, TYPO, [[0.6, 0.9], [0.9, 0.6]], False),
+        (SEVERAL, TYPO, [[0.6, 0.9], [0.9, 0.4]], True),
+        (SEVERAL, direction("a", 0.1), [[0.6, 0.0], [0.8, 0.9]], False),
+        (SEVERAL, direction("a", 0.1), [[0.8, 0.9], [0.6, 0.0]], True),
+        (NUMBER, TYPO, [[4.0], [4.05]], False),
+        (NUMBER, TYPO, [[4.0], [4.5]], True),
+        (NUMBER, direction("stars", 1.0), [[2.0], [3.5]], False),
+        (NUMBER, direction("stars", 1.0), [[3.5], [2.0]], True),
+    ],
+)
+def test_sets_and_numbers_are_tested_by_their_own_answers(
+    spec: ModelSpec, test: Any, scores: list[list[float]], fails: bool
+) -> None:
+    assert test.fails(np.array(scores, dtype=np.float32), spec) is fails
+
+
+def test_pairs_are_filled_changed_and_added_to() -> None:
+    words = {"place": ["Rome", "Oslo"]}
+    assert fill([("In {place}.", "There: {place}.")], words) == [
+        (("In Rome.", "There: Rome."),),
+        (("In Oslo.", "There: Oslo."),),
+    ]
+    lower = Invariance(kind="invariance", name="t", change="lower case")
+    added = Invariance(kind="invariance", name="t", added=["c"])
+    assert lower.cases([("A", "B")], {}) == [(("A", "B"), ("a", "b"))]
+    assert added.cases([("A", "B")], {}) == [(("A", "B"), ("A", "B c"))]
+    tests = suite({"name": "t", "kind": "invariance", "change": "lower case"}, texts=[["A", "B"]])
+    (row,) = behaviour.run(tests, PAIRS, lambda texts: np.array([[0, 1], [1, 0]], dtype=np.float32)[: len(texts)])
+    assert row["examples"] == [{"texts": ["A | B", "a | b"], "labels": ["yes", "no"]}]
+
+
+def test_without_a_task_and_a_file_there_are_no_tests(tmp_path: Path, write_model: Callable[..., ModelFiles]) -> None:
+    files = write_model(tmp_path, task=None)
+    assert behaviour.load(files) == {}
+    found = behaviour.section({}, files.spec(), reader())
+    assert found == {"tests": [], "failure_rates": {}, "not_tested": ["en", "pl"]}

@@ -158,3 +158,55 @@ def test_the_default_model_passes_its_gates_with_its_committed_report() -> None:
     assert [f"{gate.name}: {gate.verdict}" for gate in gates.check(report, files.spec()) if not gate.holds] == []
     assert report["quality"]["calibration"]["ece"] <= 0.05
     assert report["evaluation"]["identity"]["sha256"] == files.digests()
+
+
+@pytest.fixture
+def spec_of(spec_content: dict[str, Any]) -> Callable[..., ModelSpec]:
+    """``spec_of(problem_type, labels, answer, **sections)``: a spec without a task."""
+
+    def make(problem_type: str, labels: list[str], answer: dict[str, Any], **sections: Any) -> ModelSpec:
+        golden = [{"text": text, **answer} for text in ("x", "y")]
+        changes = {"task": None, "problem_type": problem_type, "labels": labels, "golden": golden}
+        return ModelSpec.model_validate(spec_content | changes | sections)
+
+    return make
+
+
+def report_of(metrics: dict[str, Any], loss: dict[str, float], likeness: dict[str, float]) -> dict[str, Any]:
+    """A report on texts of several languages together."""
+    verification = {**AT_THE_LIMITS["verification"], **likeness, "largest_difference": 0.3}
+    return AT_THE_LIMITS | {
+        "quality": {"languages": {"mul": metrics}},
+        "behaviour": {"tests": [], "failure_rates": {}, "not_tested": ["en", "pl"]},
+        "verification": verification,
+        "performance": AT_THE_LIMITS["performance"] | {"against": {"languages": {"mul": loss}, "relative_speed": 0.8}},
+    }
+
+
+def test_of_several_labels_micro_f1_is_checked(spec_of: Callable[..., ModelSpec]) -> None:
+    report = report_of({"micro_f1": 0.45, "micro_f1_interval": [0.4, 0.5]}, {"f1_loss": 0.03}, {})
+    spec = spec_of("multi_label_classification", ["a", "b"], {"labels": ["a"]})
+    assert list(failed(report, spec)) == ["micro-F1, mul", "micro-F1 lost, mul"]
+    lower = {"min_micro_f1": 0.45, "max_f1_loss": 0.03}
+    assert failed(report, spec_of("multi_label_classification", ["a", "b"], {"labels": ["a"]}, gates=lower)) == {}
+
+
+def test_of_a_number_rank_correlation_and_if_asked_for_rmse_are_checked(spec_of: Callable[..., ModelSpec]) -> None:
+    metrics = {"rank_correlation": 0.7, "rank_correlation_interval": [0.45, 0.8], "rmse": 0.9}
+    report = report_of(metrics, {"rank_correlation_loss": 0.03}, {"rank_correlation": 0.98})
+    spec = spec_of("regression", ["stars"], {"score": 1.0})
+    found = failed(report, spec)
+    assert set(found) == {"rank correlation, mul, lower end", "rank correlation lost, mul", "failed fidelity limits"}
+    assert "rank correlation with the source is 0.9800" in found["failed fidelity limits"]
+    limits = {"min_rank_correlation_bound": 0.4, "max_rank_correlation_loss": 0.03, "max_rmse": 0.8}
+    strict = {**spec.fidelity.model_dump(), "min_rank_correlation": 0.9, "max_difference": 0.2}
+    spec = spec_of("regression", ["stars"], {"score": 1.0}, gates=limits, fidelity=strict)
+    found = failed(report, spec)
+    assert set(found) == {"RMSE, mul", "failed fidelity limits"}
+    assert "differs from the source by 0.3 at most, max_difference is 0.2" in found["failed fidelity limits"]
+
+
+def test_without_a_task_a_kind_of_test_may_be_missing(spec_of: Callable[..., ModelSpec]) -> None:
+    report = changed("behaviour", {"failure_rates": {"en": {"invariance": 0.2}}, "not_tested": ["pl"]})
+    spec = spec_of("single_label_classification", ["a", "b"], {"label": "a"})
+    assert list(failed(report, spec)) == ["invariance, en, failures"]

@@ -10,9 +10,11 @@ from modeling.files import ModelFiles
 
 pytestmark = pytest.mark.export
 
+SPEC = ModelFiles.of("sentiment-pl-en").spec()
+
 
 def test_the_plots_are_drawn_and_not_empty(tmp_path: Path) -> None:
-    plots.draw(ModelFiles.of("sentiment-pl-en").report(), tmp_path)
+    plots.draw(ModelFiles.of("sentiment-pl-en").report(), SPEC, tmp_path)
     assert {file.name for file in tmp_path.iterdir()} == {"confusion.png", "quantization.png", "reliability.png"}
     for file in tmp_path.iterdir():
         plot = matplotlib.image.imread(file)
@@ -22,12 +24,12 @@ def test_the_plots_are_drawn_and_not_empty(tmp_path: Path) -> None:
 
 def test_only_measured_sections_have_a_plot(tmp_path: Path) -> None:
     report = ModelFiles.of("sentiment-pl-en").report()
-    plots.draw({"quality": report["quality"], "export": {}}, tmp_path)
+    plots.draw({"quality": report["quality"], "export": {}}, SPEC, tmp_path)
     assert {file.name for file in tmp_path.iterdir()} == {"confusion.png", "reliability.png"}
-    assert plots.of_report({"quality": {"languages": {}}}) == {}
+    assert plots.of_report({"quality": {"languages": {}}}, SPEC) == {}
 
 
 def test_every_language_has_its_confusion_matrix() -> None:
     matrix = [[1, 0, 0], [0, 1, 0], [0, 0, 1]]
-    axes = plots.confusion({"English": matrix, "Polish": matrix}).axes
+    axes = plots.confusion({"English": matrix, "Polish": matrix}, SPEC.label_names).axes
     assert [axis.get_title() for axis in axes] == ["English", "Polish"]

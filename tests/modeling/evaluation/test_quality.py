@@ -2,19 +2,22 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
-from hypothesis.extra import numpy as arrays
-from sklearn.metrics import accuracy_score, f1_score
+from sklearn.metrics import f1_score
 
 from modeling.evaluation import quality
-from modeling.evaluation.quality import calibration, figures, loss, predict
-from modeling.tasks.sentiment.texts import LabelledTexts
-from textserve.classifier import Classifier
+from modeling.evaluation.answers import Answers, Scores
+from modeling.evaluation.quality import calibration, figures, loss
+from modeling.spec import ModelSpec
+from modeling.texts import LabelledTexts
+from tests.tiny_checkpoints import tiny_spec
 
 pytestmark = pytest.mark.export
 
-LABELS = arrays.arrays(np.int64, st.integers(1, 40), elements=st.integers(0, 2))
+SPEC = ModelSpec.model_validate(tiny_spec())
+
+
+def one_hot(labels: Answers | list[int]) -> Scores:
+    return np.eye(3, dtype=np.float32)[labels]
 
 
 def test_calibrated_scores_have_no_calibration_error() -> None:
@@ -29,29 +32,19 @@ def test_the_calibration_error_is_the_gap_between_score_and_accuracy_weighted_by
     assert [each["texts"] for each in found["bins"]] == [1, 3, 1]
 
 
-@given(st.data())
-def test_accuracy_and_macro_f1_are_those_of_scikit_learn(data: st.DataObject) -> None:
-    truth = data.draw(LABELS)
-    answers = data.draw(arrays.arrays(np.int64, len(truth), elements=st.integers(0, 2)))
-    assert quality.accuracy(truth, answers) == pytest.approx(accuracy_score(truth, answers))
-    assert quality.macro_f1(truth, answers) == pytest.approx(f1_score(truth, answers, average="macro"))
-    twice = quality.macro_f1(np.stack([truth, answers]), np.stack([answers, truth]))
-    assert twice == pytest.approx([f1_score(truth, answers, average="macro")] * 2)
-
-
 def test_an_interval_is_as_wide_as_the_error_of_a_share_and_always_the_same() -> None:
     truth, answers = np.array([0] * 200 + [2] * 200), np.array([0] * 160 + [2] * 240)
-    measured = figures(truth, answers)
+    measured = figures(SPEC, truth, one_hot(answers))
     error = 1.96 * (0.9 * 0.1 / 400) ** 0.5
     assert measured["accuracy"] == 0.9
     assert measured["accuracy_interval"] == pytest.approx([0.9 - error, 0.9 + error], abs=0.006)
     low, high = measured["macro_f1_interval"]
     assert low < measured["macro_f1"] < high
-    assert figures(truth, answers) == measured
+    assert figures(SPEC, truth, one_hot(answers)) == measured
 
 
 def test_the_interval_of_a_single_text_is_its_value() -> None:
-    assert figures(np.array([1]), np.array([1]))["macro_f1_interval"] == [1.0, 1.0]
+    assert figures(SPEC, np.array([1]), one_hot([1]))["macro_f1_interval"] == [1.0, 1.0]
 
 
 def test_the_loss_against_another_model_is_paired() -> None:
@@ -62,30 +55,22 @@ def test_the_loss_against_another_model_is_paired() -> None:
     other = answers.copy()
     more = np.flatnonzero(answers != truth)[:6]
     other[more] = truth[more]
-    measured = loss(truth, answers, other)
+    measured = loss(SPEC, truth, answers, other)
     assert measured["macro_f1"] == pytest.approx(f1_score(truth, other, average="macro"))
     assert measured["f1_loss"] == pytest.approx(measured["macro_f1"] - f1_score(truth, answers, average="macro"))
     low, high = measured["f1_loss_interval"]
     # Much narrower than the interval of either score, since equal answers cancel out.
     assert 0 < low < measured["f1_loss"] < high < 0.025
-    single = figures(truth, answers)["macro_f1_interval"]
+    single = figures(SPEC, truth, one_hot(answers))["macro_f1_interval"]
     assert single[1] - single[0] > 2 * (high - low)
-    assert loss(truth, answers, answers)["f1_loss_interval"] == [0.0, 0.0]
-
-
-def test_probabilities_are_in_the_order_of_the_meanings(classifier: Classifier) -> None:
-    assert predict(classifier, ["I hate this.", "I love this."]).argmax(axis=1).tolist() == [0, 2]
-
-
-def one_hot(labels: list[int]) -> quality.Probabilities:
-    return np.eye(3, dtype=np.float32)[labels]
+    assert loss(SPEC, truth, answers, answers)["f1_loss_interval"] == [0.0, 0.0]
 
 
 def test_quality_is_measured_by_language_and_domain() -> None:
     texts, labels = ["I love this!", "I hate this!", "A table."], ["positive", "negative", "neutral"]
     english = LabelledTexts("en", "English", texts, labels, ["a", "b", "b"])
     polish = LabelledTexts("pl", "Polish", ["Świetnie!", "Źle."], ["positive", "negative"], [])
-    measured = quality.section([english, polish], [one_hot([2, 0, 0]), one_hot([2, 2])])
+    measured = quality.section(SPEC, [english, polish], [one_hot([2, 0, 0]), one_hot([2, 2])])
     accuracies = {name: language["accuracy"] for name, language in measured["languages"].items()}
     assert accuracies == {"en": pytest.approx(2 / 3), "pl": 0.5}
     domains = measured["languages"]["en"]["domains"]
@@ -96,4 +81,38 @@ def test_quality_is_measured_by_language_and_domain() -> None:
     # On the largest set: three texts answered with certainty, one of them wrong.
     calibrated = measured["calibration"]
     assert (calibrated["language"], calibrated["texts"], calibrated["ece"]) == ("en", 3, pytest.approx(1 / 3))
-    assert quality.section([], []) == {"languages": {}}
+    assert quality.section(SPEC, [], []) == {"languages": {}}
+
+
+def spec_of(problem_type: str, names: list[str], /, **golden: object) -> ModelSpec:
+    """A spec of a problem without a task."""
+    texts = [{"text": "x", **golden}, {"text": "y", **golden}]
+    changes = {"task": None, "problem_type": problem_type, "labels": names, "golden": texts}
+    return ModelSpec.model_validate(tiny_spec() | changes)
+
+
+def test_sets_of_labels_and_numbers_have_their_own_metrics_and_no_calibration() -> None:
+    several = spec_of("multi_label_classification", ["a", "b"], labels=["a"])
+    texts = LabelledTexts("en", "test.jsonl", ["x", "y"], [("a", "b"), ()])
+    scores = np.array([[0.9, 0.2], [0.1, 0.1]], dtype=np.float32)
+    measured = quality.section(several, [texts], [scores])
+    assert set(measured) == {"languages"}
+    row = measured["languages"]["en"]
+    assert (row["micro_f1"], row["macro_f1"], row["average_precision"]) == (pytest.approx(2 / 3), 0.5, 1.0)
+
+    number = spec_of("regression", ["stars"], score=1.0)
+    texts = LabelledTexts("en", "test.jsonl", ["x", "y", "z"], [1.0, 2.0, 3.0])
+    measured = quality.section(number, [texts], [np.array([[1.0], [2.0], [5.0]], dtype=np.float32)])
+    row = measured["languages"]["en"]
+    assert (row["rank_correlation"], row["rmse"]) == (1.0, pytest.approx((4 / 3) ** 0.5))
+    assert sorted(row["points"]) == [[1.0, 1.0], [2.0, 2.0], [3.0, 5.0]]
+
+
+def test_of_more_than_20_labels_there_is_no_matrix_and_without_the_task_no_lexicon() -> None:
+    labels = [str(number) for number in range(21)]
+    spec = spec_of("single_label_classification", labels, label="0")
+    texts = LabelledTexts("en", "test.jsonl", ["I love this!"], ["3"])
+    measured = quality.section(spec, [texts], [np.eye(21, dtype=np.float32)[[3]]])
+    assert set(measured["languages"]["en"]) == {
+        *("texts", "name", "accuracy", "accuracy_interval", "macro_f1", "macro_f1_interval")
+    }

@@ -1,22 +1,17 @@
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
 
-from modeling.errors import ModelingError
 from modeling.files import ModelFiles
 from modeling.tasks.sentiment import dataset
-from modeling.tasks.sentiment.texts import (
-    LabelledTexts,
-    calibration_texts,
-    comparison_texts,
-    labelled_texts,
-    read_texts,
-)
+from modeling.tasks.sentiment.texts import calibration_texts
 from modeling.tasks.sentiment.vader import vader
+from modeling.texts import comparison_texts, labelled_texts
 
 pytestmark = pytest.mark.export
 
@@ -39,15 +34,15 @@ def test_labelled_texts_are_the_models_own_or_else_the_common_ones(
     files = write_model(tmp_path, languages=["en", "pl", "de", "fr"])
     add_sentence(files.folder.with_name("sentiment-pl-en"), "polish-dev.jsonl", "Źle.", "negative")
     add_sentence(files.folder, "test-de.jsonl", "Schön!", "positive")
-    english, polish, german = labelled_texts(files, data)
-    assert (english.language, set(english.domains), set(english.labels)) == ("en", {"tweets"}, {"positive"})
-    assert {dataset.part_of(text) for text in english.texts} == {"test"}
-    assert (polish.texts, polish.labels) == (["Źle."], ["negative"])
+    english, polish, german = labelled_texts(files)
+    assert (english.language, set(english.domains), set(english.answers)) == ("en", {"tweets"}, {"positive"})
+    assert {dataset.part_of(str(text)) for text in english.texts} == {"test"}
+    assert (polish.texts, polish.answers) == (["Źle."], ["negative"])
     assert (german.language, german.texts) == ("de", ["Schön!"])
 
     add_sentence(files.folder, "polish-dev.jsonl", "Dobrze.", "positive")
     add_sentence(files.folder, "test-en.jsonl", "Own.", "neutral")
-    english, polish, _ = labelled_texts(files, data)
+    english, polish, _ = labelled_texts(files)
     assert (english.texts, polish.texts) == (["Own."], ["Dobrze."])
 
 
@@ -65,9 +60,10 @@ def test_texts_to_compare_have_labels_only_in_the_languages_of_the_model(
     files = write_model(tmp_path, languages=languages)
     add_sentence(files.folder.with_name("sentiment-pl-en"), "polish-dev.jsonl", "Źle.", "negative")
     english = [row.text for row in dataset.select(dataset.english(data), "test")]
-    texts, labels = comparison_texts(files, data)
-    assert texts == english + polish
-    assert labels == [english_label] * len(english) + ["negative"] * len(polish)
+    found = comparison_texts(files)
+    assert found.texts == english + polish
+    assert found.note == ""
+    assert found.answers == [english_label] * len(english) + ["negative"] * len(polish)
 
 
 def test_calibration_texts_are_a_fixed_random_draw_from_the_training_part(
@@ -98,21 +94,15 @@ def test_every_other_calibration_text_of_a_polish_model_is_polish(
     assert polish[1::2] == english[:25]
 
 
-@pytest.mark.parametrize("content", [b"", b"\n \n", b"caf\xe9\n", None])
-def test_a_texts_file_that_is_missing_empty_or_not_utf8_is_an_error_with_its_name(
-    tmp_path: Path, content: bytes | None
-) -> None:
-    file = tmp_path / "texts.txt"
-    if content is not None:
-        file.write_bytes(content)
-    with pytest.raises(ModelingError, match=r"^--texts .*texts\.txt: (cannot be read as UTF-8|has no text)"):
-        read_texts(str(file))
-
-
-def test_texts_of_unknown_labels_can_be_left_out() -> None:
-    every = LabelledTexts("de", "German", ["a", "b", "c"], ["negative", "neutral", "positive"], ["x", "y", "z"])
-    expected = LabelledTexts("de", "German", ["a", "c"], ["negative", "positive"], ["x", "z"])
-    assert every.with_labels(["positive", "negative"]) == expected
+def test_texts_whose_label_the_model_lacks_are_left_out(tmp_path: Path, write_model: Callable[..., ModelFiles]) -> None:
+    labels = ["negative", "positive"]
+    golden = [{"text": "x", "label": label} for label in labels]
+    files = write_model(tmp_path, languages=["de"], labels=labels, golden=golden)
+    rows = [("a", "negative"), ("b", "neutral"), ("c", "positive")]
+    lines = [json.dumps({"text": text, "label": label}) for text, label in rows]
+    (files.folder / "test-de.jsonl").write_text("\n".join(lines), encoding="utf-8")
+    (german,) = labelled_texts(files)
+    assert (german.texts, german.answers) == (["a", "c"], labels)
 
 
 def test_vader_labels_plain_texts() -> None:
