@@ -13,7 +13,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from modeling import sources
+from modeling import sources, tasks
 from modeling.errors import ModelingError
 from modeling.export import declared
 from modeling.export.declared import Declared
@@ -26,20 +26,9 @@ from textserve.spec import DEFAULT_THRESHOLD, GOLDEN_KEYS, SPEC_FILE, Graph, Spe
 
 NAME = re.compile(r"[a-z0-9]([a-z0-9.-]{0,61}[a-z0-9])?")
 GENERIC = re.compile(r"LABEL_\d+")
-# A model with these labels says how a second text stands to the first.
-INFERENCE = frozenset({"entailment", "contradiction", "neutral", "not_entailment"})
-# Served name and colour of the labels of sentiment.
-NEGATIVE = {"label": "negative", "tone": "red"}
-NEUTRAL = {"label": "neutral", "tone": "gray"}
-POSITIVE = {"label": "positive", "tone": "green"}
-SENTIMENT = {
-    "negative": NEGATIVE,
-    "neg": NEGATIVE,
-    "neutral": NEUTRAL,
-    "neu": NEUTRAL,
-    "positive": POSITIVE,
-    "pos": POSITIVE,
-}
+# A model with this label, and one or two others, says how a second text stands to the first.
+ENTAILMENT = "entailment"
+INFERENCE_LABELS = 3
 # From how many labels on more texts lie between two of them.
 MANY = 10
 ANSWERS = {
@@ -140,7 +129,7 @@ def _reads(answers: Declared, found: Card, comments: dict[str, str]) -> str:
     lower = {label.lower() for label in answers.labels}
     if answers.is_cross_encoder:
         comments["input"] = "a cross-encoder of sentence-transformers; text if it reads one text"
-    elif "entailment" in lower and lower <= INFERENCE:
+    elif ENTAILMENT in lower and len(lower) <= INFERENCE_LABELS:
         comments["input"] = "by its labels: a premise and a hypothesis"
     elif found.reads_pairs:
         comments["input"] = "by its card; text if it reads one text"
@@ -152,13 +141,11 @@ def _reads(answers: Declared, found: Card, comments: dict[str, str]) -> str:
 
 def _labels(answers: Declared, reads: str, comments: dict[str, str]) -> tuple[list[str | dict[str, str]], str | None]:
     """The section ``labels``, and the task that they belong to."""
-    known = [SENTIMENT.get(label.lower()) for label in answers.labels]
-    served = [found["label"] for found in known if found]
-    is_sentiment = len(served) == len(set(served)) == len(known) and {"negative", "positive"} <= set(served)
-    if is_sentiment and reads == "text" and answers.problem_type == "single_label_classification":
-        comments["task"] = "by its labels: rated texts and behavioural tests of sentiment; remove it if it is another"
-        names = zip(answers.labels, known, strict=True)
-        return [{"name": name, **(found or {})} for name, found in names], "sentiment"
+    is_plain = reads == "text" and answers.problem_type == "single_label_classification"
+    if is_plain and (recognized := tasks.recognize(answers.labels)):
+        task, labels = recognized
+        comments["task"] = f"by its labels: texts and behavioural tests of {task}; remove it if it is another"
+        return [*labels], task
     comments["labels"] = "in the order of the model's outputs"
     if answers.problem_type == "regression":
         comments["labels"] = "the name of the number"

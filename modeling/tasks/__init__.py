@@ -1,12 +1,13 @@
 """One package a task: its labels, its data and its behavioural tests.
 
-A package NAME has its ``LABELS``, and in its module ``task`` a :class:`Task`. Spec and command line import only labels.
+A package NAME has its ``LABELS`` and by what others call them, and in its module ``task`` a :class:`Task`. Spec and
+command line import only labels.
 """
 
 from __future__ import annotations
 
 import pkgutil
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
 from importlib import import_module
@@ -49,6 +50,17 @@ def names() -> list[str]:
 def labels(name: str | None) -> frozenset[str]:
     """The labels that a task has data for; empty without a task."""
     return frozenset(import_module(f"{__name__}.{name}").LABELS) if name else frozenset()
+
+
+def recognize(labels: Sequence[str]) -> tuple[str, list[dict[str, str]]] | None:
+    """The task of a model of one text with these labels, and what its spec says of each; ``None`` without a task."""
+    for name in names():
+        task = import_module(f"{__name__}.{name}")
+        found = [{"name": label, **task.KNOWN_AS.get(label.lower(), {})} for label in labels]
+        served = [label["label"] for label in found if "label" in label]
+        if len(served) == len(set(served)) == len(labels) and set(served) >= task.ESSENTIAL:
+            return name, found
+    return None
 
 
 def find(name: str | None) -> Task | None:

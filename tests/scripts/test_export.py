@@ -150,7 +150,7 @@ ANOTHER = "build/tiny/checkpoint: the tokenizer is another model's: "
     [
         (
             lambda files: configure(files, problem_type="multi_label_classification"),
-            "problem_type is multi_label_classification; only single_label_classification can be served",
+            "problem_type is multi_label_classification, that of the spec is single_label_classification",
         ),
         (lambda files: configure(files, pad_token_id=3), f"{ANOTHER}its pad token is 1, the network's 3"),
         (lambda files: configure(files, bos_token_id=2), f"{ANOTHER}its bos token is 0, the network's 2"),
@@ -179,7 +179,10 @@ def test_a_checkpoint_or_data_that_cannot_be_used_is_exit_code_1_with_the_reason
         ({"labels": [{"name": name, "label": name} for name in ("positive", "neutral", "negative")]}, "id2label"),
         ({"tokenization": {"pad_id": 0, "max_tokens": 32}}, "it pads with 1, tokenization.pad_id is 0"),
         ({"name": "other"}, "models/tiny/model.yaml: name is other; set it to tiny"),
-        ({"golden": [{"text": f"a {name} text", "label": name} for name in LABELS]}, "the spec says negative; choose"),
+        (
+            {"golden": [{"text": f"a {name} text", "label": name} for name in LABELS]},
+            "choose other texts, or correct the answers",
+        ),
         ({"graph": {}}, "has the input token_type_ids; add to the graph section of model.yaml: token_type_ids: token"),
         ({"graph": {"token_type_ids": "token_type_ids", "attention_mask": "mask"}}, "has the input attention_mask;"),
     ],

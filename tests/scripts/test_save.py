@@ -109,7 +109,7 @@ def test_a_verified_model_is_stored_with_its_report_and_its_provenance(project: 
     known = described["metadata"]
     assert known["source"] == source
     assert known["sha256"] == own.digests()
-    assert known["spec"]["tokenization"] == {"pad_id": 1, "max_tokens": 32}
+    assert known["spec"]["tokenization"] | {"pad_id": 1, "max_tokens": 32} == known["spec"]["tokenization"]
     assert "revision" not in known["spec"]["source"]
     assert {"bentoml", "onnx", "onnxruntime", "python", "tokenizers", "torch"} <= set(known["versions"])
     assert (known["versions"]["torch"], known["versions"]["onnx"]) == ("2", "1")
@@ -139,10 +139,13 @@ CHANGES_AN_ANSWER: dict[str, dict[str, Any]] = {
     "pad_id": {"tokenization": {"pad_id": 0, "max_tokens": 32}},
     "max_tokens": {"tokenization": {"pad_id": 1, "max_tokens": 16}},
     "graph": {"graph": {"logits": "output"}},
+    "padding side": {"tokenization": {"pad_id": 1, "max_tokens": 32, "padding_side": "left"}},
+    "activation": {"activation": "sigmoid"},
     "golden texts": {"golden": [{"text": f"another {name} text", "label": name} for name in LABELS]},
 }
 CHANGES_NO_ANSWER: dict[str, dict[str, Any]] = {
     "description": {"description": "Other words."},
+    "tone": {"task": None, "labels": [{"name": name, "label": name, "tone": "red"} for name in LABELS[::-1]]},
     "license": {"license": "Apache-2.0"},
     "gates": {"gates": {"min_macro_f1": 0.1}},
     "fidelity": {"fidelity": {"texts": 1}},
