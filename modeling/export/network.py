@@ -34,6 +34,7 @@ class Network:
         max_tokens: its longest input, special tokens included.
         pad_id: the token id that pads.
         padding_side: where padding changes no answer.
+        width: of its layers.
     """
 
     inputs: list[str]
@@ -41,6 +42,7 @@ class Network:
     max_tokens: int
     pad_id: int
     padding_side: Literal["right", "left"]
+    width: int
 
 
 def inspect(checkpoint: Path) -> Network:
@@ -54,7 +56,8 @@ def inspect(checkpoint: Path) -> Network:
     network = load_network(checkpoint)
     inputs, opset = _graph(network, checkpoint)
     side = _padding_side(network, tokenizer)
-    return Network(inputs, opset, _max_tokens(network, tokenizer), tokenizer.pad_token_id, side)
+    width = int(network.config.hidden_size)
+    return Network(inputs, opset, _max_tokens(network, tokenizer), tokenizer.pad_token_id, side, width)
 
 
 def _graph(network: Any, checkpoint: Path) -> tuple[list[str], int]:

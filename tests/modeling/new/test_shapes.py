@@ -13,9 +13,10 @@ from modeling.export import verification
 from modeling.export.checkpoint import torch_logits
 from modeling.export.export import export
 from modeling.files import ModelFiles
-from modeling.new import golden
+from modeling.new import creation, golden
 from modeling.new.creation import create
 from modeling.spec import ModelSpec
+from tests.scripts.rated_data import write_rated_data
 from tests.server import save_model
 from tests.tiny_checkpoints import MAX_TOKENS
 from tests.tiny_shapes import SHAPES
@@ -54,6 +55,28 @@ def clear_texts(spec: ModelSpec, checkpoint: Path) -> list[Any]:
 
 
 @pytest.mark.parametrize("name", SHAPES)
+def test_a_new_model_is_served_after_make_model(
+    make_shape: Callable[[str], Path],
+    copy_project: Callable[[Path], Path],
+    write_data: Callable[..., Path],
+    words: list[str],
+    tmp_path: Path,
+    name: str,
+) -> None:
+    root, checkpoint = copy_project(tmp_path / "project"), make_shape(name)
+    create(name, str(checkpoint), root=root)
+    files = ModelFiles.of(name, root)
+    # So narrow a network is served in float.
+    assert files.spec().quantization.method == "none"
+    write_rated_data(files.data, write_data, words, 5 * COMPARED)
+    sources.download(files, None, allow_pickle=False)
+    export(files, files.checkpoint)
+    section = verification.verify(files, files.checkpoint)
+    assert fidelity.problems(section, files.spec()) == []
+    save_model(tmp_path / "bentoml", name, root)
+
+
+@pytest.mark.parametrize("name", SHAPES)
 def test_what_is_written_is_exported_verified_and_saved_unchanged(
     make_shape: Callable[[str], Path],
     copy_project: Callable[[Path], Path],
@@ -61,6 +84,7 @@ def test_what_is_written_is_exported_verified_and_saved_unchanged(
     monkeypatch: pytest.MonkeyPatch,
     name: str,
 ) -> None:
+    monkeypatch.setattr(creation, "MIN_WIDTH", 0)
     root, checkpoint = copy_project(tmp_path / "project"), make_shape(name)
     create(name, str(checkpoint), root=root)
     files = ModelFiles.of(name, root)
