@@ -56,8 +56,11 @@ def create(name: str, location: str, *, allow_pickle: bool = False, root: Path =
     source = sources.locate(location)
     with tempfile.TemporaryDirectory() as temporary:
         sources.glance(source, Path(temporary))
-        # Before the weights, which take minutes.
-        declared.declared(Path(temporary))
+        try:
+            # Before the weights, which take minutes.
+            declared.declared(Path(temporary))
+        except ModelingError as error:
+            raise ModelingError(str(error).replace(temporary, location)) from error
         text = Path(temporary) / sources.CARD_FILE
         found = card.read(text.read_text(encoding="utf-8", errors="replace") if text.exists() else "")
     section = sources.fetch(source, files.checkpoint, allow_pickle=allow_pickle)

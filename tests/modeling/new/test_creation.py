@@ -101,3 +101,11 @@ def test_what_no_spec_can_say_is_an_error_and_leaves_no_model(
     with pytest.raises(ModelingError, match=match):
         create("mine", str(checkpoint), root=tmp_path)
     assert not (tmp_path / "models").exists()
+
+
+def test_a_checkpoint_that_is_no_classifier_is_named_by_its_source(checkpoint: Path, tmp_path: Path) -> None:
+    configure(checkpoint, architectures=["BertForTokenClassification"])
+    with pytest.raises(
+        ModelingError, match=f"^{checkpoint}/config.json: is a BertForTokenClassification, which labels"
+    ):
+        create("mine", str(checkpoint), root=tmp_path)
