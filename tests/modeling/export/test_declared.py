@@ -129,7 +129,7 @@ def test_a_configuration_that_cannot_be_read_is_named(tmp_path: Path, content: s
         declared(tmp_path)
 
 
-SEVERAL = {"problem_type": "multi_label_classification", "golden": [{"text": "a", "labels": []}] * 2}
+SEVERAL = {"task": None, "problem_type": "multi_label_classification", "golden": [{"text": "a", "labels": []}] * 2}
 
 
 @pytest.mark.parametrize(
