@@ -158,8 +158,9 @@ pipeline: | $(filter .uv/bin/uv,$(UV)) ## Run JOB (bento) of ci-cd.yaml locally,
 test: .venv/.integration programs ## Run the tests that need no torch
 	$(VENV)/pytest -m "not export and not isa and not image and not walk and not faults" --numprocesses 2 --dist loadscope
 
+# One thread for each worker's matrix products: threads of several workers would wait for each other.
 test-export: .venv-export/.synced ## Run the tests of training, export and verification
-	$(EXPORT_VENV)/pytest -m export --numprocesses 2 --dist loadscope
+	OMP_NUM_THREADS=1 OPENBLAS_NUM_THREADS=1 $(EXPORT_VENV)/pytest -m export --numprocesses 2 --dist loadscope
 
 test-isa: .venv-export/.synced ## Compare the answers of every model with those on older processors, under qemu
 	$(call install,qemu-x86_64:qemu-user)
@@ -229,13 +230,17 @@ promises: .venv/.inference .venv-benchmark/.synced ## Measure exactness, fairnes
 tune: .venv/.inference .venv-benchmark/.synced ## Find the settings for this machine; P99=50 for a latency in milliseconds
 	@$(BENCHMARK_VENV)/python -m benchmarks.tune $(if $(P99),--p99-ms $(P99))
 
+architectures: .venv-export/.synced ## Serve a random checkpoint of every architecture, and measure: docs/architectures.md; ONLY="NAME …" for some
+	@OMP_NUM_THREADS=1 OPENBLAS_NUM_THREADS=1 $(EXPORT_VENV)/python -m benchmarks.architectures $(if $(ONLY),--only $(ONLY))
+	@$(EXPORT_VENV)/python -m scripts.docs_tables
+
 docs: .venv-docs/.synced ## Build the site of docs/ in build/site; a broken link is an error
 	NO_MKDOCS_2_WARNING=1 $(DOCS_VENV)/mkdocs build --strict
 
 docs-serve: .venv-docs/.synced ## Serve the site on http://localhost:8000, rebuilt on changes
 	NO_MKDOCS_2_WARNING=1 $(DOCS_VENV)/mkdocs serve
 
-docs-tables: .venv/.inference ## Generate the tables of docs/settings.md, errors.md and metrics.md
+docs-tables: .venv/.inference ## Generate the tables of docs/settings.md, errors.md, metrics.md and architectures.md
 	@$(VENV)/python -m scripts.docs_tables
 
 screenshot: .venv/.integration programs ## Take the screenshot of the UI in the README

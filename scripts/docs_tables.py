@@ -1,8 +1,9 @@
-"""Write the tables of docs/settings.md, docs/errors.md and docs/metrics.md from the code.
+"""Write the tables of docs/settings.md, errors.md, metrics.md and architectures.md from the code and measurements.
 
     python -m scripts.docs_tables
 
-The tables are of textserve/settings.py, errors.py and metrics.py. Each replaces the text between two marks such as
+The tables are of textserve/settings.py, errors.py and metrics.py, and of benchmarks/results/architectures.json. Each
+replaces the text between two marks such as
 <!-- settings --> and <!-- /settings -->.
 
 Exit codes: 0 done, 1 a docs page or its marks are missing.
@@ -10,6 +11,7 @@ Exit codes: 0 done, 1 a docs page or its marks are missing.
 
 from __future__ import annotations
 
+import json
 import sys
 from pathlib import Path
 
@@ -36,6 +38,7 @@ TYPES = {
     "SecretStr": "string",
     "Path | None": "path",
 }
+ARCHITECTURES = ROOT / "benchmarks" / "results" / "architectures.json"
 BOUNDS = {"ge": "≥", "gt": ">", "le": "≤"}
 
 
@@ -93,7 +96,35 @@ def metrics_table() -> str:
     return table(["metric", "type", "labels", ""], rows)
 
 
-TABLES = {"settings": settings_table, "errors": errors_table, "metrics": metrics_table}
+def architectures_table() -> str:
+    """One row per architecture that benchmarks/architectures.py has measured."""
+    rows = []
+    for row in json.loads(ARCHITECTURES.read_text(encoding="utf-8"))["rows"]:
+        if refused := row.get("refused"):
+            rows.append([row["architecture"], f"no: {refused}", "", "", "", ""])
+            continue
+        served = row["served"] + (f": {row['float_reason']}" if row["float_reason"] else "")
+        change = row["largest_difference_in_batches"]
+        rows.append(
+            [
+                row["architecture"],
+                served,
+                f"{row['agreement']:.1%}",
+                f"{row['largest_difference']:.3f}",
+                f"{change:.0e}" if change else "none",
+                f"{row['speedup']:.2f}" if row["served"] == "INT8" else "",
+            ]
+        )
+    head = ["architecture", "served in", "same label as the pipeline", "largest difference of a score"]
+    return table([*head, "of a text in any batch", "speed-up over float32"], rows)
+
+
+TABLES = {
+    "settings": settings_table,
+    "errors": errors_table,
+    "metrics": metrics_table,
+    "architectures": architectures_table,
+}
 
 
 def fill_in(page: str, name: str) -> str:

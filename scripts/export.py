@@ -14,6 +14,9 @@ Writes  build/NAME/float.onnx         the float32 graph
         models/NAME/tokenizer.json    the served tokenizer
         models/NAME/report.json       the section "export"
 
+A graph that cannot be quantized, or answers otherwise then, is served in float, and the report says why; if the spec
+names a quantization.method, that is an error.
+
 Writes nothing if the labels are not those of the spec, the tokenizer is another model's, or the files changed.
 
 Exit codes: 0 done, 1 the checkpoint, the spec or the data cannot be used.
@@ -45,6 +48,8 @@ def main(arguments: list[str] | None = None) -> None:
             f"{len(quantization['linears'])} linear layers and {len(quantization['tables'])} tables in INT8, "
             f"{quantization['outlier_channels']} outlier channels in float"
         )
+    else:
+        print(f"served in float: {section['float_reason']}")
 
 
 if __name__ == "__main__":

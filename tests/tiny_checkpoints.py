@@ -42,6 +42,11 @@ EXPORT_WARNINGS = [
     "ignore:The feature will be removed:DeprecationWarning",
     # transformers branches on shapes while it is traced; the tests check the result
     "ignore::torch.jit.TracerWarning",
+    # what that exporter cannot fold or is careful about; export checks the graph
+    "ignore:Constant folding:UserWarning",
+    "ignore:Exporting aten..index operator:UserWarning",
+    # DeBERTa's and ModernBERT's code
+    "ignore:.torch.jit.script:DeprecationWarning",
     # MLflow queries its database in a way that SQLAlchemy deprecates
     "ignore:The ``noload`` loader strategy:DeprecationWarning",
     # MLflow compares pandas' columns with a range

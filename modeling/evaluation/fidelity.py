@@ -34,6 +34,7 @@ def advice(problems: Sequence[str]) -> str:
     if any("compared on" in problem for problem in problems):
         tries.append("more labelled texts, in models/NAME/test.jsonl or test-LANGUAGE.jsonl, or --texts of verify")
     if any("a batch changes" in problem for problem in problems):
+        tries.append("the other tokenization.padding_side")
         tries.append("graph.attention_mask: null, if the network ignores its mask")
     return "Try " + ";\n    or ".join(tries)
 
@@ -43,7 +44,9 @@ def problems(verification: dict[str, Any], spec: ModelSpec) -> list[str]:
     limits, texts, speedup = spec.fidelity, verification["texts"], verification["speedup"]
     key, min_speedup = speedup_limit(limits, verification.get("cpu_flags", []))
     change, max_change = verification["batches"]["largest_difference"], limits.max_batch_difference
-    fast = speedup >= min_speedup or spec.quantization.method == "none"  # what is served in float has no speed-up
+    # What is served in float has no speed-up.
+    quantized = verification.get("quantized", spec.quantization.method != "none")
+    fast = speedup >= min_speedup or not quantized
     checks = [
         (texts >= limits.texts, f"compared on {texts} texts, fidelity.texts requires {limits.texts}"),
         *(_number(verification, limits) if spec.problem_type == "regression" else _labels(verification, spec)),

@@ -35,6 +35,12 @@ from textserve.spec import Input
 
 # Embedding tables are padded, often to a multiple of 64, and have unused tokens, in published encoders at most so many.
 SPARE_ROWS = 1024
+# Between logits of PyTorch and ONNX Runtime in float32, relative to the largest.
+GRAPH_TOLERANCE = 1e-3
+PADDING_ADVICE = (
+    "try the other tokenization.padding_side, or graph.attention_mask: null, with which only texts of equal length "
+    "share a batch"
+)
 
 
 def check_source(files: ModelFiles, checkpoint: Path) -> dict[str, Any]:
@@ -81,8 +87,10 @@ def _check_tokenizer(spec: ModelSpec, folder: Path) -> None:
     config = {} if ready else read_config(folder)
     rows = _token_rows(spec, folder / spec.source.onnx_file) if ready else config.get("vocab_size")
     problems = []
-    if tokenizer.pad_token_id != spec.tokenization.pad_id:
-        problems.append(f"it pads with {tokenizer.pad_token_id}, tokenization.pad_id is {spec.tokenization.pad_id}")
+    # Neither has one where the network was made for generation; any token that no text contains will do then.
+    pad = config.get("pad_token_id") if tokenizer.pad_token_id is None else tokenizer.pad_token_id
+    if pad is not None and pad != spec.tokenization.pad_id:
+        problems.append(f"it pads with {pad}, tokenization.pad_id is {spec.tokenization.pad_id}")
     for token in ("pad", "bos", "eos"):
         has, wants = getattr(tokenizer, f"{token}_token_id"), config.get(f"{token}_token_id")
         if has is not None and wants is not None and has != wants:
@@ -126,21 +134,75 @@ def check_inputs(spec: ModelSpec, model: Path) -> None:
 
 
 def export_float(spec: ModelSpec, checkpoint: Path, model: Path, tokenizer: Path) -> None:
-    """Write ``checkpoint`` as float32 graph and tokenizer; raises :class:`ModelingError` for other labels."""
+    """Write ``checkpoint`` as float32 graph and tokenizer; raises :class:`ModelingError` if that is not possible."""
     if spec.source.kind == "onnx":
         _upgrade(spec, checkpoint / spec.source.onnx_file, model)
         load_tokenizer(checkpoint).backend_tokenizer.save(str(tokenizer))
         return
-    # optimum takes seconds to import, and only the export needs it.
-    from optimum.exporters.onnx import onnx_export_from_model
-
     # Eager attention exports as a plain graph; fused attention leaves the computation of its constant scale in it.
-    network = load_network(checkpoint, attn_implementation="eager")
+    network = _padding(spec, load_network(checkpoint, attn_implementation="eager"))
+    own_tokenizer = load_tokenizer(checkpoint)
     with tempfile.TemporaryDirectory() as folder:
-        options = {"task": "text-classification", "opset": spec.export.opset, "do_validation": False}
-        onnx_export_from_model(network, output=folder, preprocessors=[load_tokenizer(checkpoint)], **options)
+        try:
+            _export(spec, network, own_tokenizer, folder)
+        except Exception as error:  # optimum and torch raise anything
+            raise ModelingError(
+                f"{checkpoint}: a {spec.architecture} cannot be exported at opset {spec.export.opset}: "
+                f"{_first_line(error)}"
+            ) from error
         shutil.copyfile(Path(folder) / "model.onnx", model)
         shutil.copyfile(Path(folder) / "tokenizer.json", tokenizer)
+
+
+def _export(spec: ModelSpec, network: Any, tokenizer: Any, folder: str) -> None:
+    # optimum takes seconds to import, and only the export needs it.
+    from optimum.exporters.onnx import onnx_export_from_model
+    from optimum.exporters.onnx.model_configs import BertOnnxConfig, DistilBertOnnxConfig
+    from optimum.exporters.tasks import TasksManager
+
+    options = {"task": "text-classification", "opset": spec.export.opset, "do_validation": False}
+    try:
+        TasksManager.get_supported_tasks_for_model_type(network.config.model_type, "onnx", library_name="transformers")
+    except KeyError:
+        # Unknown to optimum, such as XLNet: most networks read what BERT or DistilBERT reads.
+        kind = BertOnnxConfig if spec.graph.token_type_ids else DistilBertOnnxConfig
+        options["custom_onnx_configs"] = {"model": kind(network.config, task="text-classification")}
+    onnx_export_from_model(network, output=folder, preprocessors=[tokenizer], **options)
+
+
+def check_graph(spec: ModelSpec, checkpoint: Path, model: Path) -> None:
+    """Raise a :class:`ModelingError` if the exported graph does not answer like the checkpoint, alone and in a batch.
+
+    An export traces the network with one text; its length, or the number of texts, may have become a constant.
+    """
+    texts = [_repeated(golden.input, times) for golden in spec.golden[:4] for times in (1, 2, 7)]
+    encodings, session = tokenized(spec, checkpoint, texts), open_session(model)
+    # Without a mask, only texts of the same length share a batch.
+    batch = list(range(len(texts))) if spec.graph.attention_mask else [0] * 3
+    what = f"{checkpoint}: a {spec.architecture} cannot be served"
+    try:
+        alone = np.concatenate([session.run([spec.graph.logits], batch_feeds(spec, [text]))[0] for text in encodings])
+        together = session.run([spec.graph.logits], batch_feeds(spec, [encodings[index] for index in batch]))[0]
+    except Exception as error:  # ONNX Runtime's exceptions have no common base
+        raise ModelingError(f"{what}: its graph does not run on every text: {_first_line(error)}") from error
+    differences = np.abs(alone - torch_logits(spec, checkpoint, texts)).max(axis=1)
+    if not differences.max() <= GRAPH_TOLERANCE * max(1.0, float(np.abs(alone).max())):
+        tokens = len(encodings[int(differences.argmax())].ids)
+        raise ModelingError(
+            f"{what}: on a text of {tokens} tokens its graph differs from the checkpoint by {differences.max():.2g}"
+        )
+    change = np.abs(activate(spec.activation, together) - activate(spec.activation, alone[batch])).max()
+    if not change <= spec.fidelity.max_batch_difference:
+        raise ModelingError(
+            f"{what} in batches: padding changes a score by {change:.1e}, fidelity.max_batch_difference is "
+            f"{spec.fidelity.max_batch_difference:g}; {PADDING_ADVICE}"
+        )
+
+
+def _repeated(text: Input, times: int) -> Input:
+    if isinstance(text, str):
+        return " ".join([text] * times)
+    return " ".join([text[0]] * times), " ".join([text[1]] * times)
 
 
 def tokenized(spec: serving.ModelSpec, checkpoint: Path, texts: Sequence[Input]) -> list[Encoding]:
@@ -179,7 +241,7 @@ def torch_logits(spec: serving.ModelSpec, checkpoint: Path, texts: Sequence[Inpu
 
     In batches of equal length, since padding changes the answers of some networks.
     """
-    inputs, network = _call(spec, load_tokenizer(checkpoint), texts), load_network(checkpoint)
+    inputs, network = _call(spec, load_tokenizer(checkpoint), texts), _padding(spec, load_network(checkpoint))
     rows: dict[int, npt.NDArray[np.float32]] = {}
     batches = list(length_batches([len(ids) for ids in inputs["input_ids"]], BATCH_TEXTS, equal=True))
     for indices in Progress(batches, desc="PyTorch", unit="batch"):
@@ -219,6 +281,13 @@ def load_network(folder: Path, **options: Any) -> Any:
     if missing := sorted(loading["missing_keys"]):
         raise ModelingError(f"{folder}: has no weights for {missing[0]}; random ones would answer")
     return network.eval()
+
+
+def _padding(spec: serving.ModelSpec, network: Any) -> Any:
+    """``network``, with the padding of the spec if it has none: by it, GPT-2 finds the last token of a text."""
+    if getattr(network.config, "pad_token_id", None) is None:
+        network.config.pad_token_id = spec.tokenization.pad_id
+    return network
 
 
 def _upgrade(spec: ModelSpec, file: Path, to: Path) -> None:

@@ -5,29 +5,40 @@ from __future__ import annotations
 import shutil
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict
+from math import sqrt
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import onnx
 from tokenizers import Tokenizer
 
 from modeling.environment import versions
 from modeling.errors import ModelingError
 from modeling.evaluation.speed import Feeds, feeds
-from modeling.export.checkpoint import check_golden, check_inputs, check_source, export_float
-from modeling.export.quantization import quantize
+from modeling.export.checkpoint import check_golden, check_graph, check_inputs, check_source, export_float
+from modeling.export.quantization import QuantizationError, quantize
+from modeling.export.verification import compare_in_batches, likeness
 from modeling.files import ModelFiles, sha256
 from modeling.spec import ModelSpec
 from modeling.texts import PlainTexts, calibration_texts, check_input
-from textserve.classifier import load_tokenizer
+from textserve.classifier import Classifier, ModelFilesError, activate, batch_feeds, load_tokenizer, open_session
 from textserve.spec import Input
+
+# That are computed in random batches after the quantization.
+BATCHED_TEXTS = 100
 
 
 def export(files: ModelFiles, checkpoint: Path, texts: Sequence[Input] | None = None) -> dict[str, Any]:
     """Write the float and the served ONNX file, and return the section ``export`` of the report, which it adds.
 
-    ``texts`` are calibration texts, by default those of :func:`modeling.texts.calibration_texts`. Raises
-    :class:`ModelingError` if the checkpoint, its labels or its tokenizer do not fit the spec, or cannot be quantized.
+    ``texts`` are calibration texts, by default those of :func:`modeling.texts.calibration_texts`. A graph that cannot
+    be quantized, or answers otherwise then, is served in float, and ``float_reason`` of the section says why; unless
+    the spec names the method.
+
+    Raises:
+        QuantizationError: if the graph cannot be quantized by the method that the spec names.
+        ModelingError: if the checkpoint, its labels or its tokenizer do not fit the spec, or it cannot be exported.
     """
     spec = files.spec()
     check_input(texts or [], spec)
@@ -36,27 +47,41 @@ def export(files: ModelFiles, checkpoint: Path, texts: Sequence[Input] | None = 
     check_golden(spec, checkpoint)
     export_float(spec, checkpoint, files.float_model, files.tokenizer)
     check_inputs(spec, files.float_model)
+    if spec.source.kind != "onnx":
+        check_graph(spec, checkpoint, files.float_model)
     section: dict[str, Any] = {
         "versions": versions(["torch", "transformers", "optimum-onnx", "onnx", "onnxruntime"]),
         "float_bytes": files.float_model.stat().st_size,
     }
     if spec.quantization.method == "none":
-        shutil.copyfile(files.float_model, files.model)
+        section["float_reason"] = "quantization.method is none"
     else:
-        tokenizer = load_tokenizer(spec, files.tokenizer)
         calibration = PlainTexts(texts) if texts else calibration_texts(files)
         section |= {"note": calibration.note} if calibration.note else {}
-        model, report = quantize(
-            onnx.load(files.float_model),
-            _feeds(spec, tokenizer, calibration.texts[: spec.quantization.calibration_texts]),
-            outlier_ratio=spec.quantization.outlier_ratio,
-            weight_bits=spec.quantization.weight_bits,
-        )
-        onnx.save(model, files.model)
-        section["quantization"] = {**asdict(report), "outlier_channels": report.outlier_channels}
+        try:
+            used = calibration.texts[: spec.quantization.calibration_texts]
+            section["quantization"] = _quantize(spec, files, used)
+        except QuantizationError as error:
+            if "method" in spec.quantization.model_fields_set:
+                raise
+            section["float_reason"] = str(error)
+    if "float_reason" in section:
+        shutil.copyfile(files.float_model, files.model)
     section |= {"bytes": files.model.stat().st_size, "sha256": sha256(files.model)}
     files.add_to_report("export", section)
     return section
+
+
+def _quantize(spec: ModelSpec, files: ModelFiles, texts: Sequence[Input]) -> dict[str, Any]:
+    model, report = quantize(
+        onnx.load(files.float_model),
+        _feeds(spec, load_tokenizer(spec, files.tokenizer), texts),
+        outlier_ratio=spec.quantization.outlier_ratio,
+        weight_bits=spec.quantization.weight_bits,
+    )
+    onnx.save(model, files.model)
+    _check_answers(spec, files, texts)
+    return {**asdict(report), "outlier_channels": report.outlier_channels}
 
 
 def _feeds(spec: ModelSpec, tokenizer: Tokenizer, texts: Sequence[Input]) -> Iterator[Feeds]:
@@ -67,3 +92,29 @@ def _feeds(spec: ModelSpec, tokenizer: Tokenizer, texts: Sequence[Input]) -> Ite
         except Exception as error:  # the library has no class of its own
             raise ModelingError(f"{spec.name}: calibration text {index} cannot be tokenized: {error}") from error
         yield found
+
+
+def _check_answers(spec: ModelSpec, files: ModelFiles, texts: Sequence[Input]) -> None:
+    """Raise a :class:`QuantizationError` if INT8 clearly changes more answers than it may, or a batch changes one."""
+    try:
+        classifier = Classifier(files.folder)
+    except ModelFilesError as error:
+        raise QuantizationError(f"the INT8 graph cannot be loaded: {error}") from error
+    encodings, session = classifier.encode(texts), open_session(files.float_model)
+    logits = [session.run([spec.graph.logits], batch_feeds(spec, [text]))[0] for text in encodings]
+    alone = np.concatenate([classifier.predict([text]) for text in encodings])
+    limits = spec.fidelity
+    ((measure, alike),) = likeness(spec, activate(spec.activation, np.concatenate(logits)), alone).items()
+    least = limits.min_rank_correlation if spec.problem_type == "regression" else limits.min_agreement
+    # On so few texts: two standard errors more. In doubt, scripts/verify.py decides.
+    if not 1 - alike <= 1 - least + 2 * sqrt((1 - least) / len(texts)):
+        raise QuantizationError(
+            f"in INT8 the {measure.replace('_', ' ')} with float32 on {len(texts)} calibration texts is {alike:.3f}; "
+            f"fidelity.min_{measure} is {least}"
+        )
+    _, change = compare_in_batches(classifier, encodings[:BATCHED_TEXTS], alone)
+    if not change <= limits.max_batch_difference:
+        raise QuantizationError(
+            f"in INT8 a batch changes a score by {change:.1e}; "
+            f"fidelity.max_batch_difference is {limits.max_batch_difference:g}"
+        )

@@ -16,7 +16,7 @@ from modeling.evaluation.answers import Scores, answers, differing, right_answer
 from modeling.evaluation.names import LOSS, MAIN
 from modeling.evaluation.speed import sample, texts_per_second
 from modeling.export.checkpoint import check_source, source_scores, tokenized
-from modeling.files import ModelFiles
+from modeling.files import ModelFiles, sha256
 from modeling.progress import Progress
 from modeling.texts import GivenAnswers, check_input, comparison_texts
 from textserve.classifier import (
@@ -81,11 +81,12 @@ def compare(files: ModelFiles, checkpoint: Path, texts: Sequence[Input], truths:
         "versions": versions(["torch", "transformers", "onnxruntime", "tokenizers"]),
         "identity": spec.identity(files.digests()),
         "texts": len(texts),
-        **_likeness(spec, reference, alone),
+        **likeness(spec, reference, alone),
         "largest_difference": float(np.abs(alone - reference).max()),
         "mean_difference": float(np.abs(alone - reference).mean()),
         "texts_per_second": {"float32": round(speed[0], 1), "served": round(speed[1], 1)},
         "speedup": round(speed[1] / speed[0], 2),
+        "quantized": sha256(files.model) != sha256(files.float_model),
         "batches": {"groupings": GROUPINGS, "labels_changed": flips, "largest_difference": largest},
         **against_truth(spec, reference, alone, truths),
     }
@@ -128,7 +129,7 @@ def compare_in_batches(classifier: Classifier, encodings: list[Encoding], alone:
     return flips, largest
 
 
-def _likeness(spec: ModelSpec, reference: Scores, served: Scores) -> dict[str, float]:
+def likeness(spec: ModelSpec, reference: Scores, served: Scores) -> dict[str, float]:
     """How alike the answers are: the share of equal ones, or for a number the correlation of their ranks."""
     first, second = (answers(spec, scores) for scores in (reference, served))
     if spec.problem_type == "regression":

@@ -67,6 +67,7 @@ def test_without_quantization_the_float_graph_is_served(
     section = export(files, checkpoint)
     assert files.model.read_bytes() == files.float_model.read_bytes()
     assert "quantization" not in section
+    assert section["float_reason"] == "quantization.method is none"
     assert section["bytes"] == section["float_bytes"]
 
 

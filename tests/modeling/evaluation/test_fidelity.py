@@ -93,3 +93,11 @@ def test_for_every_limit_that_fails_there_is_something_to_try(
     assert [words for words in tries if words not in found] == []
     others = {"quantization.method: none", "idle machine", "test-LANGUAGE.jsonl", "attention_mask: null"} - {*tries}
     assert [words for words in others if words in found] == []
+
+
+def test_what_is_served_in_float_needs_no_speedup(spec_content: dict[str, Any]) -> None:
+    spec = ModelSpec.model_validate(spec_content | {"fidelity": {"texts": 50, "min_speedup": 2.5}})
+    slow = AT_THE_LIMITS | {"speedup": 1.0}
+    assert problems(slow | {"quantized": False}, spec) == []
+    (problem,) = problems(slow | {"quantized": True}, spec)
+    assert "speed-up is 1.00" in problem

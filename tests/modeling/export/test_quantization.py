@@ -13,18 +13,15 @@ import pytest
 from onnx import helper, numpy_helper
 
 from modeling.evaluation import speed as inference
-from modeling.export import quantization
+from modeling.export import graph, quantization
 from modeling.export.checkpoint import export_float
-from modeling.export.quantization import (
+from modeling.export.quantization import Feeds, QuantizationError, calibrate, quantize
+from modeling.export.rounding import (
     PAIR_LIMIT,
     ActivationPlan,
     ActivationStatistics,
-    Feeds,
-    QuantizationError,
-    calibrate,
     gptq,
     plan_activation,
-    quantize,
     round_to_nearest,
 )
 from modeling.spec import ModelSpec
@@ -130,13 +127,15 @@ def integer_weights(model: onnx.ModelProto) -> list[Array]:
     return [values[node.input[1]] for node in model.graph.node if node.op_type == "MatMulIntegerToFloat"]
 
 
-def layers(nodes: Sequence[onnx.NodeProto], **values: Array) -> onnx.ModelProto:
+def layers(
+    nodes: Sequence[onnx.NodeProto], output: Sequence[str | None] = ("batch", "tokens", None), **values: Array
+) -> onnx.ModelProto:
     """A graph from token ids by way of the tensor ``x``, a row of ``table`` a token, to ``logits``."""
     graph = helper.make_graph(
         [helper.make_node("Gather", ["table", "ids"], ["x"]), *nodes],
         "layers",
         [helper.make_tensor_value_info("ids", onnx.TensorProto.INT64, ["batch", "tokens"])],
-        [helper.make_tensor_value_info("logits", onnx.TensorProto.FLOAT, ["batch", "tokens", None])],
+        [helper.make_tensor_value_info("logits", onnx.TensorProto.FLOAT, output)],
         [numpy_helper.from_array(value.astype(np.float32), name) for name, value in values.items()],
     )
     return helper.make_model(graph, opset_imports=[helper.make_opsetid("", 18)], ir_version=8)
@@ -249,7 +248,7 @@ class TestEncoder:
         self, encoder: Encoder, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         assert quantize(encoder.model, encoder.calibration[:1], outlier_ratio=3.0, weight_bits=7)[1].tables == []
-        monkeypatch.setattr(quantization, "TABLE_MIN_ELEMENTS", 10_000)
+        monkeypatch.setattr(graph, "TABLE_MIN_ELEMENTS", 10_000)
         result, report = encoder.quantize()
         (name,) = report.tables
         assert name.endswith("word_embeddings.weight")
@@ -275,7 +274,7 @@ class TestLayers:
     @pytest.mark.parametrize(
         ("node", "texts", "reason"),
         [
-            (helper.make_node("MatMul", ["x", "x"], ["logits"]), 1, "no MatMul with a constant weight"),
+            (helper.make_node("MatMul", ["x", "x"], ["logits"]), 1, "no MatMul or Gemm with a constant weight"),
             (linear("x", "w", "logits"), 0, "no calibration text"),
         ],
     )
@@ -303,6 +302,77 @@ class TestLayers:
         result, _, difference = quantize_rows(model, table, bits=8)
         assert count(result, "Add") == 1
         assert rms(difference) < 0.02 * np.std(run(model, every_row(table)))
+
+    @pytest.mark.parametrize("transposed", [0, 1])
+    def test_a_gemm_of_all_tokens_gives_the_same_answers_as_in_float(
+        self, table: Array, weight: Array, transposed: int
+    ) -> None:
+        nodes = [
+            helper.make_node("Squeeze", ["x"], ["rows"]),
+            helper.make_node("Gemm", ["rows", "w", "b"], ["y"], transB=transposed),
+            helper.make_node("Unsqueeze", ["y", "first"], ["logits"]),
+        ]
+        model = layers(nodes, table=table, w=weight.T if transposed else weight, b=np.linspace(-5, 5, 8))
+        model.graph.initializer.append(numpy_helper.from_array(np.array([0]), "first"))
+        result, report, difference = quantize_rows(model, table, bits=8)
+        assert (len(report.linears), count(result, "Gemm")) == (1, 0)
+        assert rms(difference) < 0.02 * np.std(table @ weight)
+
+    def test_layers_that_share_a_weight_are_all_quantized(self, table: Array) -> None:
+        square = np.random.default_rng(2).normal(size=(16, 16)) / 4
+        nodes = [
+            linear("x", "w", "y"),
+            helper.make_node("Identity", ["w"], ["shared"]),
+            linear("y", "shared", "logits"),
+        ]
+        model = layers(nodes, table=table, w=square)
+        result, report, difference = quantize_rows(model, table, bits=8)
+        assert len(report.linears) == 2
+        assert {node.op_type for node in result.graph.node}.isdisjoint({"Identity", "MatMul"})
+        assert rms(difference) < 0.03 * np.std(run(model, every_row(table)))
+
+    def test_a_product_that_does_not_depend_on_the_text_stays_in_float(self, table: Array, weight: Array) -> None:
+        nodes = [
+            helper.make_node("Neg", ["positions"], ["negative"]),
+            linear("negative", "w", "y"),
+            linear("x", "w", "z"),
+            helper.make_node("Add", ["y", "z"], ["logits"]),
+        ]
+        model = layers(nodes, table=table, w=weight, positions=np.ones((1, 16)))
+        _, report, _ = quantize_rows(model, table)
+        assert [layer.name for layer in report.linears] == ["z/matmul"]
+
+    @pytest.mark.parametrize("pooled_first", [False, True])
+    def test_the_last_layer_and_what_is_computed_once_per_text_stay_in_float(
+        self, table: Array, weight: Array, pooled_first: bool
+    ) -> None:
+        square = np.random.default_rng(2).normal(size=(16, 16))
+        pool = [helper.make_node("Gather", ["y", "last"], ["pooled"], axis=1)]
+        nodes = [linear("x", "v", "y"), *pool, linear("pooled", "v", "z"), linear("z", "w", "logits")]
+        if not pooled_first:
+            pool[0].output[0], pool[0].input[0] = "logits", "all"
+            nodes = [linear("x", "v", "y"), linear("y", "w", "all"), *pool]
+        model = layers(nodes, output=("batch", None), table=table, w=weight, v=square)
+        model.graph.initializer.append(numpy_helper.from_array(np.array(-1), "last"))
+        _, report, _ = quantize_rows(model, table)
+        assert [layer.name for layer in report.linears] == ["y/matmul"]
+
+    def test_a_table_of_integers_stays_as_it_is(
+        self, table: Array, weight: Array, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr(graph, "TABLE_MIN_ELEMENTS", 100)
+        nodes = [
+            helper.make_node("Gather", ["codes", "ids"], ["row"]),
+            helper.make_node("Cast", ["row"], ["float"], to=onnx.TensorProto.FLOAT),
+            helper.make_node("Add", ["x", "float"], ["sum"]),
+            linear("sum", "w", "logits"),
+        ]
+        model = layers(nodes, table=table, w=weight)
+        codes = np.random.default_rng(3).integers(0, 9, size=(600, 16))
+        model.graph.initializer.append(numpy_helper.from_array(codes, "codes"))
+        result, report, _ = quantize_rows(model, table)
+        assert report.tables == ["table"]
+        np.testing.assert_array_equal(constants(result)["codes"], codes)
 
     def test_the_mean_of_the_output_over_the_calibration_texts_is_kept(self, table: Array, weight: Array) -> None:
         skewed = np.maximum(table, 0) ** 2

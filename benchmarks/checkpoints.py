@@ -1,0 +1,288 @@
+"""Random checkpoints of many architectures: small, seeded, with a tokenizer, and with answers that depend on the text.
+
+They answer nonsense, but as a trained network of the same architecture would compute it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+import transformers
+from tokenizers import Tokenizer, models, pre_tokenizers, processors
+
+from textserve.spec import Input, ProblemType
+
+SPECIAL = ("[PAD]", "[CLS]", "[SEP]", "[UNK]")
+PAD = SPECIAL.index("[PAD]")
+MAX_TOKENS = 64
+# What a random text may have, so that some are cut.
+MOST_WORDS = 70
+SEED = 4
+
+
+@dataclass(frozen=True, slots=True)
+class Size:
+    """Of a network; of the feed-forward layers, four times ``hidden``."""
+
+    hidden: int = 32
+    layers: int = 2
+    heads: int = 4
+    words: int = 4000
+
+    @property
+    def spread(self) -> float:
+        """Of the weights: so large that an answer depends on the words much more than on the special tokens."""
+        return float(1.1 / self.hidden**0.5)
+
+
+TINY = Size()
+
+
+@dataclass(frozen=True, slots=True)
+class Template:
+    """How a tokenizer joins texts, in the language of ``tokenizers``, and what it returns."""
+
+    single: str = "[CLS] $A [SEP]"
+    pair: str = "[CLS] $A [SEP] $B:1 [SEP]:1"
+    type_ids: bool = False
+    padding_side: str = "right"
+
+
+BERT = Template(type_ids=True)
+ROBERTA = Template(pair="[CLS] $A [SEP] [SEP] $B [SEP]")
+XLNET = Template(single="$A [SEP] [CLS]:2", pair="$A [SEP] $B:1 [SEP]:1 [CLS]:2", type_ids=True, padding_side="left")
+DECODER = Template(single="$A", pair="$A $B")
+
+
+@dataclass(frozen=True, slots=True)
+class Architecture:
+    """A row of the matrix.
+
+    Attributes:
+        name: as people call it.
+        config: the name of its configuration's class.
+        options: of the configuration, besides those that all have, by the size of the network.
+        template: that of its tokenizer.
+        type_ids: whether its graph reads the tokenizer's type ids.
+    """
+
+    name: str
+    config: str
+    options: Callable[[Size], Mapping[str, Any]]
+    template: Template = BERT
+    type_ids: bool = False
+
+    @property
+    def network(self) -> str:
+        """The class of the network."""
+        return self.config.removesuffix("Config") + "ForSequenceClassification"
+
+
+def _encoder(size: Size, **options: Any) -> dict[str, Any]:
+    return {
+        "hidden_size": size.hidden,
+        "num_hidden_layers": size.layers,
+        "num_attention_heads": size.heads,
+        "intermediate_size": 4 * size.hidden,
+        "max_position_embeddings": MAX_TOKENS,
+        "initializer_range": size.spread,
+    } | options
+
+
+def _encoder_with(**options: Any) -> Callable[[Size], Mapping[str, Any]]:
+    return lambda size: _encoder(size, **options)
+
+
+# RoBERTa's positions start after the id of the padding.
+_AFTER_PADDING = {"max_position_embeddings": MAX_TOKENS + PAD + 1, "type_vocab_size": 1}
+# Buckets and distances below those of the longest text, which trained networks have, too.
+_RELATIVE = {
+    "relative_attention": True,
+    "position_biased_input": False,
+    "pos_att_type": ["p2c", "c2p"],
+    "type_vocab_size": 0,
+    "pooler_hidden_size": 32,
+}
+_BUCKETS = {"position_buckets": 8, "norm_rel_ebd": "layer_norm", "share_att_key": True}
+
+
+def _deberta(**options: Any) -> Callable[[Size], Mapping[str, Any]]:
+    return lambda size: _encoder(size, **_RELATIVE | options | {"pooler_hidden_size": size.hidden})
+
+
+ARCHITECTURES: dict[str, Architecture] = {
+    row.name: row
+    for row in (
+        Architecture("BERT", "BertConfig", _encoder, type_ids=True),
+        Architecture(
+            "DistilBERT",
+            "DistilBertConfig",
+            lambda size: {
+                "dim": size.hidden,
+                "n_layers": size.layers,
+                "n_heads": size.heads,
+                "hidden_dim": 4 * size.hidden,
+                "max_position_embeddings": MAX_TOKENS,
+                "initializer_range": size.spread,
+            },
+            Template(),
+        ),
+        Architecture("RoBERTa", "RobertaConfig", _encoder_with(**_AFTER_PADDING), ROBERTA),
+        Architecture("XLM-RoBERTa", "XLMRobertaConfig", _encoder_with(**_AFTER_PADDING), ROBERTA),
+        Architecture("CamemBERT", "CamembertConfig", _encoder_with(**_AFTER_PADDING), ROBERTA),
+        Architecture(
+            "ALBERT", "AlbertConfig", lambda size: _encoder(size, embedding_size=size.hidden // 2), type_ids=True
+        ),
+        Architecture(
+            "ELECTRA", "ElectraConfig", lambda size: _encoder(size, embedding_size=size.hidden // 2), type_ids=True
+        ),
+        Architecture("MPNet", "MPNetConfig", _encoder_with(**_AFTER_PADDING), ROBERTA),
+        Architecture(
+            "MobileBERT",
+            "MobileBertConfig",
+            lambda size: _encoder(
+                size,
+                embedding_size=size.hidden // 2,
+                intra_bottleneck_size=size.hidden // 2,
+                # It does not normalize, so that errors grow from layer to layer.
+                initializer_range=size.spread / 2,
+            ),
+            type_ids=True,
+        ),
+        Architecture("DeBERTa", "DebertaConfig", _deberta(max_relative_positions=16)),
+        Architecture("DeBERTa v2", "DebertaV2Config", _deberta(**_BUCKETS, conv_kernel_size=3)),
+        Architecture("DeBERTa v3", "DebertaV2Config", _deberta(**_BUCKETS)),
+        Architecture(
+            "ModernBERT", "ModernBertConfig", _encoder_with(local_attention=8, global_attn_every_n_layers=2), Template()
+        ),
+        Architecture(
+            "XLNet",
+            "XLNetConfig",
+            lambda size: {
+                "d_model": size.hidden,
+                "n_layer": size.layers,
+                "n_head": size.heads,
+                "d_inner": 4 * size.hidden,
+                "initializer_range": size.spread,
+            },
+            XLNET,
+            type_ids=True,
+        ),
+        Architecture(
+            "GPT-2",
+            "GPT2Config",
+            lambda size: {
+                "n_embd": size.hidden,
+                "n_layer": size.layers,
+                "n_head": size.heads,
+                "n_positions": MAX_TOKENS,
+                "initializer_range": size.spread,
+            },
+            DECODER,
+        ),
+        Architecture("Qwen2", "Qwen2Config", _encoder_with(num_key_value_heads=2), DECODER),
+        Architecture("Qwen3", "Qwen3Config", _encoder_with(num_key_value_heads=2, head_dim=16), DECODER),
+    )
+}
+
+
+def words(size: Size) -> list[str]:
+    """The words of the vocabulary."""
+    return [f"w{index}" for index in range(size.words)]
+
+
+def texts(size: Size, count: int, seed: int = 0) -> list[str]:
+    """Random texts of 1 to MOST_WORDS words."""
+    random, known = np.random.default_rng(seed), words(size)
+    return [" ".join(random.choice(known, size=random.integers(1, MOST_WORDS + 1))) for _ in range(count)]
+
+
+def pairs(size: Size, count: int, seed: int = 0) -> list[Input]:
+    """Random pairs of texts."""
+    return list(zip(texts(size, count, seed), texts(size, count, seed + 1), strict=True))
+
+
+def make(
+    architecture: Architecture,
+    folder: Path,
+    inputs: Sequence[Input],
+    size: Size = TINY,
+    *,
+    problem_type: ProblemType = "single_label_classification",
+    labels: Sequence[str] = ("red", "green", "blue"),
+    padding_side: str | None = None,
+    pads: bool = True,
+) -> None:
+    """Write a checkpoint to ``folder``, with a head that tells ``inputs`` apart.
+
+    Args:
+        architecture: of the network.
+        folder: to write to.
+        inputs: texts, or pairs of texts.
+        size: of the network.
+        problem_type: as its configuration says.
+        labels: the names of its outputs.
+        padding_side: that of its tokenizer; default: as its architecture usually has it.
+        pads: whether it has a padding token.
+    """
+    torch.set_num_threads(1)
+    torch.manual_seed(SEED)
+    tokenizer = _tokenizer(architecture.template, size, padding_side, pads)
+    config = getattr(transformers, architecture.config)(
+        **architecture.options(size),
+        vocab_size=len(tokenizer),
+        pad_token_id=PAD if pads else None,
+        bos_token_id=SPECIAL.index("[CLS]"),
+        eos_token_id=SPECIAL.index("[SEP]"),
+        id2label=dict(enumerate(labels)),
+        label2id={name: index for index, name in enumerate(labels)},
+        problem_type=problem_type,
+    )
+    network = getattr(transformers, architecture.network)(config).eval()
+    _spread(network, tokenizer, inputs)
+    network.save_pretrained(folder)
+    tokenizer.save_pretrained(folder)
+
+
+def _tokenizer(template: Template, size: Size, padding_side: str | None, pads: bool) -> Any:
+    vocabulary = {token: index for index, token in enumerate((*SPECIAL, *words(size)))}
+    tokenizer = Tokenizer(models.WordLevel(vocabulary, unk_token="[UNK]"))  # noqa: S106  # no password
+    tokenizer.pre_tokenizer = pre_tokenizers.Whitespace()
+    tokenizer.post_processor = processors.TemplateProcessing(
+        single=template.single, pair=template.pair, special_tokens=[(token, vocabulary[token]) for token in SPECIAL]
+    )
+    return transformers.PreTrainedTokenizerFast(
+        tokenizer_object=tokenizer,
+        **{"pad_token": "[PAD]"} if pads else {},
+        unk_token="[UNK]",  # noqa: S106  # no password
+        bos_token="[CLS]",  # noqa: S106
+        eos_token="[SEP]",  # noqa: S106
+        model_max_length=MAX_TOKENS,
+        padding_side=padding_side or template.padding_side,
+        model_input_names=["input_ids", *(["token_type_ids"] if template.type_ids else []), "attention_mask"],
+    )
+
+
+def _spread(network: Any, tokenizer: Any, inputs: Sequence[Input]) -> None:
+    """Let the head read what differs most between ``inputs``, with logits of the mean 0."""
+    head = [layer for layer in network.modules() if isinstance(layer, torch.nn.Linear)][-1]
+    read: list[torch.Tensor] = []
+    # Of a text alone, a head that answers for every token is asked for that of the last one.
+    hook = head.register_forward_pre_hook(lambda _, given: read.append(given[0].reshape(-1, given[0].shape[-1])[-1]))
+    with torch.no_grad():
+        for text in inputs:
+            network(**tokenizer(*([text] if isinstance(text, str) else text), return_tensors="pt", truncation=True))
+        hook.remove()
+        features = torch.stack(read)
+        mean = features.mean(dim=0)
+        # Without the direction of the mean, since not every head has a bias.
+        centred = features - torch.outer(features @ mean, mean) / mean.square().sum()
+        weight = torch.linalg.svd(centred, full_matrices=False)[2][: len(head.weight)]
+        head.weight.copy_(2 * weight / (features @ weight.T).std(dim=0)[:, None])
+        if head.bias is not None:
+            head.bias.zero_()
