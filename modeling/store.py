@@ -48,8 +48,11 @@ def save(files: ModelFiles) -> str:
         folder.mkdir()
         for name in (*digests, REPORT_FILE):
             shutil.copyfile(files.folder / name, folder / name)
-        serving = yaml.safe_dump(spec.serving.model_dump(mode="json"), allow_unicode=True, sort_keys=False)
-        (folder / SPEC_FILE).write_text(serving, encoding="utf-8")
+        serving = spec.serving.model_dump(mode="json")
+        if "float_reason" in report.get("export", {}):
+            serving["quantization"] = {"method": "none"}
+        text = yaml.safe_dump(serving, allow_unicode=True, sort_keys=False)
+        (folder / SPEC_FILE).write_text(text, encoding="utf-8")
     return tag
 
 
