@@ -39,8 +39,9 @@ class Prediction:
     @property
     def labels(self) -> list[str]:
         """The labels whose score reaches their threshold, the highest score first."""
-        over = dict(zip(self.spec.label_names, self.spec.thresholds, strict=True))
-        return [label for label, score in self.ranked() if score >= over[label]]
+        labels = zip(self.spec.label_names, self.scores, self.spec.thresholds, strict=True)
+        over = [(label, score) for label, score, threshold in labels if score >= threshold]
+        return [label for label, _ in sorted(over, key=lambda pair: -pair[1])]
 
     def ranked(self, scores: Sequence[float] | None = None) -> list[tuple[str, float]]:
         """Labels with their ``scores`` (default: its own), highest first."""
