@@ -28,7 +28,7 @@ export function explanationOf(row, model, explain) {
     try {
       if (!known.has(label)) {
         const {answer, took} = await explain(row, labels);
-        for (const one of answer.explained ?? [label]) known.set(one, {words: wordsFor(answer.words, one), took});
+        for (const one of answer.explained) known.set(one, {words: wordsFor(answer.words, one), took});
       }
       if (label === chosen) words.replaceChildren(...explanation(row, known.get(label), label, model));
     } catch (error) {
@@ -61,7 +61,7 @@ function wordsFor(words, label) {
 function explanation({text, text_pair}, {words, took}, label, model) {
   const kind = words.some((word) => 'log_odds' in word) ? 'log_odds' : 'influence';
   const scale = words.reduce((most, word) => Math.max(most, Math.abs(word[kind])), LEAST_SCALE[kind]);
-  const of = (key) => words.filter((word) => (word.in ?? 'text') === key);
+  const of = (key) => words.filter((word) => word.in === key);
   const texts = [coloured(text, of('text'), kind, scale)];
   if (text_pair !== undefined) texts.push(coloured(text_pair, of('text_pair'), kind, scale));
   const strongest = words
