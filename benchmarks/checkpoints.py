@@ -260,8 +260,8 @@ def _tokenizer(template: Template, size: Size, padding_side: str | None, pads: b
         tokenizer_object=tokenizer,
         **{"pad_token": "[PAD]"} if pads else {},
         unk_token="[UNK]",  # noqa: S106  # no password
-        bos_token="[CLS]",  # noqa: S106
-        eos_token="[SEP]",  # noqa: S106
+        bos_token="[CLS]",  # noqa: S106  # no password
+        eos_token="[SEP]",  # noqa: S106  # no password
         model_max_length=MAX_TOKENS,
         padding_side=padding_side or template.padding_side,
         model_input_names=["input_ids", *(["token_type_ids"] if template.type_ids else []), "attention_mask"],

@@ -35,8 +35,7 @@ def _tests(files: Sequence[Path]) -> str:
     rows = []
     for file in files:
         try:
-            # Our own pytest wrote it.
-            suites = list(ElementTree.parse(file).getroot().iter("testsuite"))  # noqa: S314
+            suites = list(ElementTree.parse(file).getroot().iter("testsuite"))  # noqa: S314  # our own pytest wrote it
         except ElementTree.ParseError as error:
             raise ReleaseError(f"{file} is not what pytest --junit-xml writes: {error}") from None
         counts = [sum(int(suite.get(name, 0)) for suite in suites) for name in COUNTS]

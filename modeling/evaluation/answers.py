@@ -25,7 +25,7 @@ def right_answers(spec: ModelSpec, given: Sequence[Answer]) -> Answers:
         return np.array([index.get(str(label), len(index)) for label in given], dtype=np.int64)
     rows = np.zeros((len(given), len(index)), dtype=bool)
     for row, labels in zip(rows, given, strict=True):
-        row[[index[label] for label in labels if label in index]] = True  # type: ignore[union-attr]
+        row[[index[label] for label in labels if label in index]] = True  # type: ignore[union-attr]  # each is a tuple
     return rows
 
 
