@@ -22,7 +22,15 @@ from modeling.export.verification import compare_in_batches, likeness
 from modeling.files import ModelFiles, sha256
 from modeling.spec import ModelSpec
 from modeling.texts import PlainTexts, calibration_texts, check_input
-from textserve.classifier import Classifier, ModelFilesError, activate, batch_feeds, load_tokenizer, open_session
+from textserve.classifier import (
+    Classifier,
+    GoldenMismatch,
+    ModelFilesError,
+    activate,
+    batch_feeds,
+    load_tokenizer,
+    open_session,
+)
 from textserve.spec import Input
 
 # That are computed in random batches after the quantization.
@@ -95,7 +103,7 @@ def _feeds(spec: ModelSpec, tokenizer: Tokenizer, texts: Sequence[Input]) -> Ite
 
 
 def _check_answers(spec: ModelSpec, files: ModelFiles, texts: Sequence[Input]) -> None:
-    """Raise a :class:`QuantizationError` if INT8 clearly changes more answers than it may, or a batch changes one."""
+    """Raise a :class:`QuantizationError` if INT8 changes a golden text or clearly too many answers, or a batch one."""
     try:
         classifier = Classifier(files.folder)
     except ModelFilesError as error:
@@ -112,6 +120,10 @@ def _check_answers(spec: ModelSpec, files: ModelFiles, texts: Sequence[Input]) -
             f"in INT8 the {measure.replace('_', ' ')} with float32 on {len(texts)} calibration texts is {alike:.3f}; "
             f"fidelity.min_{measure} is {least}"
         )
+    try:
+        classifier.check_golden()
+    except GoldenMismatch as error:
+        raise QuantizationError(f"in INT8 {error}") from error
     _, change = compare_in_batches(classifier, encodings[:BATCHED_TEXTS], alone)
     if not change <= limits.max_batch_difference:
         raise QuantizationError(

@@ -12,6 +12,7 @@ import httpx
 import numpy as np
 import onnx
 import pytest
+import yaml
 from onnxruntime.quantization import quantize_dynamic
 
 from benchmarks import checkpoints
@@ -20,6 +21,7 @@ from benchmarks.checkpoints import ARCHITECTURES, TINY
 from modeling.errors import ModelingError
 from modeling.evaluation import fidelity
 from modeling.export import export as export_module
+from modeling.export.checkpoint import source_scores
 from modeling.export.export import export
 from modeling.export.quantization import QuantizationError, QuantizationReport
 from modeling.export.verification import likeness, verify
@@ -113,6 +115,18 @@ def test_what_int8_would_change_is_served_in_float_with_the_reason(case: Case, r
     assert fidelity.problems(verified, files.spec()) == []
     expected = pipeline_scores(checkpoint, inputs, files.spec().label_names)
     np.testing.assert_allclose(Classifier(files.folder).predict_many(inputs), expected, atol=FLOAT_DIFFERENCE)
+
+
+def test_a_golden_text_that_int8_answers_otherwise_is_served_in_float(tmp_path: Path) -> None:
+    files, checkpoint, inputs = Case("BERT", shape=NUMBER).make(tmp_path)
+    written = yaml.safe_load((files.folder / "model.yaml").read_text(encoding="utf-8"))
+    scores = source_scores(files.spec(), checkpoint, [golden["text"] for golden in written["golden"]])
+    for golden, (score,) in zip(written["golden"], scores.tolist(), strict=True):
+        golden |= {"score": score, "tolerance": 1e-4}  # more than float32 rounds, less than INT8 does
+    (files.folder / "model.yaml").write_text(yaml.safe_dump(written), encoding="utf-8")
+    section = export(files, checkpoint, inputs)
+    assert section["float_reason"].startswith(f"in INT8 {files.spec().name}: golden[")
+    assert verify(files, checkpoint, inputs)["quantized"] is False
 
 
 def test_int8_that_depends_on_the_batch_is_not_served(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
