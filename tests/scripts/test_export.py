@@ -105,13 +105,14 @@ def project(
     write_model: Callable[..., ModelFiles],
     own_root: Path,
     words: list[str],
+    texts: list[str],
     checkpoint: Path,
     golden: Golden,
 ) -> ModelFiles:
     """A model in its own project, with its checkpoint and rated texts."""
-    pairs = [f"{first} {second}" for first in words[:20] for second in words[:15]]
-    ratings = "".join(f"{number}\t0.0\t{text}\n" for number, text in enumerate(pairs)).encode()
-    files = write_model(own_root, golden=golden, quantization={"calibration_texts": 10})
+    rated = [*texts, *(f"{first} {second}" for first in words[:20] for second in words[:15])]
+    ratings = "".join(f"{number}\t0.0\t{text}\n" for number, text in enumerate(rated)).encode()
+    files = write_model(own_root, golden=golden, quantization={"calibration_texts": 80})
     write_data(files.data, {"tweets": ratings})
     shutil.copytree(checkpoint, files.checkpoint)
     return files
