@@ -22,6 +22,13 @@ SHAPES: Mapping[str, tuple[str, dict[str, Any]]] = {
             "problem_type": "multi_label_classification",
         },
     ),
+    "harms": (
+        "distilbert",
+        {
+            "id2label": {index: f"harm_{index}" for index in range(6)},
+            "problem_type": "multi_label_classification",
+        },
+    ),
     "grade": ("bert", {"id2label": {0: "LABEL_0"}, "problem_type": "regression"}),
     "inference": ("bert", {"id2label": {0: "contradiction", 1: "entailment", 2: "neutral"}}),
     "reranker": (

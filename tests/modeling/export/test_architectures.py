@@ -8,7 +8,6 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import httpx
 import numpy as np
 import onnx
 import pytest
@@ -26,6 +25,7 @@ from modeling.export.export import export
 from modeling.export.quantization import QuantizationError, QuantizationReport
 from modeling.export.verification import likeness, verify
 from modeling.files import ModelFiles
+from tests import every_protocol
 from tests.server import save_model, serve
 from textserve.classifier import Classifier
 from textserve.spec import Input
@@ -178,15 +178,10 @@ def test_the_service_answers_like_the_pipeline(name: str, tmp_path: Path, copy_p
     save_model(home, files.folder.name, copy_project(tmp_path))
     spec, some = files.spec(), inputs[:12]
     with serve(home, TEXTSERVE_MODEL=files.folder.name) as server:
-        native = httpx.post(f"{server.url}/classify", json={"texts": some}, timeout=60)
-        hugging = httpx.post(f"{server.url}/", json={"inputs": some, "parameters": {"top_k": 100}}, timeout=60)
-    assert (native.status_code, hugging.status_code) == (200, 200), native.text + hugging.text
+        found = every_protocol.scores(server, spec, some)
     expected = pipeline_scores(checkpoint, some, spec.label_names)
     alone = Classifier(files.folder)
     exact = [alone.predict_many([text])[0] for text in some]
-    results = [[result["scores"][label] for label in spec.label_names] for result in native.json()["results"]]
-    scores = [{entry["label"]: entry["score"] for entry in answer} for answer in hugging.json()]
-    answers = [[found[label] for label in spec.label_names] for found in scores]
-    np.testing.assert_allclose(results, exact, atol=1e-4)
-    np.testing.assert_allclose(answers, exact, atol=1e-4)
-    np.testing.assert_allclose(results, expected, atol=INT8_DIFFERENCE)
+    for protocol, scores in found.items():
+        np.testing.assert_allclose(scores, exact, atol=1e-4, err_msg=protocol)
+        np.testing.assert_allclose(scores, expected, atol=INT8_DIFFERENCE, err_msg=protocol)

@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from benchmarks.architectures import pipeline_scores
 from modeling import sources
 from modeling.evaluation import fidelity
 from modeling.export import verification
@@ -16,8 +17,9 @@ from modeling.files import ModelFiles
 from modeling.new import creation, golden
 from modeling.new.creation import create
 from modeling.spec import ModelSpec
+from tests import every_protocol
 from tests.scripts.rated_data import write_rated_data
-from tests.server import save_model
+from tests.server import save_model, serve
 from tests.tiny_checkpoints import MAX_TOKENS
 from tests.tiny_shapes import SHAPES
 from textserve.classifier import Classifier
@@ -29,6 +31,7 @@ WRITTEN: dict[str, tuple[str, str, str, int, str]] = {
     "topics": ("single_label_classification", "softmax", "text", 3, "label"),
     "intents": ("single_label_classification", "softmax", "text", 150, "label"),
     "emotions": ("multi_label_classification", "sigmoid", "text", 28, "labels"),
+    "harms": ("multi_label_classification", "sigmoid", "text", 6, "labels"),
     "grade": ("regression", "none", "text", 1, "score"),
     "inference": ("single_label_classification", "softmax", "pair", 3, "label"),
     "reranker": ("regression", "sigmoid", "pair", 1, "score"),
@@ -36,6 +39,7 @@ WRITTEN: dict[str, tuple[str, str, str, int, str]] = {
 
 
 COMPARED = 220
+FLOAT_DIFFERENCE = 1e-4
 
 
 def clear_texts(spec: ModelSpec, checkpoint: Path) -> list[Any]:
@@ -74,6 +78,13 @@ def test_a_new_model_is_served_after_make_model(
     section = verification.verify(files, files.checkpoint)
     assert fidelity.problems(section, files.spec()) == []
     save_model(tmp_path / "bentoml", name, root)
+    spec = files.spec()
+    inputs = golden.examples(["en"], spec.input)[:8]
+    expected = pipeline_scores(checkpoint, inputs, [label.name for label in spec.labels])
+    with serve(tmp_path / "bentoml", TEXTSERVE_MODEL=name) as server:
+        found = every_protocol.scores(server, spec, inputs)
+    for protocol, scores in found.items():
+        np.testing.assert_allclose(scores, expected, atol=FLOAT_DIFFERENCE, err_msg=protocol)
 
 
 @pytest.mark.parametrize("name", SHAPES)
