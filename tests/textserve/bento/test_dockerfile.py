@@ -56,7 +56,7 @@ def test_uv_deletes_nothing_that_docker_mounts_during_the_build(dockerfile: list
     assert [path for path in deleted for target in targets if target.startswith(path)] == []
 
 
-@pytest.mark.parametrize("name", ["uv.sh", "uv.txt"])
+@pytest.mark.parametrize("name", ["bentoml.sh", "uv.sh", "uv.txt"])
 def test_a_written_file_is_the_one_of_the_folder_without_its_comments(tmp_path: Path, name: str) -> None:
     target = tmp_path / name
     subprocess.run(["sh", "-c", image.write(name, str(target))], check=True)
