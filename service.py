@@ -15,6 +15,9 @@ import bentoml
 from bentoml.exceptions import BentoMLException
 from pydantic import BaseModel
 
+from textserve.bento import packages  # noqa: F401  # first: it says what to run if the others cannot be imported
+
+# isort: split
 from textserve.application import Application
 from textserve.bento import logs
 from textserve.bento.connection import limit_connections
