@@ -88,4 +88,4 @@ def test_pip_refuses_a_uv_with_another_hash(tmp_path: Path) -> None:
 
 def find_pip() -> list[str]:
     """The Makefile's pip: that of the Python from which this environment was made."""
-    return [str(Path(sys.base_prefix) / "bin" / "python3.11"), "-m", "pip"]
+    return [str(Path(sys.base_prefix) / "bin" / f"python3.{sys.version_info.minor}"), "-m", "pip"]
