@@ -7,7 +7,11 @@ $(foreach name,BENTOML_HOME BENTOML_CONFIG BENTOML_CONFIG_OPTIONS,$(if $($(name)
 RECIPE ?= full
 MODEL ?= $(if $(filter head,$(RECIPE)),sentiment-en-head,sentiment-pl-en)
 PORT ?= 3000
-PYTHON ?= python3.11
+# What the machine has, the oldest first, since that is the image's; without any, uv fetches one where it can.
+ifeq ($(origin PYTHON),undefined)
+PYTHON := $(shell for python in python3.11 python3.12 python3.13; do \
+	$$python -c '' 2>/dev/null && echo $$python && exit; done; echo 3.13)
+endif
 IMAGE ?= textserve:latest
 
 # uv from PATH, or else installed by pip into .uv.
@@ -254,7 +258,7 @@ clean: ## Remove environments and build outputs; the model store stays
 	rm -rf .uv .venv .venv-export .venv-benchmark* .venv-docs build .hypothesis .mypy_cache .pytest_cache .ruff_cache
 
 .uv/bin/uv:
-	@$(PYTHON) -m pip install --quiet --disable-pip-version-check --target .uv --require-hashes --requirement textserve/bento/uv.txt
+	@python=$$(command -v $(PYTHON) || echo python3); "$$python" -m pip install --quiet --disable-pip-version-check --target .uv --require-hashes --requirement textserve/bento/uv.txt
 
 .venv/.inference: uv.lock pyproject.toml | $(filter .uv/bin/uv,$(UV))
 	@$(SYNC) --group inference

@@ -15,6 +15,9 @@ import bentoml
 from bentoml.exceptions import BentoMLException
 from pydantic import BaseModel
 
+from textserve.bento import packages  # noqa: F401  # first: it says what to run if the others cannot be imported
+
+# isort: split
 from textserve.application import Application
 from textserve.bento import logs
 from textserve.bento.connection import limit_connections
@@ -28,7 +31,9 @@ from textserve.bento.preflight import (
     check_model,
     check_workers,
     cors,
+    cors_options,
     read_settings,
+    vertex_routes,
 )
 from textserve.bento.stopping import Stopping
 from textserve.bento.timeout import no_timeout
@@ -38,21 +43,27 @@ from textserve.grpc.server import GrpcServer, check_port
 from textserve.grpc.spans import TracedGrpc
 from textserve.http.explain import EXPLAIN
 from textserve.http.huggingface import HUGGINGFACE
+from textserve.http.instances import INVOCATIONS, KSERVE_V1
 from textserve.http.native import NATIVE, ClassifyResponse, classify, response
 from textserve.http.oip import OIP, OIP_HEALTH
 from textserve.http.openapi import documentation
 from textserve.http.operations import BENTOML, OPERATIONS
+from textserve.http.rerank import RERANK
 from textserve.http.router import HttpProtocols
 from textserve.http.spans import TracedHttp
 from textserve.http.tei import TEI
 from textserve.http.ui import UI, UI_MODEL
+from textserve.http.vllm import VLLM
 from textserve.ports import PortError
 from textserve.runner import Runner
 from textserve.spec import STORED_FOLDER, SpecError
 from textserve.tracing import Tracing, is_configured
 
 DEFAULT_MODEL = "sentiment-pl-en"
-PROTOCOLS = [NATIVE, EXPLAIN, UI, UI_MODEL, HUGGINGFACE, TEI, OIP_HEALTH, OIP, OPERATIONS, BENTOML]
+VERTEX = vertex_routes()
+SHARED = [HUGGINGFACE, TEI, VLLM, RERANK, OIP_HEALTH, OIP, KSERVE_V1, INVOCATIONS]
+# Vertex AI chooses its paths, so it comes before others that have the same.
+PROTOCOLS = [NATIVE, *VERTEX, EXPLAIN, UI, UI_MODEL, *SHARED, OPERATIONS, BENTOML]
 ALL_PROTOCOLS = [*PROTOCOLS, documentation(PROTOCOLS)]
 
 check_build()
@@ -105,6 +116,7 @@ class TextClassifier:
         try:
             check_workers(service)
             check_http(settings)
+            cors_options(settings)
             check_port(settings)
             check_model(Path(model.path) / STORED_FOLDER)
         except PortError as error:
@@ -146,7 +158,7 @@ def _current(name: str) -> Any:
 
 # @bentoml.service made a bentoml.Service of the class, which a type checker does not see. The first is the outermost.
 service: Any = TextClassifier
-service.add_asgi_middleware(cors)
+service.add_asgi_middleware(cors, settings=settings)
 if is_configured():
     service.add_asgi_middleware(TracedHttp, tracing=partial(_current, "tracing"), protocols=ALL_PROTOCOLS)
 service.add_asgi_middleware(HttpProtocols, application=partial(_current, "application"), protocols=ALL_PROTOCOLS)

@@ -84,7 +84,29 @@ def over_http(model: str, client: httpx.AsyncClient) -> dict[str, Ask]:
         answer = await post(f"/v2/models/{model}/infer", wanted)
         return _rows(answer["outputs"][0]["data"])
 
-    return {"native": native, "explain": explain, "tei": tei, "oip-json": oip_json}
+    async def vllm(texts: Sequence[str]) -> list[Scores]:
+        answer = await post("/classify", {"model": model, "input": texts, "truncate_prompt_tokens": -1})
+        return [found["probs"] for found in answer["data"]]
+
+    def predictions(path: str, body: Callable[[Sequence[str]], object]) -> Ask:
+        async def ask(texts: Sequence[str]) -> list[Scores]:
+            answer = await post(path, body(texts))
+            return [[found["scores"][label] for label in LABELS] for found in answer["predictions"]]
+
+        return ask
+
+    return {
+        "native": native,
+        "explain": explain,
+        "tei": tei,
+        "oip-json": oip_json,
+        "vllm": vllm,
+        "kserve-v1": predictions(f"/v1/models/{model}:predict", lambda texts: {"instances": texts}),
+        "vertex": predictions("/predict", lambda texts: {"instances": texts}),
+        "mlflow": predictions(
+            "/invocations", lambda texts: {"dataframe_split": {"columns": ["text"], "data": [[text] for text in texts]}}
+        ),
+    }
 
 
 def with_client_libraries(model: str, bento: Any, face: Any, triton_http: Any, triton_grpc: Any) -> dict[str, Ask]:

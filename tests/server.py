@@ -110,16 +110,19 @@ def serve(
     ready: bool = True,
     supervisor: bool = False,
     command: Sequence[str] = ONE_PROCESS,
+    port: int | None = None,
     **extra: str,
 ) -> Iterator[Server]:
     """Serve ``bento`` until the block ends; ``ready=False`` waits only until it is live.
 
     It starts one process by ``command``, as the image does, or with ``supervisor=True`` `bentoml serve`, whose
-    supervisor doubles the time of the start and kills a worker that takes longer than 30 s to stop.
+    supervisor doubles the time of the start and kills a worker that takes longer than 30 s to stop. A ``port`` is that
+    of HTTP, which ``extra`` sets.
 
     Kills the processes that remain after it has stopped.
     """
-    port, grpc_port = free_port(), free_port()
+    chosen, grpc_port = port is None, free_port()
+    port = port or free_port()
     home.mkdir(parents=True, exist_ok=True)
     log_file = home / "service.log"
     variables = {
@@ -131,7 +134,7 @@ def serve(
     if supervisor:
         command = [BENTOML, "serve", bento, "--host", "127.0.0.1", "--port", str(port)]
     else:
-        variables |= {"BENTO_PATH": bento, "PORT": str(port)}
+        variables |= {"BENTO_PATH": bento, **({"PORT": str(port)} if chosen else {})}
     with log_file.open("wb") as log:
         process = subprocess.Popen(
             command, cwd=ROOT, env=environment(home, **variables), stdout=log, stderr=subprocess.STDOUT

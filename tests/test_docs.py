@@ -60,6 +60,13 @@ def test_example_runs_as_written(server: Server, tmp_path: Path, language: str, 
         ("native", "/classify", {"texts": ["a", " "]}),
         ("Hugging Face inference", "/", {"inputs": ["a", " "]}),
         ("text-embeddings-inference", "/predict", {"inputs": [["a"], [" "]], "truncate": True}),
+        ("vLLM and SGLang", "/classify", {"input": ["a", " "]}),
+        (
+            "KServe V1, TensorFlow Serving, Vertex AI",
+            "/v1/models/sentiment-pl-en:predict",
+            {"instances": ["a", " "]},
+        ),
+        ("MLflow, SageMaker", "/invocations", {"instances": ["a", " "]}),
     ],
 )
 def test_error_bodies_are_those_documented(

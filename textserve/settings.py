@@ -42,6 +42,10 @@ MESSAGES = {
 }
 
 
+# A scheme, a host and perhaps a port, as browsers send it (RFC 6454, section 6.2).
+ORIGIN = re.compile(r"\*|[a-z][a-z0-9+.-]*://[^/\s,*?#@]+")
+
+
 class SettingsError(ValueError):
     """A setting is invalid. The message has one line per setting, without its value, which may be a key."""
 
@@ -95,6 +99,14 @@ class Settings(BaseSettings):
                 raise ValueError(f"{variable}: no such setting; did you mean {PREFIX}{similar[0]}?")
             logger.warning("%s is not a setting and has no effect", variable)
         return self
+
+    @field_validator("cors_origins")
+    @classmethod
+    def _origins_are_origins(cls, value: str) -> str:
+        for origin in _listed(value):
+            if not ORIGIN.fullmatch(origin):
+                raise ValueError("must be * or origins such as https://shop.example, without a path")
+        return value
 
     @model_validator(mode="after")
     def _files_can_be_read(self) -> Settings:
@@ -180,6 +192,11 @@ class Settings(BaseSettings):
         None,
         description="File with more API keys, one per line, beside TEXTSERVE_API_KEYS; read again when it changes.",
     )
+    cors_origins: str = Field(
+        "",
+        description="Origins whose pages may call the service, such as https://shop.example, separated by commas, or "
+        "`*` for every origin. Without any, none may.",
+    )
     tls_certificate: Path | None = Field(
         None,
         description="PEM file with the certificate chain for HTTP and gRPC over TLS. It is read again when it changes, "
@@ -218,9 +235,16 @@ class Settings(BaseSettings):
             OSError: if the file cannot be read.
             ValueError: if a key is too short.
         """
-        listed = self.api_keys.get_secret_value().split(",")
-        return ApiKeys((key for part in listed if (key := part.strip())), self.api_keys_file)
+        return ApiKeys(_listed(self.api_keys.get_secret_value()), self.api_keys_file)
+
+    def origins(self) -> list[str]:
+        """The origins whose pages may call the service."""
+        return _listed(self.cors_origins)
 
     def certificate(self) -> Certificate | None:
         """The certificate of HTTP and gRPC, if both files are set."""
         return Certificate(self.tls_certificate, self.tls_key) if self.tls_certificate and self.tls_key else None
+
+
+def _listed(value: str) -> list[str]:
+    return [item for part in value.split(",") if (item := part.strip())]

@@ -41,6 +41,7 @@ def test_by_default_a_request_within_the_limits_fits_into_the_body_and_the_queue
         ("model", "another-model", "another-model"),
         ("grpc_host", "::1", "::1"),
         ("api_keys", f"{KEY},{KEY}", SecretStr(f"{KEY},{KEY}")),
+        *(("cors_origins", value, value) for value in ("*", "https://shop.example", "http://[::1]:3000, https://a.b")),
     ],
 )
 def test_settings_are_read_from_the_environment(
@@ -69,6 +70,10 @@ def test_an_empty_variable_is_not_set(monkeypatch: pytest.MonkeyPatch, name: str
         ("drain_seconds", "inf", "must be a finite number"),
         ("request_seconds", "nan", "must be a finite number"),
         ("model", "Model 1", "must be NAME or NAME:VERSION"),
+        *(
+            ("cors_origins", value, "must be \\* or origins such as https://shop.example, without a path")
+            for value in ("shop.example", "https://shop.example/", "https://*.example", "https://a.b *")
+        ),
     ],
 )
 def test_an_invalid_value_is_an_error_of_one_line_that_names_the_setting(

@@ -2,7 +2,7 @@
 
     python -IS textserve/bento/health.py
 
-Requests ``/readyz`` on ``PORT`` (default 3000), over TLS if the service uses TLS. It imports the standard library only,
+Requests ``/readyz`` on the port of HTTP, over TLS if the service uses TLS. It imports the standard library only,
 because it starts every few seconds.
 """
 
@@ -16,16 +16,29 @@ import sys
 SECONDS = 2.0
 
 
-def http_port() -> int:
-    """The HTTP port of the container: ``PORT``, or 3000 by default.
+DEFAULT_PORT = 3000
+# On which bentoml.sh serves as SageMaker starts it: the health check does not see how the container was started.
+SAGEMAKER_PORT = 8080
+
+
+def set_port() -> int | None:
+    """The HTTP port in ``PORT``, or in Vertex AI's ``AIP_HTTP_PORT``; ``None`` if neither is set.
 
     Raises:
         ValueError: if it is not a port number; the message says what to do.
     """
-    value = os.environ.get("PORT") or "3000"
+    name = "PORT" if os.environ.get("PORT") else "AIP_HTTP_PORT"
+    value = os.environ.get(name)
+    if not value:
+        return None
     if not value.isascii() or not value.isdigit() or not 0 < int(value) < 65536:
-        raise ValueError(f"PORT: {value!r} is not a port; set it to a number from 1 to 65535")
+        raise ValueError(f"{name}: {value!r} is not a port; set it to a number from 1 to 65535")
     return int(value)
+
+
+def http_port() -> int:
+    """The HTTP port of the container: :func:`set_port`, or 3000 by default; raises as that does."""
+    return set_port() or DEFAULT_PORT
 
 
 def ready(port: int, *, tls: bool) -> bool:
@@ -48,7 +61,8 @@ def ready(port: int, *, tls: bool) -> bool:
 
 if __name__ == "__main__":
     try:
-        healthy = ready(http_port(), tls=bool(os.environ.get("TEXTSERVE_TLS_CERTIFICATE")))
+        port, tls = set_port(), bool(os.environ.get("TEXTSERVE_TLS_CERTIFICATE"))
+        healthy = any(ready(asked, tls=tls) for asked in ((port,) if port else (DEFAULT_PORT, SAGEMAKER_PORT)))
     except ValueError as error:
         sys.exit(str(error))
     sys.exit(0 if healthy else 1)

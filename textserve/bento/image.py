@@ -31,6 +31,7 @@ def image(base: str) -> bentoml.images.Image:
     definition = bentoml.images.Image(base_image=base, distro="none", python_version="3.11", lock_python_packages=False)
     definition.run(write("uv.txt", "/usr/local/share/uv.txt"))
     definition.run(write("uv.sh", "/usr/local/bin/uv"))
+    definition.run(write("bentoml.sh", "/usr/local/share/bentoml.sh"))
     definition.run(INSTRUCTIONS)
     # Copied before the packages are installed: uv.sh checks their hashes and compiles the service with them. The rest
     # of the Bento follows.

@@ -20,6 +20,8 @@ from starlette.middleware.cors import CORSMiddleware
 from textserve import ports
 from textserve.bento.image import REQUIREMENTS
 from textserve.classifier import Classifier, ModelFilesError
+from textserve.http.instances import vertex
+from textserve.http.router import HttpProtocol
 from textserve.settings import Settings, SettingsError
 from textserve.spec import SpecError
 
@@ -100,6 +102,18 @@ def read_settings() -> Settings:
         raise BentoMLException(str(error)) from None
 
 
+def vertex_routes() -> list[HttpProtocol]:
+    """The protocols of Vertex AI, from the environment.
+
+    Raises:
+        BentoMLException: if a variable is invalid.
+    """
+    try:
+        return vertex(os.environ)
+    except ValueError as error:
+        raise BentoMLException(str(error)) from None
+
+
 def check_build() -> None:
     """Check, in `bentoml build`, that bentofile.yaml's list of packages is there.
 
@@ -144,14 +158,29 @@ def check_workers(service: Any) -> None:
         )
 
 
-def cors(app: Any) -> Any:
-    """``app`` with BentoML's settings of CORS (``http.cors``), which BentoML itself applies to its own routes only.
+def cors(app: Any, settings: Settings) -> Any:
+    """``app`` with CORS if it is configured; raises as :func:`cors_options` does."""
+    options = cors_options(settings)
+    return CORSMiddleware(app, **options) if options else app
 
-    Unless set, it allows the methods and exposes the headers of this service.
+
+def cors_options(settings: Settings) -> dict[str, Any]:
+    """The options of CORS for the origins of ``settings``, else as BentoML is configured (``http.cors``); empty if off.
+
+    BentoML applies its own to its own routes only. Unless set there, the methods and headers of this service are
+    allowed. No cookie is ever read, so credentials are not allowed; a page sends its API key in a header.
+
+    Raises:
+        BentoMLException: if BentoML is configured to allow every origin with credentials.
     """
     from bentoml._internal.container import BentoMLContainer
 
+    allowed = {"allow_methods": ["GET", "POST"], "allow_headers": ["*"], "expose_headers": EXPOSED_HEADERS}
+    if origins := settings.origins():
+        return {**allowed, "allow_origins": origins}
     if not BentoMLContainer.http.cors.enabled.get():
-        return app
-    defaults = {"allow_methods": ["GET", "POST"], "expose_headers": EXPOSED_HEADERS}
-    return CORSMiddleware(app, **{**defaults, **BentoMLContainer.access_control_options.get()})
+        return {}
+    configured = BentoMLContainer.access_control_options.get()
+    if configured.get("allow_credentials") and "*" in configured.get("allow_origins", ()):
+        raise BentoMLException("http.cors: allows every origin with credentials; name the origins")
+    return {**allowed, **configured}

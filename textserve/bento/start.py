@@ -6,7 +6,8 @@
 BentoML and the model a second time before it starts the worker, and outlives the process that it supervises. Here the
 container is the serving process: when it exits, the container exits, and the orchestrator starts another.
 
-``BENTO_PATH`` is the Bento, or any other argument of `bentoml serve`; ``PORT`` is the port of HTTP, 3000 by default.
+``BENTO_PATH`` is the Bento, or any other argument of `bentoml serve`. ``PORT``, or else Vertex AI's ``AIP_HTTP_PORT``,
+is the port of HTTP, 3000 by default.
 Exit codes: 0 stopped by a signal, 1 a setting is wrong (the message says which), 3 the model cannot be loaded, or gRPC
 cannot listen (the log says why).
 """

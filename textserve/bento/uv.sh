@@ -35,6 +35,9 @@ find . -type d \( -name tests -o -name __pycache__ \) -prune -exec rm -rf {} +
 find . -type f \( -name '*.c' -o -name '*.h' -o -name '*.pxd' -o -name '*.pyi' -o -name '*.pyx' -o -name '_*_tests.*.so' \) \
     -delete
 
+mv /usr/local/share/bentoml.sh /app/.venv/bin/bentoml
+chmod +x /app/.venv/bin/bentoml
+
 cd "$SERVICE"
 /app/.venv/bin/python -m textserve.bento.bytecode
 

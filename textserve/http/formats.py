@@ -24,8 +24,8 @@ from textserve.validation import location, problems
 SCORE_DIGITS = 6
 SURROGATE = re.compile(rb"\\u[dD][89a-fA-F]")
 LONE_SURROGATE = re.compile("[\ud800-\udfff]")
-# A text in a list of its own has a comma and a bracket.
-VALUES_PER_TEXT = 2
+# A text in a list of its own has a comma and a bracket, in a table also an index.
+VALUES_PER_TEXT = 3
 OTHER_VALUES = 1000
 PAIR_EXAMPLE = '{"text": "…", "text_pair": "…"}'
 PAIR_KEYS = ("text", "text_pair")
@@ -37,6 +37,8 @@ def _whole(value: Any) -> Any:
     return int(value) if isinstance(value, float) and value.is_integer() else value
 
 
+Whole = Annotated[int, BeforeValidator(_whole)]
+# Not made of Whole: the bound would be missing from the schema.
 TopK = Annotated[int, Field(ge=1), BeforeValidator(_whole)]
 Label = Annotated[str, WithJsonSchema(LABEL)]
 Tokens = Annotated[int, Field(description="Tokens that the model read, special tokens included.")]
@@ -232,9 +234,9 @@ def as_inputs(values: list[Any], where: str, spec: ModelSpec) -> list[Input]:
 
 
 async def classify_inputs(
-    application: Application, inputs: list[Input] | Input, truncation: Truncation | None
+    application: Application, inputs: list[Input] | Input, truncation: Truncation | None, name: str = "inputs"
 ) -> Classified:
-    """Classify a text or several; errors name ``inputs`` or ``inputs[3]``, not ``texts[3]``.
+    """Classify a text or several; errors name them as the request does, ``inputs`` or ``inputs[3]``.
 
     Raises:
         TextserveError: see :meth:`Application.classify`.
@@ -244,5 +246,5 @@ async def classify_inputs(
         return await application.classify(inputs if isinstance(inputs, list) else [inputs], truncation=truncation)
     except TextserveError as error:
         if error.where is not None:
-            error.where = error.where.replace("texts" if several else "texts[0]", "inputs", 1)
+            error.where = error.where.replace("texts" if several else "texts[0]", name, 1)
         raise

@@ -70,7 +70,9 @@ def openapi(application: Application, protocols: Sequence[HttpProtocol]) -> dict
         schemas.update(protocol.schemas(application))
         for route in protocol.routes:
             if route.describe is not None and (operation := route.describe(application)):
-                paths.setdefault(route.path, {})[route.method.lower()] = {"tags": [protocol.title], **operation}
+                methods, method = paths.setdefault(route.path, {}), route.method.lower()
+                operation = {"tags": [protocol.title], **operation}
+                methods[method] = _either(methods[method], operation) if method in methods else operation
     titles = dict.fromkeys(protocol.title for protocol in protocols if protocol.title)
     components: dict[str, Any] = {"schemas": dict(sorted(schemas.items()))}
     document: dict[str, Any] = {
@@ -89,3 +91,21 @@ def openapi(application: Application, protocols: Sequence[HttpProtocol]) -> dict
         components["securitySchemes"] = {"key": {"type": "http", "scheme": "bearer"}}
         document["security"] = [{"key": []}]
     return document
+
+
+def _either(first: dict[str, Any], second: dict[str, Any]) -> dict[str, Any]:
+    """The operation of two routes that a key of the body tells apart: a body of either, and its answer."""
+    responses = dict(first["responses"])
+    for status, response in second["responses"].items():
+        responses[status] = _either_content(responses[status], response) if status in responses else response
+    return {
+        **first,
+        "description": f"Or: {second['summary']}.",
+        "requestBody": _either_content(first["requestBody"], second["requestBody"]),
+        "responses": responses,
+    }
+
+
+def _either_content(first: dict[str, Any], second: dict[str, Any]) -> dict[str, Any]:
+    schemas = [body["content"]["application/json"]["schema"] for body in (first, second)]
+    return {**first, "content": {"application/json": {"schema": {"anyOf": schemas}}}}

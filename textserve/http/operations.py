@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from textserve import __version__
 from textserve.application import Application
 from textserve.http.formats import error_body
 from textserve.http.router import Handler, HttpProtocol, Request, Response, Route
@@ -11,6 +12,7 @@ from textserve.metrics import exposition
 
 TEXT = {"text/plain": {"schema": {"type": "string"}}}
 OK = {"200": {"description": "Yes.", "content": TEXT}}
+VERSION = {"200": {"description": "The version.", "content": TEXT}}
 METRICS = {"200": {"description": "All metrics.", "content": TEXT}}
 NOT_READY = {
     "503": {
@@ -23,6 +25,10 @@ NOT_ALIVE = {"503": {"description": "No: it has not recovered, and ends."}}
 async def _metrics(application: Application, request: Request) -> Response:
     content_type = b"text/plain; version=0.0.4; charset=utf-8"
     return Response(exposition(application.metrics_registry), content_type=content_type, counted=False)
+
+
+async def _version(application: Application, request: Request) -> Response:
+    return Response(__version__.encode(), content_type=b"text/plain", counted=False)
 
 
 async def _ready(application: Application, request: Request) -> Response:
@@ -48,8 +54,9 @@ OPERATIONS = HttpProtocol(
         *(_open(path, "Whether the process is alive", {**OK, **NOT_ALIVE}, _alive) for path in ("/livez", "/healthz")),
         *(
             _open(path, "Whether the service is ready for requests", {**OK, **NOT_READY}, _ready)
-            for path in ("/readyz", "/health")
+            for path in ("/readyz", "/health", "/ping")
         ),
+        _open("/version", "Version of this service", VERSION, _version),
         _open("/metrics", "Metrics for Prometheus", METRICS, _metrics),
     ],
     error_body,

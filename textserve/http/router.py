@@ -24,6 +24,7 @@ from textserve.application import Application
 from textserve.errors import BodyTooLarge, MethodNotAllowed, NotFound, ReceiveTimeout, TextserveError, Unauthorized
 from textserve.http.body import Receive, read_body
 from textserve.http.memory import BodyMemory, BodyShare
+from textserve.http.structure import has_key
 from textserve.prediction import Classified
 from textserve.telemetry import expected, measurements, request_id
 
@@ -39,8 +40,9 @@ JSON = b"application/json"
 
 @dataclass(frozen=True, slots=True)
 class Request:
-    """A request: header names in lower case, the whole body, decompressed, and path parameters by name."""
+    """A request: its id, header names in lower case, the whole body, decompressed, and path parameters by name."""
 
+    id: str
     method: str
     path: str
     headers: Mapping[bytes, bytes]
@@ -73,12 +75,14 @@ class Route:
         path: literal, or a template as Starlette writes it, such as ``/v2/models/{model}``.
         handler: ``None`` passes the request on to BentoML.
         describe: the operation in the OpenAPI document; ``None``, or an empty one, leaves the route out of it.
+        key: of several routes of a method and path, the one for bodies with this key; ``None`` is for all others.
     """
 
     method: str
     path: str
     handler: Handler | None
     describe: Describe | None = None
+    key: str | None = None
 
 
 @dataclass(frozen=True)
@@ -106,8 +110,10 @@ class HttpProtocol:
     title: str = ""
 
 
-# The routes of one path by method, each with its protocol.
-Methods = dict[str, tuple[HttpProtocol, Route]]
+# A route and its protocol.
+Served = tuple[HttpProtocol, Route]
+# The routes of one path by method: several if a key of the body tells them apart, the one without a key first.
+Methods = dict[str, list[Served]]
 
 
 class PathTable:
@@ -118,7 +124,10 @@ class PathTable:
         for protocol in protocols:
             for route in protocol.routes:
                 for method in ("GET", "HEAD") if route.method == "GET" else (route.method,):
-                    paths.setdefault(route.path, {})[method] = (protocol, route)
+                    paths.setdefault(route.path, {}).setdefault(method, []).append((protocol, route))
+        for methods in paths.values():
+            for served in methods.values():
+                served.sort(key=lambda found: found[1].key is not None)
         self._literal = {path: methods for path, methods in paths.items() if "{" not in path}
         self._templates: list[tuple[re.Pattern[str], Methods]] = [
             (compile_path(path)[0], methods) for path, methods in paths.items() if "{" in path
@@ -132,6 +141,12 @@ class PathTable:
             if match := pattern.fullmatch(path):
                 return methods, match.groupdict()
         return {}, {}
+
+
+def _by_key(served: Sequence[Served], body: bytes) -> Served:
+    """The route whose key the body has, else the first."""
+    keyed = ((route.key, (protocol, route)) for protocol, route in served if route.key)
+    return next((found for key, found in keyed if has_key(body, key)), served[0])
 
 
 CLOSING = BodyTooLarge | Unauthorized | ReceiveTimeout
@@ -152,11 +167,12 @@ class HttpProtocols:
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
-        protocol, handler, parameters = self._find(scope["method"], scope["path"])
-        if handler is None and (protocol.open or self._has_key(scope)):
+        served, parameters = self._find(scope["method"], scope["path"])
+        protocol, route = served[0]
+        if route.handler is None and (protocol.open or self._has_key(scope)):
             await self._app(scope, receive, send)
             return
-        answered = self._answer(protocol, handler or _not_found, parameters, scope, receive, send)
+        answered = self._answer(served, parameters, scope, receive, send)
         if scope["method"] != "POST":
             await answered
             return
@@ -171,16 +187,15 @@ class HttpProtocols:
     def _body_memory(self) -> BodyMemory:
         return BodyMemory(self._application().settings.max_receiving_bytes)
 
-    def _find(self, method: str, path: str) -> tuple[HttpProtocol, Handler | None, dict[str, str]]:
+    def _find(self, method: str, path: str) -> tuple[list[Served], dict[str, str]]:
         methods, parameters = self._paths.find(path)
         if method in methods:
-            protocol, route = methods[method]
-            return protocol, route.handler, parameters
+            return methods[method], parameters
         if methods:
-            protocol, _ = next(iter(methods.values()))
-            return protocol, _method_not_allowed, parameters
+            protocol, _ = next(iter(methods.values()))[0]
+            return [(protocol, Route(method, path, _method_not_allowed))], parameters
         owners = (owner for owner in self._protocols if owner.prefix and path.startswith(f"{owner.prefix}/"))
-        return next(owners, self._protocols[0]), _not_found, {}
+        return [(next(owners, self._protocols[0]), Route(method, path, _not_found))], {}
 
     def _has_key(self, scope: Scope) -> bool:
         try:
@@ -191,8 +206,7 @@ class HttpProtocols:
 
     async def _answer(
         self,
-        protocol: HttpProtocol,
-        handler: Handler,
+        served: Sequence[Served],
         parameters: Mapping[str, str],
         scope: Scope,
         receive: Receive,
@@ -202,7 +216,8 @@ class HttpProtocols:
         headers: dict[bytes, bytes] = dict(scope["headers"])
         outcome, body = "ok", None
         share = BodyShare(self._body_memory)
-        identity = (b"x-request-id", request_id(headers.get(b"x-request-id", b"")))
+        identity = request_id(headers.get(b"x-request-id", b""))
+        protocol, route = served[0]
         try:
             if not protocol.open:
                 await application.keys.authorize(_authorization(headers), (scope.get("client") or ("",))[0])
@@ -210,8 +225,9 @@ class HttpProtocols:
                     # Reject early: what a rejection costs is taken from the requests that are answered.
                     application.runner.reject_if_overloaded()
             body = await read_body(headers, receive, application.settings.max_body_bytes, share)
-            request = Request(scope["method"], scope["path"], headers, body, parameters)
-            response = await _unless_disconnected(receive, handler(application, request))
+            protocol, route = _by_key(served, body)
+            request = Request(identity.decode(), scope["method"], scope["path"], headers, body, parameters)
+            response = await _unless_disconnected(receive, (route.handler or _not_found)(application, request))
             if response is None:
                 application.requests.observe(protocol.name, "cancelled", time.perf_counter() - started)
                 return
@@ -227,7 +243,7 @@ class HttpProtocols:
             application.requests.observe(protocol.name, outcome, time.perf_counter() - started)
         measured = measurements(application.tag, response.classified) if response.classified else {}
         added = [(name.encode(), value.encode()) for name, value in measured.items()]
-        await _send(send, response, [identity, *added])
+        await _send(send, response, [(b"x-request-id", identity), *added])
 
     def _error(self, protocol: HttpProtocol, error: TextserveError, path: str, *, close: bool) -> Response:
         headers: list[tuple[bytes, bytes]] = []

@@ -39,7 +39,7 @@ class TracedHttp:
         name = method if method in METHODS else "HTTP"
         methods, _ = self._paths.find(scope["path"])
         if methods:
-            _, route = next(iter(methods.values()))
+            _, route = next(iter(methods.values()))[0]
             attributes["http.route"] = route.path
             name = f"{name} {route.path}"
         with server_span(self._tracing(), name, scope["headers"], attributes) as span:

@@ -1,10 +1,13 @@
-"""Counts the values of a JSON body before it is parsed.
+"""Looks into a JSON body before it is parsed: counts its values, and finds a key.
 
 A value may be two bytes and its object, or the error about it, a thousand: 4 MB of ``1,1,1,…`` would take seconds of
 the event loop and gigabytes.
 """
 
 from __future__ import annotations
+
+import re
+from functools import cache
 
 import numpy as np
 
@@ -24,3 +27,16 @@ def has_more_values(body: bytes, limit: int) -> bool:
     inside = np.cumsum(marks == QUOTE, dtype=np.uint8) & 1
     structural = (marks == COMMA) | (marks == BRACKET) | (marks == BRACE)
     return int(np.count_nonzero(structural & (inside == 0))) > limit
+
+
+def has_key(body: bytes, key: str) -> bool:
+    """Whether an object in JSON has ``key``, of ASCII letters: the outermost, since no protocol nests such a key.
+
+    A quote inside a string has a backslash before it, so what a text says is not mistaken for a key.
+    """
+    return _key(key).search(body) is not None
+
+
+@cache
+def _key(key: str) -> re.Pattern[bytes]:
+    return re.compile(rb'(?<!\\)"%s"\s*:' % key.encode())

@@ -7,15 +7,13 @@ as in the document's schema; its examples differ.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import Annotated, Any, Literal
 
-import numpy as np
 from pydantic import BaseModel, ConfigDict, FailFast, Field, WithJsonSchema
 
 from textserve import __version__, errors
 from textserve.application import Application
-from textserve.classifier import Truncation, activate
+from textserve.classifier import Truncation
 from textserve.errors import InvalidRequest, TextserveError
 from textserve.http.formats import (
     SCORE_DIGITS,
@@ -28,7 +26,7 @@ from textserve.http.formats import (
 )
 from textserve.http.router import HttpProtocol, Request, Response, Route, dump
 from textserve.http.schemas import ELSEWHERE, TEXT, array, get, json_content, post, resolved, schemas
-from textserve.prediction import Prediction
+from textserve.reranking import check_reranks, rank, reranks
 from textserve.spec import Input, ModelSpec
 
 ErrorType = Literal["Unhealthy", "Backend", "Overloaded", "Validation", "Tokenizer", "Empty"]
@@ -69,7 +67,6 @@ RERANK_PROBLEMS = messages(
 
 ONE_TEXT = array(TEXT, 1)
 PAIR = "is a pair, and this model takes single texts; send two texts as [[…], […]]"
-NO_RERANKER = "is for a model that scores pairs of texts with a number, and this model does not; use /predict"
 
 
 def _inputs(value: Any, spec: ModelSpec) -> list[Input] | Input:
@@ -192,7 +189,7 @@ async def _info(application: Application, request: Request) -> Response:
         model_sha=version,
         model_dtype="float32" if spec.quantization.method == "none" else "int8",
         served_model_name=name,
-        model_type={"reranker" if _reranks(spec) else "classifier": labels},
+        model_type={"reranker" if reranks(spec) else "classifier": labels},
         max_concurrent_requests=settings.max_waiting_tokens,
         max_input_length=spec.tokenization.max_tokens,
         max_batch_tokens=settings.max_batch_tokens,
@@ -218,36 +215,16 @@ async def _predict(application: Application, request: Request) -> Response:
     return Response(dump(rows if isinstance(inputs, list) else rows[0]), classified=classified)
 
 
-def _reranks(spec: ModelSpec) -> bool:
-    return spec.problem_type == "regression" and spec.input == "pair"
-
-
 async def _rerank(application: Application, request: Request) -> Response:
-    if not _reranks(application.classifier.spec):
-        raise InvalidRequest(NO_RERANKER, where="path")
+    check_reranks(application.classifier.spec, "/predict")
     wanted = read_for(application, RerankRequest, request.body, RERANK_PROBLEMS)
-    pairs = [(wanted.query, text) for text in wanted.texts]
-    try:
-        classified = await application.classify(pairs, truncation=wanted.truncation)
-    except TextserveError as error:
-        if error.where is not None:
-            error.where = "query" if error.where.endswith("].text") else error.where.removesuffix(".text_pair")
-        raise
-    scores = _relevance(classified.predictions, raw=wanted.raw_scores)
-    best = sorted(range(len(scores)), key=lambda index: -scores[index])
+    ranking = await rank(application, wanted.query, wanted.texts, truncation=wanted.truncation, raw=wanted.raw_scores)
     ranks = [
-        {"index": index, "score": round(scores[index], SCORE_DIGITS)}
+        {"index": index, "score": round(ranking.scores[index], SCORE_DIGITS)}
         | ({"text": wanted.texts[index]} if wanted.return_text else {})
-        for index in best
+        for index in ranking.best
     ]
-    return Response(dump(ranks), classified=classified)
-
-
-def _relevance(predictions: Sequence[Prediction], *, raw: bool) -> list[float]:
-    """The logit of each, or as in the original its sigmoid, whatever the model's own activation is."""
-    logits = np.array([prediction.logits[0] for prediction in predictions], dtype=np.float32)
-    scores: list[float] = (logits if raw else activate("sigmoid", logits)).tolist()
-    return scores
+    return Response(dump(ranks), classified=ranking.classified)
 
 
 def _status(error: TextserveError) -> int:
@@ -267,13 +244,13 @@ def _schemas(application: Application) -> dict[str, Any]:
         "Sequence": pair if spec.input == "pair" else {"oneOf": [text, one]},
         "Batch": array(pair if spec.input == "pair" else one, limit),
     }
-    if _reranks(spec):
+    if reranks(spec):
         found |= {**schemas(RerankRequest, Rank), "RankedTexts": array(text, limit)}
     return found
 
 
 def _describe_rerank(application: Application) -> dict[str, Any]:
-    return describe_rerank(application) if _reranks(application.classifier.spec) else {}
+    return describe_rerank(application) if reranks(application.classifier.spec) else {}
 
 
 describe_predict = post(

@@ -56,7 +56,7 @@ def test_uv_deletes_nothing_that_docker_mounts_during_the_build(dockerfile: list
     assert [path for path in deleted for target in targets if target.startswith(path)] == []
 
 
-@pytest.mark.parametrize("name", ["uv.sh", "uv.txt"])
+@pytest.mark.parametrize("name", ["bentoml.sh", "uv.sh", "uv.txt"])
 def test_a_written_file_is_the_one_of_the_folder_without_its_comments(tmp_path: Path, name: str) -> None:
     target = tmp_path / name
     subprocess.run(["sh", "-c", image.write(name, str(target))], check=True)
@@ -88,4 +88,4 @@ def test_pip_refuses_a_uv_with_another_hash(tmp_path: Path) -> None:
 
 def find_pip() -> list[str]:
     """The Makefile's pip: that of the Python from which this environment was made."""
-    return [str(Path(sys.base_prefix) / "bin" / "python3.11"), "-m", "pip"]
+    return [str(Path(sys.base_prefix) / "bin" / f"python3.{sys.version_info.minor}"), "-m", "pip"]

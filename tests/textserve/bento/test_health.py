@@ -60,3 +60,13 @@ def test_a_port_that_is_none_is_named() -> None:
     done = subprocess.run(command, env={"PORT": "http"}, capture_output=True, text=True, timeout=30)
     assert done.returncode == 1
     assert done.stderr.strip() == "PORT: 'http' is not a port; set it to a number from 1 to 65535"
+
+
+def test_the_port_is_that_of_the_container_then_that_of_vertex_ai(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("PORT", "AIP_HTTP_PORT"):
+        monkeypatch.delenv(name, raising=False)
+    assert (health.set_port(), health.http_port()) == (None, 3000)
+    monkeypatch.setenv("AIP_HTTP_PORT", "8081")
+    assert health.http_port() == 8081
+    monkeypatch.setenv("PORT", "9000")
+    assert health.http_port() == 9000

@@ -5,6 +5,7 @@ from __future__ import annotations
 import shutil
 import socket
 import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -116,3 +117,10 @@ def test_a_build_without_what_it_is_made_of_says_what_to_run(checkout: Path, hom
     assert done.returncode == 1
     assert {"model": "run make save MODEL=sentiment-pl-en", "requirements": "run make bento"}[missing] in output
     assert "Traceback" not in output
+
+
+def test_a_bentoml_without_the_services_packages_says_what_to_run() -> None:
+    code = "import sys; sys.modules['onnxruntime'] = None; import service"
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, timeout=LIMIT_SECONDS)
+    assert done.returncode == 1
+    assert "onnxruntime not installed beside this BentoML; run make bento once" in done.stderr

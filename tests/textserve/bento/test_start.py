@@ -77,6 +77,7 @@ def _listens(port: int) -> bool:
         ({"BENTO_PATH": "no-such-folder"}, "BENTO_PATH: no-such-folder is not the folder of a Bento"),
         ({"PORT": "http"}, "PORT: 'http' is not a port; set it to a number from 1 to 65535"),
         ({"PORT": "70000"}, "PORT: '70000' is not a port"),
+        ({"AIP_HTTP_PORT": "http"}, "AIP_HTTP_PORT: 'http' is not a port"),
         ({"TEXTSERVE_TREADS": "1"}, "TEXTSERVE_TREADS: no such setting"),
         ({"TEXTSERVE_TLS_KEY": "no-such-file"}, "TEXTSERVE_TLS_KEY: no-such-file cannot be read"),
     ],

@@ -41,6 +41,11 @@ DESCRIBED = {
     ("POST", "/"),
     ("POST", "/predict"),
     ("GET", "/info"),
+    ("POST", "/v1/classify"),
+    ("GET", "/v1/models"),
+    ("GET", "/v1/models/{model}"),
+    ("POST", "/v1/models/{model}:predict"),
+    ("POST", "/invocations"),
     ("GET", "/v2"),
     ("GET", "/v2/health/live"),
     ("GET", "/v2/health/ready"),
@@ -50,7 +55,8 @@ DESCRIBED = {
     ("GET", "/v2/models/{model}/versions/{version}"),
     ("GET", "/v2/models/{model}/versions/{version}/ready"),
     ("POST", "/v2/models/{model}/versions/{version}/infer"),
-    *(("GET", path) for path in ("/livez", "/readyz", "/healthz", "/health", "/metrics", "/docs.json", "/")),
+    *(("GET", path) for path in ("/livez", "/readyz", "/healthz", "/health", "/ping", "/version", "/metrics")),
+    *(("GET", path) for path in ("/docs.json", "/")),
 }
 
 
@@ -113,7 +119,7 @@ def test_keys_are_described_if_configured(classifier: Classifier) -> None:
     assert with_keys["components"]["securitySchemes"]["key"] == {"type": "http", "scheme": "bearer"}
     assert with_keys["security"] == [{"key": []}]
     open_to_all = [path for path, item in with_keys["paths"].items() if item.get("get", {}).get("security") == []]
-    assert sorted(open_to_all) == ["/health", "/healthz", "/livez", "/metrics", "/readyz"]
+    assert sorted(open_to_all) == ["/health", "/healthz", "/livez", "/metrics", "/ping", "/readyz", "/version"]
     for path in ("/classify", "/", "/predict"):
         assert "401" in with_keys["paths"][path]["post"]["responses"]
 

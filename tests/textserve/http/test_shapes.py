@@ -12,14 +12,17 @@ from tests.asgi import FakeRunner, Serve, described, fake_application
 from tests.specs import SPECS, predictions, some
 from textserve.http.explain import EXPLAIN
 from textserve.http.huggingface import HUGGINGFACE
+from textserve.http.instances import INVOCATIONS, KSERVE_V1
 from textserve.http.native import NATIVE
 from textserve.http.oip import OIP
 from textserve.http.openapi import openapi
+from textserve.http.rerank import RERANK
 from textserve.http.router import HttpProtocol
 from textserve.http.tei import TEI
+from textserve.http.vllm import VLLM
 from textserve.spec import ModelSpec
 
-PROTOCOLS = [NATIVE, EXPLAIN, HUGGINGFACE, TEI, OIP]
+PROTOCOLS = [NATIVE, EXPLAIN, HUGGINGFACE, TEI, VLLM, RERANK, OIP, KSERVE_V1, INVOCATIONS]
 TEXT, PAIR = "a b", {"text": "a b", "text_pair": "c"}
 INFER = "/v2/models/fake/infer"
 
@@ -42,9 +45,15 @@ def requests(spec: ModelSpec) -> dict[str, tuple[HttpProtocol, Any]]:
         "/": (HUGGINGFACE, {"inputs": value}),
         "/predict": (TEI, {"inputs": [sequence] if pair else sequence}),
         "/v2/models/{model}/infer": (OIP, {"inputs": tensors}),
+        "/v1/models/{model}:predict": (KSERVE_V1, {"instances": [value]}),
+        "/invocations": (INVOCATIONS, {"dataframe_records": [value if pair else {"text": value}]}),
     }
+    if not pair:
+        found["/v1/classify"] = (VLLM, {"input": value})
     if pair and spec.problem_type == "regression":
         found["/rerank"] = (TEI, {"query": "a", "texts": ["b", "c"]})
+        for path in ("/v1/rerank", "/v2/rerank"):
+            found[path] = (RERANK, {"query": "a", "documents": ["b", {"text": "c"}]})
     return found
 
 
@@ -60,7 +69,9 @@ def check(document: dict[str, Any], schema: dict[str, Any], value: Any) -> None:
 def test_requests_and_answers_are_as_documented(serve: Serve, name: str) -> None:
     spec = SPECS[name]
     described = document(spec)
-    assert ("/rerank" in described["paths"]) == (name == "pair number")
+    for path in ("/rerank", "/v1/rerank", "/v2/rerank"):
+        assert (path in described["paths"]) == (name == "pair number")
+    assert ("/v1/classify" in described["paths"]) == (spec.input == "text")
     for path, (protocol, content) in requests(spec).items():
         operation = described["paths"][path]["post"]
         check(described, operation["requestBody"]["content"]["application/json"]["schema"], content)
@@ -150,6 +161,11 @@ def test_a_request_of_as_many_pairs_as_allowed_is_within_the_bounds_of_values(se
             many = json.dumps({"texts" if path == "/classify" else "inputs": [PAIR] * 2000})
         elif path == "/predict":
             many = json.dumps({"inputs": [["a", "b"]] * 2000})
+        elif path.endswith(":predict"):
+            many = json.dumps({"instances": [["a", "b"]] * 2000})
+        elif path == "/invocations":
+            split = {"columns": ["text", "text_pair"], "index": list(range(2000)), "data": [["a", "b"]] * 2000}
+            many = json.dumps({"dataframe_split": split})
         elif path.endswith("infer"):
             tensors = [
                 {"name": name, "datatype": "BYTES", "shape": [2000, 1], "data": [["a"]] * 2000}
