@@ -52,6 +52,9 @@ help: ## List the verbs
 serve: .venv/.inference save ## Serve MODEL (sentiment-pl-en) on PORT (3000)
 	@TEXTSERVE_MODEL=$${TEXTSERVE_MODEL:-$(MODEL)} exec $(VENV)/bentoml serve service:TextClassifier --port $(PORT)
 
+score: .venv/.bulk ## Score the texts of IN, a file or folder, into OUT by MODEL of the store; ARGS="--text-column review"
+	@$(VENV)/python -m scripts.score '$(IN)' '$(OUT)' --model '$(MODEL)' $(ARGS)
+
 save: .venv/.inference ## Save models/MODEL into the BentoML model store
 	@$(VENV)/python -m scripts.save $(MODEL)
 
@@ -260,8 +263,12 @@ clean: ## Remove environments and build outputs; the model store stays
 	@$(SYNC) --group inference
 	@touch $@
 
+.venv/.bulk: .venv/.inference
+	@$(SYNC) --group inference --group bulk
+	@touch $@
+
 .venv/.integration: .venv/.inference
-	@$(SYNC) --group inference --group integration
+	@$(SYNC) --group inference --group integration --group bulk
 	@touch $@
 
 .venv-export/.synced: uv.lock pyproject.toml | $(filter .uv/bin/uv,$(UV))
