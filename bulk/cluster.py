@@ -7,6 +7,7 @@ and places an actor on each core. All nodes must see the input; only this proces
 
 from __future__ import annotations
 
+import logging
 import pickle
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
@@ -23,6 +24,8 @@ from bulk.scorer import Scored, Scorer
 
 # Blocks of about one window: larger ones would keep some actors busy while others wait.
 BLOCK_BYTES = 1 << 17
+# An actor computes on one core, but leaves room beside it for a reader, which is idle most of the time.
+ACTOR_CORES, READER_CORES = 0.9, 0.1
 
 
 def run_on_ray(job: Job, address: str | None = None) -> Summary:
@@ -32,7 +35,8 @@ def run_on_ray(job: Job, address: str | None = None) -> Summary:
         BulkError: see :func:`bulk.run.run`; also if the cluster cannot be reached, or a file is read only from here.
     """
     try:
-        ray.init(address or "local", log_to_driver=False, logging_level="ERROR")
+        here: dict[str, Any] = {} if address else {"include_dashboard": False}
+        ray.init(address or "local", log_to_driver=False, logging_level="ERROR", **here)
     except (ConnectionError, RuntimeError, ValueError) as error:
         raise BulkError(f"--ray-address {address}: cannot be reached: {str(error).splitlines()[0]}") from None
     try:
@@ -58,18 +62,19 @@ def score(
         raise BulkError("standard input: the nodes of a cluster cannot read it; name a file")
     context = ray.data.DataContext.get_current()
     context.enable_progress_bars = False
+    logging.getLogger("ray.data").setLevel(logging.ERROR)
     context.target_max_block_size = BLOCK_BYTES
     cores = int(ray.cluster_resources().get("CPU", 1))
     rows = [
         {"file": pickle.dumps((index, source, {key: each for key, each in finished.items() if key[0] == index}))}
         for index, source in enumerate(files)
     ]
-    windows = ray.data.from_items(rows).flat_map(_Windows(reading), num_cpus=0.1)
+    windows = ray.data.from_items(rows).flat_map(_Windows(reading), num_cpus=READER_CORES)
     scored = windows.map_batches(
         _Actor,
         fn_constructor_args=(scorer,),
         batch_size=1,
-        num_cpus=1,
+        num_cpus=ACTOR_CORES,
         compute=ray.data.ActorPoolStrategy(min_size=1, max_size=cores),
     )
     for row in scored.iter_rows():

@@ -1,7 +1,7 @@
 """Scores windows on this machine: a thread a core, each with a window of its own, all with one model.
 
 Threads share nothing but the model: ONNX Runtime and the tokenizer release the GIL while they compute, on their own
-thread only. A process a core would hold the model once each; benchmarks/bulk_workers.py compares the two.
+thread only. A process a core would hold the model once each; benchmarks/bulk.py compares the two.
 """
 
 from __future__ import annotations

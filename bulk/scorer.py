@@ -165,6 +165,7 @@ def _encode_one(classifier: Classifier, given: Input) -> Encoding | None:
         return None
 
 
-def _is_usable(given: Input | None) -> bool:
-    texts = (given,) if given is None or isinstance(given, str) else given
-    return all(text is not None and text.strip() for text in texts)
+def _is_usable(given: object) -> bool:
+    """Whether it is a text, or a pair of texts; pandas has NaN for none."""
+    texts = given if isinstance(given, tuple) else (given,)
+    return all(isinstance(text, str) and text.strip() for text in texts)

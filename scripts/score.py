@@ -25,9 +25,8 @@ from scripts.command import command, parser
 FORMATS = ("csv", "jsonl", "parquet")
 
 
-@command
-def main(arguments: list[str] | None = None) -> int:
-    """Run the script and return its exit code."""
+def parse(arguments: list[str] | None = None) -> argparse.Namespace:
+    """The options of ``arguments``, or of the command line."""
     args = parser(__doc__)
     args.add_argument("input", help="a file, folder or pattern, on this machine or ADDRESS://…; - for standard input")
     args.add_argument("output", help="a file, on this machine or ADDRESS://…; - for standard output")
@@ -44,7 +43,13 @@ def main(arguments: list[str] | None = None) -> int:
     args.add_argument("--quiet", action="store_true", help="print errors only")
     args.add_argument("--ray", action="store_true", help="score by Ray Data, on this machine or --ray-address")
     args.add_argument("--ray-address", help="address of a Ray cluster, such as auto or ray://head:10001")
-    options = args.parse_args(arguments)
+    return args.parse_args(arguments)
+
+
+@command
+def main(arguments: list[str] | None = None) -> int:
+    """Run the script and return its exit code."""
+    options = parse(arguments)
     from bulk.answers import Answering
     from bulk.reading import Reading
     from bulk.run import Job, run
