@@ -41,9 +41,8 @@ def run_on_ray(job: Job, address: str | None = None) -> Summary:
         raise BulkError(f"--ray-address {address}: cannot be reached: {str(error).splitlines()[0]}") from None
     try:
         return run(job, score, int(ray.cluster_resources().get("CPU", 1)))
-    except ray.exceptions.RayTaskError as error:
-        cause = error.cause
-        if isinstance(cause, BulkError):
+    except ray.exceptions.RayError as error:
+        if (cause := _cause(error)) is not None:
             raise cause from None
         raise
     finally:
@@ -79,6 +78,13 @@ def score(
     )
     for row in scored.iter_rows():
         yield pickle.loads(row["scored"])  # noqa: S301  # made by _Actor of this run
+
+
+def _cause(error: BaseException | None) -> BulkError | None:
+    """The error of this project that Ray wrapped, in one or two of its own."""
+    if error is None or isinstance(error, BulkError):
+        return error
+    return _cause(getattr(error, "cause", None)) or _cause(error.__cause__)
 
 
 class _Windows:

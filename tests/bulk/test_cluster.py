@@ -112,6 +112,26 @@ def test_a_node_that_dies_in_the_middle_changes_nothing(folder: Path, cluster: A
     same(folder, "lost.jsonl")
 
 
+def test_an_error_in_a_task_is_told_as_without_ray(folder: Path) -> None:
+    (folder / "mixed").mkdir()
+    (folder / "mixed" / "a.csv").write_text("text\ngood\n")
+    (folder / "mixed" / "b.csv").write_text("id,body\n1,good\n")
+    arguments = command(folder, "never.csv", "--ray")
+    arguments[3] = str(folder / "mixed")
+    done = subprocess.run(
+        arguments,
+        cwd=ROOT,
+        env=environment(folder / "home", **PATIENCE),
+        capture_output=True,
+        text=True,
+        timeout=LIMIT_SECONDS,
+    )
+    assert done.returncode == 1
+    assert "b.csv: has no column 'text'; name it by --text-column: id, body" in done.stderr
+    assert "Traceback" not in done.stderr
+    assert not (folder / "never.csv").exists()
+
+
 def test_an_address_without_a_cluster_is_told(folder: Path) -> None:
     done = score(folder, "none.jsonl", "--ray-address", "127.0.0.1:1")
     assert done.returncode == 1
