@@ -21,6 +21,7 @@ UV := $(shell command -v uv 2>/dev/null || echo .uv/bin/uv)
 VENV := .venv/bin
 EXPORT_VENV := .venv-export/bin
 DOCS_VENV := .venv-docs/bin
+RAY_VENV := .venv-ray/bin
 SYNC := $(UV) sync --frozen --inexact --quiet --python $(PYTHON)
 
 # Programs from the package index with their versions. Not called ACT: make would export that, and act sets it itself.
@@ -55,6 +56,9 @@ help: ## List the verbs
 
 serve: .venv/.inference save ## Serve MODEL (sentiment-pl-en) on PORT (3000)
 	@TEXTSERVE_MODEL=$${TEXTSERVE_MODEL:-$(MODEL)} exec $(VENV)/bentoml serve service:TextClassifier --port $(PORT)
+
+score: $(if $(RAY),.venv-ray/.synced,.venv/.bulk) ## Score the texts of IN, a file or folder, into OUT by MODEL; RAY=1 on Ray; ARGS="--text-column review"
+	@$(if $(RAY),$(RAY_VENV),$(VENV))/python -m scripts.score '$(IN)' '$(OUT)' --model '$(MODEL)' $(if $(RAY),--ray) $(ARGS)
 
 save: .venv/.inference ## Save models/MODEL into the BentoML model store
 	@$(VENV)/python -m scripts.save $(MODEL)
@@ -160,7 +164,7 @@ pipeline: | $(filter .uv/bin/uv,$(UV)) ## Run JOB (bento) of ci-cd.yaml locally,
 
 # 2 workers: tests start servers of their own, which take the other half of the time.
 test: .venv/.integration programs ## Run the tests that need no torch
-	$(VENV)/pytest -m "not export and not isa and not image and not walk and not faults" --numprocesses 2 --dist loadscope
+	$(VENV)/pytest -m "not export and not isa and not image and not walk and not faults and not ray and not spark" --numprocesses 2 --dist loadscope
 
 # One thread for each worker's matrix products: threads of several workers would wait for each other.
 test-export: .venv-export/.synced ## Run the tests of training, export and verification
@@ -169,6 +173,13 @@ test-export: .venv-export/.synced ## Run the tests of training, export and verif
 test-isa: .venv-export/.synced ## Compare the answers of every model with those on older processors, under qemu
 	$(call install,qemu-x86_64:qemu-user)
 	PATH="$$PATH:/usr/bin:/bin" $(EXPORT_VENV)/pytest -m isa tests/model/test_isa.py
+
+test-ray: .venv-ray/.synced ## Score on a Ray cluster of two nodes on this machine
+	$(RAY_VENV)/pytest -m ray tests/bulk/test_cluster.py
+
+test-spark: .venv-ray/.synced ## Score in a local Spark, by the examples of docs/bulk.md; needs Java
+	$(call install,java:default-jre-headless)
+	$(RAY_VENV)/pytest -m spark tests/bulk/test_spark.py
 
 test-walk: .venv-export/.synced ## Run the walk of docs/gates.md, which trains twice
 	$(EXPORT_VENV)/pytest -m walk tests/scripts/test_gates_walk.py
@@ -219,7 +230,7 @@ actionlint: | $(filter .uv/bin/uv,$(UV)) ## Check the workflows with actionlint,
 
 audit: .venv/.integration ## Look up the locked packages in the vulnerability database; fails if it does not know one
 	@mkdir -p build
-	@$(UV) export --frozen --quiet --group inference --group export --group train --group integration --group docs --no-emit-project --output-file build/audit.txt
+	@$(UV) export --frozen --quiet --group inference --group bulk --group export --group train --group integration --group docs --no-emit-project --output-file build/audit.txt
 	$(VENV)/pip-audit --strict --disable-pip --require-hashes --progress-spinner off --requirement build/audit.txt
 
 protobuf: .venv/.integration ## Generate the gRPC messages from their .proto files
@@ -227,6 +238,9 @@ protobuf: .venv/.integration ## Generate the gRPC messages from their .proto fil
 
 benchmark: .venv/.inference $(BENCHMARK_ENVIRONMENTS) ## Compare with other servers; QUICK=1 for two minutes, ONLY="NAME …" for some
 	@$(BENCHMARK_VENV)/python -m benchmarks.compare $(if $(QUICK),--quick) $(if $(SECONDS),--seconds $(SECONDS)) $(if $(ONLY),--only $(ONLY))
+
+benchmark-bulk: .venv-benchmark/.synced ## Compare bulk scoring with bare loops, Ray and transformers; TEXTS=20000 for fewer than 200,000
+	@$(BENCHMARK_VENV)/python -m benchmarks.bulk $(if $(TEXTS),--texts $(TEXTS))
 
 promises: .venv/.inference .venv-benchmark/.synced ## Measure exactness, fairness, two cores, overload and a long run; ONLY="NAME …" for some
 	@$(BENCHMARK_VENV)/python -m benchmarks.promises $(if $(ONLY),--only $(ONLY))
@@ -264,12 +278,20 @@ clean: ## Remove environments and build outputs; the model store stays
 	@$(SYNC) --group inference
 	@touch $@
 
+.venv/.bulk: .venv/.inference
+	@$(SYNC) --group inference --group bulk
+	@touch $@
+
 .venv/.integration: .venv/.inference
-	@$(SYNC) --group inference --group integration
+	@$(SYNC) --group inference --group integration --group bulk
 	@touch $@
 
 .venv-export/.synced: uv.lock pyproject.toml | $(filter .uv/bin/uv,$(UV))
 	@UV_PROJECT_ENVIRONMENT=.venv-export $(SYNC) --group inference --group export --group train --group integration
+	@touch $@
+
+.venv-ray/.synced: uv.lock pyproject.toml | $(filter .uv/bin/uv,$(UV))
+	@UV_PROJECT_ENVIRONMENT=.venv-ray $(SYNC) --group inference --group integration --group bulk --group bulk-ray --group bulk-spark
 	@touch $@
 
 .venv-docs/.synced: uv.lock pyproject.toml | $(filter .uv/bin/uv,$(UV))
@@ -277,7 +299,7 @@ clean: ## Remove environments and build outputs; the model store stays
 	@touch $@
 
 .venv-benchmark/.synced: uv.lock pyproject.toml | $(filter .uv/bin/uv,$(UV))
-	@UV_PROJECT_ENVIRONMENT=.venv-benchmark $(SYNC) --group inference --group export --group train --group integration --group benchmark
+	@UV_PROJECT_ENVIRONMENT=.venv-benchmark $(SYNC) --group inference --group export --group train --group integration --group bulk --group bulk-ray --group benchmark
 	@touch $@
 
 .venv-benchmark-mlserver/.synced: uv.lock pyproject.toml | $(filter .uv/bin/uv,$(UV))

@@ -10,6 +10,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import ParamSpec
 
+from bulk.errors import BulkError
 from modeling.errors import ModelingError
 from modeling.files import ModelFiles
 from modeling.texts import read_texts
@@ -20,7 +21,7 @@ from textserve.environment import unset_empty
 from textserve.spec import SpecError
 
 # Errors that the user can fix; any other keeps its traceback.
-EXPECTED = (ModelingError, ReleaseError, StoreError, SpecError, ModelFilesError)
+EXPECTED = (BulkError, ModelingError, ReleaseError, StoreError, SpecError, ModelFilesError)
 
 # Of the variables that the scripts and their libraries read.
 PREFIXES = ("BENTOML_", "HF_", "MLFLOW_", "TEXTSERVE_")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 import subprocess
 import sys
 from pathlib import Path
@@ -10,6 +11,7 @@ from typing import Any
 import pytest
 import yaml
 
+from scripts.score import parse
 from tests.server import ROOT
 from textserve.settings import PREFIX, Settings
 
@@ -82,3 +84,18 @@ def test_prometheus_scrapes_the_service_where_it_listens(compose: dict[str, Any]
     (job,) = yaml.safe_load(file.read_text(encoding="utf-8"))["scrape_configs"]
     assert job["static_configs"] == [{"targets": ["textserve:3000"]}]
     assert "${PORT:-3000}:3000" in compose["services"]["textserve"]["ports"]
+
+
+def test_the_ray_job_calls_a_command_that_exists() -> None:
+    job = yaml.safe_load((ROOT / "deploy" / "rayjob.yaml").read_text(encoding="utf-8"))
+    assert (job["apiVersion"], job["kind"]) == ("ray.io/v1", "RayJob")
+    shell, option, script = shlex.split(job["spec"]["entrypoint"])
+    assert (shell, option) == ("sh", "-c")
+    command = shlex.split(script.partition("||")[0])
+    assert command[:3] == ["python", "-m", "scripts.score"]
+    assert parse(command[3:]).ray_address == "auto"
+    with pytest.raises(SystemExit):
+        parse([*command[3:], "--no-such-option"])
+    groups = [job["spec"]["rayClusterSpec"]["headGroupSpec"], *job["spec"]["rayClusterSpec"]["workerGroupSpecs"]]
+    images = {container["image"] for group in groups for container in group["template"]["spec"]["containers"]}
+    assert len(images) == 1, "all nodes need the same image"

@@ -1,0 +1,117 @@
+"""Finds the model of a run: in the model store, in a folder, or at an address of pyarrow's file systems."""
+
+from __future__ import annotations
+
+import functools
+import hashlib
+import tempfile
+from dataclasses import dataclass
+from pathlib import Path
+
+import pyarrow as pa
+from pyarrow import fs
+
+from bulk.addresses import Place, reason
+from bulk.errors import BulkError
+from textserve.bento.store import find_model
+from textserve.classifier import MODEL_FILE, TOKENIZER_FILE, Classifier, GoldenMismatch
+from textserve.spec import SPEC_FILE, STORED_FOLDER, ModelSpec
+
+FILES = (SPEC_FILE, MODEL_FILE, TOKENIZER_FILE)
+TAG_DIGITS = 16
+
+
+@dataclass(frozen=True, slots=True)
+class FoundModel:
+    """A model on this machine.
+
+    Attributes:
+        name: what another machine finds it by: NAME:VERSION in the store, a folder, or an address.
+        folder: its files here.
+        tag: name and version, the column ``model`` of the output.
+        digest: SHA-256 of its files.
+        spec: its spec.
+    """
+
+    name: str
+    folder: Path
+    tag: str
+    digest: str
+    spec: ModelSpec
+
+
+def find(name: str) -> FoundModel:
+    """The model that ``name`` says: NAME or NAME:VERSION in the model store, a folder, or an address ``…://…``.
+
+    Raises:
+        BulkError: if there is none, or a file is missing.
+        SpecError: if its ``model.yaml`` is not valid.
+    """
+    if "://" in name:
+        return _in_folder(name, _fetched(name))
+    if "/" in name or Path(name).is_dir():
+        return _in_folder(name, Path(name).expanduser())
+    stored = find_model(name if ":" in name else f"{name}:latest")
+    if stored is None:
+        save = f"make save MODEL={name.partition(':')[0]}"
+        raise BulkError(f"the model {name} is not in the model store; save it by {save}, or name a folder, ./{name}")
+    folder = Path(stored.path) / STORED_FOLDER
+    tag = str(stored.tag)
+    return FoundModel(tag, folder, tag, _digest(name, folder), ModelSpec.load(folder))
+
+
+def load(found: FoundModel) -> Classifier:
+    """Load the model, and check that it answers its golden texts.
+
+    Raises:
+        SpecError, ModelFilesError: if it cannot be loaded.
+        BulkError: if it answers a golden text otherwise.
+    """
+    classifier = Classifier(found.folder)
+    try:
+        classifier.check_golden()
+    except GoldenMismatch as error:
+        raise BulkError(f"the model fails its golden texts, so its answers cannot be trusted: {error}") from None
+    return classifier
+
+
+def _in_folder(name: str, folder: Path) -> FoundModel:
+    stored = folder / STORED_FOLDER
+    folder = stored if stored.is_dir() else folder  # of a model in a copied store
+    digest = _digest(name, folder)
+    spec = ModelSpec.load(folder)
+    return FoundModel(name, folder, f"{spec.name}:{digest[:TAG_DIGITS]}", digest, spec)
+
+
+def _digest(name: str, folder: Path) -> str:
+    digest = hashlib.sha256()
+    for file in FILES:
+        try:
+            digest.update(hashlib.sha256((folder / file).read_bytes()).digest())
+        except OSError as error:
+            raise BulkError(f"the model {name}: {file} cannot be read: {error.strerror}") from None
+    return digest.hexdigest()
+
+
+@functools.cache
+def _fetched(address: str) -> Path:
+    """A copy of the model at ``address``, once in a process."""
+    place = Place.of(address)
+    folder = Path(_temporary().name, hashlib.sha256(address.encode()).hexdigest()[:TAG_DIGITS])
+    folder.mkdir()
+    system, path = place.system, place.path
+    try:
+        if system.get_file_info(f"{path}/{STORED_FOLDER}").type == fs.FileType.Directory:
+            path = f"{path}/{STORED_FOLDER}"
+        for file in FILES:
+            with system.open_input_stream(f"{path}/{file}", compression=None) as source:
+                (folder / file).write_bytes(source.read())
+    except (OSError, pa.ArrowException) as error:
+        raise BulkError(f"the model {address}: cannot be read: {reason(error)}") from None
+    return folder
+
+
+@functools.cache
+def _temporary() -> tempfile.TemporaryDirectory[str]:
+    """A folder that ends with the process."""
+    return tempfile.TemporaryDirectory(prefix="textserve-")

@@ -1,0 +1,219 @@
+"""A run: from an input to an output that is whole, however often it is killed and started again."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any, TypeAlias
+
+from pyarrow import fs
+
+from bulk import local
+from bulk.addresses import PIPE, Format, Place, Source, output_format, reason, sources
+from bulk.answers import Answering
+from bulk.errors import BulkError
+from bulk.parts import Key, Parts, Record
+from bulk.progress import Progress, Summary
+from bulk.reading import Reading, check_first, read, read_file
+from bulk.scorer import Scored, Scorer
+from bulk.windows import WINDOW_CHARACTERS, WINDOW_ROWS, Window
+from bulk.writing import Writer, plan
+from textserve.cpus import available_cpus
+from textserve.spec import ModelSpec
+
+# Where windows are scored: from the files, how they are read, the parts that are finished and the scorer, to scored
+# windows in any order. On this machine, or bulk.cluster.score.
+Engine: TypeAlias = Callable[
+    [Sequence[Source], Reading, Mapping[Key, str], Scorer], Iterator[tuple[Key, int, str, Scored]]
+]
+
+
+@dataclass(frozen=True, slots=True)
+class Job:
+    """What to score, and how.
+
+    Attributes:
+        input: see :func:`bulk.addresses.sources`.
+        output: a path or address, or - for standard output.
+        model: see :func:`bulk.models.find`.
+        reading: the columns and the encoding of the input; ``pair`` may be left out for a model of pairs.
+        answering: the columns of an answer.
+        input_format: if the name of the input does not say it.
+        output_format: if the name of the output does not say it.
+        quiet: whether to print no progress.
+    """
+
+    input: str
+    output: str
+    model: str
+    reading: Reading = field(default_factory=Reading)
+    answering: Answering = field(default_factory=Answering)
+    input_format: Format | None = None
+    output_format: Format | None = None
+    quiet: bool = False
+
+
+def run(job: Job, engine: Engine | None = None, cores: int | None = None) -> Summary:
+    """Score ``job``, on this machine or by ``engine`` on ``cores``; the summary.
+
+    Raises:
+        BulkError: if it cannot start or go on; finished parts are kept.
+        SpecError, ModelFilesError: if the model cannot be loaded.
+    """
+    files = sources(job.input, job.input_format)
+    form = output_format(job.output, files, job.output_format)
+    output = None if job.output == PIPE else _free(Place.of(job.output))
+    scorer = Scorer(job.model, job.answering)
+    found, _ = scorer.load()
+    scorer.model, scorer.digest = found.name, found.digest
+    reading = _reading(job.reading, found.spec)
+    summary = Summary(found.spec, cores or available_cpus())
+    progress = Progress([source.size for source in files], quiet=job.quiet)
+    if output is None:
+        if engine is not None:
+            raise BulkError("standard output: a cluster finishes rows in any order; name a file")
+        _stream(files, reading, scorer, summary, progress, form)
+        return summary
+    parts = Parts(output)
+    _check_free(parts, output)
+    if files[0].place is not None and not parts.done:  # standard input cannot be read twice
+        window = next(read(files, reading))
+        job.answering.check(found.spec, window.columns, window.name)
+    finished = parts.open(_described(files, reading, job.answering, found.tag, found.digest))
+    try:
+        for (file, _), record in finished.items():
+            summary.add(record, kept=True)
+            progress.kept(file, record.position)
+        if not parts.done:
+            digests = {key: record.input for key, record in finished.items()}
+            for key, position, digest, scored in (engine or score_here)(files, reading, digests, scorer):
+                finished[key] = parts.save(key, scored, digest, position)
+                summary.add(finished[key])
+                progress.update(key[0], position, summary)
+            if not finished:
+                raise BulkError(f"{files[0].name}: is empty: it has no rows")
+            _assemble(parts, output, form, finished, job.answering.schema(found.spec))
+            parts.set_done()
+        if summary.bad:
+            parts.move(bad_rows(output))
+        parts.move(output)
+        parts.remove()
+    except BulkError:
+        if not finished:
+            parts.remove()
+        raise
+    finally:
+        parts.close()
+        progress.end(summary)
+    return summary
+
+
+def score_here(
+    files: Sequence[Source], reading: Reading, finished: Mapping[Key, str], scorer: Scorer
+) -> Iterator[tuple[Key, int, str, Scored]]:
+    """The :data:`Engine` of this machine."""
+    windows = (window for index, source in enumerate(files) for window in unfinished(index, source, reading, finished))
+    for window, scored in local.score(scorer, windows, available_cpus()):
+        yield window.key, window.position, window.digest(), scored
+
+
+def unfinished(index: int, source: Source, reading: Reading, finished: Mapping[Key, str]) -> Iterator[Window]:
+    """The windows of a file that are not ``finished``, which has the digests of those that are.
+
+    Raises:
+        BulkError: if a finished one is not what it was, or no longer there.
+    """
+    left = {key for key in finished if key[0] == index}
+    changed = BulkError(f"{source.name}: has changed since the run began; delete the folder of its parts to begin anew")
+    for window in read_file(index, source, reading):
+        if source.place is None and window.number == 0:
+            check_first(window, source, reading)
+        if window.key not in left:
+            yield window
+        elif window.digest() != finished[window.key]:
+            raise changed
+        left.discard(window.key)
+    if left:
+        raise changed
+
+
+def bad_rows(output: Place) -> Place:
+    """Where the bad rows of an output go."""
+    return output.beside("", ".bad.jsonl")
+
+
+def _reading(reading: Reading, spec: ModelSpec) -> Reading:
+    if spec.input == "pair":
+        return Reading(reading.text, reading.pair or "text_pair", reading.encoding, reading.separator)
+    if reading.pair is not None:
+        raise BulkError(f"--pair-column {reading.pair}: the model {spec.name} reads single texts; leave it out")
+    return reading
+
+
+def _free(output: Place) -> Place:
+    """The output, which must be in a folder that exists, and not be a folder itself."""
+    if output.local and not Path(output.path).parent.is_dir():
+        raise BulkError(f"{output.name}: its folder does not exist; create it first")
+    if output.kind() == fs.FileType.Directory:
+        raise BulkError(f"{output.name}: is a folder; name a file in it")
+    return output
+
+
+def _check_free(parts: Parts, output: Place) -> None:
+    """Refuse an output that exists, unless this run was killed just after it had made it."""
+    for place in (output, bad_rows(output)):
+        if place.kind() != fs.FileType.NotFound and not parts.done:
+            raise BulkError(f"{place.name}: exists; delete it, or name another output")
+
+
+def _described(
+    files: Sequence[Source], reading: Reading, answering: Answering, tag: str, digest: str
+) -> dict[str, Any]:
+    """All that an answer depends on, which must be the same when a run is resumed."""
+    inputs = [[source.name, source.format, source.size] for source in files]
+    window = [WINDOW_ROWS, WINDOW_CHARACTERS]
+    return {"model": tag, "digest": digest, "input": inputs, "window": window, **asdict(reading), **asdict(answering)}
+
+
+def _assemble(parts: Parts, output: Place, form: Format, keys: Iterable[Key], answers: Any) -> None:
+    """Write the output, and its bad rows, from the parts."""
+    keys = sorted(keys)
+    with parts.whole(bad_rows(output)) as stream:
+        for key in keys:
+            lines = (json.dumps(row, ensure_ascii=False) + "\n" for row in parts.bad(key))
+            stream.write("".join(lines).encode())
+    schema = answers if form == "jsonl" else plan(map(parts.table, keys), answers)
+    with parts.whole(output) as stream:
+        writer = Writer(stream, form, schema, answers.names)
+        for key in keys:
+            writer.write(parts.table(key))
+        writer.close()
+
+
+def _stream(
+    files: Sequence[Source], reading: Reading, scorer: Scorer, summary: Summary, progress: Progress, form: Format
+) -> None:
+    """Score to standard output, bad rows to standard error."""
+    found, _ = scorer.load()
+    answers, writer = scorer.answering.schema(found.spec), None
+    try:
+        for window, scored in local.score(scorer, read(files, reading), available_cpus()):
+            if writer is None:
+                writer = Writer(sys.stdout.buffer, form, plan([scored.table], answers), answers.names)
+            writer.write(scored.table)
+            sys.stdout.buffer.flush()
+            for bad in scored.bad:
+                sys.stderr.write(json.dumps(bad.as_dict(), ensure_ascii=False) + "\n")
+            counted = scored.labels
+            record = Record(
+                len(scored.table), len(scored.bad), scored.truncated, scored.tokens, counted, window.position, "", ""
+            )
+            summary.add(record)
+            progress.update(window.file, window.position, summary)
+    except OSError as error:
+        raise BulkError(f"standard output: cannot be written: {reason(error)}") from None
+    finally:
+        progress.end(summary)

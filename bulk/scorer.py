@@ -1,0 +1,171 @@
+"""The scorer: texts in, answers out. One picklable object for a thread, a Ray actor or a Spark worker."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import pyarrow as pa
+
+from bulk import models
+from bulk.answers import Answering, shares
+from bulk.errors import BulkError
+from bulk.windows import BadRow, Window
+from textserve.batching import BatchLimits
+from textserve.classifier import Classifier, Encoding, PairTooLong
+from textserve.prediction import Prediction
+from textserve.settings import Settings
+from textserve.spec import Input
+
+TOO_LONG = "has a text that is longer than the model's input and is not to be cut"
+
+
+@dataclass(frozen=True, slots=True)
+class Scored:
+    """A window with its answers.
+
+    Attributes:
+        table: the good rows, in the order of the input, with the answer's columns.
+        bad: the bad rows, in the same order.
+        truncated: texts with more tokens than the model reads.
+        tokens: tokens of all texts.
+        labels: answers of each label; of a number, its sum.
+    """
+
+    table: pa.Table
+    bad: list[BadRow]
+    truncated: int
+    tokens: int
+    labels: dict[str, float]
+
+
+@dataclass(slots=True)
+class Scorer:
+    """Scores with one model, which is loaded at the first use in each process and shared by its threads.
+
+    Pickled, it holds the model's name, not the model: another machine finds it by that name, and refuses another
+    model that it finds there.
+
+    Attributes:
+        model: NAME or NAME:VERSION in the model store, a folder, or an address (see :func:`bulk.models.find`).
+        answering: the columns of an answer.
+        digest: SHA-256 of the model's files, if it must be just that model.
+    """
+
+    model: str
+    answering: Answering = field(default_factory=Answering)
+    digest: str | None = None
+    _loaded: tuple[models.FoundModel, Classifier] | None = field(default=None, init=False, repr=False)
+    _lock: Any = field(default_factory=threading.Lock, init=False, repr=False)
+
+    def __getstate__(self) -> tuple[str, Answering, str | None]:
+        return self.model, self.answering, self.digest
+
+    def __setstate__(self, state: tuple[str, Answering, str | None]) -> None:
+        self.model, self.answering, self.digest = state
+        self._loaded, self._lock = None, threading.Lock()
+
+    def load(self) -> tuple[models.FoundModel, Classifier]:
+        """The model, loaded once.
+
+        Raises:
+            BulkError, SpecError, ModelFilesError: if it is not here, cannot be loaded, or is another one.
+        """
+        with self._lock:
+            if self._loaded is None:
+                found = models.find(self.model)
+                if self.digest not in (None, found.digest):
+                    raise BulkError(f"the model {self.model} differs on this machine: its files have other contents")
+                self._loaded = found, models.load(found)
+            return self._loaded
+
+    def answer(self, inputs: Sequence[Input | None]) -> pa.Table:
+        """The answer's columns, a row for each input, in order; null where there is no text.
+
+        ``inputs`` are texts, or of a model of pairs tuples of two. For Spark and pandas, see docs/bulk.md.
+        """
+        found, classifier = self.load()
+        usable = [index for index, given in enumerate(inputs) if _is_usable(given)]
+        predictions: list[Prediction | None] = [None] * len(inputs)
+        texts = [inputs[index] for index in usable]
+        for index, prediction in zip(usable, predict(classifier, texts), strict=True):  # type: ignore[arg-type]
+            predictions[index] = prediction
+        return self.answering.columns(found.spec, found.tag, predictions)
+
+    def score(self, window: Window) -> Scored:
+        """The window with the answers.
+
+        Raises:
+            BulkError: if the answer's columns would hide some of the window's.
+        """
+        found, classifier = self.load()
+        self.answering.check(found.spec, window.columns, window.name)
+        predictions = predict(classifier, window.inputs)
+        table, answers = window.table, [each for each in predictions if each is not None]
+        bad = window.bad
+        if len(answers) < len(predictions):
+            table = table.filter(pa.array([each is not None for each in predictions]))
+            too_long = [place for place, each in zip(window.places, predictions, strict=True) if each is None]
+            bad = sorted(
+                [*bad, *(BadRow(window.name, *place, TOO_LONG) for place in too_long)], key=lambda each: each.row
+            )
+        columns = self.answering.columns(found.spec, found.tag, answers)
+        for name in columns.column_names:
+            table = table.append_column(name, columns[name])
+        truncated, tokens = sum(each.truncated for each in answers), sum(each.tokens for each in answers)
+        return Scored(table, bad, truncated, tokens, dict(shares(found.spec, answers)))
+
+
+def predict(classifier: Classifier, inputs: Sequence[Input]) -> list[Prediction | None]:
+    """The prediction of each input, in order; ``None`` for a pair with a text that is too long and not to be cut."""
+    encodings = _encode(classifier, inputs)
+    predictions: list[Prediction | None] = [None] * len(inputs)
+    for indices in batches(encodings, limits(classifier)):
+        batch = [encoding for index in indices if (encoding := encodings[index]) is not None]
+        scores = classifier.predict(batch).tolist()
+        for index, encoding, row in zip(indices, batch, scores, strict=True):
+            predictions[index] = Prediction(classifier.spec, row, len(encoding.ids), encoding.truncated)
+    return predictions
+
+
+def limits(classifier: Classifier) -> BatchLimits:
+    """How large the service's batches are by default, which is where more texts in a batch gain nothing on a core."""
+    texts, tokens, padding = (
+        Settings.model_fields[name].default for name in ("max_batch_texts", "max_batch_tokens", "max_padding_tokens")
+    )
+    return BatchLimits(texts, tokens, padding if classifier.pads else 0)
+
+
+def batches(encodings: Sequence[Encoding | None], limits: BatchLimits) -> Iterator[list[int]]:
+    """Indices of encodings in batches within ``limits``, the shortest first, so that their lengths are nearly equal."""
+    lengths = {index: len(encoding.ids) for index, encoding in enumerate(encodings) if encoding is not None}
+    batch: list[int] = []
+    for index in sorted(lengths, key=lengths.__getitem__):
+        if batch and not limits.admit(lengths[index], len(batch), lengths[batch[-1]]):
+            yield batch
+            batch = []
+        batch.append(index)
+    if batch:
+        yield batch
+
+
+def _encode(classifier: Classifier, inputs: Sequence[Input]) -> list[Encoding | None]:
+    try:
+        return list(classifier.encode(inputs))
+    except PairTooLong:
+        return [_encode_one(classifier, given) for given in inputs]
+
+
+def _encode_one(classifier: Classifier, given: Input) -> Encoding | None:
+    try:
+        return classifier.encode([given])[0]
+    except PairTooLong:
+        return None
+
+
+def _is_usable(given: object) -> bool:
+    """Whether it is a text, or a pair of texts; pandas has NaN for none."""
+    texts = given if isinstance(given, tuple) else (given,)
+    return all(isinstance(text, str) and text.strip() for text in texts)
