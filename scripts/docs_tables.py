@@ -26,7 +26,15 @@ from textserve.errors import TextserveError
 from textserve.grpc.statuses import CODES
 from textserve.http.tei import BACKEND
 from textserve.http.tei import ERRORS as TEI_ERRORS
-from textserve.metrics import PredictionMetrics, RequestMetrics, RunnerMetrics
+from textserve.metrics import (
+    ConnectionMetrics,
+    HealthMetrics,
+    ModelMetrics,
+    PredictionMetrics,
+    RequestMetrics,
+    RunnerMetrics,
+    WorkerMetrics,
+)
 from textserve.settings import PREFIX, Settings
 from textserve.spec import ModelSpec
 
@@ -83,8 +91,15 @@ def metrics_table() -> str:
     registry = CollectorRegistry()
     runner, requests = RunnerMetrics(registry), RequestMetrics(registry)
     PredictionMetrics(registry, ModelSpec.load(next(ROOT.glob("models/*/model.yaml"))))
+    WorkerMetrics(registry, [])
+    HealthMetrics(registry)
+    ConnectionMetrics(registry)
+    model = ModelMetrics(registry)
     # A metric with labels has samples, which name them, once it was observed.
     runner.dropped("cancelled", 0)
+    runner.failed("exception")
+    model.served("name:version", "digest")
+    model.secret("certificate", lambda: True)
     requests.observe("native", "ok", 0.0)
     rows = []
     for family in registry.collect():

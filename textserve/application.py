@@ -4,18 +4,26 @@ from __future__ import annotations
 
 import asyncio
 import gc
+import hashlib
 import logging
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from prometheus_client import CollectorRegistry
+from prometheus_client import CollectorRegistry, ProcessCollector
 
-from textserve.classifier import Classifier, GoldenMismatch, Truncation
+from textserve.classifier import MODEL_FILE, Classifier, GoldenMismatch, Truncation
 from textserve.errors import EmptyInput, InvalidRequest, NotReady, TextTooLong, TooManyTexts
 from textserve.keys import ApiKeys
 from textserve.loading import load
-from textserve.metrics import HealthMetrics, PredictionMetrics, RequestMetrics, RunnerMetrics
+from textserve.metrics import (
+    HealthMetrics,
+    ModelMetrics,
+    PredictionMetrics,
+    RequestMetrics,
+    RunnerMetrics,
+    WorkerMetrics,
+)
 from textserve.prediction import Classified
 from textserve.runner import Runner
 from textserve.settings import Settings
@@ -74,6 +82,15 @@ class Application:
         requests = RequestMetrics(metrics_registry)
         predictions = PredictionMetrics(metrics_registry, classifier.spec)
         watchdog = Watchdog(runner, settings.stall_seconds, HealthMetrics(metrics_registry))
+        WorkerMetrics(metrics_registry, runner.workers)
+        ProcessCollector(registry=metrics_registry)
+        model = ModelMetrics(metrics_registry)
+        with (folder / MODEL_FILE).open("rb") as file:
+            model.served(tag, hashlib.file_digest(file, "sha256").hexdigest())
+        if settings.api_keys_file:
+            model.secret("api_keys", keys.readable)
+        if certificate := settings.certificate():
+            model.secret("certificate", certificate.readable)
         return cls(tag, settings, classifier, runner, metrics_registry, requests, predictions, watchdog, ready, keys)
 
     @property
