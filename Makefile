@@ -76,6 +76,9 @@ download: .venv-export/.synced ## Download MODEL from its source, or from SOURCE
 export: .venv-export/.synced ## Export and quantize the checkpoint of MODEL
 	$(EXPORT_VENV)/python -m scripts.export $(MODEL)
 
+reference: .venv/.inference ## Measure what MODEL answers on known texts, or on those of TEXTS (.jsonl), to notice drift
+	@$(VENV)/python -m scripts.reference $(MODEL) $(if $(TEXTS),--texts '$(TEXTS)')
+
 verify: .venv-export/.synced ## Compare the exported MODEL with its source
 	$(EXPORT_VENV)/python -m scripts.verify $(MODEL)
 

@@ -22,6 +22,7 @@ from modeling.evaluation.card import table
 from modeling.files import ROOT
 from release.errors import ReleaseError
 from scripts.command import command, parser
+from textserve.drift import Distance, Reference, Window
 from textserve.errors import TextserveError
 from textserve.grpc.statuses import CODES
 from textserve.http.tei import BACKEND
@@ -90,7 +91,10 @@ def metrics_table() -> str:
     """One row per metric, in the order of their definition."""
     registry = CollectorRegistry()
     runner, requests = RunnerMetrics(registry), RequestMetrics(registry)
-    PredictionMetrics(registry, ModelSpec.load(next(ROOT.glob("models/*/model.yaml"))))
+    reference = Reference(bounds={}, unknown_id=None, frequent_ids=frozenset(), groups={"en": {"label": [1, 1]}})
+    window = Window(reference, 1)
+    window.distances = {"label": Distance(0.0, 1.0)}
+    PredictionMetrics(registry, ModelSpec.load(next(ROOT.glob("models/*/model.yaml"))), window)
     WorkerMetrics(registry, [])
     HealthMetrics(registry)
     ConnectionMetrics(registry)

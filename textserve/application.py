@@ -13,6 +13,7 @@ from pathlib import Path
 from prometheus_client import CollectorRegistry, ProcessCollector
 
 from textserve.classifier import MODEL_FILE, Classifier, GoldenMismatch, Truncation
+from textserve.drift import Reference, Window
 from textserve.errors import EmptyInput, InvalidRequest, NotReady, TextTooLong, TooManyTexts
 from textserve.keys import ApiKeys
 from textserve.loading import load
@@ -80,7 +81,9 @@ class Application:
             ready = False
         runner = make_runner(classifier, settings, RunnerMetrics(metrics_registry))
         requests = RequestMetrics(metrics_registry)
-        predictions = PredictionMetrics(metrics_registry, classifier.spec)
+        reference = Reference.load(folder)
+        window = Window(reference, settings.drift_texts) if reference else None
+        predictions = PredictionMetrics(metrics_registry, classifier.spec, window)
         watchdog = Watchdog(runner, settings.stall_seconds, HealthMetrics(metrics_registry))
         WorkerMetrics(metrics_registry, runner.workers)
         ProcessCollector(registry=metrics_registry)

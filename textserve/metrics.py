@@ -13,6 +13,7 @@ from typing import Literal, ParamSpec
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, Metric, generate_latest
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
 
+from textserve.drift import Window
 from textserve.flood import FloodLog
 from textserve.prediction import Prediction
 from textserve.spec import ModelSpec
@@ -143,7 +144,10 @@ class RequestMetrics:
 class PredictionMetrics:
     """What the model reads and answers. A model of a number has neither labels nor scores to count."""
 
-    def __init__(self, metrics_registry: CollectorRegistry, spec: ModelSpec) -> None:
+    def __init__(self, metrics_registry: CollectorRegistry, spec: ModelSpec, window: Window | None = None) -> None:
+        self._window = window
+        if window:
+            DriftMetrics(metrics_registry, window)
         counter = Counter(
             "textserve_predictions_total",
             "Texts by label: the winning one, or of several labels each over its threshold.",
@@ -182,6 +186,8 @@ class PredictionMetrics:
                 self._score.observe(prediction.score)
         if self._series:
             self._count_labels(predictions)
+        if self._window:
+            self._window.add(predictions)
 
     def _count_labels(self, predictions: Sequence[Prediction]) -> None:
         several = predictions[0].spec.problem_type == "multi_label_classification"
@@ -191,6 +197,34 @@ class PredictionMetrics:
                 found[label] = found.get(label, 0) + 1
         for label, texts in found.items():
             self._series[label].inc(texts)
+
+
+class DriftMetrics:
+    """How far the served texts are from the model's reference, asked at every scrape."""
+
+    def __init__(self, metrics_registry: CollectorRegistry, window: Window) -> None:
+        self._window = window
+        metrics_registry.register(self)
+
+    def collect(self) -> Iterator[Metric]:
+        """The metrics now; called by prometheus_client."""
+        yield GaugeMetricFamily(
+            "textserve_drift_texts", "Texts that their distance from the reference is measured on.", self._window.texts
+        )
+        index = GaugeMetricFamily(
+            "textserve_drift_psi",
+            "Population stability index of the served texts against the reference.",
+            labels=["statistic"],
+        )
+        p_value = GaugeMetricFamily(
+            "textserve_drift_p_value",
+            "P-value that they are like the reference, times the number of tests in a window.",
+            labels=["statistic"],
+        )
+        for statistic, distance in self._window.distances.items():
+            index.add_metric([statistic], distance.psi)
+            p_value.add_metric([statistic], distance.p_value)
+        yield from (index, p_value)
 
 
 class WorkerMetrics:

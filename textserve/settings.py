@@ -199,6 +199,12 @@ class Settings(BaseSettings):
         description="Maximum tokens to compute for an explanation: those of the text, once for the text and once for "
         "each word.",
     )
+    drift_texts: int = Field(
+        1000,
+        ge=1,
+        description="Texts in the window that is compared with the model's reference, ten times while it slides on by "
+        "as many.",
+    )
     grpc_host: str = Field("0.0.0.0", description="Address of the gRPC server.")  # noqa: S104  # as for HTTP
     grpc_port: int = Field(3002, ge=0, le=65535, description="Port of the gRPC server; 0 disables gRPC.")
     drain_seconds: float = Field(

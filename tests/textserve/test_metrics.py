@@ -11,6 +11,7 @@ from prometheus_client.parser import text_string_to_metric_families
 from tests.asgi import FakeRunner, described, fake_application
 from tests.server import self_signed
 from tests.specs import SPECS, predictions, some
+from textserve.drift import Reference, Window
 from textserve.explanation import explain
 from textserve.keys import ApiKeys
 from textserve.metrics import (
@@ -185,3 +186,19 @@ def test_the_application_counts_the_texts_that_were_asked_for(explained: bool) -
     application = fake_application(described(SPECS["single"]), FakeRunner(some(SPECS["single"])), {})
     asyncio.run(explain(application, "a b c") if explained else application.classify(["a b c"]))
     assert predicted(application.metrics_registry) == {"spam": 1}
+
+
+def test_drift_is_exposed_by_statistic_and_a_fault_of_it_costs_no_answer() -> None:
+    registry = CollectorRegistry()
+    groups = {"en": {"label": [90, 10]}}
+    window = Window(Reference(bounds={}, unknown_id=None, frequent_ids=frozenset(), groups=groups), texts=100)
+    metrics = PredictionMetrics(registry, SPECS["single"], window)
+    value = registry.get_sample_value
+    assert (value("textserve_drift_texts"), value("textserve_drift_psi", {"statistic": "label"})) == (0, None)
+    served = [replace(answer, ids=[1, 2]) for answer in predictions(SPECS["single"], *[[0, 1]] * 30)]
+    metrics.count(served)
+    assert value("textserve_drift_texts") == 30
+    assert value("textserve_drift_psi", {"statistic": "label"}) or 0 > 1
+    assert value("textserve_drift_p_value", {"statistic": "label"}) == pytest.approx(0, abs=1e-6)
+    metrics.count(predictions(SPECS["single"], [0, 1]))  # without tokens, which no model reads
+    assert predicted(registry) == {"spam": 31}
