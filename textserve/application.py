@@ -25,7 +25,7 @@ from textserve.metrics import (
     RunnerMetrics,
     WorkerMetrics,
 )
-from textserve.prediction import Classified
+from textserve.prediction import Classified, Prediction
 from textserve.runner import Runner
 from textserve.settings import Settings
 from textserve.spec import Input
@@ -53,6 +53,8 @@ class Application:
     watchdog: Watchdog
     ready: bool
     keys: ApiKeys = field(default_factory=lambda: ApiKeys([]))
+    # Called with the texts of each request that were asked for and their answers; they do not raise.
+    observers: list[Callable[[Sequence[Input], Sequence[Prediction]], None]] = field(default_factory=list)
     _leaving: asyncio.Event = field(default_factory=asyncio.Event, init=False)
     _tasks: list[asyncio.Task[None]] = field(default_factory=list, init=False)
 
@@ -179,6 +181,8 @@ class Application:
             self.check_input(text, f"texts[{index}]")
         classified = await self.classify_parts(texts, seconds=seconds, truncation=truncation)
         self.predictions.count(classified.predictions)
+        for observe in self.observers:
+            observe(texts, classified.predictions)
         return classified
 
     async def classify_parts(
