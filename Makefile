@@ -242,6 +242,9 @@ protobuf: .venv/.integration ## Generate the gRPC messages from their .proto fil
 benchmark: .venv/.inference $(BENCHMARK_ENVIRONMENTS) ## Compare with other servers; QUICK=1 for two minutes, ONLY="NAME …" for some
 	@$(BENCHMARK_VENV)/python -m benchmarks.compare $(if $(QUICK),--quick) $(if $(SECONDS),--seconds $(SECONDS)) $(if $(ONLY),--only $(ONLY))
 
+measure-drift: .venv/.inference ## Send texts like the reference, and others, through the window of drift: benchmarks/results/drift.json
+	@$(VENV)/python -m benchmarks.drift
+
 promises: .venv/.inference .venv-benchmark/.synced ## Measure exactness, fairness, two cores, overload and a long run; ONLY="NAME …" for some
 	@$(BENCHMARK_VENV)/python -m benchmarks.promises $(if $(ONLY),--only $(ONLY))
 

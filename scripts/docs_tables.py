@@ -22,7 +22,7 @@ from modeling.evaluation.card import table
 from modeling.files import ROOT
 from release.errors import ReleaseError
 from scripts.command import command, parser
-from textserve.drift import Distance, Reference, Window
+from textserve.drift import Reference, Window
 from textserve.errors import TextserveError
 from textserve.grpc.statuses import CODES
 from textserve.http.tei import BACKEND
@@ -36,6 +36,7 @@ from textserve.metrics import (
     RunnerMetrics,
     WorkerMetrics,
 )
+from textserve.prediction import Prediction
 from textserve.settings import PREFIX, Settings
 from textserve.spec import ModelSpec
 
@@ -92,9 +93,9 @@ def metrics_table() -> str:
     registry = CollectorRegistry()
     runner, requests = RunnerMetrics(registry), RequestMetrics(registry)
     reference = Reference(bounds={}, unknown_id=None, frequent_ids=frozenset(), groups={"en": {"label": [1, 1]}})
-    window = Window(reference, 1)
-    window.distances = {"label": Distance(0.0, 1.0)}
-    PredictionMetrics(registry, ModelSpec.load(next(ROOT.glob("models/*/model.yaml"))), window)
+    spec, window = ModelSpec.load(next(ROOT.glob("models/*/model.yaml"))), Window(reference, 1)
+    window.add([Prediction(spec, [1.0], tokens=1, truncated=False, ids=[1])])
+    PredictionMetrics(registry, spec, window)
     WorkerMetrics(registry, [])
     HealthMetrics(registry)
     ConnectionMetrics(registry)

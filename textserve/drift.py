@@ -39,7 +39,8 @@ MIN_EXPECTED = 5.0
 LEVEL, MIN_PSI = 0.001, 0.2
 # Added to each bin, so that an empty one has a finite index.
 SMOOTHING = 0.5
-ROUNDS = 100
+# The shares of groups are fitted until they change less than that, at most in so many rounds.
+CONVERGED, ROUNDS = 1e-4, 100
 
 Counts: TypeAlias = npt.NDArray[np.float64]
 Histograms: TypeAlias = Mapping[str, Counts]
@@ -102,7 +103,7 @@ class Reference(BaseModel):
         """The bin of a text in each of :attr:`statistics`."""
         values = measure(prediction, self.unknown_id, self.frequent_ids)
         return [
-            int(values[name]) if name == "label" else bisect_left(self.bounds[name], values[name])
+            values[name] if name == "label" else bisect_left(self.bounds[name], values[name])  # type: ignore[misc]
             for name in self.statistics
         ]
 
@@ -152,12 +153,21 @@ class Window:
         self._parts: deque[Histograms] = deque(maxlen=PARTS)
         self._counts = self._empty()
         self._texts = 0
-        self.distances: dict[str, Distance] = {}
+        self._distances: dict[str, Distance] | None = {}
 
     @property
     def texts(self) -> int:
         """Texts that the distances are measured on."""
         return len(self._parts) * self._part_texts
+
+    @property
+    def distances(self) -> dict[str, Distance]:
+        """Those of the last complete parts, by statistic; empty without any. Takes milliseconds after a part."""
+        if self._distances is None:
+            names = self._reference.statistics
+            served = {name: np.sum([part[name] for part in self._parts], axis=0) for name in names}
+            self._distances = compare(self._reference.histograms, served, tests=PARTS * len(names))
+        return self._distances
 
     def add(self, predictions: Sequence[Prediction]) -> None:
         """Count the texts of a request."""
@@ -169,11 +179,10 @@ class Window:
                 self._complete()
 
     def _complete(self) -> None:
-        names = self._reference.statistics
-        self._parts.append(dict(zip(names, map(np.array, self._counts), strict=True)))
+        counts = map(np.array, self._counts)
+        self._parts.append(dict(zip(self._reference.statistics, counts, strict=True)))
         self._counts, self._texts = self._empty(), 0
-        served = {name: np.sum([part[name] for part in self._parts], axis=0) for name in names}
-        self.distances = compare(self._reference.histograms, served, tests=PARTS * len(names))
+        self._distances = None
 
     def _empty(self) -> list[list[float]]:
         return [[0.0] * len(counts) for counts in self._reference.histograms[0].values()]
@@ -209,7 +218,9 @@ def mixture(groups: Sequence[Histograms], served: Histograms) -> npt.NDArray[np.
     weights = np.full(len(groups), 1 / len(groups))
     for _ in range(ROUNDS):
         joint = weights[:, None] * likely
-        weights = (joint / joint.sum(axis=0)) @ counts / counts.sum()
+        before, weights = weights, (joint / joint.sum(axis=0)) @ counts / counts.sum()
+        if np.abs(weights - before).max() < CONVERGED:
+            break
     return weights
 
 

@@ -26,6 +26,8 @@ BATCH_TEXTS = (1, 2, 4, 8, 16, 32, 64)
 SCORES = (0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 0.95, 0.99, 1.0)
 TOKENS = (4, 8, 16, 32, 64, 128, 256, 512, 1024, 2048, 4096, 8192)
 DIGEST_DIGITS = 16
+# Texts of one request that are measured for drift.
+REQUEST_TEXTS = 100
 # Labels of the model with a series each; the others share one.
 MAX_LABELS = 50
 OTHER_LABELS = "other"
@@ -187,7 +189,8 @@ class PredictionMetrics:
         if self._series:
             self._count_labels(predictions)
         if self._window:
-            self._window.add(predictions)
+            # Evenly spread over a large request, which would take long to measure and fill the window alone.
+            self._window.add(predictions[:: -(-len(predictions) // REQUEST_TEXTS)])
 
     def _count_labels(self, predictions: Sequence[Prediction]) -> None:
         several = predictions[0].spec.problem_type == "multi_label_classification"

@@ -3,6 +3,8 @@ from __future__ import annotations
 import asyncio
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
+from typing import cast
 
 import pytest
 from prometheus_client import CollectorRegistry
@@ -198,7 +200,17 @@ def test_drift_is_exposed_by_statistic_and_a_fault_of_it_costs_no_answer() -> No
     served = [replace(answer, ids=[1, 2]) for answer in predictions(SPECS["single"], *[[0, 1]] * 30)]
     metrics.count(served)
     assert value("textserve_drift_texts") == 30
-    assert value("textserve_drift_psi", {"statistic": "label"}) or 0 > 1
+    assert (value("textserve_drift_psi", {"statistic": "label"}) or 0) > 1
     assert value("textserve_drift_p_value", {"statistic": "label"}) == pytest.approx(0, abs=1e-6)
     metrics.count(predictions(SPECS["single"], [0, 1]))  # without tokens, which no model reads
     assert predicted(registry) == {"spam": 31}
+
+
+def test_a_large_request_is_not_the_whole_window() -> None:
+    registry = CollectorRegistry()
+    added: list[int] = []
+    window = SimpleNamespace(add=lambda texts: added.append(len(texts)), texts=0, distances={})
+    metrics = PredictionMetrics(registry, SPECS["single"], cast(Window, window))
+    for texts in (1, 99, 100, 101, 1000):
+        metrics.count(predictions(SPECS["single"], *[[0, 1]] * texts))
+    assert added == [1, 99, 100, 51, 100]
