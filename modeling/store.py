@@ -16,6 +16,8 @@ from modeling.evaluation import fidelity
 from modeling.files import REPORT_FILE, ModelFiles, check_identity, sha256
 from modeling.spec import ModelSpec
 from textserve.bento.store import create_model, find_model, set_latest
+from textserve.classifier import MODEL_FILE
+from textserve.drift import REFERENCE_FILE
 from textserve.spec import SPEC_FILE, STORED_FOLDER
 
 VERSION_DIGITS = 16
@@ -24,8 +26,9 @@ VERSION_DIGITS = 16
 def save(files: ModelFiles) -> str:
     """Save the model unless the store has this version, make it the latest one, and return its tag.
 
-    The stored folder has the ONNX file, the tokenizer, the report, and the part of the spec that serving reads. Raises
-    :class:`ModelingError` if a file is missing, or the model is not verified as it is now or not within its limits.
+    The stored folder has the ONNX file, the tokenizer, the report, the reference, if there is one, and the part of
+    the spec that serving reads. Raises :class:`ModelingError` if a file is missing, or the model is not verified as
+    it is now or not within its limits.
     """
     spec, report = files.spec(), files.report()
     digests, verification = files.digests(), report.get("verification")
@@ -34,9 +37,13 @@ def save(files: ModelFiles) -> str:
     check_identity(files, verification, "verify")
     if problems := fidelity.problems(verification, spec):
         raise ModelingError(f"{files.report_file}: outside the limits of the spec: {'; '.join(problems)}")
+    if files.reference_file.exists() and files.reference()["sha256"] != digests[MODEL_FILE]:
+        raise ModelingError(f"{files.reference_file}: is of another {MODEL_FILE}; run make reference MODEL={spec.name}")
     tag = f"{spec.name}:{version(spec, digests)}"
     stored = find_model(tag)
-    if stored is not None and _is_whole(Path(stored.path) / STORED_FOLDER, digests):
+    # What does not change an answer is not in the version: with another reference, the same version is stored anew.
+    names = [*digests, REPORT_FILE, *([REFERENCE_FILE] if files.reference_file.exists() else [])]
+    if stored is not None and _is_whole(Path(stored.path) / STORED_FOLDER, files, digests):
         set_latest(Path(stored.path))
         return tag
     with create_model(
@@ -46,7 +53,7 @@ def save(files: ModelFiles) -> str:
     ) as model:
         folder = model / STORED_FOLDER
         folder.mkdir()
-        for name in (*digests, REPORT_FILE):
+        for name in names:
             shutil.copyfile(files.folder / name, folder / name)
         serving = spec.serving.model_dump(mode="json")
         if "float_reason" in report.get("export", {}):
@@ -56,9 +63,12 @@ def save(files: ModelFiles) -> str:
     return tag
 
 
-def _is_whole(folder: Path, digests: dict[str, str]) -> bool:
-    files = [folder / name for name in (*digests, REPORT_FILE, SPEC_FILE)]
-    return all(file.is_file() and digests.get(file.name) in (None, sha256(file)) for file in files)
+def _is_whole(folder: Path, files: ModelFiles, digests: dict[str, str]) -> bool:
+    present = [folder / name for name in (*digests, REPORT_FILE, SPEC_FILE)]
+    whole = all(file.is_file() and digests.get(file.name) in (None, sha256(file)) for file in present)
+    stored, wanted = folder / REFERENCE_FILE, files.reference_file
+    same = stored.exists() == wanted.exists() and (not stored.exists() or sha256(stored) == sha256(wanted))
+    return whole and same
 
 
 def version(spec: ModelSpec, digests: dict[str, str]) -> str:

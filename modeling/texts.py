@@ -160,6 +160,14 @@ def calibration_texts(files: ModelFiles) -> PlainTexts:
     return PlainTexts(texts, note=f"{len(texts)} {GENERAL}: models/{files.folder.name} has no {file.name}")
 
 
+def reference_texts(files: ModelFiles) -> dict[str, Sequence[Input]]:
+    """Texts like those to serve, by group: of the task, or the labelled ones by language; empty without any."""
+    task = tasks.find(files.spec().task)
+    if task and task.reference_texts:
+        return dict(task.reference_texts(files))
+    return {labelled.language: labelled.texts for labelled in labelled_texts(files)}
+
+
 def general_texts(files: ModelFiles) -> list[Input]:
     """Sentences, or pairs of neighbouring ones, for a model of any kind: they have no right answer."""
     general = tasks.general().general_texts

@@ -22,11 +22,21 @@ from modeling.evaluation.card import table
 from modeling.files import ROOT
 from release.errors import ReleaseError
 from scripts.command import command, parser
+from textserve.drift import Reference, Window
 from textserve.errors import TextserveError
 from textserve.grpc.statuses import CODES
 from textserve.http.tei import BACKEND
 from textserve.http.tei import ERRORS as TEI_ERRORS
-from textserve.metrics import PredictionMetrics, RequestMetrics, RunnerMetrics
+from textserve.metrics import (
+    ConnectionMetrics,
+    HealthMetrics,
+    ModelMetrics,
+    PredictionMetrics,
+    RequestMetrics,
+    RunnerMetrics,
+    WorkerMetrics,
+)
+from textserve.prediction import Prediction
 from textserve.settings import PREFIX, Settings
 from textserve.spec import ModelSpec
 
@@ -82,9 +92,19 @@ def metrics_table() -> str:
     """One row per metric, in the order of their definition."""
     registry = CollectorRegistry()
     runner, requests = RunnerMetrics(registry), RequestMetrics(registry)
-    PredictionMetrics(registry, ModelSpec.load(next(ROOT.glob("models/*/model.yaml"))))
+    reference = Reference(bounds={}, unknown_id=None, frequent_ids=frozenset(), groups={"en": {"label": [1, 1]}})
+    spec, window = ModelSpec.load(next(ROOT.glob("models/*/model.yaml"))), Window(reference, 1)
+    window.add([Prediction(spec, [1.0], tokens=1, truncated=False, ids=[1])])
+    PredictionMetrics(registry, spec, window)
+    WorkerMetrics(registry, [])
+    HealthMetrics(registry)
+    ConnectionMetrics(registry)
+    model = ModelMetrics(registry)
     # A metric with labels has samples, which name them, once it was observed.
     runner.dropped("cancelled", 0)
+    runner.failed("exception")
+    model.served("name:version", "digest")
+    model.secret("certificate", lambda: True)
     requests.observe("native", "ok", 0.0)
     rows = []
     for family in registry.collect():

@@ -13,6 +13,7 @@ Writes  build/NAME/float.onnx         the float32 graph
         models/NAME/model.onnx        the served, quantized graph
         models/NAME/tokenizer.json    the served tokenizer
         models/NAME/report.json       the section "export"
+        models/NAME/reference.json    what it reads and answers on known texts (scripts/reference.py)
 
 A graph that cannot be quantized, or answers otherwise then, is served in float, and the report says why; if the spec
 names a quantization.method, that is an error.
@@ -35,6 +36,7 @@ def main(arguments: list[str] | None = None) -> None:
     """Run the script and return its exit code."""
     args = model_parser(__doc__, texts="file with one calibration text a line (default: calibration.txt)")
     options = args.parse_args(arguments)
+    from modeling.evaluation.reference import write_reference
     from modeling.export.export import export
 
     files = options.files
@@ -50,6 +52,7 @@ def main(arguments: list[str] | None = None) -> None:
         )
     else:
         print(f"served in float: {section['float_reason']}")
+    print(f"reference    {sum(write_reference(files).values())} texts")
 
 
 if __name__ == "__main__":

@@ -99,3 +99,37 @@ def test_the_ray_job_calls_a_command_that_exists() -> None:
     groups = [job["spec"]["rayClusterSpec"]["headGroupSpec"], *job["spec"]["rayClusterSpec"]["workerGroupSpecs"]]
     images = {container["image"] for group in groups for container in group["template"]["spec"]["containers"]}
     assert len(images) == 1, "all nodes need the same image"
+
+
+def test_prometheus_evaluates_the_alerts_and_tells_alertmanager(compose: dict[str, Any]) -> None:
+    content = yaml.safe_load((ROOT / "deploy" / "prometheus.yaml").read_text(encoding="utf-8"))
+    mounted = {config["target"] for config in compose["services"]["prometheus"]["configs"]}
+    assert {f"/etc/prometheus/{name}" for name in content["rule_files"]} <= mounted
+    (manager,) = content["alerting"]["alertmanagers"]
+    assert manager["static_configs"] == [{"targets": ["alertmanager:9093"]}]
+    assert compose["services"]["alertmanager"]["ports"][0].endswith(":9093")
+
+
+def test_grafana_finds_its_dashboard_and_every_panel_its_source(compose: dict[str, Any]) -> None:
+    configs = compose["services"]["grafana"]["configs"]
+    files = {config["target"]: ROOT / "deploy" / compose["configs"][config["source"]]["file"] for config in configs}
+    read = {target: yaml.safe_load(file.read_text(encoding="utf-8")) for target, file in files.items()}
+    (source,) = read["/etc/grafana/provisioning/datasources/prometheus.yaml"]["datasources"]
+    (provider,) = read["/etc/grafana/provisioning/dashboards/textserve.yaml"]["providers"]
+    (dashboard,) = [target for target in files if Path(target).parent == Path(provider["options"]["path"])]
+    assert f"GF_DASHBOARDS_DEFAULT_HOME_DASHBOARD_PATH={dashboard}" in compose["services"]["grafana"]["environment"]
+    panels = read[dashboard]["panels"]
+    assert {(panel["datasource"]["uid"], panel["datasource"]["type"]) for panel in panels} == {
+        (source["uid"], source["type"])
+    }
+    places = [[panel["gridPos"][key] for key in "xywh"] for panel in panels]
+    cells = [(column, row) for x, y, w, h in places for column in range(x, x + w) for row in range(y, y + h)]
+    assert len(cells) == len(set(cells)), "two panels overlap"
+    assert len({panel["id"] for panel in panels}) == len(panels)
+
+
+def test_what_watches_is_reached_from_this_machine_only_and_hardened(compose: dict[str, Any]) -> None:
+    for name in ("prometheus", "alertmanager", "grafana"):
+        service = compose["services"][name]
+        assert all(port.startswith("127.0.0.1:") for port in service["ports"])
+        assert (service["read_only"], service["cap_drop"]) == (True, ["ALL"])

@@ -147,3 +147,18 @@ def test_dependabot_reads_the_folders_with_pins() -> None:
     updates = {update["package-ecosystem"]: update for update in load("dependabot.yaml")["updates"]}
     assert (ROOT / updates["docker-compose"]["directory"].lstrip("/") / "compose.yaml").is_file()
     assert (ROOT / updates["pip"]["directory"].lstrip("/") / "uv.txt").is_file()
+
+
+@pytest.mark.parametrize(
+    ("file", "unneeded"), [("ci-cd.yaml", {"benchmark", "summary", "comment"}), ("nightly.yaml", set())]
+)
+def test_a_failure_on_the_default_branch_is_told(file: str, unneeded: set[str]) -> None:
+    found = load(f"workflows/{file}")["jobs"]
+    notify = found.pop("notify")
+    assert set(notify["needs"]) == found.keys() - unneeded
+    assert {condition.strip() for condition in notify["if"].split("&&")} == {
+        "failure()",
+        "github.ref == format('refs/heads/{0}', github.event.repository.default_branch)",
+    }
+    (step,) = [step for step in notify["steps"] if step.get("run") == "make notify"]
+    assert set(step["env"]) == {"NOTIFICATIONS_WEBHOOK", "MESSAGE"}

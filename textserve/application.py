@@ -4,19 +4,28 @@ from __future__ import annotations
 
 import asyncio
 import gc
+import hashlib
 import logging
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from prometheus_client import CollectorRegistry
+from prometheus_client import CollectorRegistry, ProcessCollector
 
-from textserve.classifier import Classifier, GoldenMismatch, Truncation
+from textserve.classifier import MODEL_FILE, Classifier, GoldenMismatch, Truncation
+from textserve.drift import Reference, Window
 from textserve.errors import EmptyInput, InvalidRequest, NotReady, TextTooLong, TooManyTexts
 from textserve.keys import ApiKeys
 from textserve.loading import load
-from textserve.metrics import HealthMetrics, PredictionMetrics, RequestMetrics, RunnerMetrics
-from textserve.prediction import Classified
+from textserve.metrics import (
+    HealthMetrics,
+    ModelMetrics,
+    PredictionMetrics,
+    RequestMetrics,
+    RunnerMetrics,
+    WorkerMetrics,
+)
+from textserve.prediction import Classified, Prediction
 from textserve.runner import Runner
 from textserve.settings import Settings
 from textserve.spec import Input
@@ -44,6 +53,8 @@ class Application:
     watchdog: Watchdog
     ready: bool
     keys: ApiKeys = field(default_factory=lambda: ApiKeys([]))
+    # Called with the texts of each request that were asked for and their answers; they do not raise.
+    observers: list[Callable[[Sequence[Input], Sequence[Prediction]], None]] = field(default_factory=list)
     _leaving: asyncio.Event = field(default_factory=asyncio.Event, init=False)
     _tasks: list[asyncio.Task[None]] = field(default_factory=list, init=False)
 
@@ -72,8 +83,19 @@ class Application:
             ready = False
         runner = make_runner(classifier, settings, RunnerMetrics(metrics_registry))
         requests = RequestMetrics(metrics_registry)
-        predictions = PredictionMetrics(metrics_registry, classifier.spec)
+        reference = Reference.load(folder)
+        window = Window(reference, settings.drift_texts) if reference else None
+        predictions = PredictionMetrics(metrics_registry, classifier.spec, window)
         watchdog = Watchdog(runner, settings.stall_seconds, HealthMetrics(metrics_registry))
+        WorkerMetrics(metrics_registry, runner.workers)
+        ProcessCollector(registry=metrics_registry)
+        model = ModelMetrics(metrics_registry)
+        with (folder / MODEL_FILE).open("rb") as file:
+            model.served(tag, hashlib.file_digest(file, "sha256").hexdigest())
+        if settings.api_keys_file:
+            model.secret("api_keys", keys.readable)
+        if certificate := settings.certificate():
+            model.secret("certificate", certificate.readable)
         return cls(tag, settings, classifier, runner, metrics_registry, requests, predictions, watchdog, ready, keys)
 
     @property
@@ -159,6 +181,8 @@ class Application:
             self.check_input(text, f"texts[{index}]")
         classified = await self.classify_parts(texts, seconds=seconds, truncation=truncation)
         self.predictions.count(classified.predictions)
+        for observe in self.observers:
+            observe(texts, classified.predictions)
         return classified
 
     async def classify_parts(

@@ -93,6 +93,13 @@ class ApiKeys:
         if count >= WRONG_KEYS:
             await asyncio.sleep(DELAY_SECONDS)
 
+    def readable(self) -> bool:
+        """Whether the file can be read now and has keys; ``True`` without a file."""
+        try:
+            return self._file is None or bool(read_digests(self._file))
+        except (OSError, ValueError):
+            return False
+
     def _look_at_file(self) -> None:
         now = time.monotonic()
         if self._file is None or self._replaced is None or now - self._looked < FILE_SECONDS:

@@ -7,19 +7,27 @@ from __future__ import annotations
 
 import functools
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Literal, ParamSpec
 
-from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, Metric, generate_latest
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
 
+from textserve.drift import Window
 from textserve.flood import FloodLog
 from textserve.prediction import Prediction
 from textserve.spec import ModelSpec
+from textserve.worker import Worker
 
 broken = FloodLog(logging.getLogger(__name__), "%d updates of metrics failed; answers do not depend on them")
 
 SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
 BATCH_TEXTS = (1, 2, 4, 8, 16, 32, 64)
+SCORES = (0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 0.95, 0.99, 1.0)
+TOKENS = (4, 8, 16, 32, 64, 128, 256, 512, 1024, 2048, 4096, 8192)
+DIGEST_DIGITS = 16
+# Texts of one request that are measured for drift.
+REQUEST_TEXTS = 100
 # Labels of the model with a series each; the others share one.
 MAX_LABELS = 50
 OTHER_LABELS = "other"
@@ -136,9 +144,12 @@ class RequestMetrics:
 
 
 class PredictionMetrics:
-    """What the model answers: texts by label. A model of a number has no series."""
+    """What the model reads and answers. A model of a number has neither labels nor scores to count."""
 
-    def __init__(self, metrics_registry: CollectorRegistry, spec: ModelSpec) -> None:
+    def __init__(self, metrics_registry: CollectorRegistry, spec: ModelSpec, window: Window | None = None) -> None:
+        self._window = window
+        if window:
+            DriftMetrics(metrics_registry, window)
         counter = Counter(
             "textserve_predictions_total",
             "Texts by label: the winning one, or of several labels each over its threshold.",
@@ -150,12 +161,38 @@ class PredictionMetrics:
         self._series = {
             label: counter.labels(label if index < MAX_LABELS else OTHER_LABELS) for index, label in enumerate(labels)
         }
+        self._score = (
+            None
+            if spec.activation == "none"
+            else Histogram(
+                "textserve_winning_score",
+                "Highest score of a text, where scores are probabilities.",
+                registry=metrics_registry,
+                buckets=SCORES,
+            )
+        )
+        self._tokens = Histogram(
+            "textserve_text_tokens", "Tokens that the model reads of a text.", registry=metrics_registry, buckets=TOKENS
+        )
+        self._truncated = Counter(
+            "textserve_truncated_texts_total", "Texts with more tokens than the model reads.", registry=metrics_registry
+        )
 
     @never_failing
     def count(self, predictions: Sequence[Prediction]) -> None:
         """Count the answers of a request, one at least."""
-        if not self._series:
-            return
+        self._truncated.inc(sum(prediction.truncated for prediction in predictions))
+        for prediction in predictions:
+            self._tokens.observe(prediction.tokens)
+            if self._score:
+                self._score.observe(prediction.score)
+        if self._series:
+            self._count_labels(predictions)
+        if self._window:
+            # Evenly spread over a large request, which would take long to measure and fill the window alone.
+            self._window.add(predictions[:: -(-len(predictions) // REQUEST_TEXTS)])
+
+    def _count_labels(self, predictions: Sequence[Prediction]) -> None:
         several = predictions[0].spec.problem_type == "multi_label_classification"
         found: dict[str, int] = {}
         for prediction in predictions:
@@ -163,6 +200,79 @@ class PredictionMetrics:
                 found[label] = found.get(label, 0) + 1
         for label, texts in found.items():
             self._series[label].inc(texts)
+
+
+class DriftMetrics:
+    """How far the served texts are from the model's reference, asked at every scrape."""
+
+    def __init__(self, metrics_registry: CollectorRegistry, window: Window) -> None:
+        self._window = window
+        metrics_registry.register(self)
+
+    def collect(self) -> Iterator[Metric]:
+        """The metrics now; called by prometheus_client."""
+        yield GaugeMetricFamily(
+            "textserve_drift_texts", "Texts that their distance from the reference is measured on.", self._window.texts
+        )
+        index = GaugeMetricFamily(
+            "textserve_drift_psi",
+            "Population stability index of the served texts against the reference.",
+            labels=["statistic"],
+        )
+        p_value = GaugeMetricFamily(
+            "textserve_drift_p_value",
+            "P-value that they are like the reference, times the number of tests in a window.",
+            labels=["statistic"],
+        )
+        for statistic, distance in self._window.distances.items():
+            index.add_metric([statistic], distance.psi)
+            p_value.add_metric([statistic], distance.p_value)
+        yield from (index, p_value)
+
+
+class WorkerMetrics:
+    """The runner's threads, asked at every scrape."""
+
+    def __init__(self, metrics_registry: CollectorRegistry, workers: Sequence[Worker]) -> None:
+        self._workers = workers
+        metrics_registry.register(self)
+
+    def collect(self) -> Iterator[Metric]:
+        """The metrics now; called by prometheus_client."""
+        yield GaugeMetricFamily("textserve_worker_threads", "Threads that compute batches.", len(self._workers))
+        yield CounterMetricFamily(
+            "textserve_worker_busy_seconds_total",
+            "Seconds in which these threads computed, summed over them.",
+            sum(worker.busy_seconds for worker in self._workers),
+        )
+
+
+class ModelMetrics:
+    """Which model is served, and whether the files beside it can be read."""
+
+    def __init__(self, metrics_registry: CollectorRegistry) -> None:
+        self._info = Gauge(
+            "textserve_model_info",
+            "1, for the served model: its name, its version, and the start of the SHA-256 of its ONNX file.",
+            ["name", "version", "digest"],
+            registry=metrics_registry,
+        )
+        self._readable = Gauge(
+            "textserve_secret_readable",
+            "1 if a file with secrets is as valid as at the start, else 0, and what was read before is in use: "
+            "api_keys, or certificate, with its key. A file that is not set has no series.",
+            ["file"],
+            registry=metrics_registry,
+        )
+
+    def served(self, tag: str, sha256: str) -> None:
+        """Name the model ``NAME:VERSION``, and the SHA-256 of its ONNX file."""
+        name, _, version = tag.partition(":")
+        self._info.labels(name, version, sha256[:DIGEST_DIGITS]).set(1)
+
+    def secret(self, file: Literal["api_keys", "certificate"], readable: Callable[[], bool]) -> None:
+        """Ask ``readable`` at every scrape."""
+        self._readable.labels(file).set_function(readable)
 
 
 class ConnectionMetrics:

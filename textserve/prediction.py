@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from textserve.spec import ModelSpec
 
@@ -18,6 +18,7 @@ class Prediction:
         tokens: tokens read by the model, special tokens included.
         truncated: whether the text had more tokens.
         logits: the model's outputs before its activation.
+        ids: the token ids that the model read; not shown, since they are the text.
     """
 
     spec: ModelSpec
@@ -25,6 +26,7 @@ class Prediction:
     tokens: int
     truncated: bool
     logits: Sequence[float] = ()
+    ids: Sequence[int] = field(default=(), compare=False, repr=False)
 
     @property
     def score(self) -> float:

@@ -136,7 +136,7 @@ class Runner:
                 self._metrics.waiting(self._queue.tokens)
             self._unanswered.discard(request)
         predictions = [
-            Prediction(self._spec, scores, len(encoding.ids), encoding.truncated, logits)
+            Prediction(self._spec, scores, len(encoding.ids), encoding.truncated, logits, encoding.ids)
             for encoding, (scores, logits) in zip(encodings, request.rows.tolist(), strict=True)
         ]
         return Classified(
@@ -233,8 +233,7 @@ class Runner:
             except BaseException as error:
                 # Whatever it is, this thread goes on: with the last one, the service would end.
                 self._fail(batch, error)
-            worker.busy = False
-            worker.batches += 1
+            worker.end()
 
     def _measure(self, sample: Encoding) -> None:
         count = max(1, self._limits.tokens // 2 // len(sample.ids))
@@ -255,7 +254,8 @@ class Runner:
             self._wait_to_fill_batch()
             batch = self._queue.take(time.monotonic())
             self._metrics.waiting(self._queue.tokens)
-            worker.busy = bool(batch)
+            if batch:
+                worker.begin()
             return None if self._stopping and not batch else batch
 
     def _wait_to_fill_batch(self) -> None:

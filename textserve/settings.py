@@ -216,6 +216,18 @@ class Settings(BaseSettings):
         description="Maximum tokens to compute for an explanation: those of the text, once for the text and once for "
         "each word.",
     )
+    drift_texts: int = Field(
+        1000,
+        ge=1,
+        description="Texts in the window that is compared with the model's reference, ten times while it slides on by "
+        "as many.",
+    )
+    sample_folder: Path | None = Field(
+        None,
+        description="Folder for a sample of the texts, redacted, with their answers. By default no text is kept.",
+    )
+    sample_one_in: int = Field(100, ge=1, description="One of so many texts is in the sample, chosen at random.")
+    sample_days: int = Field(7, ge=1, description="Days for which the files of the sample are kept.")
     grpc_host: str = Field("0.0.0.0", description="Address of the gRPC server.")  # noqa: S104  # as for HTTP
     grpc_port: int = Field(3002, ge=0, le=65535, description="Port of the gRPC server; 0 disables gRPC.")
     drain_seconds: float = Field(

@@ -35,6 +35,14 @@ class Certificate:
         """
         context.load_cert_chain(self._certificate, self._key)
 
+    def readable(self) -> bool:
+        """Whether both files can be read now, and fit together."""
+        try:
+            self.load(ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER))
+        except OSError:
+            return False
+        return True
+
     def renewed(self) -> bool:
         """Whether the files have changed since the last call, and are valid. While they are not, the old ones are used.
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Callable
 
 
@@ -19,7 +20,26 @@ class Worker(threading.Thread):
         self._do = work
         self.batches = 0
         self.busy = False
+        self._busy_seconds = 0.0
+        self._since = 0.0
 
     def run(self) -> None:
         """Work until the runner stops."""
         self._do(self)
+
+    @property
+    def busy_seconds(self) -> float:
+        """Seconds that it has computed, those of a batch that it computes now included."""
+        return self._busy_seconds + (time.perf_counter() - self._since if self.busy else 0.0)
+
+    def begin(self) -> None:
+        """Note that a batch begins."""
+        self._since = time.perf_counter()
+        self.busy = True
+
+    def end(self) -> None:
+        """Note that a batch ends, or that there was none to compute."""
+        seconds = self.busy_seconds
+        self.busy = False
+        self._busy_seconds = seconds
+        self.batches += 1

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from modeling.files import ModelFiles
     from modeling.spec import ModelSpec
     from modeling.texts import LabelledTexts
+    from textserve.spec import Input
 
 
 @dataclass(frozen=True)
@@ -30,6 +31,7 @@ class Task:
         behaviour: the file with its behavioural tests.
         opposites: the label that falls as a label rises, where it has one.
         lexicon: the labels that a lexicon gives to texts, as a baseline; ``None`` in a language that it does not read.
+        reference_texts: texts like those to serve that the model was not trained on, by group, to notice drift.
         general_texts: all of the sentences to compare on in a folder, without their labels, for any model.
     """
 
@@ -38,6 +40,7 @@ class Task:
     behaviour: Path
     opposites: Mapping[str, str]
     lexicon: Callable[[LabelledTexts], list[str] | None]
+    reference_texts: Callable[[ModelFiles], Mapping[str, Sequence[Input]]] | None = None
     general_texts: Callable[[Path], list[str]] | None = None
 
 

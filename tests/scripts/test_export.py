@@ -119,9 +119,15 @@ def project(
 
 
 def test_the_script_calibrates_with_rated_texts_or_with_those_of_a_file(
-    project: ModelFiles, texts: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    project: ModelFiles,
+    texts: list[str],
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
+    monkeypatch.setattr("modeling.evaluation.reference.MIN_TEXTS", 10)
     assert script.main(["tiny"]) == 0
+    assert project.reference()["sha256"] == project.digests()["model.onnx"]
     for file in (project.float_model, project.model, project.tokenizer):
         assert file.stat().st_size > 0
     rated = project.report()["export"]["sha256"]

@@ -133,6 +133,18 @@ def test_saving_again_keeps_the_version_and_makes_it_the_latest(project: Project
     assert project.versions() == {tag.removeprefix("tiny:") for tag in (first, second)}
 
 
+def test_a_new_reference_replaces_the_stored_one_under_the_same_version(project: Project) -> None:
+    tag = project.save()
+    reference, stored = project.files.reference_file, project.stored(tag) / "reference.json"
+    assert not stored.exists()
+    reference.write_text(json.dumps({"sha256": project.files.digests()["model.onnx"]}))
+    assert project.save() == tag
+    assert stored.read_bytes() == reference.read_bytes()
+    reference.write_text(json.dumps({"sha256": "of another graph"}))
+    done = project.run("-m", "scripts.save", "tiny")
+    assert (done.returncode, "run make reference MODEL=tiny" in done.stderr) == (1, True)
+
+
 LABELS = ("positive", "neutral", "negative")
 CHANGES_AN_ANSWER: dict[str, dict[str, Any]] = {
     "label order": {"labels": [{"name": name, "label": name} for name in LABELS]},

@@ -26,5 +26,6 @@ TASK = Task(
     behaviour=Path(__file__).with_name("behaviour.yaml"),
     opposites={"positive": "negative", "negative": "positive"},
     lexicon=lexicon,
+    reference_texts=texts.reference_texts,
     general_texts=texts.general_texts,
 )

@@ -8,12 +8,15 @@ from pathlib import Path
 import numpy as np
 
 from modeling.files import ModelFiles
+from modeling.rows import read_lines
 from modeling.spec import ModelSpec
 from modeling.tasks.sentiment import dataset
 from modeling.tasks.sentiment.polish import PolishExamples
 from modeling.texts import LabelledTexts
+from textserve.spec import Input
 
 SEED = 0
+COMPOSED_FILE = "composed.jsonl"
 SENTENCES_FILE = "polish-dev.jsonl"
 # Labelled Polish sentences are few, so models without their own file share those of this model.
 SENTENCES_MODEL = "sentiment-pl-en"
@@ -31,6 +34,20 @@ def labelled_texts(files: ModelFiles, language: str) -> LabelledTexts | None:
             if (folder / SENTENCES_FILE).exists():
                 return _sentences(folder / SENTENCES_FILE)
     return None
+
+
+def reference_texts(files: ModelFiles) -> dict[str, list[Input]]:
+    """English texts of the validation part by domain, and composed Polish sentences but for their test part."""
+    found: dict[str, list[Input]] = {}
+    languages = files.spec().languages
+    if "en" in languages:
+        for row in dataset.select(dataset.english(dataset.fetch(files.data)), "validation"):
+            found.setdefault(f"en, {row.domain}", []).append(row.text)
+    composed = files.folder.with_name(SENTENCES_MODEL) / COMPOSED_FILE
+    if "pl" in languages and composed.exists():
+        sentences = [row.get("text") for row in read_lines(composed) if row.get("lang") == "pl"]
+        found["pl, sentences"] = [text for text in sentences if dataset.part_of(text) != "test"]
+    return found
 
 
 def general_texts(folder: Path) -> list[str]:

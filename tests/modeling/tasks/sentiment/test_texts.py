@@ -11,7 +11,7 @@ from modeling.files import ModelFiles
 from modeling.tasks.sentiment import dataset
 from modeling.tasks.sentiment.texts import calibration_texts
 from modeling.tasks.sentiment.vader import vader
-from modeling.texts import comparison_texts, labelled_texts
+from modeling.texts import comparison_texts, labelled_texts, reference_texts
 
 pytestmark = pytest.mark.export
 
@@ -107,3 +107,28 @@ def test_texts_whose_label_the_model_lacks_are_left_out(tmp_path: Path, write_mo
 
 def test_vader_labels_plain_texts() -> None:
     assert vader(["I love this!", "I hate this!", "This is a table."]).tolist() == [2, 0, 1]
+
+
+def test_the_reference_has_texts_that_the_model_was_not_trained_on_by_language_and_domain(
+    tmp_path: Path, write_model: Callable[..., ModelFiles], data: Path
+) -> None:
+    files = write_model(tmp_path, task="sentiment", languages=["en", "pl"])
+    composed = [{"text": f"Zdanie {number}.", "label": "neutral", "lang": "pl"} for number in range(50)]
+    lines = "".join(json.dumps(row) + "\n" for row in [*composed, {"text": "Sentence.", "lang": "en"}])
+    folder = files.folder.with_name("sentiment-pl-en")
+    folder.mkdir(parents=True)
+    (folder / "composed.jsonl").write_text(lines, encoding="utf-8")
+    found = reference_texts(files)
+    assert list(found) == ["en, tweets", "pl, sentences"]
+    assert {dataset.part_of(str(text)) for text in found["en, tweets"]} == {"validation"}
+    assert "test" not in {dataset.part_of(str(text)) for text in found["pl, sentences"]}
+    assert 30 < len(found["pl, sentences"]) < 50
+
+
+def test_without_a_task_the_reference_has_the_labelled_texts_by_language(
+    tmp_path: Path, write_model: Callable[..., ModelFiles]
+) -> None:
+    files = write_model(tmp_path, task=None, languages=["de"])
+    assert reference_texts(files) == {}
+    add_sentence(files.folder, "test-de.jsonl", "Schön!", "positive")
+    assert reference_texts(files) == {"de": ["Schön!"]}

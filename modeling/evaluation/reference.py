@@ -1,0 +1,107 @@
+"""What a model reads and answers on known texts, with which the service compares what it serves."""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from modeling.files import ModelFiles, sha256
+from modeling.texts import drawn, reference_texts
+from textserve.classifier import Classifier
+from textserve.drift import MAX_LABELS, Reference, measure
+from textserve.prediction import Prediction
+from textserve.spec import Input, ModelSpec
+
+BINS = 10
+# Fewer say too little about a group.
+MIN_TEXTS = 100
+MAX_TEXTS = 1000
+# A token is rare if it is not among so many of the most frequent, or was seen less often than that.
+FREQUENT_IDS = 2000
+MIN_SEEN = 5
+
+
+def write_reference(files: ModelFiles, texts: Mapping[str, Sequence[Input]] | None = None) -> dict[str, int]:
+    """Write ``reference.json`` of a model; the number of texts of each group.
+
+    ``texts`` are those of each group, by default those of :func:`modeling.texts.reference_texts`. A group with fewer
+    than ``MIN_TEXTS`` is left out; without any group there is no reference, and the file of another one is removed.
+    """
+    groups = {
+        name: drawn(group, MAX_TEXTS)
+        for name, group in (reference_texts(files) if texts is None else texts).items()
+        if len(group) >= MIN_TEXTS
+    }
+    files.reference_file.unlink(missing_ok=True)
+    if groups:
+        classifier = Classifier(files.folder)
+        answered = {name: predictions(classifier, group) for name, group in groups.items()}
+        content = {"sha256": sha256(files.model), **_reference(classifier.spec, answered, _unknown_id(files))}
+        text = json.dumps(content, ensure_ascii=False, separators=(",", ":"))
+        files.reference_file.write_text(text + "\n", encoding="utf-8")
+    return {name: len(group) for name, group in groups.items()}
+
+
+def predictions(classifier: Classifier, texts: Sequence[Input]) -> list[Prediction]:
+    """What the model reads and answers, as the service has it."""
+    rows, encodings = classifier.predict_many(texts).tolist(), classifier.encode(texts)
+    return [
+        Prediction(classifier.spec, row, len(encoding.ids), encoding.truncated, ids=encoding.ids)
+        for row, encoding in zip(rows, encodings, strict=True)
+    ]
+
+
+def _reference(spec: ModelSpec, groups: Mapping[str, Sequence[Prediction]], unknown_id: int | None) -> dict[str, Any]:
+    everything = [prediction for group in groups.values() for prediction in group]
+    seen = Counter(token for prediction in everything for token in prediction.ids)
+    frequent = frozenset(token for token, count in seen.most_common(FREQUENT_IDS) if count >= MIN_SEEN)
+    names = ["label", "score", "tokens", "unknown", "rare"]
+    if spec.problem_type == "regression":
+        names.remove("label")
+    if unknown_id is None:
+        names.remove("unknown")
+    values = [measure(prediction, unknown_id, frequent) for prediction in everything]
+    bounds = {name: _bounds([value[name] for value in values]) for name in names if name != "label"}
+    sizes = {name: len(bounds[name]) + 1 if name in bounds else min(len(spec.labels), MAX_LABELS + 1) for name in names}
+    reference = Reference(
+        bounds=bounds,
+        unknown_id=unknown_id,
+        frequent_ids=frequent,
+        groups={"": {name: [0] * size for name, size in sizes.items()}},
+    )
+    counted = {name: _histograms(reference, group, sizes) for name, group in groups.items()}
+    return {
+        "bounds": bounds,
+        "unknown_id": unknown_id,
+        "frequent_ids": sorted(frequent),
+        "groups": counted,
+    }
+
+
+def _bounds(values: Sequence[float]) -> list[float]:
+    """Quantiles that divide ``values`` into at most ``BINS`` bins; equal ones are one, and no bin is empty."""
+    found = np.quantile(values, np.arange(1, BINS) / BINS, method="lower")
+    return [float(bound) for bound in np.unique(found) if bound < max(values)] or [float(max(values))]
+
+
+def _histograms(reference: Reference, group: Sequence[Prediction], sizes: Mapping[str, int]) -> dict[str, list[int]]:
+    rows = np.array([reference.bins(prediction) for prediction in group])
+    return {
+        name: np.bincount(rows[:, column], minlength=size).tolist() for column, (name, size) in enumerate(sizes.items())
+    }
+
+
+def _unknown_id(files: ModelFiles) -> int | None:
+    """The token of what the vocabulary lacks, by the ``tokenizer.json`` of the model."""
+    content = json.loads(files.tokenizer.read_text(encoding="utf-8"))
+    model = content["model"]
+    if isinstance(model.get("unk_id"), int):
+        return int(model["unk_id"])
+    added = {token["content"]: token["id"] for token in content.get("added_tokens", [])}
+    vocabulary = model["vocab"] if isinstance(model["vocab"], dict) else {}
+    found = {**vocabulary, **added}.get(model.get("unk_token"))
+    return None if found is None else int(found)

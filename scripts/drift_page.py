@@ -1,0 +1,39 @@
+"""Make a page of the statistics that scripts/drift.py wrote, with evidently: their distributions side by side.
+
+    python scripts/drift_page.py build/sentiment-pl-en/drift
+
+`make drift` runs it in an environment of its own. It imports nothing of this project.
+
+Writes FOLDER/drift.html, one file that loads nothing. Exit codes: 0 written, 1 a file is missing.
+"""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+import pandas
+from evidently import DataDefinition, Dataset, Report
+from evidently.presets import DataDriftPreset
+
+
+def main(folder: Path) -> int:
+    """Write the page and return the exit code."""
+    try:
+        tables = [pandas.read_csv(folder / f"{name}.csv") for name in ("served", "reference")]
+    except OSError as error:
+        print(f"{error.filename}: {error.strerror}; run python -m scripts.drift first", file=sys.stderr)
+        return 1
+    numbers = [name for name in tables[0].columns if name != "label"]
+    labels = [name for name in tables[0].columns if name == "label"]
+    definition = DataDefinition(categorical_columns=labels, numerical_columns=numbers)
+    served, reference = (Dataset.from_pandas(table, data_definition=definition) for table in tables)
+    # The method of the service's gauge; its bins are evidently's own.
+    page = folder / "drift.html"
+    Report([DataDriftPreset(method="psi", threshold=0.2)]).run(served, reference).save_html(str(page))
+    print(page)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(Path(sys.argv[1])))

@@ -1,0 +1,33 @@
+"""Write Alertmanager's configuration from the file that says who is notified of alerts.
+
+    python -m scripts.notifications deploy/notifications.yaml build/alertmanager.yaml
+
+deploy/notifications.yaml says what the file may contain. Copy it to where only you can read it: the webhook's address
+and the password are secrets, and the configuration has them too.
+
+Exit codes: 0 written, 1 the file cannot be read, or a key is wrong.
+Next: name the configuration in ALERTMANAGER_CONFIG, and start deploy/compose.yaml
+"""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+from release.notifications import Notifications, write
+from scripts.command import command, parser
+
+
+@command
+def main(arguments: list[str] | None = None) -> None:
+    """Run the script and return its exit code."""
+    args = parser(__doc__)
+    args.add_argument("settings", type=Path, metavar="SETTINGS")
+    args.add_argument("target", type=Path, metavar="CONFIGURATION")
+    options = args.parse_args(arguments)
+    write(Notifications.load(options.settings), options.target)
+    print(options.target)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,51 @@
+"""Measure what a model reads and answers on known texts, with which the service compares what it serves.
+
+    python -m scripts.reference sentiment-pl-en
+    python -m scripts.reference sentiment-pl-en --texts served.jsonl
+
+The texts should be like those to serve, and not those that the model was trained on: those of --texts, a .jsonl file of
+rows {"text", "text_pair"?, "group"?}, by default those of the model's task, or its labelled texts (see
+scripts/evaluate.py). They come in groups, such as languages: in which shares the groups are served makes no difference.
+A group with fewer than 100 texts is left out.
+
+Writes models/NAME/reference.json: histograms, and no text. It changes no answer, and so not the model's version.
+
+Prints the texts of each group. Exit codes: 0 written, or there are no texts, 1 a file is missing or cannot be read.
+Next: python -m scripts.save NAME
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from modeling import rows
+from modeling.evaluation.reference import MIN_TEXTS, write_reference
+from scripts.command import command, model_parser
+from textserve.spec import Input
+
+
+def grouped(file: Path) -> dict[str, Sequence[Input]]:
+    """The texts, or pairs, in ``file`` by group; raises :class:`ModelingError` naming the first wrong line."""
+    found: dict[str, list[rows.Row]] = {}
+    for row in rows.read_lines(file, "--texts "):
+        found.setdefault(str(row.get("group") or "texts"), []).append(row)
+    return {group: rows.plain(group_rows) for group, group_rows in found.items()}
+
+
+@command
+def main(arguments: list[str] | None = None) -> None:
+    """Run the script and return its exit code."""
+    args = model_parser(__doc__)
+    args.add_argument("--texts", type=Path, help="file of texts with their groups (default: those of the task)")
+    options = args.parse_args(arguments)
+    groups = write_reference(options.files, grouped(options.texts) if options.texts else None)
+    for group, texts in groups.items():
+        print(f"{texts:>6} {group}")
+    if not groups:
+        print(f"no reference: no group has {MIN_TEXTS} texts")
+
+
+if __name__ == "__main__":
+    sys.exit(main())

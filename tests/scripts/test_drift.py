@@ -1,0 +1,96 @@
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from modeling.errors import ModelingError
+from modeling.evaluation.reference import write_reference
+from modeling.evaluation.served import read_served
+from modeling.files import ModelFiles
+from scripts import drift as script
+from scripts import reference as reference_script
+from tests import tiny_onnx
+from tests.specs import spec
+
+SERVED = spec(["meeting", "offer"], "meeting", "offer", name="tiny", graph=tiny_onnx.GRAPH)
+KNOWN = ["meeting today", "offer", "meeting", "offer today offer"] * 30
+
+
+@pytest.fixture
+def model(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> ModelFiles:
+    """A model with a reference, that the scripts find."""
+    tiny_onnx.write(
+        tmp_path / "models" / "tiny", SERVED, [0.0, 0.0], {"offer": [0, 2], "meeting": [2, 0], "today": [0.1, 0.1]}
+    )
+    found = ModelFiles.of("tiny", tmp_path)
+    write_reference(found, {"en": KNOWN})
+    monkeypatch.setattr(ModelFiles, "of", lambda name: found)
+    monkeypatch.setattr("modeling.evaluation.served.reference_texts", lambda files: {"en": KNOWN})
+    return found
+
+
+def write(file: Path, texts: list[str]) -> Path:
+    file.write_text("".join(json.dumps({"text": text}) + "\n" for text in texts), encoding="utf-8")
+    return file
+
+
+def test_texts_like_the_reference_are_ok_and_others_have_moved(
+    tmp_path: Path, model: ModelFiles, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert script.main(["tiny", str(write(tmp_path / "same.jsonl", KNOWN))]) == 0
+    assert "moved" not in capsys.readouterr().out
+    assert script.main(["tiny", str(write(tmp_path / "other.jsonl", ["nothing known here"] * 500))]) == 2
+    lines = capsys.readouterr().out.splitlines()
+    assert {line.split()[0] for line in lines if "moved" in line} >= {"unknown", "rare"}
+    written = (model.build / "drift" / "served.csv").read_text(encoding="utf-8").splitlines()
+    assert written[0] == "label,score,tokens,unknown,rare"
+    assert len(written) == 501
+    assert "nothing" not in "".join(written)
+
+
+def test_without_a_reference_it_says_how_to_get_one(
+    tmp_path: Path, model: ModelFiles, capsys: pytest.CaptureFixture[str]
+) -> None:
+    model.reference_file.unlink()
+    assert script.main(["tiny", str(write(tmp_path / "same.jsonl", KNOWN))]) == 1
+    assert "run make reference MODEL=tiny" in capsys.readouterr().err
+
+
+def test_a_reference_of_own_texts_has_their_groups(
+    tmp_path: Path, model: ModelFiles, capsys: pytest.CaptureFixture[str]
+) -> None:
+    rows = [{"text": text, "group": "en" if index % 2 else "pl"} for index, text in enumerate(KNOWN * 2)]
+    file = tmp_path / "own.jsonl"
+    file.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
+    assert reference_script.main(["tiny", "--texts", str(file)]) == 0
+    assert capsys.readouterr().out.split() == ["120", "pl", "120", "en"]
+    assert list(model.reference()["groups"]) == ["pl", "en"]
+    assert reference_script.main(["tiny", "--texts", str(write(tmp_path / "few.jsonl", ["offer"]))]) == 0
+    assert "no reference" in capsys.readouterr().out
+    assert not model.reference_file.exists()
+
+
+@pytest.mark.parametrize("separator", [",", ";", "\t"])
+def test_the_texts_of_a_csv_file_are_in_its_column(tmp_path: Path, separator: str) -> None:
+    file = tmp_path / "served.csv"
+    file.write_text(f'id{separator}text\n1{separator}"two\nlines"\n2{separator}one\n', encoding="utf-8")
+    assert read_served(file) == ["two\nlines", "one"]
+    file.write_text("text\nalone\n", encoding="utf-8")
+    assert read_served(file) == ["alone"]
+
+
+@pytest.mark.parametrize(
+    ("content", "problem"),
+    [
+        ("id,comment\n1,a\n", "has no column text; its columns are id, comment"),
+        ("id,text\n", "has no text"),
+        ("", "has no column text; its columns are none"),
+        ("id,text\n1,a\n2,\n", "served.csv:3: text: is missing"),
+    ],
+)
+def test_a_wrong_csv_file_is_an_error_with_its_place(tmp_path: Path, content: str, problem: str) -> None:
+    (tmp_path / "served.csv").write_text(content, encoding="utf-8")
+    with pytest.raises(ModelingError, match=problem):
+        read_served(tmp_path / "served.csv")
