@@ -10,7 +10,8 @@ core.register_action("mirror", { "http-req" }, function(txn)
   if not length or tonumber(length[0]) ~= #body or #body == 0 then
     return
   end
-  local copied = {}
+  -- Without a length HAProxy would send it in chunks.
+  local copied = { ["content-length"] = { tostring(#body) } }
   for _, name in ipairs({ "content-type", "authorization", "content-encoding" }) do
     if headers[name] then
       copied[name] = { headers[name][0] }
