@@ -48,6 +48,20 @@ class Pace:
     undecided: str = "abort"
 
 
+def wait_ready(proxy: HAProxy, version: str, seconds: float) -> None:
+    """Wait until HAProxy runs and finds a version ready; raises :class:`OperateError` after so many seconds."""
+    pause, deadline = threading.Event(), time.monotonic() + seconds
+    while True:
+        with contextlib.suppress(OperateError):
+            if proxy.ready(version):
+                return
+        if time.monotonic() > deadline:
+            raise OperateError(
+                f"{version} is not ready after {seconds:.0f} s; look at its /readyz, and at HAProxy's log"
+            )
+        pause.wait(0.2)
+
+
 def begin(where: Where, rollout: Rollout) -> None:
     """Give the candidate its first share; raises :class:`OperateError` if it is not ready, or a rollout is running."""
     with where.state.locked():

@@ -25,6 +25,8 @@ from operate.state import StateFile, default_file
 from scripts.command import command, parser
 
 ABORTED = 3
+# Of deploy/rollout.
+PROMETHEUS, MIRROR_PORT = "http://127.0.0.1:9091", 3009
 
 
 @command
@@ -35,12 +37,14 @@ def main(arguments: list[str] | None = None) -> int | None:
     args.add_argument("candidate", nargs="?", choices=sorted(OTHER), help="of start: the version to roll out")
     args.add_argument("--strategy", choices=list(STRATEGIES), default="canary")
     args.add_argument("--socket", type=Path, default=default_file().with_name("haproxy.sock"), help="HAProxy's")
-    args.add_argument("--server-state", type=Path, help="file that HAProxy reads the weights from when it starts")
+    args.add_argument(
+        "--server-state", type=Path, default=default_file().with_name("servers"), help="HAProxy's weights"
+    )
     args.add_argument("--state", type=Path, default=default_file(), help="file of the rollout (default: %(default)s)")
-    args.add_argument("--prometheus", default="http://127.0.0.1:9090", help="default: %(default)s")
+    args.add_argument("--prometheus", default=PROMETHEUS, help="default: %(default)s")
     args.add_argument("--blue", default="http://127.0.0.1:3010", help="address of HTTP (default: %(default)s)")
     args.add_argument("--green", default="http://127.0.0.1:3020", help="address of HTTP (default: %(default)s)")
-    args.add_argument("--mirror-port", type=int, default=3009, help="where mirrored texts arrive; 0: no mirror")
+    args.add_argument("--mirror-port", type=int, default=MIRROR_PORT, help="where mirrored texts arrive; 0: no mirror")
     args.add_argument("--look", type=float, default=2.0, help="seconds between two looks (default: %(default)s)")
     args.add_argument("--patience", type=float, default=3600.0, help="seconds for a step (default: %(default)s)")
     args.add_argument("--undecided", choices=["abort", "promote"], default="abort", help="after the patience")

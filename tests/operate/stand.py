@@ -11,6 +11,7 @@ import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import httpx
 import yaml
@@ -21,6 +22,8 @@ from operate.state import StateFile
 from tests.server import LIMIT_SECONDS, ROOT, Server, free_port, serve
 
 FOLDER = ROOT / "deploy" / "rollout"
+# A busy machine may be late, and must not refuse for it.
+VARIABLES: dict[str, Any] = {"TEXTSERVE_THREADS": "1", "TEXTSERVE_MAX_QUEUE_SECONDS": "30"}
 CANDIDATE = (sys.executable, "-m", "tests.operate.faulty_start")
 
 
@@ -163,9 +166,10 @@ def stand(folder: Path, store: Path, fault: str = "none") -> Iterator[Stand]:
         homes = [folder / version for version in ("blue", "green")]
         for home in homes:
             shutil.copytree(store / "models", home / "models")
-        variables = {"FAULT": fault, "FAULT_FILE": str(folder / "fault"), "TEXTSERVE_THREADS": "1"}
-        blue = stack.enter_context(serve(homes[0], TEXTSERVE_THREADS="1"))
-        green = stack.enter_context(serve(homes[1], command=CANDIDATE, **variables))
+        blue = stack.enter_context(serve(homes[0], **VARIABLES))
+        green = stack.enter_context(
+            serve(homes[1], command=CANDIDATE, FAULT=fault, FAULT_FILE=str(folder / "fault"), **VARIABLES)
+        )
         standing = Stand(folder, free_port(), free_port(), free_port(), free_port(), blue, green)
         metrics = free_port()
         stack.enter_context(proxied(standing, metrics))

@@ -13,8 +13,8 @@ from tests.faults.honest import Seen, beside
 from tests.operate.stand import Stand, proxied, stand, wait_for
 from tests.server import LIMIT_SECONDS, free_port
 
-# Each client asks so often, over HTTP and over gRPC.
-INTERVAL = "0.05"
+# 50 requests a second: 25 over HTTP, 25 over gRPC.
+INTERVAL = "0.04"
 ABORTED = 3
 LONG = [pytest.mark.rollout, pytest.mark.timeout(3000)]
 
