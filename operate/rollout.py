@@ -126,7 +126,7 @@ def follow(where: Where, limits: Limits, pace: Pace, mirror: Mirror | None, say:
     """Judge the candidate until the rollout has ended, also by another process; return the rollout.
 
     If this process ends first, the traffic stays as it is. ``mirror`` is needed by a rollout that mirrors. Raises
-    :class:`OperateError` if HAProxy does not answer; while Prometheus does not, it waits.
+    :class:`OperateError` if HAProxy does not answer, or at Ctrl-C; while Prometheus does not answer, it waits.
     """
     judging = Judging(where, limits, pace, say)
     with contextlib.ExitStack() as open_:
@@ -136,7 +136,10 @@ def follow(where: Where, limits: Limits, pace: Pace, mirror: Mirror | None, say:
             rollout = judging.look(comparer.counted if comparer else Mirrored())
             if rollout.status != "running":
                 return rollout
-            pause.wait(pace.look)
+            try:
+                pause.wait(pace.look)
+            except KeyboardInterrupt:
+                raise OperateError("interrupted: the traffic stays as it is; status, promote and abort work") from None
 
 
 class Judging:

@@ -42,6 +42,12 @@ def roll(host: Host, image: str, signed_by: str, additions: Sequence[str], say: 
             "WITH=tls: behind the proxy the service has no TLS; name the certificate in deploy/rollout/haproxy.cfg, or "
             "deploy with STRATEGY=in-place"
         )
+    running = host.where.state.read()
+    if running is not None and running.status == "running":
+        # Its candidate is the version that would be replaced.
+        raise ReleaseError(
+            f"a rollout of {running.candidate} is running: make rollout DO=abort, or DO=promote, ends it"
+        )
     image, files = verified(image, signed_by, additions)
     proxy = host.where.proxy
     host.where.state.path.parent.mkdir(parents=True, exist_ok=True)

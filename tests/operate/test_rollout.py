@@ -9,6 +9,7 @@ from pathlib import Path
 import httpx
 import pytest
 
+from operate.counts import UNANSWERED
 from tests.faults.honest import Seen, beside
 from tests.operate.stand import Stand, proxied, stand, wait_for
 from tests.server import LIMIT_SECONDS, free_port
@@ -155,5 +156,10 @@ def test_the_proxy_keeps_its_weights_over_a_restart(tmp_path: Path, saved_model:
         other = Stand(
             tmp_path, free_port(), free_port(), running.mirror, running.prometheus, running.blue, running.green
         )
-        with proxied(other, free_port()):
+        metrics = free_port()
+        with proxied(other, metrics):
             assert set(other.proxy.share("green").values()) == {25}
+            # What the judge reads of the proxy is there.
+            exposed = httpx.get(f"http://127.0.0.1:{metrics}/metrics", timeout=LIMIT_SECONDS).text
+            for name in UNANSWERED:
+                assert f'{name}{{proxy="grpc",server="green"}}' in exposed

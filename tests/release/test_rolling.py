@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from operate.haproxy import HAProxy
-from operate.plan import STRATEGIES
+from operate.plan import STRATEGIES, Rollout
 from operate.rollout import Mirror, Pace, Where
 from operate.state import StateFile
 from release.errors import ReleaseError
@@ -87,6 +87,14 @@ def test_an_image_with_tls_of_its_own_is_refused_before_anything_starts(tmp_path
     where = Where(HAProxy(tmp_path / "none"), StateFile(tmp_path / "rollout.json"), "http://127.0.0.1:1")
     with pytest.raises(ReleaseError, match="behind the proxy the service has no TLS"):
         roll(Host(where, None, (100,)), IMAGE, SIGNED_BY, ["tls"], print)
+    assert not notes.exists()
+
+
+def test_a_rollout_that_runs_is_not_replaced(tmp_path: Path, notes: Path) -> None:
+    where = Where(HAProxy(tmp_path / "none"), StateFile(tmp_path / "rollout.json"), "http://127.0.0.1:1")
+    where.state.write(Rollout("green", (100,), mirror=False))
+    with pytest.raises(ReleaseError, match="a rollout of green is running"):
+        roll(Host(where, None, (100,)), IMAGE, SIGNED_BY, [], print)
     assert not notes.exists()
 
 
