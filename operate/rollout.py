@@ -8,7 +8,7 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 
-from operate.checks import Finding, Limits, Mirrored, judge
+from operate.checks import Finding, Limits, Mirrored, block, judge
 from operate.counts import METRICS, Counts, count
 from operate.errors import OperateError
 from operate.haproxy import BACKENDS, HAProxy
@@ -151,6 +151,8 @@ class Judging:
         self._step: int | None = None
         self._began = time.monotonic()
         self._mirrored_before = Mirrored()
+        self._blocks: list[dict[str, bool]] = []
+        self._block_base: dict[str, Counts] = {}
 
     def look(self, mirrored: Mirrored) -> Rollout:
         """Look at the state, the proxy and the counts; put what follows into effect, and return the rollout."""
@@ -164,6 +166,7 @@ class Judging:
             if rollout.step != self._step:
                 self._say(f"{rollout.candidate}: {rollout.share} % of the requests")
                 self._step, self._began, self._mirrored_before = rollout.step, time.monotonic(), mirrored
+                self._blocks, self._block_base = [], {}
             texts, disagreed = mirrored.texts - self._mirrored_before.texts, mirrored.disagreed
             following = self._following(rollout, Mirrored(texts, disagreed - self._mirrored_before.disagreed))
             if following != rollout:
@@ -187,13 +190,10 @@ class Judging:
             base = dict(rollout.base)
             if candidate.restarted(base[rollout.candidate]):
                 return rollout.aborted(f"{rollout.candidate} restarted")
-            findings = judge(
-                stable.since(base[rollout.stable]),
-                candidate.since(base[rollout.candidate]),
-                mirrored,
-                self._limits,
-                mirror=rollout.mirror,
-            )
+            since = stable.since(base[rollout.stable])
+            self._add_block(since, stable, candidate, rollout)
+            texts = mirrored if rollout.mirror else None
+            findings = judge(since, candidate.since(base[rollout.candidate]), self._blocks, texts, self._limits)
         decisions = {finding.decision for finding in findings}
         if bad := [finding for finding in findings if finding.decision is Decision.BAD]:
             return rollout.aborted("; ".join(f"{finding.check}: {finding.why}" for finding in bad))
@@ -204,6 +204,16 @@ class Judging:
             reason = f"no decision within {self._pace.step:.0f} s: {'; '.join(waiting) or 'no counts from Prometheus'}"
             return rollout.passed() if self._pace.undecided == "promote" else rollout.aborted(reason)
         return replace(rollout, mirrored=(mirrored.texts, mirrored.disagreed))
+
+    def _add_block(self, since: Counts, stable: Counts, candidate: Counts, rollout: Rollout) -> None:
+        """Judge the time since the last block, once the candidate has had enough requests."""
+        if self._block_base and not stable.restarted(self._block_base[rollout.stable]):
+            now = (stable.since(self._block_base[rollout.stable]), candidate.since(self._block_base[rollout.candidate]))
+            found = block(since, *now, self._limits)
+            if found is None:
+                return
+            self._blocks.append(found)
+        self._block_base = {rollout.stable: stable, rollout.candidate: candidate}
 
     def _counts(self, rollout: Rollout) -> dict[str, Counts] | None:
         """The counts of both versions, or None if Prometheus has them not."""

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 import pytest
 
-from operate.checks import Limits, Mirrored, judge
+from operate.checks import Limits, Mirrored, block, judge
 from operate.counts import Counts, Sample, count
 from operate.sequential import Decision
 
@@ -55,11 +55,16 @@ def judged(stable: Version, candidate: Version, seed: int, share: float = 0.05) 
     random = np.random.default_rng(seed)
     one, two = answered(stable, 0, random), answered(candidate, 0, random)
     texts = disagreed = 0
+    blocks: list[dict[str, bool]] = []
+    last = (one, two)
     for _ in range(LOOKS):
         one = total(one, answered(stable, round(100 * (1 - share)), random))
         two = total(two, answered(candidate, round(100 * share), random))
         texts, disagreed = texts + 5, disagreed + random.binomial(5, candidate.disagreement)
-        findings = judge(one, two, Mirrored(texts, disagreed), Limits(), mirror=True)
+        found = block(one, one.since(last[0]), two.since(last[1]), Limits())
+        if found is not None:
+            blocks, last = [*blocks, found], (one, two)
+        findings = judge(one, two, blocks, Mirrored(texts, disagreed), Limits())
         if bad := {finding.check for finding in findings if finding.decision is Decision.BAD}:
             return bad
         if all(finding.decision is Decision.GOOD for finding in findings):
@@ -92,12 +97,22 @@ def test_a_few_stragglers_are_found_though_most_requests_are_as_fast() -> None:
     times = {"0.01": 500.0, "0.025": 990.0, "0.25": 1000.0, "inf": 1000.0}
     stable = Counts(1000.0, seconds={"native": times})
     slow = Counts(1000.0, seconds={"native": {**times, "0.025": 750.0}})
-    found = {each.check: each.decision for each in judge(stable, slow, Mirrored(), Limits(), mirror=False)}
-    assert (found["slower"], found["stragglers"]) == (Decision.GOOD, Decision.BAD)
+    assert block(stable, stable, slow, Limits()) == {"slower": False, "stragglers": True}
+    # Also where the stable version has no requests any more.
+    assert block(stable, Counts(), slow, Limits()) == {"slower": False, "stragglers": True}
+    assert block(stable, stable, Counts(3.0, seconds={"native": {"0.01": 0.0, "inf": 3.0}}), Limits()) is None
+
+
+def test_one_pause_of_a_candidate_makes_many_requests_slow_and_is_not_held_against_it() -> None:
+    paused, fine = {"slower": True, "stragglers": True}, {"slower": False, "stragglers": False}
+    found = judge(Counts(100.0), Counts(100.0), [paused, *[fine] * 8], None, Limits())
+    assert {each.decision for each in found if each.check in fine} == {Decision.GOOD}
+    found = judge(Counts(100.0), Counts(100.0), [paused] * 9, None, Limits())
+    assert {each.decision for each in found if each.check in fine} == {Decision.BAD}
 
 
 def test_without_enough_requests_of_the_stable_version_nothing_is_decided() -> None:
-    found = judge(Counts(10.0), Counts(0.0, 10.0), Mirrored(), Limits(), mirror=False)
+    found = judge(Counts(10.0), Counts(0.0, 10.0), [], None, Limits())
     assert [each.decision for each in found] == [Decision.MORE]
 
 
