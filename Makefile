@@ -1,7 +1,7 @@
 # Every step of the project is a verb here, and the workflows call nothing else. `make help` lists the verbs.
 
 # An empty variable counts as not set.
-$(foreach name,RECIPE MODEL PORT PYTHON IMAGE IMAGE_FILE JOB,$(if $($(name)),,$(eval override undefine $(name))))
+$(foreach name,RECIPE MODEL PORT PYTHON IMAGE IMAGE_FILE JOB OF STRATEGY PATIENCE UNDECIDED DO,$(if $($(name)),,$(eval override undefine $(name))))
 $(foreach name,BENTOML_HOME BENTOML_CONFIG BENTOML_CONFIG_OPTIONS,$(if $($(name)),,$(eval unexport $(name))))
 
 RECIPE ?= full
@@ -102,8 +102,23 @@ evaluate: .venv-export/.synced ## Measure MODEL against the champion, or AGAINST
 promote: .venv-export/.synced ## Make the evaluated MODEL the champion if every gate passes
 	@$(EXPORT_VENV)/python -m scripts.promote $(MODEL)
 
-rollback: .venv-export/.synced ## Return the alias champion to the version before
+OF ?= model
+rollback: rollback-$(OF) ## Return to the version before: OF=model (the alias champion), host (make deploy), kubernetes, argo or kserve
+
+rollback-model: .venv-export/.synced
 	@$(EXPORT_VENV)/python -m scripts.promote $(MODEL) --rollback
+
+rollback-host: .venv/.inference
+	@$(VENV)/python -m scripts.rollout abort
+
+rollback-kubernetes:
+	@kubectl rollout undo deployment/textserve
+
+rollback-argo:
+	@kubectl argo rollouts abort textserve && kubectl argo rollouts undo textserve
+
+rollback-kserve:
+	@kubectl patch inferenceservice textserve --type merge --patch '{"spec":{"predictor":{"canaryTrafficPercent":0}}}'
 
 ##@ Release
 
@@ -155,8 +170,11 @@ sign: ## Sign IMAGE (NAME@sha256:…) with your identity; needs cosign
 	@$(call require,cosign,https://docs.sigstore.dev/cosign/system_config/installation/)
 	cosign sign --yes "$$IMAGE"
 
-deploy: .venv/.inference ## Run IMAGE (NAME@sha256:…), signed by SIGNED_BY, by deploy/compose.yaml, WITH="keys tls"; needs docker and cosign
-	@$(VENV)/python -m scripts.deploy -- "$$IMAGE" "$$SIGNED_BY" $$WITH
+deploy: .venv/.inference ## Roll out IMAGE (NAME@sha256:…), signed by SIGNED_BY, WITH=keys; STRATEGY=canary, blue-green or in-place; needs docker and cosign
+	@$(VENV)/python -m scripts.deploy $(if $(STRATEGY),--strategy $(STRATEGY)) $(if $(PATIENCE),--patience $(PATIENCE)) $(if $(UNDECIDED),--undecided $(UNDECIDED)) -- "$$IMAGE" "$$SIGNED_BY" $$WITH
+
+rollout: .venv/.inference ## DO=status of the rollout that make deploy runs; DO=promote or DO=abort ends it
+	@$(VENV)/python -m scripts.rollout $(or $(DO),status)
 
 NOTIFICATIONS ?= deploy/notifications.yaml
 notifications: .venv/.inference ## Write Alertmanager's configuration, build/alertmanager.yaml, from NOTIFICATIONS (deploy/notifications.yaml)
@@ -181,7 +199,7 @@ pipeline: | $(filter .uv/bin/uv,$(UV)) ## Run JOB (bento) of ci-cd.yaml locally,
 
 # 2 workers: tests start servers of their own, which take the other half of the time.
 test: .venv/.integration programs ## Run the tests that need no torch
-	$(VENV)/pytest -m "not export and not isa and not image and not walk and not faults and not ray and not spark" --numprocesses 2 --dist loadscope
+	$(VENV)/pytest -m "not export and not isa and not image and not walk and not faults and not ray and not spark and not rollout" --numprocesses 2 --dist loadscope
 
 # One thread for each worker's matrix products: threads of several workers would wait for each other.
 test-export: .venv-export/.synced ## Run the tests of training, export and verification
@@ -203,6 +221,9 @@ test-walk: .venv-export/.synced ## Run the walk of docs/gates.md, which trains t
 
 test-faults: .venv/.integration programs ## Attack and break the service beside an honest client: build/faults.json, in half an hour
 	$(VENV)/pytest -m faults tests/faults
+
+test-rollout: .venv/.integration programs ## Roll out bad and good candidates under load, in ten minutes
+	$(VENV)/pytest -m rollout tests/operate tests/release
 
 test-mix: .venv/.integration ## MINUTES (30) of all attacks at random against a container of IMAGE with one core and 512 MB: build/mix.json
 	@IMAGE=$(IMAGE) $(VENV)/python -m tests.faults.mix $(if $(MINUTES),--minutes $(MINUTES)) $(if $(SEED),--seed $(SEED))
@@ -277,6 +298,9 @@ docs: .venv-docs/.synced ## Build the site of docs/ in build/site; a broken link
 
 docs-serve: .venv-docs/.synced ## Serve the site on http://localhost:8000, rebuilt on changes
 	NO_MKDOCS_2_WARNING=1 $(DOCS_VENV)/mkdocs serve
+
+capacity: .venv/.inference ## Compute docs/capacity.md: pods for a load, and what the autoscaler loses in a day
+	@$(VENV)/python -m scripts.capacity >build/capacity.md && mv build/capacity.md docs/capacity.md
 
 docs-tables: .venv/.inference ## Generate the tables of docs/settings.md, errors.md, metrics.md and architectures.md
 	@$(VENV)/python -m scripts.docs_tables

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
+from pathlib import Path
 
 from modeling.files import ROOT
 from release.errors import ReleaseError
@@ -18,12 +19,22 @@ READY_SECONDS = 60
 
 
 def deploy(image: str, signed_by: str, additions: Sequence[str] = ()) -> None:
-    """Verify the signature of ``image`` (``NAME@sha256:DIGEST``), run it, and wait until it is ready.
+    """Verify the signature of ``image``, run it in place of the one that runs, and wait until it is ready.
+
+    Nobody is answered meanwhile; :mod:`release.rolling` has no such pause. Arguments and errors are those of
+    :func:`verified`; raises :class:`ReleaseError` too if the image is not ready in time.
+    """
+    image, files = verified(image, signed_by, additions)
+    up(files, IMAGE=image)
+
+
+def verified(image: str, signed_by: str, additions: Sequence[str]) -> tuple[str, list[Path]]:
+    """Verify the signature of ``image`` (``NAME@sha256:DIGEST``); the image's name, and the files to run it by.
 
     ``signed_by`` is the address of the workflow that must have signed it, without the reference after ``@``: that must
     be the default branch or the tag of a release. ``additions`` are the names of ``deploy/compose.NAME.yaml`` to add.
-    Raises :class:`ReleaseError` if the image is not named by its digest, not signed so, or not ready in time, or there
-    is no such addition.
+    Raises :class:`ReleaseError` if the image is not named by its digest, or not signed so, or there is no such
+    addition.
     """
     if not re.fullmatch(r"[a-zA-Z0-9][^@\s]*@sha256:\w+", image):
         raise ReleaseError(f"expected an image by its digest, NAME@sha256:…; found: {image or 'none'}")
@@ -40,6 +51,15 @@ def deploy(image: str, signed_by: str, additions: Sequence[str] = ()) -> None:
     image = image.lower()
     identity = f"^{re.escape(signed_by)}@{REFERENCES}$"
     run("cosign", "verify", "--certificate-identity-regexp", identity, "--certificate-oidc-issuer", ISSUER, image)
-    named = [word for file in files for word in ("--file", str(file))]
+    return image, files
+
+
+def up(files: Sequence[Path], *services: str, project: str | None = None, **variables: str) -> None:
+    """Start the services of compose files (all by default) and wait until they are ready.
+
+    Raises :class:`ReleaseError` if they are not in time.
+    """
     options = ["--detach", "--wait", "--wait-timeout", str(READY_SECONDS), "--no-build"]
-    run("docker", "compose", *named, "up", *options, IMAGE=image)
+    named = ["--project-name", project] if project else []
+    named += [word for file in files for word in ("--file", str(file))]
+    run("docker", "compose", *named, "up", *options, *services, **variables)

@@ -14,6 +14,7 @@ from bulk.errors import BulkError
 from modeling.errors import ModelingError
 from modeling.files import ModelFiles
 from modeling.texts import read_texts
+from operate.errors import OperateError
 from release.errors import ReleaseError
 from textserve.bento.store import StoreError
 from textserve.classifier import ModelFilesError
@@ -21,7 +22,7 @@ from textserve.environment import unset_empty
 from textserve.spec import SpecError
 
 # Errors that the user can fix; any other keeps its traceback.
-EXPECTED = (BulkError, ModelingError, ReleaseError, StoreError, SpecError, ModelFilesError)
+EXPECTED = (BulkError, ModelingError, OperateError, ReleaseError, StoreError, SpecError, ModelFilesError)
 
 # Of the variables that the scripts and their libraries read.
 PREFIXES = ("BENTOML_", "HF_", "MLFLOW_", "TEXTSERVE_")

@@ -145,7 +145,8 @@ def test_only_the_deployment_uses_a_runner_of_ours() -> None:
 
 def test_dependabot_reads_the_folders_with_pins() -> None:
     updates = {update["package-ecosystem"]: update for update in load("dependabot.yaml")["updates"]}
-    assert (ROOT / updates["docker-compose"]["directory"].lstrip("/") / "compose.yaml").is_file()
+    for directory in updates["docker-compose"]["directories"]:
+        assert (ROOT / directory.lstrip("/") / "compose.yaml").is_file()
     assert (ROOT / updates["pip"]["directory"].lstrip("/") / "uv.txt").is_file()
 
 

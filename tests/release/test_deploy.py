@@ -33,7 +33,7 @@ def make(verb: str, programs: Path, **variables: str) -> tuple[int, str, list[st
     done = subprocess.run(
         ["make", verb],
         cwd=ROOT,
-        env={"PATH": path, "NOTES": str(notes), "UV": "uv", **variables},
+        env={"PATH": path, "NOTES": str(notes), "UV": "uv", "STRATEGY": "in-place", **variables},
         capture_output=True,
         text=True,
         timeout=600,

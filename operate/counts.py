@@ -1,0 +1,98 @@
+"""What two versions have done, as counts: read from the samples of a Prometheus."""
+
+from __future__ import annotations
+
+import math
+from collections import defaultdict
+from collections.abc import Iterable, Mapping
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+# Values of the label `outcome` of textserve_requests_total (docs/errors.md). What a client did wrong is in neither.
+FAILED = frozenset({"internal", "not_ready", "shutting_down", "deadline_exceeded"})
+REFUSED = frozenset({"overloaded"})
+REQUESTS, SECONDS, LABELS = (
+    "textserve_requests_total",
+    "textserve_request_seconds_bucket",
+    "textserve_predictions_total",
+)
+# Requests that the proxy sent and that were not answered, of which the service itself cannot tell.
+UNANSWERED = ("haproxy_server_connection_errors_total", "haproxy_server_response_errors_total")
+METRICS = (REQUESTS, SECONDS, LABELS, *UNANSWERED)
+
+
+@dataclass(frozen=True)
+class Sample:
+    """One series' newest value: its labels, with its name as ``__name__``."""
+
+    labels: Mapping[str, str]
+    value: float
+
+
+@dataclass
+class Counts:
+    """What one version has done since it started, or since an earlier time (:meth:`since`).
+
+    ``seconds`` has for each protocol, by upper bound in seconds (``inf`` for all), the requests answered within it;
+    ``labels`` the texts by label.
+    """
+
+    answered: float = 0.0
+    failed: float = 0.0
+    refused: float = 0.0
+    seconds: dict[str, dict[str, float]] = field(default_factory=dict)
+    labels: dict[str, float] = field(default_factory=dict)
+
+    @property
+    def requests(self) -> float:
+        """Requests that were answered, failed or refused."""
+        return self.answered + self.failed + self.refused
+
+    def since(self, base: Counts) -> Counts:
+        """What was added since ``base``."""
+        return Counts(
+            self.answered - base.answered,
+            self.failed - base.failed,
+            self.refused - base.refused,
+            {
+                protocol: {bound: count - base.seconds.get(protocol, {}).get(bound, 0.0) for bound, count in by.items()}
+                for protocol, by in self.seconds.items()
+            },
+            {label: count - base.labels.get(label, 0.0) for label, count in self.labels.items()},
+        )
+
+    def restarted(self, base: Counts) -> bool:
+        """Whether a counter is below ``base``: the process is another one."""
+        return self.answered < base.answered or self.failed < base.failed or self.refused < base.refused
+
+    def to_json(self) -> dict[str, Any]:
+        """As JSON can hold it."""
+        return asdict(self)
+
+
+def count(samples: Iterable[Sample], version: str) -> Counts | None:
+    """The counts of a version, by the labels ``version`` of the service and ``server`` of the proxy.
+
+    None if there is no sample of the service itself: it was not scraped.
+    """
+    found, scraped = Counts(), False
+    seconds: defaultdict[str, dict[str, float]] = defaultdict(dict)
+    for sample in samples:
+        name, labels = sample.labels.get("__name__", ""), sample.labels
+        if name in UNANSWERED and labels.get("server") == version:
+            found.failed += sample.value
+        if labels.get("version") != version:
+            continue
+        scraped = True
+        if name == REQUESTS:
+            outcome = labels["outcome"]
+            found.answered += sample.value * (outcome == "ok")
+            found.failed += sample.value * (outcome in FAILED)
+            found.refused += sample.value * (outcome in REFUSED)
+        elif name == SECONDS:
+            bound = "inf" if math.isinf(float(labels["le"])) else str(float(labels["le"]))
+            seconds[labels["protocol"]][bound] = sample.value
+        elif name == LABELS:
+            found.labels[labels["label"]] = sample.value
+    found.seconds = dict(seconds)
+    return found if scraped else None

@@ -1,0 +1,5 @@
+"""The library's one error that a user can fix."""
+
+
+class OperateError(Exception):
+    """A step failed for a reason that the user can fix. The message says what, where and what to do."""

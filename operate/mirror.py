@@ -1,0 +1,103 @@
+"""Asks both versions the texts that the proxy mirrors, and counts how often their labels differ. It keeps no text.
+
+deploy/rollout/mirror.lua sends bodies of ``POST /classify`` here, and waits for no answer.
+"""
+
+from __future__ import annotations
+
+import http.client
+import json
+import threading
+import urllib.request
+from collections.abc import Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import Any
+
+from operate.checks import Mirrored
+from operate.errors import OperateError
+
+SECONDS = 30.0
+# Of requests that wait for a version; more are dropped, so that the mirror never is the load.
+MOST_AT_ONCE = 8
+LONGEST = 32_768
+FORWARDED = ("content-type", "content-encoding", "authorization")
+
+
+class Comparer:
+    """Counts mirrored texts, and those that the two versions label otherwise."""
+
+    def __init__(self, addresses: tuple[str, str]) -> None:
+        self._addresses = addresses
+        self._counted = Mirrored()
+        self._lock = threading.Lock()
+        self._free = threading.Semaphore(MOST_AT_ONCE)
+        self._pool = ThreadPoolExecutor(2 * MOST_AT_ONCE)
+
+    @property
+    def counted(self) -> Mirrored:
+        """The texts so far."""
+        with self._lock:
+            return self._counted
+
+    def close(self) -> None:
+        """Wait for the comparisons in progress."""
+        self._pool.shutdown(cancel_futures=True)
+
+    def compare(self, body: bytes, headers: Mapping[str, str]) -> None:
+        """Ask both versions at once; without an answer of both, nothing is compared. Too many at once are dropped."""
+        if not self._free.acquire(blocking=False):
+            return
+        try:
+            first, second = self._pool.map(lambda address: _labels(address, body, headers), self._addresses)
+        except (OSError, http.client.HTTPException, ValueError, KeyError, TypeError, RuntimeError):
+            # Failures count where they happen, in the metrics of the version; RuntimeError: closed meanwhile.
+            return
+        finally:
+            self._free.release()
+        if len(first) == len(second):
+            different = sum(a != b for a, b in zip(first, second, strict=True))
+            with self._lock:
+                self._counted = Mirrored(self._counted.texts + len(first), self._counted.disagreed + different)
+
+
+def _labels(address: str, body: bytes, headers: Mapping[str, str]) -> list[Any]:
+    request = urllib.request.Request(f"{address}/classify", body, dict(headers))  # noqa: S310  # the operator's own
+    with urllib.request.urlopen(request, timeout=SECONDS) as response:  # noqa: S310
+        return [result.get("labels", result.get("label")) for result in json.load(response)["results"]]
+
+
+@contextmanager
+def comparing(address: tuple[str, int], versions: tuple[str, str]) -> Iterator[Comparer]:
+    """Listen for mirrored bodies at ``address`` until the block ends; ``versions`` are two addresses, http://HOST:PORT.
+
+    Raises :class:`OperateError` if the port is taken.
+    """
+    comparer = Comparer(versions)
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_POST(self) -> None:
+            length = self.headers.get("content-length", "")
+            body = self.rfile.read(int(length)) if length.isdigit() and int(length) <= LONGEST else b""
+            self.send_response(204)
+            self.end_headers()
+            self.wfile.flush()
+            if body:
+                comparer.compare(body, {name: self.headers[name] for name in FORWARDED if name in self.headers})
+
+        def log_message(self, format: str, *args: object) -> None:
+            """Log nothing: a request is someone's text."""
+
+    try:
+        server = ThreadingHTTPServer(address, Handler)
+    except OSError as error:
+        raise OperateError(f"{address[0]}:{address[1]}: cannot listen for mirrored texts: {error.strerror}") from None
+    thread = threading.Thread(target=server.serve_forever, daemon=True)
+    thread.start()
+    try:
+        yield comparer
+    finally:
+        server.shutdown()
+        server.server_close()
+        comparer.close()

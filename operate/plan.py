@@ -1,0 +1,83 @@
+"""The states of a rollout, and what leads from one to the next; nothing here reads, writes or waits."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field, replace
+from typing import Any, Literal
+
+from operate.counts import Counts
+from operate.errors import OperateError
+
+# Shares of the candidate in percent. Shadow has no step: no answer of the candidate reaches a client.
+STRATEGIES: Mapping[str, tuple[int, ...]] = {"canary": (5, 25, 50, 100), "blue-green": (100,), "shadow": ()}
+Status = Literal["running", "promoted", "aborted", "observed"]
+OTHER = {"blue": "green", "green": "blue"}
+
+
+@dataclass(frozen=True)
+class Rollout:
+    """A rollout: who gets how much traffic, and why.
+
+    ``step`` counts the steps that have passed. ``base`` has the counts of both versions when the step began. A shadow
+    ends as ``observed``; every other rollout as ``promoted`` or ``aborted``, which are final. Raises
+    :class:`OperateError` unless the steps rise from above 0 to 100, or are none.
+    """
+
+    candidate: str
+    steps: tuple[int, ...]
+    mirror: bool
+    step: int = 0
+    status: Status = "running"
+    reason: str = ""
+    base: Mapping[str, Counts] = field(default_factory=dict)
+    mirrored: tuple[int, int] = (0, 0)
+
+    def __post_init__(self) -> None:
+        if self.candidate not in OTHER:
+            raise OperateError(f"the candidate is blue or green; found: {self.candidate}")
+        rising = all(a < b for a, b in zip((0, *self.steps), self.steps, strict=False))
+        if self.steps and (not rising or self.steps[-1] != 100):
+            raise OperateError(f"the steps must rise from above 0 to 100 percent; found: {self.steps}")
+
+    @property
+    def stable(self) -> str:
+        """The version that the candidate is to replace."""
+        return OTHER[self.candidate]
+
+    @property
+    def share(self) -> int:
+        """The percentage of requests that the candidate should get now."""
+        if self.status == "promoted":
+            return 100
+        return self.steps[self.step] if self.status == "running" and self.steps else 0
+
+    def passed(self) -> Rollout:
+        """After the current step has passed; a final state stays."""
+        if self.status != "running":
+            return self
+        if not self.steps:
+            return replace(self, status="observed", reason="every check passed on mirrored texts")
+        following = replace(self, step=self.step + 1, base={}, mirrored=(0, 0))
+        if following.step < len(self.steps):
+            return following
+        return replace(following, step=self.step, status="promoted", reason="every check of every step passed")
+
+    def promoted(self) -> Rollout:
+        """After a person has promoted it, without the steps that remain; a final state stays."""
+        return replace(self, status="promoted", reason="promoted by hand") if self.status == "running" else self
+
+    def aborted(self, reason: str) -> Rollout:
+        """After the candidate was found bad, or a person has aborted it; a final state stays."""
+        return replace(self, status="aborted", reason=reason) if self.status == "running" else self
+
+    def to_json(self) -> dict[str, Any]:
+        """As JSON can hold it."""
+        return asdict(self)
+
+    @classmethod
+    def from_json(cls, content: dict[str, Any]) -> Rollout:
+        """The rollout that :meth:`to_json` wrote; raises :class:`TypeError` or :class:`KeyError` if it did not."""
+        base = {version: Counts(**counts) for version, counts in content["base"].items()}
+        steps, mirrored = tuple(content["steps"]), tuple(content["mirrored"])
+        return cls(**{**content, "steps": steps, "mirrored": mirrored, "base": base})
