@@ -130,9 +130,3 @@ def test_an_error_in_a_task_is_told_as_without_ray(folder: Path) -> None:
     # Ray itself logs more, before and after.
     assert "b.csv: has no column 'text'; name it by --text-column: id, body" in done.stderr
     assert not (folder / "never.csv").exists()
-
-
-def test_an_address_without_a_cluster_is_told(folder: Path) -> None:
-    done = score(folder, "none.jsonl", "--ray-address", "127.0.0.1:1")
-    assert done.returncode == 1
-    assert "--ray-address 127.0.0.1:1: cannot be reached" in done.stderr
