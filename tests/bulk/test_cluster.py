@@ -127,12 +127,6 @@ def test_an_error_in_a_task_is_told_as_without_ray(folder: Path) -> None:
         timeout=LIMIT_SECONDS,
     )
     assert done.returncode == 1
-    last = done.stderr.splitlines()[-1]  # after what Ray itself logs
-    assert last.endswith("b.csv: has no column 'text'; name it by --text-column: id, body")
+    # Ray itself logs more, before and after.
+    assert "b.csv: has no column 'text'; name it by --text-column: id, body" in done.stderr
     assert not (folder / "never.csv").exists()
-
-
-def test_an_address_without_a_cluster_is_told(folder: Path) -> None:
-    done = score(folder, "none.jsonl", "--ray-address", "127.0.0.1:1")
-    assert done.returncode == 1
-    assert "--ray-address 127.0.0.1:1: cannot be reached" in done.stderr
