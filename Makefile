@@ -91,7 +91,7 @@ reference: .venv/.inference ## Measure what MODEL answers on known texts, or on 
 
 drift: .venv/.inference ## Compare TEXTS (.csv or .jsonl), which were served, with the reference of MODEL: build/MODEL/drift/drift.html
 	@$(VENV)/python -m scripts.drift $(MODEL) '$(TEXTS)'; moved=$$?; test $$moved != 1 \
-		&& DO_NOT_TRACK=1 $(EVIDENTLY) python scripts/drift_page.py build/$(MODEL)/drift && exit $$moved
+		&& DO_NOT_TRACK=1 $(EVIDENTLY) python -m scripts.drift_page build/$(MODEL)/drift && exit $$moved
 
 verify: .venv-export/.synced ## Compare the exported MODEL with its source
 	$(EXPORT_VENV)/python -m scripts.verify $(MODEL)

@@ -1,6 +1,6 @@
 """Make a page of the statistics that scripts/drift.py wrote, with evidently: their distributions side by side.
 
-    python scripts/drift_page.py build/sentiment-pl-en/drift
+    python -m scripts.drift_page build/sentiment-pl-en/drift
 
 `make drift` runs it in an environment of its own. It imports nothing of this project.
 
@@ -9,16 +9,20 @@ Writes FOLDER/drift.html, one file that loads nothing. Exit codes: 0 written, 1 
 
 from __future__ import annotations
 
+import argparse
 import sys
 from pathlib import Path
 
-import pandas
-from evidently import DataDefinition, Dataset, Report
-from evidently.presets import DataDriftPreset
 
-
-def main(folder: Path) -> int:
+def main(arguments: list[str] | None = None) -> int:
     """Write the page and return the exit code."""
+    args = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    args.add_argument("folder", type=Path, metavar="FOLDER", help="with served.csv and reference.csv")
+    folder: Path = args.parse_args(arguments).folder
+    import pandas
+    from evidently import DataDefinition, Dataset, Report
+    from evidently.presets import DataDriftPreset
+
     try:
         tables = [pandas.read_csv(folder / f"{name}.csv") for name in ("served", "reference")]
     except OSError as error:
@@ -36,4 +40,4 @@ def main(folder: Path) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main(Path(sys.argv[1])))
+    sys.exit(main())
