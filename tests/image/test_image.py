@@ -123,14 +123,22 @@ def test_nothing_is_compiled_while_it_starts_and_serves() -> None:
     assert missing == []
 
 
-def test_every_protocol_gives_the_same_answers(container: Container) -> None:
+@pytest.fixture(scope="module")
+def with_vertex() -> Iterator[Container]:
+    """A container with the path of Vertex AI."""
+    with running(AIP_PREDICT_ROUTE="/predict") as container:
+        yield container
+
+
+def test_every_protocol_gives_the_same_answers(with_vertex: Container) -> None:
+    container = with_vertex
     results = [container.classify([text]).json()["results"][0] for text in TEXTS]
     command = [sys.executable, "-m", "tests.mixed_requests", model_name(), container.url, container.grpc_address]
     done = subprocess.run([*command, "80"], cwd=ROOT, capture_output=True, text=True, timeout=LIMIT_SECONDS)
     assert done.returncode == 0, done.stderr
     mixed = json.loads(done.stdout)
     assert mixed["errors"] == []
-    assert len(mixed["asked"]) == 8
+    assert len(mixed["asked"]) == 12
     for name, index, scores in mixed["rows"]:
         expected = [results[index]["scores"][label] for label in LABELS]
         assert scores == pytest.approx(expected, abs=1e-4), name
