@@ -107,8 +107,8 @@ def sources(address: str, wanted: Format | None = None) -> list[Source]:
         found = [place.system.get_file_info(place.path)]
     elif kind == fs.FileType.Directory:
         found = [info for info in _below(place, place.path) if wanted or _format(info.path)]
-    elif re.search(r"[*?[]", place.path):
-        base = place.path[: re.search(r"[*?[]", place.path).start()].rpartition("/")[0]  # type: ignore[union-attr]
+    elif pattern := re.search(r"[*?[]", place.path):
+        base = place.path[: pattern.start()].rpartition("/")[0]
         found = [info for info in _below(place, base or "/") if _matches(info.path, place.path)]
     else:
         raise BulkError(f"{address}: does not exist")

@@ -102,8 +102,8 @@ class Parts:
 
     def bad(self, key: Key) -> list[dict[str, Any]]:
         """The bad rows of a finished part."""
-        content = self._read(f"{_name(key)}.json") or {}
-        return content.get("bad", [])  # type: ignore[no-any-return]
+        found: list[dict[str, Any]] = (self._read(f"{_name(key)}.json") or {}).get("bad", [])
+        return found
 
     @property
     def done(self) -> bool:
@@ -180,7 +180,8 @@ class Parts:
         if self._system.get_file_info(path).type != fs.FileType.File:
             return None
         with contextlib.suppress(ValueError), self._system.open_input_stream(path) as stream:
-            return json.loads(stream.read())  # type: ignore[no-any-return]
+            found: dict[str, Any] = json.loads(stream.read())
+            return found
         return None
 
     def _put(self, name: str, content: Any) -> None:

@@ -336,7 +336,7 @@ def _texts(column: pa.ChunkedArray) -> list[Any]:
     if pa.types.is_dictionary(column.type):
         column = column.cast(column.type.value_type)
     if pa.types.is_null(column.type):
-        return column.to_pylist()  # type: ignore[no-any-return]
+        return [None] * len(column)
     found: list[Any] = column.cast(pa.large_binary()).to_pylist()
     for place, value in enumerate(found):
         with contextlib.suppress(UnicodeDecodeError):

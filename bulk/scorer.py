@@ -87,10 +87,9 @@ class Scorer:
         ``inputs`` are texts, or of a model of pairs tuples of two. For Spark and pandas, see docs/bulk.md.
         """
         found, classifier = self.load()
-        usable = [index for index, given in enumerate(inputs) if _is_usable(given)]
+        usable = {index: given for index, given in enumerate(inputs) if given is not None and _is_usable(given)}
         predictions: list[Prediction | None] = [None] * len(inputs)
-        texts = [inputs[index] for index in usable]
-        for index, prediction in zip(usable, predict(classifier, texts), strict=True):  # type: ignore[arg-type]
+        for index, prediction in zip(usable, predict(classifier, list(usable.values())), strict=True):
             predictions[index] = prediction
         return self.answering.columns(found.spec, found.tag, predictions)
 

@@ -64,7 +64,7 @@ class Comparer:
 
 def _labels(address: str, body: bytes, headers: Mapping[str, str]) -> list[Any]:
     request = urllib.request.Request(f"{address}/classify", body, dict(headers))  # noqa: S310  # the operator's own
-    with urllib.request.urlopen(request, timeout=SECONDS) as response:  # noqa: S310
+    with urllib.request.urlopen(request, timeout=SECONDS) as response:  # noqa: S310  # as above
         return [result.get("labels", result.get("label")) for result in json.load(response)["results"]]
 
 

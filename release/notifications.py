@@ -117,7 +117,7 @@ def notify(webhook: str, text: str) -> None:
     body = json.dumps({"text": text}).encode()
     request = urllib.request.Request(webhook, body, {"content-type": "application/json"})  # noqa: S310  # checked above
     try:
-        with urllib.request.urlopen(request, timeout=SECONDS):  # noqa: S310
+        with urllib.request.urlopen(request, timeout=SECONDS):  # noqa: S310  # as above
             pass
     except (OSError, ValueError) as error:
         reason = getattr(error, "code", None) or type(getattr(error, "reason", error)).__name__

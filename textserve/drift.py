@@ -103,7 +103,7 @@ class Reference(BaseModel):
         """The bin of a text in each of :attr:`statistics`."""
         values = measure(prediction, self.unknown_id, self.frequent_ids)
         return [
-            values[name] if name == "label" else bisect_left(self.bounds[name], values[name])  # type: ignore[misc]
+            int(values[name]) if name == "label" else bisect_left(self.bounds[name], values[name])
             for name in self.statistics
         ]
 

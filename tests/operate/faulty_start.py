@@ -48,7 +48,7 @@ def main() -> None:
     """Break what ``FAULT`` names, and serve."""
     from textserve.bento.start import main as serve
 
-    Classifier.logits = faulty(Classifier.logits, os.environ["FAULT"])  # type: ignore[method-assign]
+    Classifier.logits = faulty(Classifier.logits, os.environ["FAULT"])  # type: ignore[method-assign]  # the fault
     serve()
 
 
