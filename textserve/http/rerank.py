@@ -15,7 +15,7 @@ from textserve.application import Application
 from textserve.errors import InvalidRequest, TextserveError, UnknownModel
 from textserve.http.formats import SCORE_DIGITS, TopK, messages, read_for
 from textserve.http.router import HttpProtocol, Request, Response, Route, dump
-from textserve.http.schemas import ELSEWHERE, TEXT, array, post, refusal, resolved, schemas
+from textserve.http.schemas import ELSEWHERE, TEXT, array, post, resolved, schemas
 from textserve.reranking import check_reranks, rank, reranks
 
 EXAMPLE = '{"query": "…", "documents": ["…"]}'
@@ -136,16 +136,13 @@ _post = post(
     request=RankingRequest,
     answer=RankingResponse,
     error=RankingError,
+    more=[UnknownModel],
 )
 
 
 def describe(application: Application) -> dict[str, Any]:
     """``POST`` of a query and documents; empty for a model that does not rank."""
-    if not reranks(application.classifier.spec):
-        return {}
-    described = _post(application)
-    described["responses"]["404"] = refusal([UnknownModel], RankingError)
-    return described
+    return _post(application) if reranks(application.classifier.spec) else {}
 
 
 RERANK = HttpProtocol(

@@ -143,16 +143,17 @@ def post(
     answer: Any,
     error: type[BaseModel],
     status: Callable[[TextserveError], int] = attrgetter("status"),
+    more: Sequence[type[TextserveError]] = (),
 ) -> Describe:
     """The description of a ``POST`` route that classifies texts.
 
     ``{settings.NAME}`` in ``summary`` is replaced by that setting. ``request`` and ``answer`` are bodies as in
-    :func:`json_content`; ``status`` is the protocol's status of an error.
+    :func:`json_content`; ``status`` is the protocol's status of an error, ``more`` errors beside REFUSALS.
     """
 
     def describe(application: Application) -> dict[str, Any]:
         by_status: dict[int, list[type[TextserveError]]] = {}
-        for kind in REFUSALS:
+        for kind in (*REFUSALS, *more):
             if kind is not Unauthorized or application.keys:
                 by_status.setdefault(status(kind("")), []).append(kind)
         return {

@@ -19,7 +19,7 @@ from textserve.classifier import Truncation
 from textserve.errors import InvalidRequest, TextserveError, UnknownModel
 from textserve.http.formats import SCORE_DIGITS, Label, Whole, classify_inputs, messages, read_for
 from textserve.http.router import HttpProtocol, Request, Response, Route, dump
-from textserve.http.schemas import ELSEWHERE, TEXT, TEXTS, get, json_content, post, refusal, schemas
+from textserve.http.schemas import ELSEWHERE, TEXT, TEXTS, get, json_content, post, schemas
 from textserve.spec import Input, ModelSpec
 
 EXAMPLE = '{"input": "…"}'
@@ -190,16 +190,13 @@ _post = post(
     request=ClassificationRequest,
     answer=ClassificationResponse,
     error=ClassificationError,
+    more=[UnknownModel],
 )
 
 
 def describe(application: Application) -> dict[str, Any]:
     """``POST`` of texts; empty for a model of pairs, which this protocol cannot send."""
-    if application.classifier.spec.input == "pair":
-        return {}
-    described = _post(application)
-    described["responses"]["404"] = refusal([UnknownModel], ClassificationError)
-    return described
+    return _post(application) if application.classifier.spec.input != "pair" else {}
 
 
 describe_models = get("The served model, as vLLM has it", json_content(ModelList), ClassificationError)
