@@ -222,9 +222,7 @@ class Judging:
         except OperateError as error:
             self._say(str(error))
             return None
-        counts = {version: count(samples, version) for version in (rollout.stable, rollout.candidate)}
-        return (
-            {version: found for version, found in counts.items() if found is not None}
-            if all(found is not None for found in counts.values())
-            else None
-        )
+        stable, candidate = (count(samples, version) for version in (rollout.stable, rollout.candidate))
+        if stable is None or candidate is None:
+            return None
+        return {rollout.stable: stable, rollout.candidate: candidate}
