@@ -1,8 +1,10 @@
 from __future__ import annotations
 
 import contextlib
+import itertools
 import json
 import queue
+import socket
 import socketserver
 import stat
 import subprocess
@@ -47,8 +49,8 @@ class Mail(socketserver.StreamRequestHandler):
         while line := self.rfile.readline().strip():
             if line.upper() == b"DATA":
                 self.wfile.write(b"354 go on\r\n")
-                lines = iter(self.rfile.readline, b".\r\n")
-                self.mails.put(b"".join(lines).decode())
+                mail = b"".join(itertools.takewhile(lambda part: part != b".\r\n", self.rfile))
+                self.mails.put(mail.decode())
                 self.wfile.write(b"250 taken\r\n")
             elif line.upper() == b"QUIT":
                 self.wfile.write(b"221 bye\r\n")
@@ -144,6 +146,7 @@ def test_an_alert_reaches_the_webhook_and_the_mailbox_and_so_does_its_end(tmp_pa
         assert httpx.post(f"{url}/api/v2/alerts", json=[ended], timeout=60).status_code == 200
         (attachment,) = receivers.posts.get(timeout=LIMIT_SECONDS)["attachments"]
         assert attachment["title"] == "RESOLVED: TextserveNotReady"
+        assert "Subject: RESOLVED: TextserveNotReady" in receivers.mails.get(timeout=LIMIT_SECONDS)
 
 
 @pytest.mark.parametrize("name", ["notifications.yaml", "alertmanager.yaml"])
@@ -183,6 +186,14 @@ def test_a_wrong_key_is_named_and_no_secret_is_shown(tmp_path: Path, content: ob
         Notifications.load(settings(tmp_path, content))
     assert problem in str(raised.value)
     assert SECRET not in str(raised.value)
+
+
+def test_a_mail_that_breaks_off_ends_the_mail_server(receivers: Receivers) -> None:
+    host, port = receivers.smarthost.split(":")
+    with socket.create_connection((host, int(port)), timeout=60) as connection:
+        connection.sendall(b"DATA\r\nSubject: half a")
+        connection.shutdown(socket.SHUT_WR)
+        assert receivers.mails.get(timeout=60) == "Subject: half a"
 
 
 def test_a_failed_pipeline_tells_the_webhook(
