@@ -169,8 +169,8 @@ class Settings(BaseSettings):
     receive_seconds: float = Field(
         20.0,
         gt=0,
-        description="Seconds within which a request over HTTP must arrive, plus one for each 1000 bytes received; "
-        "later, it is answered with 408.",
+        description="Seconds within which a request over HTTP must arrive, or 1000 bytes of it a second; "
+        "otherwise it is answered with 408.",
     )
     max_connections: int = Field(
         512,

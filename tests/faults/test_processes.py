@@ -47,7 +47,16 @@ def wait_busy(server: Server) -> None:
         assert server.process.poll() is None
 
 
+@pytest.fixture
+def hang_up_by_default() -> Iterator[None]:
+    """Give SIGHUP its default action in what is started: below nohup it inherits that it is ignored."""
+    before = signal.signal(signal.SIGHUP, signal.SIG_DFL)
+    yield
+    signal.signal(signal.SIGHUP, before)
+
+
 @pytest.mark.parametrize("signals", [[signal.SIGHUP], [signal.SIGTERM], [signal.SIGTERM, signal.SIGTERM]])
+@pytest.mark.usefixtures("hang_up_by_default")
 def test_a_signal_to_end_drains(home: Path, record: Record, signals: list[signal.Signals]) -> None:
     record.row = "13" if signal.SIGHUP in signals else "held"
     record.name = " and ".join(number.name for number in signals)

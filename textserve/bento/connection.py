@@ -24,7 +24,7 @@ from textserve.metrics import ConnectionMetrics
 MAX_HEAD_BYTES = 32_768
 MAX_URL_BYTES = 16_384
 HEADER_BYTES = 4  # of a header besides name and value: colon, space, CR and LF
-# The time limit of a request grows by its bytes over this rate, as with Apache's mod_reqtimeout.
+# A request that arrives at this rate may take longer than the time limit.
 MIN_BYTES_PER_SECOND = 1000
 # Bytes of framing for each byte of a chunked body: a chunk of one byte has five.
 MAX_OVERHEAD = 8
@@ -78,7 +78,7 @@ class Connection(HttpToolsProtocol):
         # The kernel would buffer up to 6 MiB of each connection, which count as memory of the container.
         transport.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, RECEIVE_BUFFER_BYTES)
         self._idle_since = self.loop.time()
-        self._received = self._body_bytes = self._head_bytes = 0
+        self._received = self._received_before = self._body_bytes = self._head_bytes = 0
         self._in_head = True
         # Whether all that still arrives is discarded.
         self._lingers = False
@@ -88,7 +88,7 @@ class Connection(HttpToolsProtocol):
         self._problem: TextserveError | None = None
         self._limit: asyncio.TimerHandle | None = None
         self._poll: asyncio.TimerHandle | None = None
-        if self._open.add(self):
+        if self._open.add(self, self._idle_since):
             self._restart_limit()
         elif self._open.crowded:
             transport.abort()
@@ -226,7 +226,7 @@ class Connection(HttpToolsProtocol):
         """End the request's time limit."""
         if self._problem is None and not self.parser.should_upgrade():
             self._incomplete = False
-            self._received = self._body_bytes = 0
+            self._received = self._received_before = self._body_bytes = 0
             self._whole = self.cycle
             self._stop_limit()
             super().on_message_complete()
@@ -259,7 +259,7 @@ class Connection(HttpToolsProtocol):
             self._problem = _too_large()
 
     def _restart_limit(self) -> None:
-        self._limit_started = self.loop.time()
+        self._received_before = self._received
         self._limit = self.loop.call_later(self._application().settings.receive_seconds, self._check_limit)
 
     def _stop_limit(self) -> None:
@@ -268,15 +268,14 @@ class Connection(HttpToolsProtocol):
             self._limit = None
 
     def _check_limit(self) -> None:
-        seconds = self._application().settings.receive_seconds + self._received / MIN_BYTES_PER_SECOND
-        left = self._limit_started + seconds - self.loop.time()
-        if left > 0:
-            self._limit = self.loop.call_later(left, self._check_limit)
-        elif not self._answered():
-            # uvicorn reads no further request until then.
+        seconds = self._application().settings.receive_seconds
+        enough = self._received - self._received_before >= MIN_BYTES_PER_SECOND * seconds
+        if enough or not self._answered():
+            # uvicorn reads no further request until an answer.
             self._restart_limit()
         elif self._received and not (self.cycle is not None and self.cycle.response_complete and not self._in_head):
-            self._reject(ReceiveTimeout(f"was not received within {seconds:.0f} s", where="request"))
+            slow = f"did not arrive within {seconds:g} s, nor {MIN_BYTES_PER_SECOND} bytes of it a second"
+            self._reject(ReceiveTimeout(slow, where="request"))
         else:
             self.transport.close()
 

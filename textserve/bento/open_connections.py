@@ -13,6 +13,8 @@ logger = logging.getLogger(__name__)
 
 # Connections beyond the limit that are answered before they are closed; others are closed at once.
 ANSWERED = 16
+# How long a connection is idle before it may give way: the request of a newer one may have arrived and not been read.
+GRACE_SECONDS = 0.1
 
 
 class Idling(Protocol):
@@ -38,14 +40,14 @@ class OpenConnections:
             logger, f"%d connections refused: {limit} are open, the limit of TEXTSERVE_MAX_CONNECTIONS or of open files"
         )
 
-    def add(self, connection: Idling) -> bool:
-        """Count a connection, and return whether it may be served."""
+    def add(self, connection: Idling, now: float) -> bool:
+        """Count a connection made ``now``, in the event loop's seconds, and return whether it may be served."""
         self._open.add(connection)
         self._metrics.open(len(self._open))
         if len(self._open) <= self._limit:
             return True
         since = {other: other.idle_since for other in self._open if other is not connection}
-        idle = {other: began for other, began in since.items() if began is not None}
+        idle = {other: began for other, began in since.items() if began is not None and began <= now - GRACE_SECONDS}
         if idle:
             oldest = min(idle, key=idle.__getitem__)
             self.remove(oldest)

@@ -143,7 +143,10 @@ def test_what_is_not_a_request_within_the_limits_is_answered_and_closed(
     assert (found, answer["error"]["where"]) == (status, where)
 
 
-@pytest.mark.parametrize("sent", [PLAIN + BODY[:-1], PLAIN[:30], CHUNKED + CHUNKS[:9]])
+LONG = b"POST /classify HTTP/1.1\r\nHost: test\r\nContent-Length: 4000000\r\n\r\n" + b" " * 3_999_999
+
+
+@pytest.mark.parametrize("sent", [PLAIN + BODY[:-1], PLAIN[:30], CHUNKED + CHUNKS[:9], LONG])
 def test_what_does_not_arrive_in_time_is_answered_and_closed(impatient: Server, sent: bytes) -> None:
     with connect(impatient) as client:
         client.sendall(sent)

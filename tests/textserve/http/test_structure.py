@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from textserve.http.structure import has_more_values
+from textserve.http.structure import has_key, has_more_values
 
 VALUES = st.recursive(
     st.one_of(st.none(), st.integers(), st.text(st.sampled_from('a"\\,[{}]ż'), max_size=12)),
@@ -35,3 +35,11 @@ def test_many_values_are_noticed_however_they_are_written(part: bytes) -> None:
     body = b'{"texts":[' + part * 5000
     assert has_more_values(body, 3000)
     assert not has_more_values(b'{"texts":["' + b"a, b [c] {d}" * 5000 + b'"]}', 10)
+
+
+@given(value=VALUES, escaped=st.booleans(), space=st.sampled_from(["", " ", "\n\t "]))
+def test_a_key_is_found_and_what_looks_like_one_in_a_text_is_not(value: Any, escaped: bool, space: str) -> None:
+    texts = ['"input":', '\\"input" :', "input", '{"input": 1}']
+    for content, expected in (({"k": [value, *texts]}, False), ({"k": value, "input": texts}, True)):
+        body = json.dumps(content, ensure_ascii=escaped, separators=(",", f"{space}:{space}")).encode()
+        assert has_key(body, "input") == expected
