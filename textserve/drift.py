@@ -28,7 +28,7 @@ from textserve.prediction import Prediction
 logger = logging.getLogger(__name__)
 
 REFERENCE_FILE = "reference.json"
-# Labels beyond these share the last bin.
+# Labels with a bin and a series of their own; those beyond share one.
 MAX_LABELS = 50
 # A window is tested as often as it has parts.
 PARTS = 10

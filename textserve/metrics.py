@@ -13,7 +13,7 @@ from typing import Literal, ParamSpec
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, Metric, generate_latest
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
 
-from textserve.drift import Window
+from textserve.drift import MAX_LABELS, Window
 from textserve.flood import FloodLog
 from textserve.prediction import Prediction
 from textserve.spec import ModelSpec
@@ -28,8 +28,7 @@ TOKENS = (4, 8, 16, 32, 64, 128, 256, 512, 1024, 2048, 4096, 8192)
 DIGEST_DIGITS = 16
 # Texts of one request that are measured for drift.
 REQUEST_TEXTS = 100
-# Labels of the model with a series each; the others share one.
-MAX_LABELS = 50
+# The labels beyond MAX_LABELS share one series.
 OTHER_LABELS = "other"
 
 
