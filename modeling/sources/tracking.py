@@ -42,8 +42,8 @@ def fetch(uri: str, into: Path) -> tuple[Path, dict[str, Any]]:
             raise ModelingError(f"{uri}: {registry.uri} has no such artifacts") from error
         except OSError as error:
             raise ModelingError(f"{uri}: its artifacts cannot be read: {error.strerror or error}") from error
-    # That of an adapter is refused where its files are selected.
-    found = sorted({file.parent for name in (CONFIG_FILE, ADAPTER_FILE) for file in into.rglob(name)})
+    # An adapter is refused where its files are selected.
+    found = sorted(file.parent for file in [*into.rglob(CONFIG_FILE)] or into.rglob(ADAPTER_FILE))
     if len(found) != 1:
         folders = ", ".join(str(path.relative_to(into)) for path in found) or "none"
         raise ModelingError(f"{uri}: expected one folder with a {CONFIG_FILE}, found {folders}")
