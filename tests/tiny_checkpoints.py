@@ -56,6 +56,8 @@ EXPORT_WARNINGS = [
 LABELS = ("negative", "neutral", "positive")
 SPECIAL_TOKENS = ("<s>", "<pad>", "</s>", "<unk>")
 HIDDEN = 64
+# As other libraries, and other versions of these, have saved them.
+SAVED = ROOT / "tests" / "fixtures"
 MAX_TOKENS = 32
 
 

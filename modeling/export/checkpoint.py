@@ -13,11 +13,11 @@ import numpy.typing as npt
 import onnx
 import torch
 from onnx import version_converter
-from transformers import AutoModelForSequenceClassification, AutoTokenizer
 
 from modeling.errors import ModelingError
 from modeling.export import declared
 from modeling.export.declared import read_config
+from modeling.export.loading import first_line, load_network, load_tokenizer
 from modeling.files import ModelFiles, sha256
 from modeling.progress import Progress
 from modeling.spec import ModelSpec
@@ -67,17 +67,6 @@ def check_source(files: ModelFiles, checkpoint: Path) -> dict[str, Any]:
     if recorded and not changed:
         return dict(recorded)
     return {"kind": "training" if own else "folder", "repository": source.repository, "sha256": found}
-
-
-def load_tokenizer(folder: Path) -> Any:
-    """The checkpoint's own tokenizer, never code; raises :class:`ModelingError` if no fast one can be loaded."""
-    try:
-        tokenizer = AutoTokenizer.from_pretrained(folder, trust_remote_code=False)
-    except Exception as error:  # transformers raises anything on damaged files
-        raise ModelingError(f"{folder}: its tokenizer cannot be loaded: {_first_line(error)}") from error
-    if not tokenizer.is_fast:
-        raise ModelingError(f"{folder}: its tokenizer runs in Python only; a tokenizer.json is required")
-    return tokenizer
 
 
 def _check_tokenizer(spec: ModelSpec, folder: Path) -> None:
@@ -141,20 +130,19 @@ def export_float(spec: ModelSpec, checkpoint: Path, model: Path, tokenizer: Path
         return
     # Eager attention exports as a plain graph; fused attention leaves the computation of its constant scale in it.
     network = _padding(spec, load_network(checkpoint, attn_implementation="eager"))
-    own_tokenizer = load_tokenizer(checkpoint)
     with tempfile.TemporaryDirectory() as folder:
         try:
-            _export(spec, network, own_tokenizer, folder)
+            _export(spec, network, folder)
         except Exception as error:  # optimum and torch raise anything
             raise ModelingError(
                 f"{checkpoint}: a {spec.architecture} cannot be exported at opset {spec.export.opset}: "
-                f"{_first_line(error)}"
+                f"{first_line(error)}"
             ) from error
         shutil.copyfile(Path(folder) / "model.onnx", model)
-        shutil.copyfile(Path(folder) / "tokenizer.json", tokenizer)
+    load_tokenizer(checkpoint).backend_tokenizer.save(str(tokenizer))
 
 
-def _export(spec: ModelSpec, network: Any, tokenizer: Any, folder: str) -> None:
+def _export(spec: ModelSpec, network: Any, folder: str) -> None:
     # optimum takes seconds to import, and only the export needs it.
     from optimum.exporters.onnx import onnx_export_from_model
     from optimum.exporters.onnx.model_configs import BertOnnxConfig, DistilBertOnnxConfig
@@ -167,7 +155,7 @@ def _export(spec: ModelSpec, network: Any, tokenizer: Any, folder: str) -> None:
         # Unknown to optimum, such as XLNet: most networks read what BERT or DistilBERT reads.
         kind = BertOnnxConfig if spec.graph.token_type_ids else DistilBertOnnxConfig
         options["custom_onnx_configs"] = {"model": kind(network.config, task="text-classification")}
-    onnx_export_from_model(network, output=folder, preprocessors=[tokenizer], **options)
+    onnx_export_from_model(network, output=folder, **options)
 
 
 def check_graph(spec: ModelSpec, checkpoint: Path, model: Path) -> None:
@@ -184,7 +172,7 @@ def check_graph(spec: ModelSpec, checkpoint: Path, model: Path) -> None:
         alone = np.concatenate([session.run([spec.graph.logits], batch_feeds(spec, [text]))[0] for text in encodings])
         together = session.run([spec.graph.logits], batch_feeds(spec, [encodings[index] for index in batch]))[0]
     except Exception as error:  # ONNX Runtime's exceptions have no common base
-        raise ModelingError(f"{what}: its graph does not run on every text: {_first_line(error)}") from error
+        raise ModelingError(f"{what}: its graph does not run on every text: {first_line(error)}") from error
     differences = np.abs(alone - torch_logits(spec, checkpoint, texts)).max(axis=1)
     if not differences.max() <= GRAPH_TOLERANCE * max(1.0, float(np.abs(alone).max())):
         tokens = len(encodings[int(differences.argmax())].ids)
@@ -270,19 +258,6 @@ def run_network(
     return np.stack([rows[index] for index in range(len(texts))])
 
 
-def load_network(folder: Path, **options: Any) -> Any:
-    """The checkpoint's network in float32; raises :class:`ModelingError` if it cannot be loaded whole."""
-    try:
-        network, loading = AutoModelForSequenceClassification.from_pretrained(
-            folder, dtype=torch.float32, output_loading_info=True, trust_remote_code=False, **options
-        )
-    except Exception as error:  # transformers raises anything on damaged files
-        raise ModelingError(f"{folder}: its network cannot be loaded: {_first_line(error)}") from error
-    if missing := sorted(loading["missing_keys"]):
-        raise ModelingError(f"{folder}: has no weights for {missing[0]}; random ones would answer")
-    return network.eval()
-
-
 def _padding(spec: serving.ModelSpec, network: Any) -> Any:
     """``network``, with the padding of the spec if it has none: by it, GPT-2 finds the last token of a text."""
     if getattr(network.config, "pad_token_id", None) is None:
@@ -300,7 +275,7 @@ def _upgrade(spec: ModelSpec, file: Path, to: Path) -> None:
         onnx.save(model, to)
     except Exception as error:  # protobuf and the converter raise anything
         raise ModelingError(
-            f"{file}: cannot be converted to opset {spec.export.opset}: {_first_line(error)}; lower export.opset in "
+            f"{file}: cannot be converted to opset {spec.export.opset}: {first_line(error)}; lower export.opset in "
             "the spec (quantization needs at least 10)"
         ) from error
 
@@ -316,7 +291,3 @@ def _token_rows(spec: ModelSpec, file: Path) -> int | None:
         if node.op_type == "Gather" and node.input[1] in ids and node.input[0] in shapes:
             return int(shapes[node.input[0]][0])
     return None
-
-
-def _first_line(error: Exception) -> str:
-    return str(error).strip().split("\n")[0] or type(error).__name__

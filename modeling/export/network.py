@@ -10,7 +10,7 @@ from typing import Any, Literal
 import torch
 
 from modeling.errors import ModelingError
-from modeling.export.checkpoint import load_network, load_tokenizer
+from modeling.export.loading import load_network, load_tokenizer
 from modeling.spec import Export
 from textserve.spec import Graph
 
@@ -22,6 +22,7 @@ NO_LIMIT = 10**6
 # Embeddings of positions in transformers; wpe is that of GPT-2.
 POSITION_TABLES = ("position_embeddings", "wpe")
 PADDING = 3
+A_TEXT = "a few words"
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,16 +49,33 @@ class Network:
 def inspect(checkpoint: Path) -> Network:
     """What the checkpoint in ``checkpoint`` needs; raises :class:`ModelingError` if it cannot be exported or served."""
     tokenizer = load_tokenizer(checkpoint)
-    if tokenizer.pad_token_id is None:
-        raise ModelingError(
-            f"{checkpoint}: its tokenizer has no padding token; set pad_token in tokenizer_config.json, such as its "
-            "end-of-text token, and pad_token_id in config.json"
-        )
     network = load_network(checkpoint)
+    pad_id = _pad_id(network, tokenizer)
+    if pad_id is None:
+        raise ModelingError(
+            f"{checkpoint}: its tokenizer has no padding token, and neither it nor config.json names another token "
+            "that no text has; set pad_token in tokenizer_config.json, and pad_token_id in config.json"
+        )
     inputs, opset = _graph(network, checkpoint)
-    side = _padding_side(network, tokenizer)
+    side = _padding_side(network, tokenizer, pad_id)
     width = int(network.config.hidden_size)
-    return Network(inputs, opset, _max_tokens(network, tokenizer), tokenizer.pad_token_id, side, width)
+    return Network(inputs, opset, _max_tokens(network, tokenizer), pad_id, side, width)
+
+
+def _pad_id(network: Any, tokenizer: Any) -> int | None:
+    """The padding of the tokenizer, or else of the network, or else, of those made for generation, their last token.
+
+    That must be in no text: a network such as GPT-2 reads its answer from the last token that is not padding.
+    """
+    if tokenizer.pad_token_id is not None:
+        return int(tokenizer.pad_token_id)
+    if (declared := getattr(network.config, "pad_token_id", None)) is not None:
+        return int(declared)
+    in_texts, end = tokenizer(A_TEXT)["input_ids"], tokenizer.eos_token_id
+    if end is None or end in in_texts:
+        return None
+    network.config.pad_token_id = int(end)
+    return int(end)
 
 
 def _graph(network: Any, checkpoint: Path) -> tuple[list[str], int]:
@@ -93,10 +111,10 @@ def _max_tokens(network: Any, tokenizer: Any) -> int:
     return min(*limits, LONGEST) if limits else USUAL_TOKENS
 
 
-def _padding_side(network: Any, tokenizer: Any) -> Literal["right", "left"]:
+def _padding_side(network: Any, tokenizer: Any, pad_id: int) -> Literal["right", "left"]:
     """The side on which padding changes the answer less; right in doubt."""
-    ids = tokenizer("a few words")["input_ids"]
-    padding = [tokenizer.pad_token_id] * PADDING
+    ids = tokenizer(A_TEXT)["input_ids"]
+    padding = [pad_id] * PADDING
     rows = {"alone": (ids, [1] * len(ids)), "right": (ids + padding, [1] * len(ids) + [0] * PADDING)}
     rows["left"] = (padding + ids, [0] * PADDING + [1] * len(ids))
     answers = {}

@@ -32,11 +32,12 @@ import numpy as np
 import torch
 from safetensors.torch import load_file
 from sklearn.metrics import accuracy_score, f1_score
-from transformers import AutoModelForSequenceClassification, AutoTokenizer, get_linear_schedule_with_warmup
+from transformers import AutoModelForSequenceClassification, get_linear_schedule_with_warmup
 
 from modeling.environment import versions
 from modeling.errors import ModelingError
 from modeling.export.checkpoint import run_network
+from modeling.export.loading import load_config, load_tokenizer
 from modeling.files import ModelFiles
 from modeling.progress import Progress
 from modeling.recipes.recipe import Recipe
@@ -170,13 +171,14 @@ def load(base: str | Path, labels: list[str]) -> tuple[Any, Any]:
     """Tokenizer and model, a missing head with random weights; raises :class:`ModelingError` if they do not load."""
     torch.manual_seed(HEAD_SEED)
     try:
-        return AutoTokenizer.from_pretrained(base), AutoModelForSequenceClassification.from_pretrained(
+        config = load_config(
             base,
-            dtype=torch.float32,
             num_labels=len(labels),
             id2label=dict(enumerate(labels)),
             label2id={name: index for index, name in enumerate(labels)},
         )
+        network = AutoModelForSequenceClassification.from_pretrained(base, config=config, dtype=torch.float32)
+        return load_tokenizer(base), network
     except (OSError, ValueError) as error:
         raise ModelingError(f"{base}: not a checkpoint that transformers can load: {error}") from error
 

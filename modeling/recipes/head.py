@@ -28,10 +28,11 @@ import numpy as np
 import numpy.typing as npt
 import torch
 from sklearn.linear_model import LogisticRegression
-from transformers import AutoConfig, AutoTokenizer, BertForSequenceClassification, BertModel
+from transformers import BertForSequenceClassification, BertModel
 
 from modeling.errors import ModelingError
 from modeling.export.checkpoint import run_network
+from modeling.export.loading import load_config, load_tokenizer
 from modeling.progress import Progress
 from modeling.recipes.recipe import ENCODER
 from modeling.recipes.validation import Validation
@@ -89,10 +90,10 @@ def fetch_encoder(folder: Path) -> Path:
 def load_encoder(base: str | Path, labels: Sequence[str]) -> tuple[Any, Any]:
     """Tokenizer and network with the pooling layer; raises :class:`ModelingError` unless ``base`` is a valid BERT."""
     try:
-        config = AutoConfig.from_pretrained(base)
+        config = load_config(base)
         if config.model_type != "bert":
             raise ModelingError(f"{base}: is a {config.model_type}; the recipe head requires a bert, full takes any")
-        tokenizer = AutoTokenizer.from_pretrained(base)
+        tokenizer = load_tokenizer(base)
         encoder = BertModel.from_pretrained(base, dtype=torch.float32)
         config.num_hidden_layers += 1
         config.id2label = dict(enumerate(labels))

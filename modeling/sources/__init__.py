@@ -83,8 +83,7 @@ def glance(source: Source, into: Path) -> None:
     """
 
     def select(names: list[str]) -> list[str]:
-        if selection.CONFIG_FILE not in names:
-            raise ModelingError(f"is not a checkpoint: it has no {selection.CONFIG_FILE}")
+        selection.check_checkpoint(names)
         return [name for name in (selection.CONFIG_FILE, CARD_FILE) if name in names]
 
     with _plain_disk_errors():

@@ -11,6 +11,8 @@ from safetensors import SafetensorError, safe_open
 from modeling.errors import ModelingError
 
 CONFIG_FILE = "config.json"
+# Of PEFT, beside weights that are only what it adds to another model.
+ADAPTER_FILE = "adapter_config.json"
 # At least one of these has the vocabulary; *.model is SentencePiece's.
 VOCABULARIES = ("tokenizer.json", "vocab.json", "vocab.txt", "*.model")
 SETTINGS = ("tokenizer_config.json", "special_tokens_map.json", "added_tokens.json", "merges.txt")
@@ -21,8 +23,7 @@ PICKLES = ("pytorch_model.bin", "pytorch_model-*-of-*.bin")
 
 def checkpoint_files(names: list[str], allow_pickle: bool) -> list[str]:
     """Configuration, tokenizer and weights, preferably safetensors; raises :class:`ModelingError` if any is missing."""
-    if CONFIG_FILE not in names:
-        raise ModelingError(f"is not a checkpoint: it has no {CONFIG_FILE}")
+    check_checkpoint(names)
     weights, index = _matching(names, SAFETENSORS), INDEX_FILES[0]
     if not weights:
         weights, index = _matching(names, PICKLES), INDEX_FILES[1]
@@ -35,6 +36,18 @@ def checkpoint_files(names: list[str], allow_pickle: bool) -> list[str]:
                 "whose commit can be pinned), or trust its author with --allow-pickle, ALLOW_PICKLE=1 of make"
             )
     return [*tokenizer_files(names), *weights, *_matching(names, (index,))]
+
+
+def check_checkpoint(names: list[str]) -> None:
+    """Raise a :class:`ModelingError` if these are not the files of a checkpoint, or of an adapter to one."""
+    if ADAPTER_FILE in names:
+        raise ModelingError(
+            f"is an adapter of PEFT, by its {ADAPTER_FILE}, which only adds to another model. Merge them with peft, "
+            "AutoPeftModelForSequenceClassification.from_pretrained(ADAPTER, num_labels=…).merge_and_unload()"
+            ".save_pretrained(FOLDER), save the tokenizer there too, and give FOLDER"
+        )
+    if CONFIG_FILE not in names:
+        raise ModelingError(f"is not a checkpoint: it has no {CONFIG_FILE}")
 
 
 def tokenizer_files(names: list[str]) -> list[str]:

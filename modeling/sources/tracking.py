@@ -11,7 +11,7 @@ from mlflow.exceptions import MlflowException
 
 from modeling.errors import ModelingError
 from modeling.registry.versions import Registry, Version, plain_errors
-from modeling.sources.selection import CONFIG_FILE
+from modeling.sources.selection import ADAPTER_FILE, CONFIG_FILE
 
 VERSION = re.compile(r"models:/(?P<name>[^/@]+)(/(?P<number>\d+)|@(?P<alias>[^/@]+))")
 RUN = re.compile(r"runs:/(?P<run_id>[^/]+)(/.+)?")
@@ -42,7 +42,8 @@ def fetch(uri: str, into: Path) -> tuple[Path, dict[str, Any]]:
             raise ModelingError(f"{uri}: {registry.uri} has no such artifacts") from error
         except OSError as error:
             raise ModelingError(f"{uri}: its artifacts cannot be read: {error.strerror or error}") from error
-    found = sorted(file.parent for file in into.rglob(CONFIG_FILE))
+    # An adapter is refused where its files are selected.
+    found = sorted(file.parent for file in [*into.rglob(CONFIG_FILE)] or into.rglob(ADAPTER_FILE))
     if len(found) != 1:
         folders = ", ".join(str(path.relative_to(into)) for path in found) or "none"
         raise ModelingError(f"{uri}: expected one folder with a {CONFIG_FILE}, found {folders}")

@@ -24,6 +24,7 @@ from modeling.spec import Source
 from scripts import download as script
 from tests.scripts.hub import Hub, running_hub
 from tests.server import free_port
+from tests.tiny_checkpoints import SAVED
 
 pytestmark = pytest.mark.export
 
@@ -208,6 +209,10 @@ def test_pickles_are_rejected_unless_they_are_allowed(project: Project) -> None:
     ("change", "reason"),
     [
         (lambda project: project.repository.pop("config.json"), "is not a checkpoint: it has no config.json"),
+        (
+            lambda project: project.repository.setdefault("adapter_config.json", b"{}"),
+            "is an adapter of PEFT, by its adapter_config.json, which only adds to another model. Merge them",
+        ),
         (lambda project: project.repository.pop("model.safetensors"), "has no weights: neither model.safetensors nor"),
         (lambda project: project.repository.pop("tokenizer.json"), "has no tokenizer: none of tokenizer.json, vocab"),
         (lambda project: project.describe(sha256={"x.bin": "0" * 64}), "has no x.bin, which is in source.sha256"),
@@ -346,6 +351,7 @@ def tracked(checkpoint: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple
         mlflow.log_artifacts(str(checkpoint), "model/artifacts/checkpoint")
         mlflow.log_text("{}", "model/MLmodel")
         mlflow.log_text("nothing", "other/readme.txt")
+        mlflow.log_artifacts(str(SAVED / "peft" / "adapter"), "adapter")
     version = registry.register("textserve", run_id, f"runs:/{run_id}/model", {})
     registry.set_alias("textserve", STAGING, version.number)
     return registry.uri, run_id
@@ -379,6 +385,7 @@ def test_a_checkpoint_in_mlflow_is_fetched_by_alias_version_or_run(
         ("models:/other/1", "has no such version; it has no model 'other'"),
         ("models:/textserve/latest", "give models:/NAME@ALIAS, models:/NAME/VERSION or runs:/ID/PATH"),
         ("runs:/RUN/other", "expected one folder with a config.json, found none"),
+        ("runs:/RUN/adapter", "is an adapter of PEFT, by its adapter_config.json"),
         ("runs:/RUN/nowhere", "has no such artifacts"),
         ("runs:/0123456789abcdef/model", "runs:/0123456789abcdef/model"),
     ],

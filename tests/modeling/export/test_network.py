@@ -9,6 +9,8 @@ from typing import Any
 import pytest
 import transformers
 
+from benchmarks import checkpoints
+from benchmarks.checkpoints import ARCHITECTURES
 from modeling.errors import ModelingError
 from modeling.export.network import USUAL_TOKENS, inspect
 from tests.tiny_checkpoints import MAX_TOKENS, SPECIAL_TOKENS
@@ -33,15 +35,16 @@ def changed(make_checkpoint: Callable[..., Path], tmp_path: Path) -> Callable[..
     return change
 
 
+@pytest.mark.parametrize("limit", [10**30, None])
 @pytest.mark.parametrize(
     ("architecture", "inputs"),
     [("bert", [*TWO_INPUTS, "token_type_ids"]), ("distilbert", TWO_INPUTS), ("roberta", TWO_INPUTS)],
 )
 def test_inputs_and_the_longest_input_are_those_of_the_network(
-    changed: Callable[..., Path], architecture: str, inputs: list[str]
+    changed: Callable[..., Path], architecture: str, inputs: list[str], limit: int | None
 ) -> None:
     # The tokenizer has no limit, as many have none; RoBERTa has two more positions than it can use.
-    found = inspect(changed(architecture, "tokenizer_config.json", model_max_length=10**30))
+    found = inspect(changed(architecture, "tokenizer_config.json", model_max_length=limit))
     assert sorted(found.inputs) == sorted(inputs)
     assert (found.max_tokens, found.pad_id, found.padding_side) == (MAX_TOKENS, SPECIAL_TOKENS.index("<pad>"), "right")
     assert found.opset >= 18
@@ -51,14 +54,33 @@ def test_the_limit_of_the_tokenizer_counts_if_it_is_smaller(changed: Callable[..
     assert inspect(changed("bert", "tokenizer_config.json", model_max_length=16)).max_tokens == 16
 
 
-def test_a_tokenizer_that_is_not_fast_or_does_not_pad_is_refused(changed: Callable[..., Path], tmp_path: Path) -> None:
+def test_a_tokenizer_that_is_not_fast_is_refused(changed: Callable[..., Path]) -> None:
     folder = changed("bert", "tokenizer_config.json", tokenizer_class="CanineTokenizer")
     with pytest.raises(ModelingError, match=r"runs in Python only; a tokenizer\.json is required"):
         inspect(folder)
-    shutil.rmtree(folder)
+
+
+def test_without_a_padding_token_that_of_the_network_pads(changed: Callable[..., Path]) -> None:
     folder = changed("bert", "tokenizer_config.json", pad_token=None)
     (folder / "special_tokens_map.json").unlink()
-    with pytest.raises(ModelingError, match=r"no padding token; set pad_token in tokenizer_config\.json"):
+    assert inspect(folder).pad_id == SPECIAL_TOKENS.index("<pad>")
+
+
+@pytest.mark.parametrize("name", ["GPT-2", "Qwen3"])
+def test_a_decoder_without_any_pads_with_the_end_of_a_text(tmp_path: Path, name: str) -> None:
+    size = checkpoints.Size(words=40)
+    checkpoints.make(ARCHITECTURES[name], tmp_path, checkpoints.texts(size, 20), size, pads=False)
+    found = inspect(tmp_path)
+    assert (found.pad_id, found.padding_side) == (checkpoints.SPECIAL.index("[SEP]"), "right")
+
+
+def test_what_is_in_every_text_does_not_pad(changed: Callable[..., Path]) -> None:
+    folder = changed("bert", "tokenizer_config.json", pad_token=None)
+    (folder / "special_tokens_map.json").unlink()
+    config = folder / "config.json"
+    content = json.loads(config.read_text(encoding="utf-8"))
+    config.write_text(json.dumps(content | {"pad_token_id": None}), encoding="utf-8")
+    with pytest.raises(ModelingError, match=r"no padding token.*; set pad_token in tokenizer_config\.json"):
         inspect(folder)
 
 
