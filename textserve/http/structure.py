@@ -47,6 +47,6 @@ def has_key(body: bytes, key: str) -> bool:
 
 @cache
 def _key(key: str) -> re.Pattern[bytes]:
-    # Starts with what is sought, which is thirty times as fast as looking behind first: 2 ms for 4 MB.
+    # Looks behind only where the key is: at every byte, that would hold the event loop.
     quoted = rb'"%s"' % key.encode()
     return re.compile(rb"%s(?<!\\%s)\s*+:" % (quoted, quoted))
