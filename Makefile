@@ -280,6 +280,7 @@ benchmark: .venv/.inference $(BENCHMARK_ENVIRONMENTS) ## Compare with other serv
 
 benchmark-bulk: .venv-benchmark/.synced ## Compare bulk scoring with bare loops, Ray and transformers; TEXTS=20000 for fewer than 200,000
 	@$(BENCHMARK_VENV)/python -m benchmarks.bulk $(if $(TEXTS),--texts $(TEXTS))
+
 measure-drift: .venv/.inference ## Send texts like the reference, and others, through the window of drift: benchmarks/results/drift.json
 	@$(VENV)/python -m benchmarks.drift
 
@@ -330,25 +331,17 @@ clean: ## Remove environments and build outputs; the model store stays
 	@$(SYNC) --group inference --group integration --group bulk
 	@touch $@
 
-.venv-export/.synced: uv.lock pyproject.toml | $(filter .uv/bin/uv,$(UV))
-	@UV_PROJECT_ENVIRONMENT=.venv-export $(SYNC) --group inference --group export --group train --group integration
-	@touch $@
-
-.venv-ray/.synced: uv.lock pyproject.toml | $(filter .uv/bin/uv,$(UV))
-	@UV_PROJECT_ENVIRONMENT=.venv-ray $(SYNC) --group inference --group integration --group bulk --group bulk-ray --group bulk-spark
-	@touch $@
-
-.venv-docs/.synced: uv.lock pyproject.toml | $(filter .uv/bin/uv,$(UV))
-	@UV_PROJECT_ENVIRONMENT=.venv-docs $(SYNC) --no-install-project --group docs
-	@touch $@
-
-.venv-benchmark/.synced: uv.lock pyproject.toml | $(filter .uv/bin/uv,$(UV))
-	@UV_PROJECT_ENVIRONMENT=.venv-benchmark $(SYNC) --group inference --group export --group train --group integration --group bulk --group bulk-ray --group benchmark
-	@touch $@
-
-.venv-benchmark-mlserver/.synced: uv.lock pyproject.toml | $(filter .uv/bin/uv,$(UV))
-	@UV_PROJECT_ENVIRONMENT=.venv-benchmark-mlserver $(SYNC) --no-install-project --group benchmark-mlserver
-	@touch $@
+# $(call environment,NAME,OPTIONS OF UV): the environment .venv-NAME
+define environment
+.venv-$(1)/.synced: uv.lock pyproject.toml | $(filter .uv/bin/uv,$(UV))
+	@UV_PROJECT_ENVIRONMENT=.venv-$(1) $(SYNC) $(2)
+	@touch $$@
+endef
+$(eval $(call environment,export,--group inference --group export --group train --group integration))
+$(eval $(call environment,ray,--group inference --group integration --group bulk --group bulk-ray --group bulk-spark))
+$(eval $(call environment,docs,--no-install-project --group docs))
+$(eval $(call environment,benchmark,--group inference --group export --group train --group integration --group bulk --group bulk-ray --group benchmark))
+$(eval $(call environment,benchmark-mlserver,--no-install-project --group benchmark-mlserver))
 
 # Without such a Python no environment is created, and the comparison skips Triton with the reason.
 .venv-benchmark-triton/.synced: uv.lock pyproject.toml | $(filter .uv/bin/uv,$(UV))
