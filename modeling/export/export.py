@@ -17,6 +17,7 @@ from modeling.environment import versions
 from modeling.errors import ModelingError
 from modeling.evaluation.speed import Feeds, feeds
 from modeling.export.checkpoint import check_golden, check_graph, check_inputs, check_source, export_float
+from modeling.export.optimization import optimize
 from modeling.export.quantization import QuantizationError, quantize
 from modeling.export.verification import compare_in_batches, likeness
 from modeling.files import ModelFiles, sha256
@@ -87,9 +88,10 @@ def _quantize(spec: ModelSpec, files: ModelFiles, texts: Sequence[Input]) -> dic
         outlier_ratio=spec.quantization.outlier_ratio,
         weight_bits=spec.quantization.weight_bits,
     )
+    model, passes = optimize(model, spec.graph.attention_mask)
     onnx.save(model, files.model)
     _check_answers(spec, files, texts)
-    return {**asdict(report), "outlier_channels": report.outlier_channels}
+    return {**asdict(report), "outlier_channels": report.outlier_channels, "optimization": asdict(passes)}
 
 
 def _feeds(spec: ModelSpec, tokenizer: Tokenizer, texts: Sequence[Input]) -> Iterator[Feeds]:

@@ -55,8 +55,14 @@ def test_the_exported_model_agrees_with_pytorch_and_the_report_describes_it(
     assert section["bytes"] == files.model.stat().st_size < section["float_bytes"]
     assert section["sha256"] == sha256(files.model)
     operators = [node.op_type for node in onnx.load(files.model).graph.node]
-    assert operators.count("MatMulIntegerToFloat") == len(section["quantization"]["linears"]) == 12
-    assert section["quantization"]["outlier_channels"] == 0
+    quantization = section["quantization"]
+    assert len(quantization["linears"]) == 12
+    # Query, key and value of the first layer are one product, and key and value of the last.
+    assert operators.count("MatMulIntegerToFloat") == 9
+    assert quantization["optimization"]["merged_linears"] == 5
+    assert quantization["optimization"]["attentions"] == operators.count("MultiHeadAttention") == 2
+    assert quantization["optimization"]["pooled_nodes"] > 0
+    assert quantization["outlier_channels"] == 0
     assert section["versions"]["onnx"] == onnx.__version__
 
 
