@@ -50,6 +50,8 @@ def main(arguments: list[str] | None = None) -> None:
             f"{len(quantization['linears'])} linear layers and {len(quantization['tables'])} tables in INT8, "
             f"{quantization['outlier_channels']} outlier channels in float"
         )
+        changed = ", ".join(f"{name.replace('_', ' ')} {count}" for name, count in quantization["optimization"].items())
+        print(f"faster graph: {changed}")
     else:
         print(f"served in float: {section['float_reason']}")
     print(f"reference    {sum(write_reference(files).values())} texts")

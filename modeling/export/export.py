@@ -88,10 +88,10 @@ def _quantize(spec: ModelSpec, files: ModelFiles, texts: Sequence[Input]) -> dic
         outlier_ratio=spec.quantization.outlier_ratio,
         weight_bits=spec.quantization.weight_bits,
     )
-    model, passes = optimize(model, spec.graph.attention_mask)
+    model, changed = optimize(model, spec.graph.attention_mask)
     onnx.save(model, files.model)
     _check_answers(spec, files, texts)
-    return {**asdict(report), "outlier_channels": report.outlier_channels, "optimization": asdict(passes)}
+    return {**asdict(report), "outlier_channels": report.outlier_channels, "optimization": changed}
 
 
 def _feeds(spec: ModelSpec, tokenizer: Tokenizer, texts: Sequence[Input]) -> Iterator[Feeds]:

@@ -32,17 +32,11 @@ ELEMENTWISE = frozenset(
 MICROSOFT = "com.microsoft"
 
 
-@dataclass(frozen=True)
-class OptimizationReport:
-    """How many attentions were fused, nodes computed for the pooled token alone, and linear layers merged."""
+def optimize(model: onnx.ModelProto, attention_mask: str | None) -> tuple[onnx.ModelProto, dict[str, int]]:
+    """A copy of the quantized ``model`` with every pass applied that fits, and how much each changed.
 
-    attentions: int = 0
-    pooled_nodes: int = 0
-    merged_linears: int = 0
-
-
-def optimize(model: onnx.ModelProto, attention_mask: str | None) -> tuple[onnx.ModelProto, OptimizationReport]:
-    """A copy of the quantized ``model`` with every pass applied that fits, and what was changed.
+    That is the number of ``attentions`` fused, ``pooled_nodes`` computed for one token, ``merged_linears``: all 0 if
+    nothing fits.
 
     Args:
         model: a graph of int64 inputs ``[texts, tokens]``, the first of which are token ids.
@@ -50,15 +44,12 @@ def optimize(model: onnx.ModelProto, attention_mask: str | None) -> tuple[onnx.M
     """
     optimized = onnx.ModelProto()
     optimized.CopyFrom(model)
+    passes = {"attentions": fuse_attention, "pooled_nodes": pool_early, "merged_linears": merge_projections}
     if not _can_rewrite(model.graph):
-        return optimized, OptimizationReport()
-    report = OptimizationReport(
-        fuse_attention(optimized, attention_mask),
-        pool_early(optimized, attention_mask),
-        merge_projections(optimized, attention_mask),
-    )
+        return optimized, dict.fromkeys(passes, 0)
+    changed = {name: apply(optimized, attention_mask) for name, apply in passes.items()}
     onnx.checker.check_model(optimized)
-    return optimized, report
+    return optimized, changed
 
 
 def _can_rewrite(graph: onnx.GraphProto) -> bool:

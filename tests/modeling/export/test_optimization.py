@@ -12,14 +12,14 @@ import onnxruntime as ort
 import pytest
 from onnx import helper, numpy_helper
 
-from modeling.export.optimization import OptimizationReport, optimize
+from modeling.export.optimization import optimize
 
 pytestmark = pytest.mark.export
 
 Array = npt.NDArray[Any]
 MASK = "attention_mask"
 VOCABULARY, CHANNELS, HEADS, LABELS = 50, 16, 4, 3
-NOTHING = OptimizationReport()
+NOTHING = {"attentions": 0, "pooled_nodes": 0, "merged_linears": 0}
 
 
 class Encoder:
@@ -197,8 +197,8 @@ def operators(model: onnx.ModelProto) -> Counter[str]:
 def test_an_encoder_gets_every_pass_and_answers_the_same(outliers: bool, mask: str, scaled: str) -> None:
     model = Encoder(outliers=outliers, mask=mask, scaled=scaled).model()
     optimized, report = optimize(model, MASK)
-    assert report.attentions == 1
-    assert report.merged_linears == 2  # the query is that of the pooled token alone
+    assert report["attentions"] == 1
+    assert report["merged_linears"] == 2  # the query is that of the pooled token alone
     found = operators(optimized)
     assert (found["MultiHeadAttention"], found["Softmax"], found["Transpose"], found["Reshape"]) == (1, 0, 0, 0)
     assert (found["MatMulIntegerToFloat"], found["Split"]) == (4, 1)
@@ -208,7 +208,7 @@ def test_an_encoder_gets_every_pass_and_answers_the_same(outliers: bool, mask: s
 def test_query_key_and_value_become_one_product_where_all_tokens_are_read() -> None:
     model = Encoder(pooling="mean").model()
     optimized, report = optimize(model, MASK)
-    assert report == OptimizationReport(attentions=1, pooled_nodes=0, merged_linears=3)
+    assert report == {"attentions": 1, "pooled_nodes": 0, "merged_linears": 3}
     assert operators(optimized)["MatMulIntegerToFloat"] == 3
     assert operators(optimized)["MatMul"] == operators(model)["MatMul"] - 4  # 2 of outliers, 2 of attention
     assert_same_answers(model, optimized)
@@ -218,7 +218,7 @@ def test_query_key_and_value_become_one_product_where_all_tokens_are_read() -> N
 def test_what_only_leads_to_the_pooled_token_has_one_row_a_text(pooling: str) -> None:
     model = Encoder(pooling=pooling).model()
     optimized, report = optimize(model, MASK)
-    assert report.pooled_nodes > 10
+    assert report["pooled_nodes"] > 10
     observed = onnx.ModelProto()
     observed.CopyFrom(optimized)
     del observed.graph.output[:]
@@ -233,7 +233,7 @@ def test_what_only_leads_to_the_pooled_token_has_one_row_a_text(pooling: str) ->
 def test_another_pooling_is_computed_for_all_tokens(pooling: str) -> None:
     model = Encoder(pooling=pooling).model()
     optimized, report = optimize(model, MASK)
-    assert report.pooled_nodes == 0
+    assert report["pooled_nodes"] == 0
     assert_same_answers(model, optimized, shortest=2)
 
 
@@ -243,8 +243,8 @@ def test_another_pooling_is_computed_for_all_tokens(pooling: str) -> None:
 def test_an_attention_that_looks_different_stays(options: dict[str, Any]) -> None:
     model = Encoder(**options).model()
     optimized, report = optimize(model, MASK)
-    assert (report.attentions, report.merged_linears) == (0, 0)
-    assert report.pooled_nodes > 0
+    assert (report["attentions"], report["merged_linears"]) == (0, 0)
+    assert report["pooled_nodes"] > 0
     assert operators(optimized)["Softmax"] == 1
     assert_same_answers(model, optimized)
 
@@ -260,8 +260,8 @@ def test_nothing_fits_a_graph_of_other_inputs_or_pooling_and_attention() -> None
 def test_without_a_mask_attention_stays_and_the_pooled_token_does_not() -> None:
     model = Encoder().model()
     optimized, report = optimize(model, None)
-    assert report.attentions == 0
-    assert report.pooled_nodes > 0
+    assert report["attentions"] == 0
+    assert report["pooled_nodes"] > 0
     assert_same_answers(model, optimized)
 
 
