@@ -48,6 +48,8 @@ def optimize(model: onnx.ModelProto, attention_mask: str | None) -> tuple[onnx.M
     if not _can_rewrite(model.graph):
         return optimized, dict.fromkeys(passes, 0)
     changed = {name: apply(optimized, attention_mask) for name, apply in passes.items()}
+    if any(changed.values()) and not any(opset.domain == MICROSOFT for opset in optimized.opset_import):
+        optimized.opset_import.append(helper.make_opsetid(MICROSOFT, 1))
     onnx.checker.check_model(optimized)
     return optimized, changed
 
