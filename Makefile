@@ -303,8 +303,9 @@ docs-serve: .venv-docs/.synced ## Serve the site on http://localhost:8000, rebui
 capacity: .venv/.inference ## Compute docs/capacity.md: pods for a load, and what the autoscaler loses in a day
 	@$(VENV)/python -m scripts.capacity >build/capacity.md && mv build/capacity.md docs/capacity.md
 
-docs-tables: .venv/.inference ## Generate the tables of docs/settings.md, errors.md, metrics.md and architectures.md
+docs-tables: .venv/.inference ## Generate the tables of docs/settings.md, errors.md, metrics.md and architectures.md, and Kubernetes' copy of the alerts
 	@$(VENV)/python -m scripts.docs_tables
+	@$(VENV)/python -m scripts.kubernetes_rules
 
 screenshot: .venv/.integration programs ## Take the screenshot of the UI in the README
 	@$(VENV)/python -m tests.screenshot

@@ -13,6 +13,7 @@ import httpx
 import pytest
 import yaml
 
+from scripts import kubernetes_rules
 from tests.server import LIMIT_SECONDS, ROOT, serve
 from textserve.settings import Settings
 
@@ -193,6 +194,12 @@ def test_queries_are_valid_and_name_metrics_that_exist(overlay: str, tmp_path: P
     file.write_text(yaml.safe_dump({"groups": [{"name": "queries", "rules": rules}]}), encoding="utf-8")
     done = subprocess.run(["promtool", "check", "rules", str(file)], capture_output=True, text=True, timeout=60)
     assert done.returncode == 0, done.stdout + done.stderr
+
+
+def test_kubernetes_has_every_alert_of_the_host() -> None:
+    alerts = yaml.safe_load(kubernetes_rules.ALERTS.read_text(encoding="utf-8"))
+    assert kubernetes_rules.RULES.read_text(encoding="utf-8") == kubernetes_rules.prometheus_rule(), "make docs-tables"
+    assert named("high-availability", "PrometheusRule")["spec"] == alerts
 
 
 def test_the_canary_runs_the_pods_of_the_deployment_and_judges_each_step() -> None:

@@ -150,9 +150,7 @@ def test_dependabot_reads_the_folders_with_pins() -> None:
     assert (ROOT / updates["pip"]["directory"].lstrip("/") / "uv.txt").is_file()
 
 
-@pytest.mark.parametrize(
-    ("file", "unneeded"), [("ci-cd.yaml", {"summary", "comment"}), ("nightly.yaml", set())]
-)
+@pytest.mark.parametrize(("file", "unneeded"), [("ci-cd.yaml", {"summary", "comment"}), ("nightly.yaml", set())])
 def test_a_failure_on_the_default_branch_is_told(file: str, unneeded: set[str]) -> None:
     found = load(f"workflows/{file}")["jobs"]
     notify = found.pop("notify")
