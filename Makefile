@@ -78,7 +78,7 @@ head: ## Train, export, verify and evaluate sentiment-en-head, against its champ
 		$(MAKE) --no-print-directory $$verb MODEL=sentiment-en-head || exit; done
 
 train: .venv-export/.synced ## Train by RECIPE=head in a minute, or fine-tune BASE (a Hugging Face id or a folder)
-	@$(EXPORT_VENV)/python -m scripts.train $(MODEL) --recipe $(RECIPE) $(if $(BASE),--base $(BASE))
+	@$(EXPORT_VENV)/python -m scripts.train $(MODEL) --recipe $(RECIPE) $(if $(BASE),--base $(BASE)) $(if $(SENTENCES),--sentences '$(SENTENCES)')
 
 download: .venv-export/.synced ## Download MODEL from its source, or from SOURCE; ALLOW_PICKLE=1 accepts pytorch_model.bin
 	@$(EXPORT_VENV)/python -m scripts.download $(MODEL) $(if $(SOURCE),--source '$(SOURCE)') $(if $(ALLOW_PICKLE),--allow-pickle)

@@ -29,6 +29,8 @@ SEVERAL = "mul"
 GENERAL = "general English texts"
 # More than any tokenizer adds to a pair.
 SPECIAL_TOKENS = 8
+# Of a text to compare on, where there are enough.
+MOST_CHARACTERS = 500
 
 GivenAnswers: TypeAlias = Sequence[Answer | None]
 
@@ -56,11 +58,13 @@ class PlainTexts:
 
     Attributes:
         answers: the right answer to each text, or ``None``.
+        languages: the language of each text, or empty.
         note: that they are not the model's own, if so.
     """
 
     texts: Sequence[Input]
     answers: GivenAnswers = ()
+    languages: Sequence[str] = ()
     note: str = ""
 
 
@@ -117,7 +121,8 @@ def comparison_texts(files: ModelFiles) -> PlainTexts:
     """The texts on which a model is compared with its source: :func:`labelled_texts`, and general texts.
 
     The general texts come without their labels where they are not among the labelled ones. A model without a task has
-    them only if it has fewer labelled texts than the spec's ``fidelity.texts``.
+    them only if it has fewer labelled texts than the spec's ``fidelity.texts``. Of a set much larger than that, so many
+    are drawn, none of them longer than MOST_CHARACTERS: padded to it, the others would take hours in random batches.
     """
     spec, sets = files.spec(), labelled_texts(files)
     count = sum(len(labelled.texts) for labelled in sets)
@@ -128,10 +133,21 @@ def comparison_texts(files: ModelFiles) -> PlainTexts:
         sets.sort(key=lambda labelled: list(labelled.texts) != general)
         if sets and list(sets[0].texts) == general:
             general = []
+    sets = [_sample(labelled, spec.fidelity.texts) for labelled in sets]
     note = "" if spec.task or not general else f"{len(general)} of them {GENERAL}: {_too_few(files, count)}"
     answers = itertools.chain.from_iterable(labelled.answers for labelled in sets)
     texts = itertools.chain.from_iterable(labelled.texts for labelled in sets)
-    return PlainTexts([*general, *texts], [*itertools.repeat(None, len(general)), *answers], note)
+    languages = ["en"] * len(general) + [one.language for one in sets for _ in one.texts]
+    return PlainTexts([*general, *texts], [*itertools.repeat(None, len(general)), *answers], languages, note)
+
+
+def _sample(labelled: LabelledTexts, count: int) -> LabelledTexts:
+    if len(labelled.texts) <= 2 * count:
+        return labelled
+    short = [index for index, text in enumerate(labelled.texts) if len("".join(text)) <= MOST_CHARACTERS]
+    kept = [short[index] for index in sorted(np.random.default_rng(SEED).permutation(len(short))[:count].tolist())]
+    texts, answers = ([values[index] for index in kept] for values in (labelled.texts, labelled.answers))
+    return replace(labelled, texts=texts, answers=answers, domains=())
 
 
 def _too_few(files: ModelFiles, count: int) -> str:

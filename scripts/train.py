@@ -6,11 +6,13 @@
 Recipes:
 
     head   the best of three logistic heads on a frozen encoder: about a minute on two cores, for every change
-    full   fine-tuning, for releases: ten minutes a run on two cores; the result is the mean of the runs. Existing runs
+    full   fine-tuning, for releases: an hour a run on two cores; the result is the mean of the runs. Existing runs
            and an existing checkpoint are kept: interrupted training resumes, and runs with other settings (--seeds,
            --learning-rate, ...) can be added. Remove build/NAME to start afresh
 
-The data comes from pinned packages, is cached in build/data, and must pass modeling/tasks/sentiment/data_checks.py.
+The rated texts come from pinned packages, are cached in build/data, and must pass
+modeling/tasks/sentiment/data_checks.py. The Polish sentences of the recipe full come from GitHub at pinned commits, or
+from a folder that has them (--sentences); modeling/tasks/sentiment/corpora.py lists them.
 
 MLflow gets, for each run, parameters, metrics, plots, the data's digests and counts, and the commit. The result is
 registered as the next version of NAME, with the alias "staging". Without MLFLOW_TRACKING_URI everything is kept in
@@ -29,6 +31,7 @@ from __future__ import annotations
 import sys
 import time
 from dataclasses import asdict
+from pathlib import Path
 
 from modeling.recipes.recipe import ENCODER, Recipe
 from scripts.command import command, model_parser
@@ -44,6 +47,7 @@ def main(arguments: list[str] | None = None) -> None:
     args.add_argument("--base", help=f"checkpoint to start from, a folder or a Hub id (head: default {ENCODER})")
     only_full = args.add_argument_group("full only")
     only_full.add_argument("--seeds", type=int, nargs="+", default=[1, 2, 3], help="one run each (default: 1 2 3)")
+    only_full.add_argument("--sentences", type=Path, help="folder with the Polish sentences (default: from GitHub)")
     for name, value in SETTINGS.items():
         only_full.add_argument(
             f"--{name.replace('_', '-')}", type=type(value), default=value, help=f"(default: {value})", metavar="N"
@@ -52,6 +56,7 @@ def main(arguments: list[str] | None = None) -> None:
     from modeling.recipes import training
     from modeling.recipes.validation import MACRO_F1
     from modeling.registry.versions import STAGING
+    from modeling.tasks.sentiment import corpora
 
     started = time.perf_counter()
     task = training.prepare(options.files, options.recipe)
@@ -59,6 +64,7 @@ def main(arguments: list[str] | None = None) -> None:
     if options.recipe == "head":
         section = training.train_head(task, options.base)
     else:
+        print("\n".join(corpora.fetch(task.data, options.sentences)))
         recipe = Recipe(**{name: getattr(options, name) for name in SETTINGS})
         section = training.train_full(task, options.base, options.seeds, recipe)
     for made in section["runs"]:

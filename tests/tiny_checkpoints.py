@@ -6,10 +6,8 @@ import hashlib
 import importlib.util
 import io
 import os
-import pickle
 import shutil
 import tarfile
-import zipfile
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
@@ -234,20 +232,16 @@ def word_tokenizer(words: list[str], *, with_types: bool = False) -> Any:
 
 @pytest.fixture
 def write_data(monkeypatch: pytest.MonkeyPatch) -> Callable[..., Path]:
-    """``write_data(folder, ratings, lexicons)``: stand-ins for the two data packages, accepted by ``fetch``.
+    """``write_data(folder, ratings)``: a stand-in for the data package, accepted by ``fetch``.
 
-    ``ratings`` has the lines of each file of the ratings archive by short name; ``lexicons`` the pickled content of
-    each file of the Polish package by path.
+    ``ratings`` has the lines of each file of the ratings archive by short name.
     """
 
-    def write(folder: Path, ratings: Mapping[str, bytes], lexicons: Mapping[str, bytes] | None = None) -> Path:
+    def write(folder: Path, ratings: Mapping[str, bytes]) -> Path:
         folder.mkdir(parents=True, exist_ok=True)
         names = dataset.DOMAINS.values()
         inner = _tar({f"hutto_ICWSM_2014/{name}_GroundTruth.txt": ratings.get(name, b"") for name in names})
         (folder / dataset.VADER_FILE).write_bytes(_tar({dataset.RATINGS_ARCHIVE: inner}))
-        with zipfile.ZipFile(folder / dataset.POLVADER_FILE, "w") as wheel:
-            for name, content in (lexicons or {dataset.WORDS_FILE: pickle.dumps({})}).items():
-                wheel.writestr(name, content)
         packages = {
             name: (requirement, hashlib.sha256((folder / name).read_bytes()).hexdigest())
             for name, (requirement, _) in dataset.PACKAGES.items()

@@ -54,11 +54,12 @@ def _failures(test: Report | None) -> str:
 
 
 def calibration(report: Report) -> str:
-    """Expected calibration error, in a sentence."""
-    found = report["quality"].get("calibration")
+    """Expected calibration error of each language, in a sentence."""
+    found = [language for language in report["quality"]["languages"].values() if "ece" in language]
     if not found:
         return "Not measured: only the score of one label has a calibration error, on labelled texts."
-    return f"Expected calibration error on {found['texts']} texts ({found['name']}): {found['ece']:.3f} (15 bins)."
+    each = ", ".join(f"{one['ece']:.3f} on {one['texts']} texts ({one['name']})" for one in found)
+    return f"Expected calibration error, in 15 bins: {each}."
 
 
 def fidelity(report: Report) -> str:
@@ -70,6 +71,11 @@ def fidelity(report: Report) -> str:
         rows.append([f"same {answer_of(found)} as PyTorch", f"{found['agreement']:.2%}"])
     else:
         rows.append(["rank correlation with PyTorch", f"{found['rank_correlation']:.4f}"])
+    rows += [
+        [f"in {name}, {one['texts']} texts", f"{one['agreement']:.2%}"]
+        for name, one in found.get("languages", {}).items()
+        if "agreement" in one
+    ]
     kind = "probability" if "agreement" in found else "number"
     rows += [
         [f"largest difference of a {kind}", f"{found['largest_difference']:.3f}"],
@@ -128,15 +134,18 @@ def quantization(report: Report) -> str:
 
 
 def training(report: Report) -> str:
-    """The settings of each run, and the result."""
+    """The settings of each run, the texts it drew from, and the result."""
     section = report["training"]
     settings = [name for name in section["runs"][0] if name not in ("seed", "minutes")]
-    head = ["", *(f"seed {run['seed']}" for run in section["runs"]), "from their mean"]
-    columns = [*section["runs"], section["final"]]
-    rows = [[name.replace("_", " "), *(f"{column[name]:g}" for column in columns)] for name in settings]
+    head = ["", *(f"seed {run['seed']}" for run in section["runs"])]
+    rows = [[name.replace("_", " "), *(f"{run[name]:g}" for run in section["runs"])] for name in settings]
+    texts = ", ".join(f"{count} {name}" for name, count in section["texts"].items())
+    final = section["final"]
     outcome = (
-        f"{section['texts']} English training texts. Outcome: macro-F1 {section['validation_macro_f1']:.4f} on the "
-        f"validation part, {section['polish_dev_accuracy']:.3f} of the Polish sentences right."
+        f"Texts to draw from: {texts}. Bias on the logits {', '.join(f'{value:g}' for value in final['bias'])}, "
+        f"temperature {final['temperature']:.2f}. Outcome: macro-F1 {section['validation_macro_f1']:.4f} on the "
+        f"validation part in English and {section['polish_macro_f1']:.4f} in Polish, "
+        f"{section['polish_dev_accuracy']:.3f} of the Polish sentences of `polish-dev.jsonl` right."
     )
     return f"{table(head, rows)}\n\n{outcome}"
 

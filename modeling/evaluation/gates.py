@@ -69,11 +69,19 @@ def _quality(quality: dict[str, Any], spec: ModelSpec) -> list[Gate]:
     found = [gate for language in _measured(quality, spec) for gate in _scores(quality, spec, language)]
     if spec.problem_type != "single_label_classification" or spec.activation == "none":
         return found
-    calibration = quality.get("calibration")
-    enough = bool(calibration and calibration["texts"] >= MIN_CALIBRATION_TEXTS)
-    note = "" if enough else f"requires {MIN_CALIBRATION_TEXTS} labelled texts of a language"
-    ece = calibration["ece"] if calibration else None
-    return [*found, Gate("calibration error", ece, spec.gates.max_ece, at_most=True, applies=enough, note=note)]
+    # Of a few texts it is mostly chance.
+    calibrated = {
+        language: measured["ece"]
+        for language, measured in quality["languages"].items()
+        if "ece" in measured and measured["texts"] >= MIN_CALIBRATION_TEXTS
+    }
+    if not calibrated:
+        note = f"requires {MIN_CALIBRATION_TEXTS} labelled texts of a language"
+        return [*found, Gate("calibration error", None, spec.gates.max_ece, at_most=True, applies=False, note=note)]
+    return found + [
+        Gate(f"calibration error, {language}", ece, spec.gates.max_ece, at_most=True)
+        for language, ece in calibrated.items()
+    ]
 
 
 def _measured(quality: dict[str, Any], spec: ModelSpec) -> list[str]:

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 from sklearn.metrics import confusion_matrix
 
 from modeling import tasks
@@ -69,25 +70,34 @@ def section(spec: ModelSpec, sets: Sequence[LabelledTexts], scores: Sequence[Sco
     if not sets:
         return {"languages": {}}
     task, languages = tasks.find(spec.task), {}
+    calibrates = spec.problem_type == "single_label_classification" and spec.activation != "none"
     truths = [right_answers(spec, labelled.answers) for labelled in sets]
     for labelled, truth, rows in zip(sets, truths, scores, strict=True):
         columns = [truth, rows]
         if task and (labels := task.lexicon(labelled)) is not None:
             columns.append(right_answers(spec, labels))
         measured = {**figures(spec, *columns), "name": labelled.name, **_plotted(spec, truth, rows)}
+        if calibrates:
+            measured["ece"] = calibration(rows, truth)["ece"]
         if labelled.domains:
-            domains = np.array(labelled.domains)
             measured["domains"] = {
-                domain: figures(spec, *(column[domains == domain] for column in columns))
-                for domain in sorted(set(labelled.domains))
+                domain: figures(spec, *(column[chosen] for column in columns))
+                for domain, chosen in _domains(labelled.domains).items()
             }
         languages[labelled.language] = measured
-    if spec.problem_type != "single_label_classification" or spec.activation == "none":
+    if not calibrates:
         return {"languages": languages}
     # The calibration error of a few texts is mostly chance.
     largest, truth, rows = max(zip(sets, truths, scores, strict=True), key=lambda each: len(each[0].texts))
     calibrated = {"language": largest.language, "name": largest.name, "texts": len(largest.texts)}
     return {"languages": languages, "calibration": calibrated | calibration(rows, truth)}
+
+
+def _domains(names: Sequence[str]) -> dict[str, npt.NDArray[np.bool_]]:
+    """Which texts are of each domain; of "reviews, hotels" and "reviews, school" also which are "reviews"."""
+    found = np.array(names)
+    groups = {name.partition(", ")[0] for name in names}
+    return {name: (found == name) | np.char.startswith(found, f"{name}, ") for name in sorted({*names, *groups})}
 
 
 def _plotted(spec: ModelSpec, truth: Answers, scores: Scores) -> dict[str, Any]:

@@ -46,14 +46,23 @@ def verify(files: ModelFiles, checkpoint: Path, texts: Sequence[Input] | None = 
         section = compare(files, checkpoint, texts, [None] * len(texts))
     else:
         found = comparison_texts(files)
-        section = compare(files, checkpoint, found.texts, found.answers)
+        section = compare(files, checkpoint, found.texts, found.answers, found.languages)
         section |= {"note": found.note} if found.note else {}
     files.add_to_report("verification", section)
     return section
 
 
-def compare(files: ModelFiles, checkpoint: Path, texts: Sequence[Input], truths: GivenAnswers) -> dict[str, Any]:
-    """The measurements of :func:`verify` on ``texts``; a truth of ``None`` is not known."""
+def compare(
+    files: ModelFiles,
+    checkpoint: Path,
+    texts: Sequence[Input],
+    truths: GivenAnswers,
+    languages: Sequence[str] = (),
+) -> dict[str, Any]:
+    """The measurements of :func:`verify` on ``texts``; a truth of ``None`` is not known.
+
+    Of several ``languages``, one a text, each has its own likeness, too.
+    """
     spec = files.spec()
     source = check_source(files, checkpoint)
     if not files.float_model.exists():
@@ -89,6 +98,19 @@ def compare(files: ModelFiles, checkpoint: Path, texts: Sequence[Input], truths:
         "quantized": sha256(files.model) != sha256(files.float_model),
         "batches": {"groupings": GROUPINGS, "labels_changed": flips, "largest_difference": largest},
         **against_truth(spec, reference, alone, truths),
+        **_by_language(spec, reference, alone, languages),
+    }
+
+
+def _by_language(spec: ModelSpec, reference: Scores, served: Scores, languages: Sequence[str]) -> dict[str, Any]:
+    if len(set(languages)) < 2:
+        return {}
+    rows = {name: np.flatnonzero(np.array(languages) == name) for name in dict.fromkeys(languages)}
+    return {
+        "languages": {
+            name: {"texts": len(chosen), **likeness(spec, reference[chosen], served[chosen])}
+            for name, chosen in rows.items()
+        }
     }
 
 

@@ -1,19 +1,19 @@
-"""Fine-tune a whole checkpoint on rated English texts and Polish words: the recipe of the default model.
+"""Fine-tune a whole checkpoint on rated English texts and labelled Polish sentences: the recipe of the default model.
 
-Each part was chosen on the validation part and on the Polish sentences (models/NAME/polish-dev.jsonl):
+Each part was chosen on the validation parts of both languages:
 
-- English texts with human ratings teach the task. A mean rating near a class boundary is an uncertain label, so the
-  target is the probability of each class if the mean had an error of RATING_ERROR: 0.5 is half neutral, half positive.
-- Polish has rated words only. Lists of words and phrases of an adjective and a noun make weak examples
-  (modeling/tasks/sentiment/polish.py), drawn anew in every epoch. Whole Polish sentences come from the multilingual
-  pretraining of the base checkpoint.
-- Lower layers learn slower (layer_decay), which keeps the two languages aligned. Longer or faster training improves
-  English a little and degrades Polish.
-- Several runs start from the same head and see the data in another order; the mean of their weights (model soups,
-  Wortsman and others 2022, arXiv:2203.05482) is then trained further at a low rate.
-- On the validation part, a bias on the negative and the positive logit maximizes macro-F1, where the rare neutral class
-  weighs as much as the others; then a temperature divides all logits, so that of the answers with a score of 0.8 about
-  80 % are correct. Both are folded into the classifier's weights.
+- An epoch mixes rated English texts with Polish sentences of several sources (:mod:`modeling.recipes.mixture`). Targets
+  are probabilities: a mean rating near a class boundary is an uncertain label, and no source is sure of all its labels.
+- The tokenizer lowers letters. Capitals have tokens of their own, rare ones, of which the encoder knows little.
+- Polish sentences are changed as hurried people type (:mod:`modeling.tasks.sentiment.noise`).
+- Lower layers learn slower (``layer_decay``), which keeps the two languages aligned, and the table of tokens does not
+  learn.
+- A run's result is half its last weights, half their mean over its second part (Kaddour 2022, arXiv:2209.14981), and
+  several runs, which see the data in another order, are averaged too (model soups, Wortsman and others 2022,
+  arXiv:2203.05482).
+- On the validation parts, a bias on the negative and the positive logit maximizes macro-F1, where the rare neutral
+  class weighs as much as the others; then a temperature divides all logits, so that of the answers with a score of 0.8
+  about 80 % are correct. Both are folded into the classifier's weights.
 """
 
 from __future__ import annotations
@@ -22,17 +22,19 @@ import json
 import math
 import random
 import time
+from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from pathlib import Path
-from statistics import NormalDist
 from typing import Any
 
 import numpy as np
 import torch
 from safetensors.torch import load_file
 from sklearn.metrics import accuracy_score, f1_score
-from transformers import AutoModelForSequenceClassification, get_linear_schedule_with_warmup
+from tokenizers import normalizers
+from torch.optim.swa_utils import AveragedModel
+from transformers import AutoModelForSequenceClassification
 
 from modeling.environment import versions
 from modeling.errors import ModelingError
@@ -40,37 +42,54 @@ from modeling.export.checkpoint import run_network
 from modeling.export.loading import load_config, load_tokenizer
 from modeling.files import ModelFiles
 from modeling.progress import Progress
+from modeling.recipes.mixture import Example, Mixture
 from modeling.recipes.recipe import Recipe
 from modeling.recipes.validation import MACRO_F1, Validation
-from modeling.tasks.sentiment import dataset
-from modeling.tasks.sentiment.dataset import MEANINGS, THRESHOLD, RatedText
-from modeling.tasks.sentiment.polish import PolishExamples
+from modeling.tasks.sentiment import dataset, sentences
+from modeling.tasks.sentiment.dataset import MEANINGS, Meaning, RatedText
+from modeling.tasks.sentiment.sentences import COMPOSED, Sentence
+from modeling.tasks.sentiment.texts import SENTENCES_FILE
 
-RATING_ERROR = 0.3
 RECIPE_FILE = "recipe.json"
-WARMUP = 0.06
+WARMUP = 0.05
+# Of the learning rates, where the last step ends.
+LAST_RATE = 0.1
+# Of the steps, after which weights are averaged, and how many steps lie between two that are.
+MEAN_FROM = 0.45
+MEAN_EVERY = 40
 WEIGHT_DECAY = 0.01
-MAX_TOKENS = 128
+MAX_TOKENS = 256
 # Batches are cut from chunks of this many batches, sorted by length, to save padding.
 CHUNK = 32
 # Every run starts from the same random head: weights that start apart have no useful mean.
 HEAD_SEED = 0
 BIAS_CANDIDATES = np.arange(-0.6, 0.61, 0.1)
+POLISH_F1 = "polish_macro_f1"
 
-# A text, and the target probabilities of negative, neutral and positive.
-Example = tuple[str, Sequence[float]]
 # Called after each epoch with its number, from 1, and its metrics by name.
 Log = Callable[[int, Mapping[str, float]], None]
 
 
-FINAL = Recipe(epochs=1, learning_rate=5e-5, layer_decay=0.85, head_learning_rate=1e-4, polish_examples=8000)
+@dataclass(frozen=True)
+class Data:
+    """Rated English texts, and labelled sentences, most of them Polish."""
 
+    rated: Sequence[RatedText]
+    sentences: Sequence[Sentence]
+    held_out: Sequence[str] = ()
 
-def soft_label(rating: float) -> Sequence[float]:
-    """Probabilities of negative, neutral and positive if the mean ``rating`` has the error RATING_ERROR."""
-    error = NormalDist(rating, RATING_ERROR)
-    negative, positive = error.cdf(-THRESHOLD), 1.0 - error.cdf(THRESHOLD)
-    return negative, 1.0 - negative - positive, positive
+    def mixture(self) -> Mixture:
+        """What an epoch is drawn from."""
+        return Mixture.of(self.rated, self.sentences, self.held_out)
+
+    def validation(self) -> dict[str, tuple[list[str], list[Meaning]]]:
+        """Texts and labels of the validation part of each language."""
+        rated = dataset.select(self.rated, "validation")
+        polish = [one for one in sentences.select(self.sentences, "validation") if one.language == "pl"]
+        return {
+            "en": ([row.text for row in rated], [row.label for row in rated]),
+            "pl": ([one.text for one in polish], [one.label for one in polish]),
+        }
 
 
 def batches(tokenizer: Any, examples: Sequence[Example], size: int) -> Iterator[tuple[Any, torch.Tensor]]:
@@ -89,9 +108,12 @@ def batches(tokenizer: Any, examples: Sequence[Example], size: int) -> Iterator[
 
 
 def parameter_groups(model: Any, recipe: Recipe) -> list[dict[str, Any]]:
-    """Parameters with their learning rates: the head has its own, and each lower layer ``layer_decay`` of the next."""
+    """Parameters with their learning rates: the head has its own, and each lower layer ``layer_decay`` of the next.
+
+    The table of tokens has none: it is half of all parameters, of which a step reaches a few hundred rows.
+    """
     layers = model.config.num_hidden_layers
-    groups = []
+    groups: dict[tuple[float, bool], list[Any]] = {}
     for name, parameter in model.named_parameters():
         if ".layer." in name:
             depth = layers - 1 - int(name.split(".layer.")[1].split(".")[0])
@@ -100,28 +122,36 @@ def parameter_groups(model: Any, recipe: Recipe) -> list[dict[str, Any]]:
             rate = recipe.learning_rate * recipe.layer_decay**layers
         else:
             rate = recipe.head_learning_rate
-        groups.append({"params": [parameter], "lr": rate, "weight_decay": WEIGHT_DECAY if parameter.dim() > 1 else 0.0})
-    return groups
+        if "word_embeddings" not in name:
+            groups.setdefault((rate, parameter.dim() > 1), []).append(parameter)
+    return [
+        {"params": parameters, "lr": rate, "weight_decay": WEIGHT_DECAY if is_matrix else 0.0}
+        for (rate, is_matrix), parameters in groups.items()
+    ]
 
 
-def fine_tune(
-    model: Any, tokenizer: Any, rows: Sequence[RatedText], polish: PolishExamples, recipe: Recipe
-) -> Iterator[tuple[int, float]]:
-    """Train ``model`` in place on ``rows`` and weak Polish examples; yields each epoch, from 1, and its mean loss."""
-    english = [(row.text, soft_label(row.rating)) for row in dataset.select(rows, "train")]
-    steps = recipe.epochs * math.ceil((len(english) + recipe.polish_examples) / recipe.batch)
-    optimizer = torch.optim.AdamW(parameter_groups(model, recipe))
-    schedule = get_linear_schedule_with_warmup(optimizer, int(WARMUP * steps), steps)
+def rate_at(step: int, steps: int) -> float:
+    """The learning rate at ``step`` of ``steps``, of the highest: it rises over WARMUP, then falls to LAST_RATE."""
+    warm = int(WARMUP * steps)
+    return step / warm if step < warm else LAST_RATE + (1 - LAST_RATE) * (steps - step) / (steps - warm)
+
+
+def fine_tune(model: Any, tokenizer: Any, mixture: Mixture, recipe: Recipe) -> Iterator[tuple[int, float]]:
+    """Train ``model`` in place; yields each epoch, from 1, and its mean loss. Afterwards its weights are averaged."""
+    model.get_input_embeddings().weight.requires_grad_(False)
+    drawn = mixture.draw(recipe)
+    steps = recipe.epochs * math.ceil(len(drawn) / recipe.batch)
+    optimizer = torch.optim.AdamW(parameter_groups(model, recipe), fused=True)
+    schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: rate_at(step, steps))
+    mean = AveragedModel(model)
     with Progress(total=steps, desc="train", unit="batch") as bar:
         for epoch in range(1, recipe.epochs + 1):
+            drawn = drawn if epoch == 1 else mixture.draw(recipe)
             model.train()
             losses = []
-            weak = [(text, soft_label(rating)) for text, rating in polish.draw(recipe.polish_examples)]
-            for inputs, target in batches(tokenizer, english + weak, recipe.batch):
-                # bfloat16 is twice as fast as float32 on CPUs that have it.
-                with torch.autocast("cpu", dtype=torch.bfloat16):
-                    logits = model(**inputs).logits
-                loss = -(target * logits.float().log_softmax(dim=-1)).sum(dim=-1).mean()
+            for inputs, target in batches(tokenizer, drawn, recipe.batch):
+                logits = model(**inputs).logits
+                loss = -(target * logits.log_softmax(dim=-1)).sum(dim=-1).mean()
                 loss.backward()
                 torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
                 optimizer.step()
@@ -130,7 +160,12 @@ def fine_tune(
                 losses.append(loss.item())
                 bar.update()
                 bar.set_postfix(loss=f"{losses[-1]:.3f}", refresh=False)
+                if bar.n > MEAN_FROM * steps and bar.n % MEAN_EVERY == 0:
+                    mean.update_parameters(model)
             yield epoch, sum(losses) / len(losses)
+    if mean.n_averaged:
+        last = model.state_dict()
+        model.load_state_dict({name: (last[name] + value) / 2 for name, value in mean.module.state_dict().items()})
 
 
 def logits_of(model: Any, tokenizer: Any, texts: Sequence[str]) -> torch.Tensor:
@@ -139,32 +174,55 @@ def logits_of(model: Any, tokenizer: Any, texts: Sequence[str]) -> torch.Tensor:
     return torch.from_numpy(run_network(lambda inputs: model(**inputs).logits, tokenizer, texts, 512))
 
 
-def _validation_part(model: Any, tokenizer: Any, rows: Sequence[RatedText]) -> tuple[torch.Tensor, torch.Tensor]:
-    """Logits ``[texts, 3]`` and labels, indices into MEANINGS, of the validation part of ``rows``."""
-    part = dataset.select(rows, "validation")
-    labels = torch.tensor([MEANINGS.index(row.label) for row in part])
-    return logits_of(model, tokenizer, [row.text for row in part]), labels
+def validate(model: Any, tokenizer: Any, data: Data) -> dict[str, Validation]:
+    """The answers of ``model`` on the validation part of each language."""
+    return {
+        language: Validation(
+            np.array([MEANINGS.index(label) for label in labels]),
+            logits_of(model, tokenizer, texts).softmax(dim=-1).numpy(),
+        )
+        for language, (texts, labels) in data.validation().items()
+        if texts
+    }
 
 
-def validate(model: Any, tokenizer: Any, rows: Sequence[RatedText]) -> Validation:
-    """The answers of ``model`` on the validation part of ``rows``."""
-    logits, labels = _validation_part(model, tokenizer, rows)
-    return Validation(labels.numpy(), logits.softmax(dim=-1).numpy())
+def scores(found: Mapping[str, Validation]) -> dict[str, float]:
+    """The metrics of English, and macro-F1 of Polish."""
+    return found["en"].metrics() | ({POLISH_F1: found["pl"].macro_f1} if "pl" in found else {})
 
 
-def fit_bias(logits: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
-    """The bias on the logits, ``[3]``, with the best macro-F1; that of neutral is 0."""
+def fit_bias(parts: Sequence[tuple[torch.Tensor, torch.Tensor]]) -> torch.Tensor:
+    """The bias on the logits, ``[3]``, with the best mean macro-F1 of all ``parts``; that of neutral is 0.
+
+    A part has logits ``[texts, 3]`` and labels ``[texts]``.
+    """
     candidates = [np.array([negative, 0.0, positive]) for negative in BIAS_CANDIDATES for positive in BIAS_CANDIDATES]
-    values = logits.numpy()
-    scores = [f1_score(labels, (values + bias).argmax(axis=1), average="macro") for bias in candidates]
-    return torch.tensor(candidates[int(np.argmax(scores))], dtype=torch.float32)
+    found = [
+        np.mean([f1_score(labels, (logits.numpy() + bias).argmax(axis=1), average="macro") for logits, labels in parts])
+        for bias in candidates
+    ]
+    return torch.tensor(candidates[int(np.argmax(found))], dtype=torch.float32)
 
 
-def fit_temperature(logits: torch.Tensor, labels: torch.Tensor) -> float:
-    """The temperature with the least negative log-likelihood (Guo and others 2017, arXiv:1706.04599)."""
+def fit_temperature(parts: Sequence[tuple[torch.Tensor, torch.Tensor]]) -> float:
+    """The temperature with the least mean negative log-likelihood of ``parts`` (Guo and others 2017, arXiv:1706.04599).
+
+    A part has logits ``[texts, 3]`` and labels ``[texts]``.
+    """
     candidates = np.exp(np.linspace(np.log(0.3), np.log(3.0), 200))
-    losses = [torch.nn.functional.cross_entropy(logits / float(value), labels).item() for value in candidates]
+    losses = [
+        sum(torch.nn.functional.cross_entropy(logits / float(value), labels).item() for logits, labels in parts)
+        for value in candidates
+    ]
     return float(candidates[int(np.argmin(losses))])
+
+
+def lower_letters(tokenizer: Any) -> Any:
+    """``tokenizer``, which now lowers letters first."""
+    backend = tokenizer.backend_tokenizer
+    steps = [normalizers.Lowercase(), *([backend.normalizer] if backend.normalizer else [])]
+    backend.normalizer = normalizers.Sequence(steps)
+    return tokenizer
 
 
 def load(base: str | Path, labels: list[str]) -> tuple[Any, Any]:
@@ -190,55 +248,63 @@ def save(model: Any, tokenizer: Any, output: Path, recipe: Mapping[str, Any]) ->
     (output / RECIPE_FILE).write_text(json.dumps(recipe, indent=2), encoding="utf-8")
 
 
-def train_run(base: str, labels: list[str], data: Path, recipe: Recipe, seed: int, output: Path, log: Log) -> None:
+def train_run(base: str, labels: list[str], data: Data, recipe: Recipe, seed: int, output: Path, log: Log) -> None:
     """Train once from ``base`` and :func:`save` into ``output``."""
     started = time.perf_counter()
     tokenizer, model = load(base, labels)
+    lower_letters(tokenizer)
     random.seed(seed)
     torch.manual_seed(seed)
-    rows = dataset.english(data)
-    for epoch, loss in fine_tune(model, tokenizer, rows, PolishExamples.of(data), recipe):
-        log(epoch, {"train_loss": loss, **validate(model, tokenizer, rows).metrics()})
+    for epoch, loss in fine_tune(model, tokenizer, data.mixture(), recipe):
+        log(epoch, {"train_loss": loss, **scores(validate(model, tokenizer, data))})
     minutes = round((time.perf_counter() - started) / 60, 1)
     save(model, tokenizer, output, {"seed": seed, **asdict(recipe), "minutes": minutes})
 
 
-def finish(runs: Sequence[Path], labels: list[str], data: Path, output: Path, log: Log) -> None:
-    """Average ``runs``, train further, fold in bias and temperature, and :func:`save` into ``output``."""
+def finish(runs: Sequence[Path], labels: list[str], data: Data, output: Path) -> None:
+    """Average ``runs``, fold in bias and temperature, and :func:`save` into ``output``."""
     tokenizer, model = load(runs[0], labels)
     states = [load_file(run / "model.safetensors") for run in runs]
     mean = {name: torch.stack([state[name] for state in states]).mean(dim=0) for name in states[0]}
     model.load_state_dict(mean, strict=False)
-    rows = dataset.english(data)
-    random.seed(HEAD_SEED)
-    torch.manual_seed(HEAD_SEED)
-    for epoch, loss in fine_tune(model, tokenizer, rows, PolishExamples.of(data), FINAL):
-        log(epoch, {"train_loss": loss})
-    logits, truth = _validation_part(model, tokenizer, rows)
-    bias = fit_bias(logits, truth)
-    temperature = fit_temperature(logits + bias, truth)
+    parts = {
+        language: (logits_of(model, tokenizer, texts), torch.tensor([MEANINGS.index(label) for label in labels]))
+        for language, (texts, labels) in data.validation().items()
+        if texts
+    }
+    bias = fit_bias(list(parts.values()))
+    # The composed sentences are clearer than what is served: with them, answers would be too sure.
+    clear = {one.text for one in data.sentences if one.source == COMPOSED}
+    kept = {
+        language: [index for index, text in enumerate(texts) if text not in clear]
+        for language, (texts, _) in data.validation().items()
+    }
+    temperature = fit_temperature(
+        [(logits[kept[name]] + bias, truth[kept[name]]) for name, (logits, truth) in parts.items()]
+    )
     with torch.no_grad():
         model.classifier.weight /= temperature
         model.classifier.bias += bias
         model.classifier.bias /= temperature
-    save(model, tokenizer, output, asdict(FINAL))
+    fitted = {"bias": [round(float(value), 2) for value in bias], "temperature": round(temperature, 3)}
+    save(model, tokenizer, output, {"runs": len(runs), **fitted})
 
 
-def describe(files: ModelFiles, runs: Sequence[Path], data: Path) -> tuple[dict[str, Any], Validation]:
+def describe(files: ModelFiles, runs: Sequence[Path], data: Data) -> tuple[dict[str, Any], dict[str, Validation]]:
     """The section ``training`` of the report, and the validation, of the finished checkpoint."""
     tokenizer, model = load(files.checkpoint, [label.name for label in files.spec().labels])
-    rows = dataset.english(data)
-    validation = validate(model, tokenizer, rows)
-    polish = dataset.polish_sentences(files.folder / "polish-dev.jsonl")
+    found = validate(model, tokenizer, data)
+    polish = dataset.polish_sentences(files.folder / SENTENCES_FILE)
     polish_found = logits_of(model, tokenizer, [text for text, _ in polish]).argmax(dim=-1).tolist()
+    mixture = data.mixture()
     section = {
         "base": files.spec().source.repository,
-        "data": dataset.digests(),
         "runs": [json.loads((run / RECIPE_FILE).read_text()) for run in runs],
         "final": json.loads((files.checkpoint / RECIPE_FILE).read_text()),
-        "texts": len(dataset.select(rows, "train")),
-        MACRO_F1: validation.macro_f1,
+        "texts": {"rated English": len(mixture.rated), **Counter(one.source for one in mixture.sentences)},
+        MACRO_F1: found["en"].macro_f1,
+        POLISH_F1: found["pl"].macro_f1 if "pl" in found else None,
         "polish_dev_accuracy": float(accuracy_score([MEANINGS.index(label) for _, label in polish], polish_found)),
         "versions": versions(["torch", "transformers"]),
     }
-    return section, validation
+    return section, found

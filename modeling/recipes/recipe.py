@@ -10,11 +10,13 @@ ENCODER = "all-MiniLM-L6-v2"
 
 @dataclass(frozen=True)
 class Recipe:
-    """The settings of a run."""
+    """The settings of a run of the recipe ``full``; see :mod:`modeling.recipes.mixture` for the numbers of texts."""
 
     epochs: int = 2
-    learning_rate: float = 7e-5
+    learning_rate: float = 1e-4
     layer_decay: float = 0.9
-    head_learning_rate: float = 5e-4
+    head_learning_rate: float = 1e-4
     batch: int = 32
-    polish_examples: int = 6000
+    english: int = 13000
+    plwordnet: int = 13000
+    tatoeba: int = 2000

@@ -22,9 +22,11 @@ from modeling.recipes.validation import MACRO_F1, Validation
 from modeling.registry.served import WEIGHTS, WEIGHTS_TAG
 from modeling.registry.versions import STAGING, Registry, log_checkpoint
 from modeling.spec import ModelSpec
-from modeling.tasks.sentiment import data_checks, dataset
+from modeling.tasks.sentiment import corpora, data_checks, dataset, sentences
 from modeling.tasks.sentiment.data_checks import DataReport
 from modeling.tasks.sentiment.dataset import MEANINGS, RatedText
+from modeling.tasks.sentiment.sentences import COMPOSED_FILE
+from modeling.tasks.sentiment.texts import SENTENCES_FILE
 
 
 @dataclass(frozen=True)
@@ -94,7 +96,14 @@ def train_head(task: Task, base: str | None) -> dict[str, Any]:
 
 
 def train_full(task: Task, base: str | None, seeds: Sequence[int], recipe: Recipe) -> dict[str, Any]:
-    """Train by the recipe ``full``, register the mean of the runs, and return the report's section ``training``."""
+    """Train by the recipe ``full``, register the mean of the runs, and return the report's section ``training``.
+
+    The sentences are in the folder of the data; see :func:`modeling.tasks.sentiment.corpora.fetch`.
+    """
+    composed = task.files.folder / COMPOSED_FILE
+    held_out = [text for text, _ in dataset.polish_sentences(task.files.folder / SENTENCES_FILE)]
+    data = full.Data(task.rows, sentences.read(composed, task.data), held_out)
+    digests = {file.name: sha256(file) for file in (composed, *(task.data / corpus.file for corpus in corpora.CORPORA))}
     for seed in seeds:
         output = task.files.build / "runs" / str(seed)
         if (output / RECIPE_FILE).exists():
@@ -102,24 +111,26 @@ def train_full(task: Task, base: str | None, seeds: Sequence[int], recipe: Recip
         if base is None:
             raise ModelingError("the recipe full starts from a checkpoint; name it with --base")
         parameters = {"recipe": "full", "base": base, "seed": seed, **asdict(recipe)}
-        with _recorded(task, f"full, seed {seed}", parameters):
-            full.train_run(base, task.labels, task.data, recipe, seed, output, _log_epoch)
+        with _recorded(task, f"full, seed {seed}", parameters, digests):
+            full.train_run(base, task.labels, data, recipe, seed, output, _log_epoch)
     runs = sorted(file.parent for file in (task.files.build / "runs").glob(f"*/{RECIPE_FILE}"))
-    parameters = {"recipe": "full", "seeds": [int(run.name) for run in runs], **asdict(full.FINAL)}
-    with _recorded(task, f"full, mean of {len(runs)}", parameters) as run_id:
+    parameters = {"recipe": "full", "seeds": [int(run.name) for run in runs]}
+    with _recorded(task, f"full, mean of {len(runs)}", parameters, digests) as run_id:
         if not (task.files.checkpoint / RECIPE_FILE).exists():
-            full.finish(runs, task.labels, task.data, task.files.checkpoint, _log_epoch)
-        section, validation = full.describe(task.files, runs, task.data)
-        _log_validation(validation)
-        mlflow.log_metrics({"polish_dev_accuracy": section["polish_dev_accuracy"]})
+            full.finish(runs, task.labels, data, task.files.checkpoint)
+        section, found = full.describe(task.files, runs, data)
+        _log_validation(found["en"])
+        mlflow.log_metrics({"polish_dev_accuracy": section["polish_dev_accuracy"], **full.scores(found)})
         uri = log_checkpoint(task.files.checkpoint, task.spec.tokenization.max_tokens)
-    return _stage(task, run_id, uri, {"recipe": "full", **section})
+    return _stage(task, run_id, uri, {"recipe": "full", "data": dataset.digests() | digests, **section})
 
 
 @contextmanager
-def _recorded(task: Task, name: str, parameters: Mapping[str, Any]) -> Iterator[str]:
+def _recorded(
+    task: Task, name: str, parameters: Mapping[str, Any], more_digests: Mapping[str, str] | None = None
+) -> Iterator[str]:
     """An MLflow run with its parameters and its data; yields the id."""
-    digests = dataset.digests()
+    digests = dataset.digests() | dict(more_digests or {})
     with task.registry.run(task.name, name) as run_id:
         mlflow.log_params(dict(parameters))
         mlflow.log_dict({"sha256": digests, **task.checked.as_json()}, "data.json")

@@ -1,8 +1,7 @@
-"""Stand-ins for the data packages, with enough texts and words of every label to train on."""
+"""A stand-in for the data package, with enough texts of every label to train on."""
 
 from __future__ import annotations
 
-import pickle
 from collections.abc import Callable
 from pathlib import Path
 
@@ -12,7 +11,7 @@ RATINGS = (-2.0, 0.0, 2.0)
 
 
 def write_rated_data(folder: Path, write_data: Callable[..., Path], words: list[str], texts: int) -> Path:
-    """Write ``texts`` different texts per domain, and Polish words, into ``folder`` with the fixture ``write_data``.
+    """Write ``texts`` different texts per domain into ``folder`` with the fixture ``write_data``.
 
     The first word of a text determines its label, so that it can be learned.
     """
@@ -24,8 +23,4 @@ def write_rated_data(folder: Path, write_data: Callable[..., Path], words: list[
             for number in range(texts)
         ]
         ratings[name] = "\n".join(rows).encode()
-    adjectives = {f"{word}{number}y": RATINGS[number % 3] for number, word in enumerate(words * 3)}
-    nouns = {f"{word}{number}": 0.0 for number, word in enumerate(words * 3)}
-    forms = {f"{word[:-1]}ego": rating for word, rating in adjectives.items()} | {f"{word}em": 0.0 for word in nouns}
-    lexicon, inflected = pickle.dumps(adjectives | nouns), pickle.dumps(adjectives | forms)
-    return write_data(folder, ratings, {dataset.WORDS_FILE: lexicon, dataset.INFLECTED_FILE: inflected})
+    return write_data(folder, ratings)

@@ -27,7 +27,7 @@ SUITE = {
     "tests": [
         {"name": "praise", "kind": "minimum functionality", "templates": ["Wonderful!"], "expected": ["positive"]},
         {"name": "wrong", "kind": "minimum functionality", "templates": ["Awful!"], "expected": ["positive"]},
-        {"name": "typo", "kind": "invariance", "change": "typo"},
+        {"name": "capitals", "kind": "invariance", "change": "upper case"},
         {"name": "complaint", "kind": "direction", "towards": "negative", "added": ["I hate it."]},
     ],
 }
@@ -71,7 +71,7 @@ def test_everything_is_measured_printed_and_written(files: ModelFiles, capsys: p
     assert languages["pl"]["texts"] == 66
     assert languages["pl"]["macro_f1_interval"][0] < languages["pl"]["macro_f1"] < 1
     outcomes = {test["test"]: test["failures"] for test in report["behaviour"]["tests"]}
-    assert outcomes == {"praise": 0, "wrong": 1, "typo": 0, "complaint": 0}
+    assert outcomes == {"praise": 0, "wrong": 1, "capitals": 0, "complaint": 0}
     assert report["behaviour"]["not_tested"] == ["pl"]
     against = report["performance"]["against"]
     assert (against["name"], against["version"]) == ("models/other", None)
@@ -85,7 +85,7 @@ def test_everything_is_measured_printed_and_written(files: ModelFiles, capsys: p
     assert "FAIL  minimum functionality, en, failures: 0.5, must be at most" in printed
     assert "agreement is 0.5000, min_agreement is 0.99" in printed
     card = (files.folder / "README.md").read_text(encoding="utf-8")
-    assert "| **Polish sentences** | 66 | " in card
+    assert "| **Polish** | 66 | " in card
     assert "| wrong | minimum functionality | 1 of 1 (100%) |" in card
     assert {file.name for file in (files.folder / "images").iterdir()} == {"confusion.png", "reliability.png"}
     page = (files.build / "report.html").read_text(encoding="utf-8")

@@ -9,11 +9,11 @@ import pandas as pd
 import pytest
 
 from modeling.export.checkpoint import torch_logits
+from modeling.export.loading import load_tokenizer
 from modeling.files import ModelFiles, sha256
-from modeling.recipes import full
-from modeling.recipes.recipe import Recipe
 from modeling.registry.versions import STAGING, Registry
-from modeling.tasks.sentiment import dataset
+from modeling.tasks.sentiment import corpora, dataset
+from modeling.tasks.sentiment.dataset import MEANINGS
 from scripts import train as script
 from tests.scripts.mlflow_server import MlflowServer
 from tests.scripts.rated_data import write_rated_data
@@ -100,14 +100,15 @@ def test_a_sweep_logs_three_runs_and_stages_the_best_on_a_server_with_passwords(
 
 
 def test_fine_tuning_logs_each_epoch_averages_the_runs_and_resumes(
-    files: ModelFiles, make_checkpoint: Callable[..., Path], monkeypatch: pytest.MonkeyPatch
+    files: ModelFiles, make_checkpoint: Callable[..., Path], capsys: pytest.CaptureFixture[str], tmp_path: Path
 ) -> None:
-    sentence = json.dumps({"text": "tak", "label": "positive"})
-    (files.folder / "polish-dev.jsonl").write_text(sentence + "\n", encoding="utf-8")
-    monkeypatch.setattr(full, "FINAL", Recipe(epochs=1, batch=64, polish_examples=9))
-    arguments = ["--recipe", "full", "--seeds", "1", "2"]
-    new = ["--base", str(make_checkpoint("bert")), "--batch", "64", "--polish-examples", "9"]
+    folder = write_sentences(files, tmp_path)
+    arguments = ["--recipe", "full", "--seeds", "1", "2", "--sentences", str(folder)]
+    new = ["--base", str(make_checkpoint("bert")), "--batch", "64", "--english", "200"]
     assert train(*arguments, *new) == 0
+    printed = capsys.readouterr().out
+    for corpus in (*corpora.CORPORA, corpora.POLEMO):
+        assert f"{corpus.name}: from {folder / corpus.file}" in printed
     config = json.loads((files.checkpoint / "config.json").read_text(encoding="utf-8"))
     assert list(config["id2label"].values()) == [label.name for label in files.spec().labels]
     made = sha256(files.checkpoint / "model.safetensors")
@@ -117,10 +118,11 @@ def test_fine_tuning_logs_each_epoch_averages_the_runs_and_resumes(
     names = ["full, mean of 2", "full, mean of 2", "full, seed 1", "full, seed 2"]
     assert sorted(run.info.run_name for run in runs) == names
     seed = next(run for run in runs if run.info.run_name == "full, seed 1")
-    for metric in ("train_loss", "validation_macro_f1", "validation_accuracy", "validation_log_loss"):
+    for metric in ("train_loss", "validation_macro_f1", "validation_accuracy", "polish_macro_f1"):
         history = mlflow.MlflowClient().get_metric_history(seed.info.run_id, metric)
         assert [point.step for point in history] == [1, 2]
-    assert seed.data.params["learning_rate"] == "7e-05"
+    assert seed.data.params["learning_rate"] == "0.0001"
+    assert seed.data.tags["sha256.plwordnet-emo.jsonl"] == sha256(folder / "plwordnet-emo.jsonl")
     registry = Registry.connect()
     assert [version.tags["recipe"] for version in registry.versions("tiny")] == ["full", "full"]
     staged = registry.version_of("tiny", STAGING)
@@ -129,6 +131,21 @@ def test_fine_tuning_logs_each_epoch_averages_the_runs_and_resumes(
     assert training["mlflow"]["version"] == staged.number == "2"
     assert [run["seed"] for run in training["runs"]] == [1, 2]
     assert 0 <= training["validation_macro_f1"] <= 1
+    assert 0 <= training["polish_macro_f1"] <= 1
+    assert training["data"].keys() >= {"composed.jsonl", "clarin-emo.jsonl", dataset.VADER_FILE}
+    tokenizer = load_tokenizer(files.checkpoint)
+    assert tokenizer("BAD bad")["input_ids"] == tokenizer("bad bad")["input_ids"]
+
+
+def write_sentences(files: ModelFiles, folder: Path) -> Path:
+    """The Polish sentences of every source, of which the first word tells the label."""
+    rows = [{"text": f"{label} zdanie {number}", "label": label} for label in MEANINGS for number in range(30)]
+    for file in (files.folder / "composed.jsonl", files.folder / "polish-dev.jsonl"):
+        file.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
+    for corpus in (*corpora.CORPORA, corpora.POLEMO):
+        more = "".join(json.dumps({**row, "text": f"{row['text']} {corpus.name}"}) + "\n" for row in rows)
+        (folder / corpus.file).write_text(more, encoding="utf-8")
+    return folder
 
 
 def made_by(files: ModelFiles, **recipe: object) -> None:
@@ -152,6 +169,7 @@ def test_a_missing_base_or_a_checkpoint_of_the_other_recipe_is_an_error(
     reason: str,
 ) -> None:
     change(files)
+    write_sentences(files, files.data)
     assert train("--recipe", recipe) == 1
     assert reason in capsys.readouterr().err
 

@@ -94,8 +94,11 @@ def answered(files: ModelFiles, texts: list[str]) -> list[dict[str, str]]:
 def test_an_exported_model_is_within_its_limits_and_recorded_with_its_source(
     files: ModelFiles, checkpoint: Path, texts: list[str], labels: list[str | None]
 ) -> None:
-    section = compare(files, checkpoint, texts, labels)
+    languages = ["pl", *["en"] * (len(texts) - 1)]
+    section = compare(files, checkpoint, texts, labels, languages)
     assert fidelity.problems(section, files.spec()) == []
+    assert {name: found["texts"] for name, found in section["languages"].items()} == {"pl": 1, "en": len(texts) - 1}
+    assert all(found["agreement"] >= 0.95 for found in section["languages"].values())
     assert section["identity"] == files.spec().identity(files.digests())
     assert (section["source"]["kind"], section["source"]["repository"]) == ("training", "tests/tiny")
     assert section["source"]["sha256"]["model.safetensors"] == sha256(checkpoint / "model.safetensors")
@@ -291,7 +294,7 @@ def test_the_default_texts_are_the_labelled_ones(
     write_data(files.data, {"tweets": lines})
     (files.folder / "polish-dev.jsonl").write_text('{"text": "ba be", "label": "neutral"}\n', encoding="utf-8")
     tested = [text for text in texts if dataset.part_of(text) == "test"]
-    rewrite_spec(files, fidelity={"texts": 1, "min_agreement": 0.5, "max_f1_loss": 1.0, "min_speedup": 0.0})
+    rewrite_spec(files, fidelity={"texts": 10, "min_agreement": 0.5, "max_f1_loss": 1.0, "min_speedup": 0.0})
     assert script.main(["tiny", "--checkpoint", str(checkpoint)]) == 0
     assert files.report()["verification"]["texts"] == len(tested) + 1
     assert "macro-F1" in capsys.readouterr().out

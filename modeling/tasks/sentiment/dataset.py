@@ -1,12 +1,8 @@
-"""The training data of the default model: fetched from pinned packages, checked, read, and split.
+"""The rated English texts: fetched from a pinned package, read, and split.
 
-- English, human-rated: the four sets of Hutto and Gilbert (ICWSM 2014) in the source distribution of vaderSentiment
-  (MIT). Each text has the mean of 15 ratings or more, from -4 to 4.
-- Polish, human-rated words: the valence lexicon of polvader (MIT; ratings of the Nencki and Imbir norms), and the
-  inflected forms of its words.
-
-None of it is committed: :func:`fetch` downloads the two packages with pip, from the index that pip is configured with,
-and checks their SHA-256.
+They are the four sets of Hutto and Gilbert (ICWSM 2014) in the source distribution of vaderSentiment (MIT). Each text
+has the mean of 15 ratings or more, from -4 to 4. None of it is committed: :func:`fetch` downloads the package with pip,
+from the index that pip is configured with, and checks its SHA-256.
 """
 
 from __future__ import annotations
@@ -15,25 +11,21 @@ import hashlib
 import html
 import io
 import json
-import pickle
 import subprocess
 import sys
 import tarfile
-import zipfile
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 from modeling.errors import ModelingError
 
 Part = Literal["train", "validation", "test"]
 
 VADER_FILE = "vaderSentiment-3.3.2.tar.gz"
-POLVADER_FILE = "polvader-1.0.1-py3-none-any.whl"
 PACKAGES = {
     VADER_FILE: ("vaderSentiment==3.3.2", "5d7c06e027fc8b99238edb0d53d970cf97066ef97654009890b83703849632f9"),
-    POLVADER_FILE: ("polvader==1.0.1", "227e0edd639b5b5ee079090a02e9f128a93bd65d04ffc022f4d410982e577f6c"),
 }
 DOMAINS = {
     "tweets": "tweets",
@@ -42,8 +34,6 @@ DOMAINS = {
     "news": "nytEditorialSnippets",
 }
 RATINGS_ARCHIVE = "vaderSentiment-3.3.2/additional_resources/hutto_ICWSM_2014.tar.gz"
-WORDS_FILE = "polvader/lexicons/combined_nencki_bigimbir_valence_lexicon.dat"
-INFLECTED_FILE = "polvader/lexicons/derivative_grammatical_forms_of_terms_in_the_final_lexicon.dat"
 THRESHOLD = 0.5
 Meaning = Literal["negative", "neutral", "positive"]
 MEANINGS: tuple[Meaning, ...] = ("negative", "neutral", "positive")
@@ -137,21 +127,6 @@ def _decode(line: bytes) -> str:
         return line.decode("utf-8-sig")
     except UnicodeDecodeError:
         return line.decode("cp1252", "replace")
-
-
-def polish_words(folder: Path, *, inflected: bool = False) -> dict[str, float]:
-    """Polish words, or their inflected forms, with their ratings."""
-    with zipfile.ZipFile(folder / POLVADER_FILE) as package:
-        content = package.read(INFLECTED_FILE if inflected else WORDS_FILE)
-    words: dict[str, float] = _PlainUnpickler(io.BytesIO(content)).load()
-    return words
-
-
-class _PlainUnpickler(pickle.Unpickler):
-    """Reads dicts of strings and numbers. A pickle that names a class is an error, so none can run code."""
-
-    def find_class(self, module: str, name: str) -> Any:
-        raise DataError(f"the lexicon is not plain data: it names {module}.{name}")
 
 
 def polish_sentences(file: Path) -> list[tuple[str, Meaning]]:

@@ -2,37 +2,40 @@
 
 from __future__ import annotations
 
-import random
 from pathlib import Path
 
 import numpy as np
 
-from modeling.files import ModelFiles
+from modeling.files import ROOT, ModelFiles
 from modeling.rows import read_lines
 from modeling.spec import ModelSpec
-from modeling.tasks.sentiment import dataset
-from modeling.tasks.sentiment.polish import PolishExamples
+from modeling.tasks.sentiment import dataset, sentences
+from modeling.tasks.sentiment.corpora import POLEMO
+from modeling.tasks.sentiment.sentences import COMPOSED_FILE
 from modeling.texts import LabelledTexts
 from textserve.spec import Input
 
 SEED = 0
-COMPOSED_FILE = "composed.jsonl"
 SENTENCES_FILE = "polish-dev.jsonl"
 # Labelled Polish sentences are few, so models without their own file share those of this model.
 SENTENCES_MODEL = "sentiment-pl-en"
+# Of POLEMO, as a reader knows them.
+LEVELS = {"sentence": "sentences", "text": "whole reviews"}
 
 
 def labelled_texts(files: ModelFiles, language: str) -> LabelledTexts | None:
-    """For English, the test part of the rated texts; for Polish, ``polish-dev.jsonl`` of the model or the default one.
+    """The test part of the rated English texts, or Polish sentences; ``None`` for another language.
 
-    ``None`` for another language. Raises :class:`DataError` if the data cannot be fetched or read.
+    The Polish ones are ``polish-dev.jsonl`` of the model, or of the default one, and the test parts of PolEmo 2.0 where
+    they are: ``make train`` fetches them (:mod:`modeling.tasks.sentiment.corpora`). Raises :class:`DataError` if the
+    data cannot be fetched or read.
     """
     if language == "en":
         return _english(files.data)
     if language == "pl":
         for folder in (files.folder, files.folder.with_name(SENTENCES_MODEL)):
             if (folder / SENTENCES_FILE).exists():
-                return _sentences(folder / SENTENCES_FILE)
+                return _sentences(folder / SENTENCES_FILE, files.data)
     return None
 
 
@@ -45,8 +48,8 @@ def reference_texts(files: ModelFiles) -> dict[str, list[Input]]:
             found.setdefault(f"en, {row.domain}", []).append(row.text)
     composed = files.folder.with_name(SENTENCES_MODEL) / COMPOSED_FILE
     if "pl" in languages and composed.exists():
-        sentences = [row.get("text") for row in read_lines(composed) if row.get("lang") == "pl"]
-        found["pl, sentences"] = [text for text in sentences if dataset.part_of(text) != "test"]
+        polish = [one for one in sentences.read_composed(composed) if one.language == "pl"]
+        found["pl, sentences"] = [one.text for one in polish if one.part != "test"]
     return found
 
 
@@ -61,22 +64,32 @@ def _english(folder: Path) -> LabelledTexts:
     return LabelledTexts("en", "English, test part", texts, labels, domains)
 
 
-def _sentences(file: Path) -> LabelledTexts:
+def _sentences(file: Path, folder: Path) -> LabelledTexts:
+    """The sentences in ``file``, and those of POLEMO if they are in the ``folder`` of the data."""
     rows = dataset.polish_sentences(file)
-    return LabelledTexts("pl", "Polish sentences", [text for text, _ in rows], [label for _, label in rows])
+    texts, labels = [text for text, _ in rows], [label for _, label in rows]
+    domains = ["written for this project"] * len(rows)
+    if (measured := folder / POLEMO.file).exists():
+        for row in read_lines(measured):
+            texts.append(row.get("text"))
+            labels.append(row.get("label"))
+            domains.append(f"PolEmo 2.0 {LEVELS[row.get('level')]}, {row.get('domain')}")
+    return LabelledTexts("pl", "Polish", texts, labels, domains)
 
 
 def calibration_texts(spec: ModelSpec, folder: Path) -> list[str]:
-    """``spec.quantization.calibration_texts`` texts of the training part, drawn with a fixed seed.
+    """``spec.quantization.calibration_texts`` texts of training parts, drawn with a fixed seed.
 
-    The texts are English, the only sentences with ratings. For a model that reads Polish but not English, every other
-    text is a Polish phrase: text foreign to the model would distort the range of its activations.
+    Half of them are Polish sentences for a model that reads both languages, and all for one that reads only Polish:
+    text foreign to the model would distort the range of its activations. Any other model has English texts.
     """
-    rows = dataset.select(dataset.english(dataset.fetch(folder)), "train")
-    count = spec.quantization.calibration_texts
-    texts = [rows[index].text for index in np.random.default_rng(SEED).permutation(len(rows))[:count]]
-    if "pl" in spec.languages and "en" not in spec.languages:
-        random.seed(SEED)
-        phrases = [text for text, _ in PolishExamples.of(folder).draw(count)]
-        texts = [text for pair in zip(phrases, texts, strict=False) for text in pair][:count]
-    return texts
+    parts, composed = [], ROOT / "models" / SENTENCES_MODEL / COMPOSED_FILE
+    reads_polish = "pl" in spec.languages and composed.exists()
+    if "en" in spec.languages or not reads_polish:
+        parts.append([row.text for row in dataset.select(dataset.english(dataset.fetch(folder)), "train")])
+    if reads_polish:
+        train = sentences.select(sentences.read_composed(composed), "train")
+        parts.append([one.text for one in train if one.language == "pl"])
+    random, count = np.random.default_rng(SEED), spec.quantization.calibration_texts
+    drawn = [[texts[index] for index in random.permutation(len(texts))[:count]] for texts in parts]
+    return [text for pair in zip(*drawn, strict=False) for text in pair][:count]

@@ -21,11 +21,14 @@ def test_an_unknown_block_is_named_with_the_known_blocks() -> None:
 
 def test_text_outside_the_blocks_is_left_alone() -> None:
     content = "before\n<!-- calibration -->old<!-- /calibration -->\nafter"
-    calibration = {"ece": 0.04, "texts": 700, "name": "English, test part"}
-    found = card.render(content, {"quality": {"calibration": calibration}})
+    languages = {
+        "en": {"ece": 0.04, "texts": 700, "name": "English"},
+        "pl": {"ece": 0.051, "texts": 9, "name": "Polish"},
+    }
+    found = card.render(content, {"quality": {"languages": languages}})
     assert found.startswith("before\n<!-- calibration -->\n")
     assert found.endswith("<!-- /calibration -->\nafter")
-    assert "0.040" in found
+    assert "0.040 on 700 texts (English), 0.051 on 9 texts (Polish)" in found
     assert "old" not in found
 
 

@@ -38,6 +38,7 @@ def test_a_model_exactly_at_every_limit_passes(spec: ModelSpec) -> None:
     ("outside", "named"),
     [
         ({"texts": 49}, "fidelity.texts requires 50"),
+        ({"languages": {"pl": {"texts": 50, "agreement": 0.98}}}, "agreement in pl is 0.9800, min_agreement is 0.99"),
         ({"agreement": 0.9899}, "agreement is 0.9899, min_agreement is 0.99"),
         ({"f1_loss": 0.0051}, "macro-F1 lost is 0.0051, max_f1_loss is 0.005"),
         ({"speedup": 2.49}, "speed-up is 2.49, min_speedup is 2.5"),
@@ -49,6 +50,10 @@ def test_a_model_exactly_at_every_limit_passes(spec: ModelSpec) -> None:
 def test_a_value_outside_a_limit_is_named_with_the_limit(spec: ModelSpec, outside: dict[str, Any], named: str) -> None:
     (problem,) = problems(AT_THE_LIMITS | outside, spec)
     assert named in problem
+
+
+def test_the_agreement_of_a_few_texts_of_a_language_is_no_limit(spec: ModelSpec) -> None:
+    assert problems(AT_THE_LIMITS | {"languages": {"pl": {"texts": 49, "agreement": 0.5}}}, spec) == []
 
 
 @pytest.mark.parametrize("cpu_flags", [["avx2", "fma"], ["avx512f"], ["asimd"], []])

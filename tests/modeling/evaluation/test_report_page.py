@@ -86,10 +86,10 @@ def test_every_gate_test_and_score_is_on_the_page(chromium: Browser, content: st
 
 def test_failed_gates_come_first(chromium: Browser, tmp_path: Path) -> None:
     report = copy.deepcopy(REPORT)
-    report["quality"]["calibration"]["ece"] = 0.5
+    report["quality"]["languages"]["en"]["ece"] = 0.5
     page, _ = opened(chromium, tmp_path / "report.html", report_page.render(report, SPEC, gates.check(report, SPEC)))
     assert page.inner_text(".verdict").splitlines()[0].startswith("1 of ")
-    assert "calibration error: 0.5, must be at most 0.05, over by 0.45" in page.inner_text(".verdict")
+    assert "calibration error, en: 0.5, must be at most 0.05, over by 0.45" in page.inner_text(".verdict")
 
 
 def test_names_and_texts_are_escaped() -> None:

@@ -7,6 +7,7 @@ import pytest
 import torch
 from transformers import AutoModelForSequenceClassification
 
+from modeling.export.loading import load_tokenizer
 from modeling.recipes import full
 from modeling.recipes.recipe import Recipe
 
@@ -17,22 +18,17 @@ pytestmark = [
 ]
 
 
-@pytest.mark.parametrize(
-    ("rating", "expected"),
-    [(-3.0, (1, 0, 0)), (0.0, (0.05, 0.9, 0.05)), (0.5, (0, 0.5, 0.5)), (3.0, (0, 0, 1))],
-)
-def test_a_rating_near_a_boundary_is_an_uncertain_label(rating: float, expected: tuple[float, float, float]) -> None:
-    found = full.soft_label(rating)
-    assert sum(found) == pytest.approx(1)
-    assert found == pytest.approx(expected, abs=0.01)
-
-
 def test_the_fitted_temperature_is_the_factor_by_which_logits_are_overconfident() -> None:
     generator = torch.Generator().manual_seed(0)
     logits = torch.randn(4000, 3, generator=generator)
     labels = torch.multinomial(logits.softmax(dim=-1), 1, generator=generator)[:, 0]
-    assert full.fit_temperature(logits, labels) == pytest.approx(1, abs=0.1)
-    assert full.fit_temperature(logits * 2, labels) == pytest.approx(2, abs=0.2)
+    assert full.fit_temperature([(logits, labels)]) == pytest.approx(1, abs=0.1)
+    assert full.fit_temperature([(logits * 2, labels)]) == pytest.approx(2, abs=0.2)
+    # Parts weigh the same, whatever their size.
+    few = (logits[:400] * 4, labels[:400])
+    assert full.fit_temperature([(logits, labels), few]) == pytest.approx(
+        full.fit_temperature([(logits[:400], labels[:400]), few]), abs=0.3
+    )
 
 
 def test_the_bias_corrects_a_label_that_is_answered_too_rarely() -> None:
@@ -40,16 +36,46 @@ def test_the_bias_corrects_a_label_that_is_answered_too_rarely() -> None:
     logits = torch.nn.functional.one_hot(labels, 3).float()
     logits[:, 1] -= 1.2
     assert (logits.argmax(dim=-1) == labels).float().mean() < 0.7
-    assert ((logits + full.fit_bias(logits, labels)).argmax(dim=-1) == labels).all()
+    assert ((logits + full.fit_bias([(logits, labels)])).argmax(dim=-1) == labels).all()
+
+
+def test_the_bias_is_the_best_for_all_languages_together() -> None:
+    labels = torch.tensor([0, 1, 2] * 50)
+    logits = torch.nn.functional.one_hot(labels, 3).float()
+    rare, frequent = logits.clone(), logits.clone()
+    rare[:, 1] -= 1.2
+    frequent[:, 1] += 1.2
+    bias = full.fit_bias([(rare, labels), (rare, labels), (frequent, labels)])
+    assert bias[[0, 2]].max() < 0
+
+
+def test_letters_are_lowered_before_anything_else(make_checkpoint: Callable[..., Path], words: list[str]) -> None:
+    tokenizer = load_tokenizer(make_checkpoint("bert"))
+    plain = tokenizer(words[0])["input_ids"]
+    assert tokenizer(words[0].upper())["input_ids"] != plain
+    assert full.lower_letters(tokenizer)(words[0].upper())["input_ids"] == plain
+
+
+def test_the_learning_rate_rises_and_falls_to_a_tenth() -> None:
+    rates = [full.rate_at(step, 200) for step in range(201)]
+    assert rates[0] == 0
+    assert max(rates) == rates[10] == 1
+    assert rates[10:] == sorted(rates[10:], reverse=True)
+    assert rates[-1] == pytest.approx(full.LAST_RATE)
 
 
 def test_lower_layers_learn_slower_and_the_head_at_its_own_rate(make_checkpoint: Callable[..., Path]) -> None:
     model = AutoModelForSequenceClassification.from_pretrained(make_checkpoint("bert"))
     recipe = Recipe(learning_rate=1.0, layer_decay=0.5, head_learning_rate=3.0)
-    names = [name for name, _ in model.named_parameters()]
-    rates = dict(zip(names, (group["lr"] for group in full.parameter_groups(model, recipe)), strict=True))
+    names = {id(parameter): name for name, parameter in model.named_parameters()}
+    rates = {
+        names[id(parameter)]: group["lr"]
+        for group in full.parameter_groups(model, recipe)
+        for parameter in group["params"]
+    }
+    assert {*names.values()} - {*rates} == {"bert.embeddings.word_embeddings.weight"}
     layers = model.config.num_hidden_layers
     assert rates["classifier.weight"] == 3.0
     for layer in range(layers):
         assert rates[f"bert.encoder.layer.{layer}.attention.self.query.weight"] == 0.5 ** (layers - 1 - layer)
-    assert rates["bert.embeddings.word_embeddings.weight"] == 0.5**layers
+    assert rates["bert.embeddings.position_embeddings.weight"] == 0.5**layers

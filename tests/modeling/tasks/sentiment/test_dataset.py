@@ -1,7 +1,5 @@
 from __future__ import annotations
 
-import datetime
-import pickle
 import subprocess
 from collections.abc import Callable
 from pathlib import Path
@@ -71,10 +69,10 @@ def test_a_missing_package_is_downloaded_once_at_its_pinned_version_without_depe
     monkeypatch.setattr("modeling.tasks.sentiment.dataset.subprocess.run", download)
     folder = dataset.fetch(tmp_path / "new" / "data")
     assert sorted(file.name for file in folder.iterdir()) == sorted(dataset.PACKAGES)
-    assert [command[-1] for command in commands] == ["vaderSentiment==3.3.2", "polvader==1.0.1"]
+    assert [command[-1] for command in commands] == ["vaderSentiment==3.3.2"]
     assert all("--no-deps" in command for command in commands)
     dataset.fetch(folder)
-    assert len(commands) == 2
+    assert len(commands) == 1
 
 
 @pytest.mark.parametrize(
@@ -110,28 +108,6 @@ def test_english_texts_are_read_in_their_encoding_with_entities_resolved(
         RatedText("A toy.", 0.0, "product reviews"),
         RatedText("An editorial.", 0.1, "news"),
     ]
-
-
-def test_polish_words_and_their_inflected_forms_are_read_from_their_own_files(
-    tmp_path: Path, write_data: Callable[..., Path]
-) -> None:
-    words, inflected = {"żal": -2.0}, {"żalem": -1.5}
-    lexicons = {dataset.WORDS_FILE: pickle.dumps(words), dataset.INFLECTED_FILE: pickle.dumps(inflected)}
-    folder = write_data(tmp_path, {}, lexicons)
-    assert dataset.polish_words(folder) == words
-    assert dataset.polish_words(folder, inflected=True) == inflected
-
-
-@pytest.mark.parametrize(
-    ("content", "named"),
-    [({"dzień": datetime.date(2020, 1, 1)}, r"datetime\.date"), ({"run": subprocess.run}, r"subprocess\.run")],
-)
-def test_a_lexicon_that_names_code_is_an_error(
-    tmp_path: Path, write_data: Callable[..., Path], content: dict[str, Any], named: str
-) -> None:
-    folder = write_data(tmp_path, {}, {dataset.WORDS_FILE: pickle.dumps(content)})
-    with pytest.raises(DataError, match=f"not plain data: it names {named}"):
-        dataset.polish_words(folder)
 
 
 def test_polish_sentences_are_read_in_order(tmp_path: Path) -> None:

@@ -3,15 +3,14 @@ from __future__ import annotations
 import json
 from collections.abc import Callable
 from pathlib import Path
-from types import SimpleNamespace
 
 import pytest
 
-from modeling.files import ModelFiles
+from modeling.files import ROOT, ModelFiles
 from modeling.tasks.sentiment import dataset
 from modeling.tasks.sentiment.texts import calibration_texts
 from modeling.tasks.sentiment.vader import vader
-from modeling.texts import comparison_texts, labelled_texts, reference_texts
+from modeling.texts import MOST_CHARACTERS, comparison_texts, labelled_texts, reference_texts
 
 pytestmark = pytest.mark.export
 
@@ -66,32 +65,57 @@ def test_texts_to_compare_have_labels_only_in_the_languages_of_the_model(
     assert found.answers == [english_label] * len(english) + ["negative"] * len(polish)
 
 
+def test_of_many_texts_a_fixed_sample_of_short_ones_is_compared(
+    tmp_path: Path, write_model: Callable[..., ModelFiles]
+) -> None:
+    files = write_model(tmp_path, task=None, languages=["de"], fidelity={"texts": 20})
+    rows = [{"text": f"Satz {number} " + "x" * 20 * number, "label": "neutral"} for number in range(50)]
+    lines = "".join(json.dumps(row) + "\n" for row in rows)
+    (files.folder / "test-de.jsonl").write_text(lines, encoding="utf-8")
+    found = comparison_texts(files)
+    assert len({*found.texts}) == len(found.answers) == 20
+    assert max(map(len, found.texts)) <= MOST_CHARACTERS
+    assert set(found.languages) == {"de"}
+    assert comparison_texts(files) == found
+
+
 def test_calibration_texts_are_a_fixed_random_draw_from_the_training_part(
     tmp_path: Path, write_model: Callable[..., ModelFiles], data: Path
 ) -> None:
     train = [row.text for row in dataset.select(dataset.english(data), "train")]
-    spec = write_model(tmp_path, quantization={"calibration_texts": 50}).spec()
+    spec = write_model(tmp_path, languages=["en"], quantization={"calibration_texts": 50}).spec()
     texts = calibration_texts(spec, data)
     assert len(set(texts)) == 50
     assert set(texts) < set(train)
     assert texts != sorted(texts, key=train.index)
     assert calibration_texts(spec, data) == texts
-    assert sorted(calibration_texts(write_model(tmp_path).spec(), data)) == sorted(train)
+    assert sorted(calibration_texts(write_model(tmp_path, languages=["en"]).spec(), data)) == sorted(train)
 
 
-def test_every_other_calibration_text_of_a_polish_model_is_polish(
-    tmp_path: Path, write_model: Callable[..., ModelFiles], data: Path, monkeypatch: pytest.MonkeyPatch
+def test_half_of_the_calibration_texts_are_polish_where_a_model_reads_both_languages(
+    tmp_path: Path, write_model: Callable[..., ModelFiles], data: Path
 ) -> None:
-    phrases = SimpleNamespace(draw=lambda count: [(f"fraza {number}", 0.0) for number in range(count)])
-    monkeypatch.setattr("modeling.tasks.sentiment.texts.PolishExamples", SimpleNamespace(of=lambda _: phrases))
-    polish, english = (
-        calibration_texts(
-            write_model(tmp_path, languages=languages, quantization={"calibration_texts": 50}).spec(), data
-        )
-        for languages in (["pl"], ["en", "pl"])
-    )
-    assert polish[::2] == [f"fraza {number}" for number in range(25)]
-    assert polish[1::2] == english[:25]
+    composed = Path(ROOT / "models" / "sentiment-pl-en" / "composed.jsonl").read_text(encoding="utf-8")
+    polish = {row["text"] for row in map(json.loads, composed.splitlines()) if row["lang"] == "pl"}
+    shares = {}
+    for languages in (["pl"], ["en", "pl"], ["en"], ["de"]):
+        spec = write_model(tmp_path, languages=languages, quantization={"calibration_texts": 50}).spec()
+        texts = calibration_texts(spec, data)
+        assert {dataset.part_of(text) for text in texts} == {"train"}
+        shares[tuple(languages)] = len(polish & {*texts}) / len(texts)
+    assert shares == {("pl",): 1.0, ("en", "pl"): 0.5, ("en",): 0.0, ("de",): 0.0}
+
+
+def test_the_test_parts_of_polemo_count_where_they_are_by_level_and_domain(
+    tmp_path: Path, write_model: Callable[..., ModelFiles], data: Path
+) -> None:
+    files = write_model(tmp_path, languages=["pl"])
+    add_sentence(files.folder, "polish-dev.jsonl", "Źle.", "negative")
+    row = {"text": "Czysto.", "label": "positive", "level": "text", "domain": "hotels"}
+    (data / "polemo2-test.jsonl").write_text(json.dumps(row) + "\n", encoding="utf-8")
+    (polish,) = labelled_texts(files)
+    assert (polish.texts, polish.answers) == (["Źle.", "Czysto."], ["negative", "positive"])
+    assert polish.domains == ["written for this project", "PolEmo 2.0 whole reviews, hotels"]
 
 
 def test_texts_whose_label_the_model_lacks_are_left_out(tmp_path: Path, write_model: Callable[..., ModelFiles]) -> None:
@@ -114,7 +138,9 @@ def test_the_reference_has_texts_that_the_model_was_not_trained_on_by_language_a
 ) -> None:
     files = write_model(tmp_path, task="sentiment", languages=["en", "pl"])
     composed = [{"text": f"Zdanie {number}.", "label": "neutral", "lang": "pl"} for number in range(50)]
-    lines = "".join(json.dumps(row) + "\n" for row in [*composed, {"text": "Sentence.", "lang": "en"}])
+    lines = "".join(
+        json.dumps(row) + "\n" for row in [*composed, {"text": "Sentence.", "label": "neutral", "lang": "en"}]
+    )
     folder = files.folder.with_name("sentiment-pl-en")
     folder.mkdir(parents=True)
     (folder / "composed.jsonl").write_text(lines, encoding="utf-8")
