@@ -116,5 +116,5 @@ def test_of_more_than_20_labels_there_is_no_matrix_and_without_the_task_no_lexic
     texts = LabelledTexts("en", "test.jsonl", ["I love this!"], ["3"])
     measured = quality.section(spec, [texts], [np.eye(21, dtype=np.float32)[[3]]])
     assert set(measured["languages"]["en"]) == {
-        *("texts", "name", "accuracy", "accuracy_interval", "macro_f1", "macro_f1_interval")
+        *("texts", "name", "ece", "accuracy", "accuracy_interval", "macro_f1", "macro_f1_interval")
     }
