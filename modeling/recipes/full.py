@@ -1,6 +1,7 @@
 """Fine-tune a whole checkpoint on rated English texts and labelled Polish sentences: the recipe of the default model.
 
-Each part was chosen on the validation parts of both languages:
+The average of the weights was chosen on the validation parts of both languages, the bias and the temperature are fitted
+on them; the rest is one recipe that was not varied:
 
 - An epoch mixes rated English texts with Polish sentences of several sources (:mod:`modeling.recipes.mixture`). Targets
   are probabilities: a mean rating near a class boundary is an uncertain label, and no source is sure of all its labels.
@@ -48,7 +49,7 @@ from modeling.recipes.validation import MACRO_F1, Validation
 from modeling.tasks.sentiment import dataset, sentences
 from modeling.tasks.sentiment.dataset import MEANINGS, Meaning, RatedText
 from modeling.tasks.sentiment.sentences import COMPOSED, Sentence
-from modeling.tasks.sentiment.texts import SENTENCES_FILE
+from modeling.tasks.sentiment.texts import SENTENCES_FILE, own_or_common
 
 RECIPE_FILE = "recipe.json"
 WARMUP = 0.05
@@ -76,7 +77,7 @@ class Data:
 
     rated: Sequence[RatedText]
     sentences: Sequence[Sentence]
-    held_out: Sequence[str] = ()
+    held_out: frozenset[str] = frozenset()
 
     def mixture(self) -> Mixture:
         """What an epoch is drawn from."""
@@ -267,21 +268,16 @@ def finish(runs: Sequence[Path], labels: list[str], data: Data, output: Path) ->
     states = [load_file(run / "model.safetensors") for run in runs]
     mean = {name: torch.stack([state[name] for state in states]).mean(dim=0) for name in states[0]}
     model.load_state_dict(mean, strict=False)
-    parts = {
-        language: (logits_of(model, tokenizer, texts), torch.tensor([MEANINGS.index(label) for label in labels]))
-        for language, (texts, labels) in data.validation().items()
-        if texts
-    }
-    bias = fit_bias(list(parts.values()))
     # The composed sentences are clearer than what is served: with them, answers would be too sure.
     clear = {one.text for one in data.sentences if one.source == COMPOSED}
-    kept = {
-        language: [index for index, text in enumerate(texts) if text not in clear]
-        for language, (texts, _) in data.validation().items()
-    }
-    temperature = fit_temperature(
-        [(logits[kept[name]] + bias, truth[kept[name]]) for name, (logits, truth) in parts.items()]
-    )
+    parts, unclear = [], []
+    for texts, truth in data.validation().values():
+        logits, answers = logits_of(model, tokenizer, texts), torch.tensor([MEANINGS.index(label) for label in truth])
+        kept = [index for index, text in enumerate(texts) if text not in clear]
+        parts.append((logits, answers))
+        unclear.append((logits[kept], answers[kept]))
+    bias = fit_bias(parts)
+    temperature = fit_temperature([(logits + bias, answers) for logits, answers in unclear])
     with torch.no_grad():
         model.classifier.weight /= temperature
         model.classifier.bias += bias
@@ -294,7 +290,7 @@ def describe(files: ModelFiles, runs: Sequence[Path], data: Data) -> tuple[dict[
     """The section ``training`` of the report, and the validation, of the finished checkpoint."""
     tokenizer, model = load(files.checkpoint, [label.name for label in files.spec().labels])
     found = validate(model, tokenizer, data)
-    polish = dataset.polish_sentences(files.folder / SENTENCES_FILE)
+    polish = dataset.polish_sentences(own_or_common(files, SENTENCES_FILE))
     polish_found = logits_of(model, tokenizer, [text for text, _ in polish]).argmax(dim=-1).tolist()
     mixture = data.mixture()
     section = {

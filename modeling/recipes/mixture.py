@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from statistics import NormalDist
 
@@ -41,10 +41,9 @@ class Mixture:
     sentences: Sequence[Sentence]
 
     @classmethod
-    def of(cls, rows: Sequence[RatedText], found: Sequence[Sentence], held_out: Sequence[str] = ()) -> Mixture:
+    def of(cls, rows: Sequence[RatedText], found: Sequence[Sentence], held_out: Collection[str] = ()) -> Mixture:
         """The training parts, without the texts ``held_out``."""
-        without = set(held_out)
-        kept = [sentence for sentence in sentences.select(found, "train") if sentence.text not in without]
+        kept = [sentence for sentence in sentences.select(found, "train") if sentence.text not in held_out]
         return cls(dataset.select(rows, "train"), kept)
 
     def draw(self, recipe: Recipe) -> list[Example]:

@@ -22,11 +22,10 @@ from modeling.recipes.validation import MACRO_F1, Validation
 from modeling.registry.served import WEIGHTS, WEIGHTS_TAG
 from modeling.registry.versions import STAGING, Registry, log_checkpoint
 from modeling.spec import ModelSpec
-from modeling.tasks.sentiment import corpora, data_checks, dataset, sentences
+from modeling.tasks.sentiment import corpora, data_checks, dataset, sentences, texts
 from modeling.tasks.sentiment.data_checks import DataReport
 from modeling.tasks.sentiment.dataset import MEANINGS, RatedText
 from modeling.tasks.sentiment.sentences import COMPOSED_FILE
-from modeling.tasks.sentiment.texts import SENTENCES_FILE
 
 
 @dataclass(frozen=True)
@@ -100,9 +99,11 @@ def train_full(task: Task, base: str | None, seeds: Sequence[int], recipe: Recip
 
     The sentences are in the folder of the data; see :func:`modeling.tasks.sentiment.corpora.fetch`.
     """
-    composed = task.files.folder / COMPOSED_FILE
-    held_out = [text for text, _ in dataset.polish_sentences(task.files.folder / SENTENCES_FILE)]
-    data = full.Data(task.rows, sentences.read(composed, task.data), held_out)
+    composed = texts.own_or_common(task.files, COMPOSED_FILE)
+    measured = texts.labelled_texts(task.files, "pl")
+    if measured is None:
+        raise ModelingError(f"models/{task.name} has no {texts.SENTENCES_FILE}, sentences to measure with")
+    data = full.Data(task.rows, sentences.read(composed, task.data), frozenset(map(str, measured.texts)))
     digests = {file.name: sha256(file) for file in (composed, *(task.data / corpus.file for corpus in corpora.CORPORA))}
     for seed in seeds:
         output = task.files.build / "runs" / str(seed)

@@ -132,6 +132,8 @@ def test_fine_tuning_logs_each_epoch_averages_the_runs_and_resumes(
     assert [run["seed"] for run in training["runs"]] == [1, 2]
     assert 0 <= training["validation_macro_f1"] <= 1
     assert 0 <= training["polish_macro_f1"] <= 1
+    # The sentences of polish-dev.jsonl are composed ones here, and never trained on.
+    assert "composed" not in training["texts"]
     assert training["data"].keys() >= {"composed.jsonl", "clarin-emo.jsonl", dataset.VADER_FILE}
     tokenizer = load_tokenizer(files.checkpoint)
     assert tokenizer("BAD bad")["input_ids"] == tokenizer("bad bad")["input_ids"]
@@ -143,7 +145,8 @@ def write_sentences(files: ModelFiles, folder: Path) -> Path:
     for file in (files.folder / "composed.jsonl", files.folder / "polish-dev.jsonl"):
         file.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
     for corpus in (*corpora.CORPORA, corpora.POLEMO):
-        more = "".join(json.dumps({**row, "text": f"{row['text']} {corpus.name}"}) + "\n" for row in rows)
+        kind = {"level": "sentence", "domain": "hotels"}
+        more = "".join(json.dumps({**row, **kind, "text": f"{row['text']} {corpus.name}"}) + "\n" for row in rows)
         (folder / corpus.file).write_text(more, encoding="utf-8")
     return folder
 

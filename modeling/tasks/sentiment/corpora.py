@@ -14,6 +14,7 @@ import io
 import json
 import os
 import re
+import zlib
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -209,8 +210,11 @@ def fetch(into: Path, folder: Path | None = None, server: str = GITHUB) -> list[
 def _copy(corpus: Corpus, into: Path, folder: Path) -> str:
     for file in (folder / corpus.file, folder / f"{corpus.file}.gz"):
         if file.exists():
-            with (gzip.open if file.suffix == ".gz" else open)(file, "rb") as source:
-                _write(into / corpus.file, [source.read()])
+            try:
+                with (gzip.open if file.suffix == ".gz" else open)(file, "rb") as source:
+                    _write(into / corpus.file, [source.read()])
+            except (OSError, EOFError, zlib.error) as error:
+                raise DataError(f"{file}: cannot be read: {error}") from error
             return f"{corpus.name}: from {file}"
     raise DataError(f"{folder}: has neither {corpus.file} nor {corpus.file}.gz")
 

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from modeling.rows import read_lines
-from modeling.tasks.sentiment.corpora import CLARIN_EMO, CORPORA
+from modeling.tasks.sentiment.corpora import CLARIN_EMO, CORPORA, Corpus
 from modeling.tasks.sentiment.dataset import MEANINGS, Meaning, Part, part_of
 
 COMPOSED = "composed"
@@ -56,8 +56,13 @@ def read(composed: Path, folder: Path) -> list[Sentence]:
     """
     found = read_composed(composed)
     for corpus in CORPORA:
-        found += _read(folder / corpus.file, corpus.name, corpus.doubt, corpus.weak_doubt)
+        found += read_file(folder / corpus.file, corpus)
     return found
+
+
+def read_file(file: Path, corpus: Corpus) -> list[Sentence]:
+    """The sentences of a corpus; raises what :func:`read` raises."""
+    return _read(file, corpus.name, corpus.doubt, corpus.weak_doubt)
 
 
 def read_composed(file: Path) -> list[Sentence]:

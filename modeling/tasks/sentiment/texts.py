@@ -33,10 +33,15 @@ def labelled_texts(files: ModelFiles, language: str) -> LabelledTexts | None:
     if language == "en":
         return _english(files.data)
     if language == "pl":
-        for folder in (files.folder, files.folder.with_name(SENTENCES_MODEL)):
-            if (folder / SENTENCES_FILE).exists():
-                return _sentences(folder / SENTENCES_FILE, files.data)
+        file = own_or_common(files, SENTENCES_FILE)
+        return _sentences(file, files.data) if file.exists() else None
     return None
+
+
+def own_or_common(files: ModelFiles, name: str) -> Path:
+    """The file ``name`` of the model, or else of the default one, which may lack it too."""
+    own = files.folder / name
+    return own if own.exists() else files.folder.with_name(SENTENCES_MODEL) / name
 
 
 def reference_texts(files: ModelFiles) -> dict[str, list[Input]]:
@@ -46,7 +51,7 @@ def reference_texts(files: ModelFiles) -> dict[str, list[Input]]:
     if "en" in languages:
         for row in dataset.select(dataset.english(dataset.fetch(files.data)), "validation"):
             found.setdefault(f"en, {row.domain}", []).append(row.text)
-    composed = files.folder.with_name(SENTENCES_MODEL) / COMPOSED_FILE
+    composed = own_or_common(files, COMPOSED_FILE)
     if "pl" in languages and composed.exists():
         polish = [one for one in sentences.read_composed(composed) if one.language == "pl"]
         found["pl, sentences"] = [one.text for one in polish if one.part != "test"]
@@ -70,10 +75,12 @@ def _sentences(file: Path, folder: Path) -> LabelledTexts:
     texts, labels = [text for text, _ in rows], [label for _, label in rows]
     domains = ["written for this project"] * len(rows)
     if (measured := folder / POLEMO.file).exists():
-        for row in read_lines(measured):
-            texts.append(row.get("text"))
-            labels.append(row.get("label"))
-            domains.append(f"PolEmo 2.0 {LEVELS[row.get('level')]}, {row.get('domain')}")
+        for row, sentence in zip(read_lines(measured), sentences.read_file(measured, POLEMO), strict=True):
+            if (level := row.get("level")) not in LEVELS:
+                raise row.problem("level", f"{level!r} is none of {', '.join(LEVELS)}")
+            texts.append(sentence.text)
+            labels.append(sentence.label)
+            domains.append(f"PolEmo 2.0 {LEVELS[level]}, {row.get('domain')}")
     return LabelledTexts("pl", "Polish", texts, labels, domains)
 
 

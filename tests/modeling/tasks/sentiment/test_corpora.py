@@ -161,6 +161,9 @@ def test_a_named_folder_is_copied_compressed_or_not(tmp_path: Path) -> None:
         (source / f"{corpus.file}.gz").write_bytes(gzip.compress(corpus.name.encode()))
     with pytest.raises(DataError, match=r"source: has neither polemo2-test\.jsonl nor polemo2-test\.jsonl\.gz"):
         corpora.fetch(tmp_path / "data", source)
+    (source / f"{POLEMO.file}.gz").write_bytes(b"not gzip")
+    with pytest.raises(DataError, match=r"polemo2-test\.jsonl\.gz: cannot be read"):
+        corpora.fetch(tmp_path / "data", source)
     (source / POLEMO.file).write_bytes(b"polemo")
     said = corpora.fetch(tmp_path / "data", source)
     assert said[-1] == f"polemo2-test: from {source / POLEMO.file}"

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from modeling.errors import ModelingError
 from modeling.files import ROOT, ModelFiles
 from modeling.tasks.sentiment import dataset
 from modeling.tasks.sentiment.texts import calibration_texts
@@ -116,6 +117,9 @@ def test_the_test_parts_of_polemo_count_where_they_are_by_level_and_domain(
     (polish,) = labelled_texts(files)
     assert (polish.texts, polish.answers) == (["Źle.", "Czysto."], ["negative", "positive"])
     assert polish.domains == ["written for this project", "PolEmo 2.0 whole reviews, hotels"]
+    (data / "polemo2-test.jsonl").write_text(json.dumps(row | {"level": "book"}) + "\n", encoding="utf-8")
+    with pytest.raises(ModelingError, match=r"polemo2-test\.jsonl:1: level: 'book' is none of sentence, text"):
+        labelled_texts(files)
 
 
 def test_texts_whose_label_the_model_lacks_are_left_out(tmp_path: Path, write_model: Callable[..., ModelFiles]) -> None:
