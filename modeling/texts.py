@@ -10,7 +10,7 @@ import itertools
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TypeAlias
+from typing import TypeAlias, TypeVar
 
 import numpy as np
 
@@ -32,6 +32,7 @@ SPECIAL_TOKENS = 8
 # Of a text to compare on, where there are enough.
 MOST_CHARACTERS = 500
 
+Drawn = TypeVar("Drawn")
 GivenAnswers: TypeAlias = Sequence[Answer | None]
 
 
@@ -145,9 +146,13 @@ def _sample(labelled: LabelledTexts, count: int) -> LabelledTexts:
     if len(labelled.texts) <= 2 * count:
         return labelled
     short = [index for index, text in enumerate(labelled.texts) if len("".join(text)) <= MOST_CHARACTERS]
-    kept = [short[index] for index in sorted(np.random.default_rng(SEED).permutation(len(short))[:count].tolist())]
-    texts, answers = ([values[index] for index in kept] for values in (labelled.texts, labelled.answers))
-    return replace(labelled, texts=texts, answers=answers, domains=())
+    kept = sorted(drawn(short, count))
+    return replace(
+        labelled,
+        texts=[labelled.texts[index] for index in kept],
+        answers=[labelled.answers[index] for index in kept],
+        domains=(),
+    )
 
 
 def _too_few(files: ModelFiles, count: int) -> str:
@@ -202,7 +207,7 @@ def _fits(spec: ModelSpec, pair: tuple[str, str]) -> bool:
     return len(kept.encode()) + SPECIAL_TOKENS < spec.tokenization.max_tokens
 
 
-def drawn(texts: Sequence[Input], count: int) -> list[Input]:
+def drawn(texts: Sequence[Drawn], count: int) -> list[Drawn]:
     """At most ``count`` of ``texts``, drawn with a fixed seed; all of them in their order if there are no more."""
     if len(texts) <= count:
         return list(texts)

@@ -14,7 +14,9 @@ import numpy as np
 import numpy.typing as npt
 import onnx
 import torch
+from google.protobuf.message import DecodeError
 from onnx import numpy_helper
+from transformers import AutoModelForSequenceClassification
 
 from modeling.errors import ModelingError
 from modeling.export.loading import load_config, load_tokenizer
@@ -25,23 +27,18 @@ Array = npt.NDArray[Any]
 def recover(model_file: Path, like: Path, output: Path) -> None:
     """Write a checkpoint with the weights of ``model_file``, and the configuration and tokenizer of ``like``.
 
-    Raises :class:`ModelingError` if ``model_file`` is not the quantized graph of such a network.
+    Raises :class:`ModelingError` if ``model_file`` is not the quantized graph of such a network, or ``like`` is none.
     """
-    from transformers import AutoModelForSequenceClassification
-
     try:
         found = weights_of(onnx.load(model_file))
-    except (KeyError, IndexError, OSError) as error:
+    except (KeyError, IndexError, OSError, DecodeError) as error:
         raise ModelingError(f"{model_file}: is not a quantized graph of scripts/export.py: {error}") from error
     weights = {name: torch.from_numpy(np.array(value)) for name, value in found.items()}
-    labels, width = weights.get("classifier.weight", torch.empty(0, 0)).shape
-    config = load_config(like, num_labels=labels)
-    if width != getattr(config, "hidden_size", None):
-        raise ModelingError(f"{model_file}: its classifier does not fit the network of {like}")
-    network = AutoModelForSequenceClassification.from_config(config)
     try:
+        config = load_config(like, num_labels=len(weights["classifier.bias"]))
+        network = AutoModelForSequenceClassification.from_config(config)
         network.load_state_dict(weights)
-    except RuntimeError as error:
+    except (KeyError, OSError, ValueError, RuntimeError) as error:
         raise ModelingError(f"{model_file}: its weights do not fit the network of {like}: {error}") from error
     network.save_pretrained(output)
     load_tokenizer(like).save_pretrained(output)
