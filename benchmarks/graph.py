@@ -1,6 +1,7 @@
 """Measure what the passes over the graph are worth: time before and after, and whether answers stay the same.
 
-    python -m benchmarks.graph                       # the default model
+    git show 5ac52f7:models/sentiment-pl-en/model.onnx > build/before.onnx
+    python -m benchmarks.graph build/before.onnx
     python -m benchmarks.graph MODEL_FILE --mask attention_mask
 
 Applies modeling/export/optimization.py to a quantized graph that was exported before it existed; one exported since has
@@ -27,11 +28,9 @@ import onnxruntime as ort
 from benchmarks import machine
 from modeling.errors import ModelingError
 from modeling.export.optimization import optimize
-from modeling.files import ROOT
 from scripts.command import command, parser
 from textserve.classifier import open_session
 
-DEFAULT = ROOT / "models" / "sentiment-pl-en" / "model.onnx"
 # Texts, tokens, and runs of each graph in turn.
 SHAPES = ((1, 20, 60), (16, 20, 12), (1, 128, 20), (1, 512, 6))
 ROUNDS = 5
@@ -77,7 +76,7 @@ def largest_in_batches(session: ort.InferenceSession, mask: str, rows: npt.NDArr
 def main(arguments: list[str] | None = None) -> None:
     """Run the script and return its exit code."""
     options = parser(__doc__)
-    options.add_argument("file", type=Path, nargs="?", default=DEFAULT, metavar="MODEL_FILE")
+    options.add_argument("file", type=Path, metavar="MODEL_FILE")
     options.add_argument("--mask", default="attention_mask", help="name of the attention mask")
     options.add_argument("--vocabulary", type=int, default=10_000, help="random token ids are below this")
     given = options.parse_args(arguments)
