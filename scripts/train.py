@@ -6,9 +6,9 @@
 Recipes:
 
     head   the best of three logistic heads on a frozen encoder: about a minute on two cores, for every change
-    full   fine-tuning, for releases: an hour a run on two cores; the result is the mean of the runs. Existing runs
-           and an existing checkpoint are kept: interrupted training resumes, and runs with other settings (--seeds,
-           --learning-rate, ...) can be added. Remove build/NAME to start afresh
+    full   fine-tuning, for releases: an hour or two a run on two cores; the result is the mean of the runs. Existing
+           runs and an existing checkpoint are kept: interrupted training resumes, and runs with other settings
+           (--seeds, --learning-rate, ...) can be added. Remove build/NAME to start afresh
 
 The rated texts come from pinned packages, are cached in build/data, and must pass
 modeling/tasks/sentiment/data_checks.py. The Polish sentences of the recipe full come from GitHub at pinned commits, or
