@@ -1,4 +1,4 @@
-"""Measure the promises of the service other than speed: exactness, fairness, two cores, overload, soak.
+"""Measure the promises of the service other than speed: exactness, fairness, two cores, overload, repeats, soak.
 
     python -m benchmarks.promises [--only NAME …] [--seconds N]
 
@@ -19,13 +19,15 @@ from rich.console import Console
 from rich.table import Table
 
 from benchmarks import machine
-from benchmarks.experiments import cores, exactness, fairness, overload, soak
+from benchmarks.experiments import cores, exactness, fairness, overload, repeats, soak
 from benchmarks.load import LoadGenerator
 from benchmarks.texts import load as load_texts
 from modeling.files import ROOT, sha256
 from scripts import command
 
-EXPERIMENTS = {module.__name__.rsplit(".", 1)[1]: module for module in (exactness, fairness, cores, overload, soak)}
+EXPERIMENTS = {
+    module.__name__.rsplit(".", 1)[1]: module for module in (exactness, fairness, cores, overload, repeats, soak)
+}
 MODEL = "sentiment-pl-en"
 RESULTS = ROOT / "benchmarks" / "results" / "promises.json"
 

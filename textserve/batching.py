@@ -11,6 +11,9 @@ gets its share next to an endless stream of small ones. Texts that fill up anoth
 
 A running batch cannot be interrupted, so while small requests arrive, large ones get only a small part of each batch.
 
+Answers do not depend on the batch, so texts of equal tokens have equal answers: those that wait are taken together,
+whoever sent them, and only the first of them is computed and charged.
+
 No threads, models or clocks here: they belong to :mod:`textserve.runner`.
 """
 
@@ -70,6 +73,7 @@ class Work:
     encodings: Sequence[Encoding]
     deadline: float = field(default=inf, kw_only=True)
     waiting_tokens: int = field(default=0, init=False)
+    rows: list[bytes] = field(default_factory=list, init=False)
     _waiting: OrderedDict[int, None] = field(default_factory=OrderedDict, init=False)
     _turn: int = field(default=0, init=False)
     _arrival: int = field(default=0, init=False)
@@ -98,26 +102,39 @@ class Text(Generic[W]):
         """The token ids of this text."""
         return self.work.encodings[self.index]
 
+    @property
+    def row(self) -> bytes:
+        """Its :attr:`~textserve.classifier.Encoding.row`, while it waits and after."""
+        return self.work.rows[self.index]
+
 
 class BatchQueue(Generic[W]):
     """Waiting texts: :meth:`add` a request, :meth:`take` the next batch, :meth:`cancel` a request.
 
     Attributes:
         tokens: tokens of all waiting texts.
-        tokens_ahead: estimate of the tokens computed before a request that arrives now gets its first turn: at most
-            one batch of each request, since after it another request is next.
     """
 
     def __init__(self, limits: BatchLimits) -> None:
         self._limits = limits
         self._by_length: dict[tuple[int, bool], OrderedDict[Text[W], None]] = {}
+        self._by_row: dict[bytes, dict[Text[W], None]] = {}
         self._turns: list[tuple[int, int, W]] = []
         self._virtual_time = 0
         self._arrivals = 0
         self._small_arrived = False
         self._small_until = -inf
         self.tokens = 0
-        self.tokens_ahead = 0
+        self._distinct_tokens = 0
+        self._first_batches = 0
+
+    @property
+    def tokens_ahead(self) -> int:
+        """Estimate of the tokens computed before a request that arrives now gets its first turn.
+
+        At most one batch of each request, since after it another request is next, and texts of equal tokens once.
+        """
+        return min(self._first_batches, self._distinct_tokens)
 
     def __bool__(self) -> bool:
         return bool(self._by_length)
@@ -129,8 +146,14 @@ class BatchQueue(Generic[W]):
         tokens = sum(len(encoding.ids) for encoding in work.encodings)
         work._large = tokens > LARGE and len(work.encodings) > 1
         self._small_arrived = self._small_arrived or not work._large
-        for index, encoding in enumerate(work.encodings):
-            self._by_length.setdefault((len(encoding.ids), work._large), OrderedDict())[Text(work, index)] = None
+        work.rows = [encoding.row for encoding in work.encodings]
+        for index, (encoding, row) in enumerate(zip(work.encodings, work.rows, strict=True)):
+            text = Text(work, index)
+            self._by_length.setdefault((len(encoding.ids), work._large), OrderedDict())[text] = None
+            if row not in self._by_row:
+                self._by_row[row] = {}
+                self._distinct_tokens += len(encoding.ids)
+            self._by_row[row][text] = None
             work._waiting[index] = None
         self._count(work, tokens)
         work._turn = self._virtual_time + QUANTUM
@@ -148,31 +171,46 @@ class BatchQueue(Generic[W]):
     def take(self, now: float) -> list[Text[W]]:
         """Remove and return the next batch, the scheduled text first; empty if nothing waits.
 
-        Work whose deadline has passed at ``now`` is dropped on the way.
+        Of texts of equal tokens, which follow each other, one is to be computed. Work whose deadline has passed at
+        ``now`` is dropped on the way.
         """
         work = self._next_work(now)
         if work is None:
             return []
         first = Text(work, next(iter(work._waiting)))
-        batch = [first]
-        self._remove(first)
-        length = longest = len(first.encoding.ids)
+        batch = self._take_equal(first, now)
+        length = longest = own = len(first.encoding.ids)
+        computed = 1
         room_for_large = self._room_for_large(work, now) - length
         for candidate, large in self._near(length):
-            while self._limits.admit(candidate, len(batch), longest) and not (large and candidate > room_for_large):
+            while self._limits.admit(candidate, computed, longest) and not (large and candidate > room_for_large):
                 text = self._oldest((candidate, large), now)
                 if text is None:
                     break
-                batch.append(text)
-                self._remove(text)
+                batch += self._take_equal(text, now)
+                computed += 1
+                own += candidate if text.work is work else 0
                 longest = max(longest, candidate)
                 room_for_large -= candidate if large else 0
         self._virtual_time = max(self._virtual_time, work._turn)
         if work._large:
-            work._turn += sum(len(text.encoding.ids) for text in batch if text.work is work)
+            work._turn += own
         if work._waiting:
             self._push(work)
         return batch
+
+    def _take_equal(self, first: Text[W], now: float) -> list[Text[W]]:
+        """Remove ``first`` and all texts of equal tokens whose deadline has not passed."""
+        others = [text for text in self._by_row[first.row] if text != first]
+        self._remove(first)
+        taken = [first]
+        for text in others:
+            if text.work.deadline <= now:
+                self.cancel(text.work)
+            elif text.index in text.work._waiting:
+                taken.append(text)
+                self._remove(text)
+        return taken
 
     def _next_work(self, now: float) -> W | None:
         while self._turns:
@@ -218,10 +256,15 @@ class BatchQueue(Generic[W]):
         del texts[text]
         if not texts:
             del self._by_length[key]
+        equal = self._by_row[text.row]
+        del equal[text]
+        if not equal:
+            del self._by_row[text.row]
+            self._distinct_tokens -= length
         self._count(text.work, -length)
 
     def _count(self, work: W, tokens: int) -> None:
         before = min(work.waiting_tokens, self._limits.tokens)
         work.waiting_tokens += tokens
         self.tokens += tokens
-        self.tokens_ahead += min(work.waiting_tokens, self._limits.tokens) - before
+        self._first_batches += min(work.waiting_tokens, self._limits.tokens) - before

@@ -67,6 +67,13 @@ class RunnerMetrics:
             ["reason"],
             registry=metrics_registry,
         )
+        self._repeated = Counter(
+            "textserve_repeated_texts_total",
+            "Texts answered by what was computed for an equal one: in the same batch (batch), or before (cache).",
+            ["answered_by"],
+            registry=metrics_registry,
+        )
+        self._cache_bytes = Gauge("textserve_cache_bytes", "Size of the cache of answers.", registry=metrics_registry)
         self._padding = Counter("textserve_padding_tokens_total", "Padding tokens computed.", registry=metrics_registry)
         self._batch_texts = Histogram(
             "textserve_batch_texts", "Texts per batch.", registry=metrics_registry, buckets=BATCH_TEXTS
@@ -92,13 +99,24 @@ class RunnerMetrics:
         self._failed.labels(reason).inc()
 
     @never_failing
+    def repeated(self, answered_by: Literal["batch", "cache"], texts: int) -> None:
+        """Count texts that were not computed, since an equal one was."""
+        if texts:
+            self._repeated.labels(answered_by).inc(texts)
+
+    @never_failing
+    def cached(self, size: int) -> None:
+        """Set the bytes of the cache."""
+        self._cache_bytes.set(size)
+
+    @never_failing
     def waiting(self, tokens: int) -> None:
         """Set the tokens in the queue."""
         self._waiting_tokens.set(tokens)
 
     @never_failing
     def observe_batch(self, lengths: Sequence[int], seconds: float, waited: Sequence[float]) -> None:
-        """Count a batch: tokens of each text, seconds of computation, seconds that each text waited."""
+        """Count a batch: tokens of each text computed, seconds of computation, seconds that each text waited."""
         tokens = sum(lengths)
         self._texts.inc(len(lengths))
         self._tokens.inc(tokens)

@@ -13,16 +13,16 @@ import logging
 import threading
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass, field
 from math import inf
 
 import numpy as np
-import numpy.typing as npt
 
 from textserve.admission import Admission
-from textserve.batching import BatchLimits, BatchQueue, Text, Work
+from textserve.batching import BatchLimits, BatchQueue, Text
+from textserve.cache import AnswerCache, Row
 from textserve.classifier import Classifier, Encoding, Truncation, activate
-from textserve.errors import DeadlineExceeded, InputTooLong, Internal, ShuttingDown
+from textserve.delivery import Request, deliver, internal
+from textserve.errors import DeadlineExceeded, InputTooLong, ShuttingDown
 from textserve.metrics import RunnerMetrics
 from textserve.prediction import Classified, Prediction
 from textserve.settings import Settings
@@ -36,21 +36,6 @@ logger = logging.getLogger(__name__)
 # one batch.
 MAX_FAILURES = 5
 
-# Float32 of shape [2, labels]: the scores and the logits of a text.
-Row = npt.NDArray[np.float32]
-
-
-@dataclass(slots=True, eq=False)
-class _Request(Work):
-    """Work awaited on ``loop``; a row has the scores and the logits of a text."""
-
-    loop: asyncio.AbstractEventLoop = field(kw_only=True)
-    done: asyncio.Future[None] = field(kw_only=True)
-    arrived: float = field(kw_only=True)
-    rows: npt.NDArray[np.float32] = field(kw_only=True)
-    missing: int = field(kw_only=True)
-    started: float = field(default=inf, init=False)
-
 
 class Runner:
     """Classifies texts for every protocol in this process: :meth:`start`, :meth:`classify`, :meth:`close`."""
@@ -62,11 +47,13 @@ class Runner:
         padding = settings.max_padding_tokens if classifier.pads else 0
         self._limits = BatchLimits(settings.max_batch_texts, settings.max_batch_tokens, padding)
         self._batch_wait_seconds = settings.batch_wait_seconds
-        self._queue: BatchQueue[_Request] = BatchQueue(self._limits)
+        self._queue: BatchQueue[Request] = BatchQueue(self._limits)
         self._changed = threading.Condition()
         self._tokenizing = Tokenizing(classifier)
+        size = settings.cache_megabytes * 1_000_000
+        self._cache = AnswerCache(size) if size else None
         self._stopping = False
-        self._unanswered: set[_Request] = set()
+        self._unanswered: set[Request] = set()
         self._failures = 0
         self._sample: Encoding | None = None
         self.workers = [Worker(number, self._work) for number in range(settings.threads)]
@@ -119,8 +106,36 @@ class Runner:
             raise _late(seconds)
         if truncation is None:
             _reject_truncated(encodings)
+        answered = time.perf_counter()
+        known = self._known(encodings)
+        missing = [encoding for encoding, row in zip(encodings, known, strict=True) if row is None]
+        request = await self._answer(missing, deadline, seconds) if missing else None
+        rows = iter(request.answers if request else ())
+        predictions = [
+            Prediction(self._spec, scores, len(encoding.ids), encoding.truncated, logits, encoding.ids)
+            for encoding, row in zip(encodings, known, strict=True)
+            for scores, logits in [(next(rows) if row is None else row).tolist()]
+        ]
+        arrived, started = (request.arrived, request.started) if request else (answered, answered)
+        return Classified(
+            predictions,
+            tokenization_seconds=arrived - received,
+            queue_seconds=started - arrived,
+            inference_seconds=time.perf_counter() - started,
+        )
+
+    def _known(self, encodings: Sequence[Encoding]) -> Sequence[Row | None]:
+        """The answers that are in the cache."""
+        if self._cache is None:
+            return [None] * len(encodings)
+        found = [self._cache.find(encoding.row) for encoding in encodings]
+        self._metrics.repeated("cache", sum(row is not None for row in found))
+        return found
+
+    async def _answer(self, encodings: list[Encoding], deadline: float, seconds: float) -> Request:
+        """A request that was computed; raises what :meth:`classify` raises."""
         request = self._admit(encodings, deadline, seconds)
-        timer = request.loop.call_later(deadline - time.monotonic(), _finish, request, _late(seconds))
+        timer = request.loop.call_later(deadline - time.monotonic(), request.finish, _late(seconds))
         try:
             await request.done
         except asyncio.CancelledError:
@@ -135,16 +150,7 @@ class Runner:
                 self._queue.cancel(request)
                 self._metrics.waiting(self._queue.tokens)
             self._unanswered.discard(request)
-        predictions = [
-            Prediction(self._spec, scores, len(encoding.ids), encoding.truncated, logits, encoding.ids)
-            for encoding, (scores, logits) in zip(encodings, request.rows.tolist(), strict=True)
-        ]
-        return Classified(
-            predictions,
-            tokenization_seconds=request.arrived - received,
-            queue_seconds=request.started - request.arrived,
-            inference_seconds=time.perf_counter() - request.started,
-        )
+        return request
 
     async def close(self, seconds: float) -> bool:
         """Reject new work, answer accepted requests, and stop the workers.
@@ -164,7 +170,7 @@ class Runner:
         with self._changed:
             for request in self._unanswered:
                 self._queue.cancel(request)
-                _finish(request, ShuttingDown("the service stopped before this request was answered"))
+                request.finish(ShuttingDown("the service stopped before this request was answered"))
         await asyncio.to_thread(self._join, deadline)
         return not late
 
@@ -199,15 +205,15 @@ class Runner:
         ahead = self._queue.tokens_ahead + sum(min(tokens, self._limits.tokens) for tokens in pending)
         self._admission.check(tokens, seconds, waiting=waiting, ahead=ahead)
 
-    def _admit(self, encodings: list[Encoding], deadline: float, seconds: float) -> _Request:
+    def _admit(self, encodings: list[Encoding], deadline: float, seconds: float) -> Request:
         loop = asyncio.get_running_loop()
-        request = _Request(
+        request = Request(
             encodings,
             deadline=deadline,
             loop=loop,
             done=loop.create_future(),
             arrived=time.perf_counter(),
-            rows=np.empty((len(encodings), 2, len(self._spec.labels)), dtype=np.float32),
+            answers=np.empty((len(encodings), 2, len(self._spec.labels)), dtype=np.float32),
             missing=len(encodings),
         )
         with self._changed:
@@ -219,7 +225,7 @@ class Runner:
         return request
 
     def _work(self, worker: Worker) -> None:
-        batch: list[Text[_Request]] | None
+        batch: list[Text[Request]] | None
         if self._sample is not None and worker is self.workers[0]:
             self._measure(self._sample)
         while True:
@@ -229,7 +235,7 @@ class Runner:
                 if batch is None:
                     return
                 if batch:
-                    self._deliver(batch, self._compute(batch))
+                    deliver(batch, self._compute(batch))
             except BaseException as error:
                 # Whatever it is, this thread goes on: with the last one, the service would end.
                 self._fail(batch, error)
@@ -246,7 +252,7 @@ class Runner:
         else:
             self._admission.measured(count * len(sample.ids), max(time.thread_time() - started, 1e-6))
 
-    def _take(self, worker: Worker) -> list[Text[_Request]] | None:
+    def _take(self, worker: Worker) -> list[Text[Request]] | None:
         """The next batch, empty if all that waited was late; ``None`` when stopping."""
         with self._changed:
             while not self._queue and not self._stopping:
@@ -265,35 +271,44 @@ class Runner:
                 lambda: self._stopping or self._queue.tokens >= self._limits.tokens, self._batch_wait_seconds
             )
 
-    def _compute(self, batch: list[Text[_Request]]) -> list[Row | None]:
+    def _compute(self, batch: list[Text[Request]]) -> list[Row | None]:
         started = time.perf_counter()
         for text in batch:
             text.work.started = min(text.work.started, started)
-        logits = self._classifier.logits([text.encoding for text in batch])
-        self._observe(batch, started)
+        # Of texts with equal tokens, one.
+        distinct = {text.row: text.encoding for text in batch}
+        logits = self._classifier.logits(list(distinct.values()))
+        self._observe(batch, [len(encoding.ids) for encoding in distinct.values()], started)
         finite = np.atleast_1d(np.isfinite(logits).all(axis=1))
         rows = np.stack((activate(self._spec.activation, logits), logits), axis=1)
         self._failures = 0 if finite.any() else self._failures + 1
-        if finite.all():
-            return list(rows)
-        count = len(batch) - np.count_nonzero(finite)
-        logger.error("NaN or infinity computed for %d of %d texts: check the model with make verify", count, len(batch))
-        self._metrics.failed("not_finite")
-        return [row if valid else None for row, valid in zip(rows, finite, strict=True)]
+        answers = {key: row if valid else None for key, row, valid in zip(distinct, rows, finite, strict=True)}
+        if not finite.all():
+            wrong = np.count_nonzero(~finite)
+            logger.error(
+                "NaN or infinity computed for %d of %d texts: check the model with make verify", wrong, len(rows)
+            )
+            self._metrics.failed("not_finite")
+        if self._cache:
+            for key, row in answers.items():
+                if row is not None:
+                    self._cache.keep(key, row)
+            self._metrics.cached(self._cache.bytes)
+        return [answers[text.row] for text in batch]
 
-    def _observe(self, batch: list[Text[_Request]], started: float) -> None:
+    def _observe(self, batch: list[Text[Request]], lengths: list[int], started: float) -> None:
         seconds = time.perf_counter() - started
-        lengths = [len(text.encoding.ids) for text in batch]
         self._admission.computed(sum(lengths), seconds)
         self._metrics.observe_batch(lengths, seconds, [started - text.work.arrived for text in batch])
+        self._metrics.repeated("batch", len(batch) - len(lengths))
 
-    def _fail(self, batch: list[Text[_Request]] | None, error: BaseException) -> None:
+    def _fail(self, batch: list[Text[Request]] | None, error: BaseException) -> None:
         """Answer the requests of a failed batch; if the queue has failed, every request."""
         self._failures += 1
         self._metrics.failed("exception")
         if batch:
             logger.error("inference failed on a batch of %d texts", len(batch), exc_info=error)
-            self._deliver(batch, [None] * len(batch))
+            deliver(batch, [None] * len(batch))
             return
         with self._changed:
             logger.error("the queue failed, with %d requests", len(self._unanswered), exc_info=error)
@@ -301,17 +316,7 @@ class Runner:
             for request in self._unanswered:
                 request.forget()
                 with contextlib.suppress(RuntimeError):
-                    request.loop.call_soon_threadsafe(_finish, request, _internal())
-
-    def _deliver(self, batch: list[Text[_Request]], rows: Sequence[Row | None]) -> None:
-        """Pass the rows to their requests, on the thread of each request's event loop."""
-        by_loop: dict[asyncio.AbstractEventLoop, list[tuple[Text[_Request], Row | None]]] = {}
-        for text, row in zip(batch, rows, strict=True):
-            by_loop.setdefault(text.work.loop, []).append((text, row))
-        for loop, results in by_loop.items():
-            # A closed event loop has no waiting requests.
-            with contextlib.suppress(RuntimeError):
-                loop.call_soon_threadsafe(_receive, results)
+                    request.loop.call_soon_threadsafe(request.finish, internal())
 
 
 def _reject_truncated(encodings: Sequence[Encoding]) -> None:
@@ -319,31 +324,6 @@ def _reject_truncated(encodings: Sequence[Encoding]) -> None:
         if encoding.truncated:
             message = f"has more than {len(encoding.ids)} tokens; send a shorter text, or let it be truncated"
             raise InputTooLong(message, where=f"texts[{index}]")
-
-
-def _receive(results: list[tuple[Text[_Request], Row | None]]) -> None:
-    for text, row in results:
-        request = text.work
-        if row is None:
-            _finish(request, _internal())
-            continue
-        request.rows[text.index] = row
-        request.missing -= 1
-        if request.missing == 0:
-            _finish(request, None)
-
-
-def _finish(request: _Request, error: Exception | None) -> None:
-    if request.done.done():
-        return
-    if error is None:
-        request.done.set_result(None)
-    else:
-        request.done.set_exception(error)
-
-
-def _internal() -> Internal:
-    return Internal("the model failed on this request; the server's log says why")
 
 
 def _late(seconds: float) -> DeadlineExceeded:

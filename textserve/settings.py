@@ -148,6 +148,12 @@ class Settings(BaseSettings):
         ge=0,
         description="Maximum seconds that a free core waits for a batch to fill while several requests are open.",
     )
+    cache_megabytes: int = Field(
+        0,
+        ge=0,
+        description="Megabytes of answers kept in memory, those used last, for texts that come again; 0 keeps none. By "
+        "the time that an answer takes, a client may learn whether somebody else sent the same text.",
+    )
     max_queue_seconds: float = Field(
         2.0,
         gt=0,

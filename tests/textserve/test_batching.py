@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import itertools
 import random
 from collections.abc import Sequence
 from math import inf
@@ -25,8 +26,12 @@ LIMITS = st.builds(
 )
 
 
+IDS = itertools.count()
+
+
 def request(*lengths: int, deadline: float = inf) -> Work:
-    return Work([Encoding([0] * length, truncated=False) for length in lengths], deadline=deadline)
+    """Texts of these lengths, no two of which are equal."""
+    return Work([Encoding([next(IDS)] * length, truncated=False) for length in lengths], deadline=deadline)
 
 
 def lengths_of(batch: Sequence[Text[Work]]) -> list[int]:
@@ -47,7 +52,7 @@ def drained(queue: BatchQueue[Work]) -> list[list[Text[Work]]]:
 class AnyOrderOfEvents(RuleBasedStateMachine):
     """Requests arrive, are rejected, are cancelled, time out and are taken in any order.
 
-    The clock is a number, and a text's result is its ids, so every result is distinct.
+    The clock is a number, and a text's result is its ids. In some requests, texts of one length are equal.
     """
 
     works = Bundle("works")
@@ -70,11 +75,20 @@ class AnyOrderOfEvents(RuleBasedStateMachine):
         settings = {"max_queue_seconds": max_queue_seconds, "max_waiting_tokens": max_waiting_tokens, "threads": 1}
         self.admission = Admission(Settings.model_validate(settings))
 
-    @rule(target=works, lengths=st.lists(LENGTHS, min_size=1, max_size=12), seconds=st.sampled_from((0.5, 3.0, inf)))
-    def arrive(self, lengths: list[int], seconds: float) -> Work:
-        number = len(self.accepted)
+    @rule(
+        target=works,
+        lengths=st.lists(LENGTHS, min_size=1, max_size=12),
+        seconds=st.sampled_from((0.5, 3.0, inf)),
+        repeated=st.booleans(),
+    )
+    def arrive(self, lengths: list[int], seconds: float, repeated: bool) -> Work:
+        number = 0 if repeated else len(self.accepted) + 1
+        places = [0 if repeated else index for index in range(len(lengths))]
         work = Work(
-            [Encoding([number, index, *[0] * (length - 2)][:length], False) for index, length in enumerate(lengths)],
+            [
+                Encoding([number, index, *[0] * (length - 2)][:length], False)
+                for index, length in zip(places, lengths, strict=True)
+            ],
             deadline=self.now + seconds,
         )
         try:
@@ -105,14 +119,19 @@ class AnyOrderOfEvents(RuleBasedStateMachine):
             assert identity(text) in due
             assert identity(text) not in self.answers
             self.answers[identity(text)] = text.encoding.ids
-        lengths = lengths_of(batch)
-        assert len(batch) <= self.limits.texts
-        assert len(batch) <= 1 or max(lengths) * len(batch) <= self.limits.tokens
+        waiting = {text.row for work in self.accepted for text in (Text(work, index) for index in work._waiting)}
+        assert not waiting & {text.row for text in batch}
+        lengths = [len(encoding.ids) for encoding in {text.row: text.encoding for text in batch}.values()]
+        assert len(lengths) <= self.limits.texts
+        assert len(lengths) <= 1 or max(lengths) * len(lengths) <= self.limits.tokens
         for count, length in enumerate(lengths[1:], start=1):
             longest = max(lengths[:count])
             assert max(longest - length, (length - longest) * count) <= self.limits.padding
         if batch:
             self.admission.computed(sum(lengths), 0.001)
+            assert batch == [
+                text for row in dict.fromkeys(text.row for text in batch) for text in batch if text.row == row
+            ]
 
     def due(self) -> set[tuple[int, int]]:
         return {
@@ -128,7 +147,9 @@ class AnyOrderOfEvents(RuleBasedStateMachine):
             return
         waiting = [work.waiting_tokens for work in self.accepted]
         assert self.queue.tokens == sum(waiting)
-        assert self.queue.tokens_ahead == sum(min(tokens, self.limits.tokens) for tokens in waiting)
+        texts = [Text(work, index) for work in self.accepted for index in work._waiting]
+        distinct = sum(len(encoding.ids) for encoding in {text.row: text.encoding for text in texts}.values())
+        assert self.queue.tokens_ahead == min(distinct, sum(min(tokens, self.limits.tokens) for tokens in waiting))
         assert bool(self.queue) == any(work.waiting_texts for work in self.accepted)
 
     def teardown(self) -> None:
@@ -303,6 +324,47 @@ def test_a_text_longer_than_a_batch_is_computed_alone() -> None:
     queue: BatchQueue[Work] = BatchQueue(BatchLimits(texts=8, tokens=10, padding=100))
     queue.add(request(30, 30, 4))
     assert [lengths_of(batch) for batch in drained(queue)] == [[30], [30], [4]]
+
+
+def equal(*lengths: int, deadline: float = inf) -> Work:
+    """Texts that are equal if they are of one length."""
+    return Work([Encoding([-1] * length, truncated=False) for length in lengths], deadline=deadline)
+
+
+def test_equal_texts_are_taken_with_the_first_of_them_whoever_sent_them() -> None:
+    queue: BatchQueue[Work] = BatchQueue(BatchLimits(texts=2, tokens=12, padding=0))
+    first, second, late = equal(6, 6, 5), equal(6), equal(6, deadline=1.0)
+    for work in (first, second, late, request(6, 6)):
+        queue.add(work)
+    assert queue.tokens == 41
+    batch = queue.take(1.0)
+    assert [(text.work, text.index) for text in batch[:3]] == [(first, 0), (first, 1), (second, 0)]
+    # Of two texts computed, the limit, one is another's.
+    assert lengths_of(batch) == [6] * 4
+    assert not late.waiting_texts
+    assert [lengths_of(batch) for batch in drained(queue)] == [[5], [6]]
+    assert queue.tokens == 0
+
+
+def test_equal_texts_are_charged_and_are_ahead_once() -> None:
+    queue: BatchQueue[Work] = BatchQueue(BatchLimits(texts=8, tokens=100, padding=4))
+    for _ in range(50):
+        queue.add(equal(10))
+    assert (queue.tokens, queue.tokens_ahead) == (500, 10)
+    large = equal(*[70] * 200)
+    queue.add(large)
+    queue.add(request(*[71] * 200))
+    assert len(queue.take(0.0)) == 50
+    turn = large._turn
+    assert len(queue.take(0.0)) == 200
+    assert large._turn == turn + 70
+
+
+def test_texts_with_other_type_ids_are_not_equal() -> None:
+    queue: BatchQueue[Work] = BatchQueue(BatchLimits(texts=1, tokens=100, padding=0))
+    for types in ([0, 0, 1], [0, 1, 1], [0, 0, 1]):
+        queue.add(Work([Encoding([1, 2, 3], False, types)]))
+    assert [len(batch) for batch in drained(queue)] == [2, 1]
 
 
 @pytest.mark.parametrize("count", [0, 1, 3])

@@ -549,6 +549,92 @@ def test_the_time_in_the_queue_is_measured_until_the_batch_starts() -> None:
     asyncio.run(run())
 
 
+def test_equal_texts_that_wait_are_computed_once() -> None:
+    async def run() -> None:
+        classifier = FakeClassifier()
+        async with served(classifier) as service:
+            first = await service.occupy()
+            tasks = [await service.enqueue("7 x", "8 x", "7 x"), await service.enqueue("7 x")]
+            classifier.gate.set()
+            assert [numbers(await task) for task in tasks] == [[7, 8, 7], [7]]
+            await first
+            assert sorted(classifier.seen) == [0, 7, 8]
+            name, labels = "textserve_repeated_texts_total", {"answered_by": "batch"}
+            assert service.registry.get_sample_value(name, labels) == 2
+            assert service.registry.get_sample_value("textserve_texts_total") == 3
+
+    asyncio.run(run())
+
+
+def test_an_equal_text_that_waits_is_answered_though_the_first_was_cancelled() -> None:
+    async def run() -> None:
+        classifier = FakeClassifier()
+        async with served(classifier) as service:
+            first = await service.occupy()
+            cancelled, kept = await service.enqueue("7 x"), await service.enqueue("7 x")
+            cancelled.cancel()
+            await until(lambda: service.dropped("cancelled") == 1)
+            classifier.gate.set()
+            assert numbers(await kept) == [7]
+            await first
+
+    asyncio.run(run())
+
+
+@pytest.mark.parametrize("fault", ["infinite", "broken"])
+def test_a_failed_or_infinite_answer_fails_every_equal_text_and_is_not_kept(fault: str) -> None:
+    async def run() -> None:
+        classifier = FakeClassifier()
+        async with served(classifier, cache_megabytes=1) as service:
+            first = await service.occupy()
+            tasks = [await service.enqueue("7 x") for _ in range(2)]
+            setattr(classifier, fault, 7)
+            classifier.gate.set()
+            for task in tasks:
+                with pytest.raises(Internal):
+                    await task
+            setattr(classifier, fault, None)
+            await first
+            assert numbers(await service.classify(["7 x"])) == [7]
+
+    asyncio.run(run())
+
+
+def test_a_cached_answer_is_the_computed_one_to_the_last_bit_and_costs_no_batch() -> None:
+    async def run() -> None:
+        classifier = FakeClassifier()
+        async with served(classifier, cache_megabytes=1) as service:
+            computed = await service.classify(["7 x", "8 xx"])
+            cached = await service.classify(["8 xx", "9 x", "7 x", "7 x"])
+            assert [prediction.scores for prediction in cached[:3:2]] == [
+                prediction.scores for prediction in computed[::-1]
+            ]
+            assert numbers(cached) == [8, 9, 7, 7]
+            assert [prediction.tokens for prediction in cached] == [4, 3, 3, 3]
+            assert classifier.seen == [7, 8, 9]
+            batches = len(classifier.batches)
+            again = await service.runner.classify(["9 x"], PATIENCE)
+            assert numbers(again.predictions) == [9]
+            assert again.queue_seconds == 0
+            assert len(classifier.batches) == batches
+            name, labels = "textserve_repeated_texts_total", {"answered_by": "cache"}
+            assert service.registry.get_sample_value(name, labels) == 4
+            assert service.registry.get_sample_value("textserve_cache_bytes")
+
+    asyncio.run(run())
+
+
+def test_without_the_setting_nothing_is_kept() -> None:
+    async def run() -> None:
+        classifier = FakeClassifier()
+        async with served(classifier) as service:
+            for _ in range(2):
+                await service.classify(["7 x"])
+            assert classifier.seen == [7, 7]
+
+    asyncio.run(run())
+
+
 def test_computed_and_waiting_texts_are_counted() -> None:
     async def run() -> None:
         async with served(FakeClassifier()) as service:

@@ -1,0 +1,68 @@
+"""Requests that wait for their rows, and how the threads that compute these deliver them.
+
+Rows are passed on the thread of each request's event loop.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from math import inf
+
+import numpy as np
+import numpy.typing as npt
+
+from textserve.batching import Text, Work
+from textserve.cache import Row
+from textserve.errors import Internal
+
+
+@dataclass(slots=True, eq=False)
+class Request(Work):
+    """Work awaited on ``loop``; an answer has the scores and the logits of a text."""
+
+    loop: asyncio.AbstractEventLoop = field(kw_only=True)
+    done: asyncio.Future[None] = field(kw_only=True)
+    arrived: float = field(kw_only=True)
+    answers: npt.NDArray[np.float32] = field(kw_only=True)
+    missing: int = field(kw_only=True)
+    started: float = field(default=inf, init=False)
+
+    def finish(self, error: Exception | None = None) -> None:
+        """End the wait, unless it has ended."""
+        if self.done.done():
+            return
+        if error is None:
+            self.done.set_result(None)
+        else:
+            self.done.set_exception(error)
+
+
+def deliver(batch: Sequence[Text[Request]], rows: Sequence[Row | None]) -> None:
+    """Pass the rows of a batch to its requests; ``None`` fails the request of a text."""
+    by_loop: dict[asyncio.AbstractEventLoop, list[tuple[Text[Request], Row | None]]] = {}
+    for text, row in zip(batch, rows, strict=True):
+        by_loop.setdefault(text.work.loop, []).append((text, row))
+    for loop, results in by_loop.items():
+        # A closed event loop has no waiting requests.
+        with contextlib.suppress(RuntimeError):
+            loop.call_soon_threadsafe(_receive, results)
+
+
+def internal() -> Internal:
+    """The error of a request that the model failed on."""
+    return Internal("the model failed on this request; the server's log says why")
+
+
+def _receive(results: Sequence[tuple[Text[Request], Row | None]]) -> None:
+    for text, row in results:
+        request = text.work
+        if row is None:
+            request.finish(internal())
+            continue
+        request.answers[text.index] = row
+        request.missing -= 1
+        if request.missing == 0:
+            request.finish()
