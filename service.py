@@ -49,6 +49,7 @@ from textserve.http.native import NATIVE, ClassifyResponse, classify, response
 from textserve.http.oip import OIP, OIP_HEALTH
 from textserve.http.openapi import documentation
 from textserve.http.operations import BENTOML, OPERATIONS
+from textserve.http.refusals import Refusals
 from textserve.http.rerank import RERANK
 from textserve.http.router import HttpProtocols
 from textserve.http.spans import TracedHttp
@@ -161,8 +162,10 @@ def _current(name: str) -> Any:
 
 # @bentoml.service made a bentoml.Service of the class, which a type checker does not see. The first is the outermost.
 service: Any = TextClassifier
+application = partial(_current, "application")
 service.add_asgi_middleware(cors, settings=settings)
 if is_configured():
     service.add_asgi_middleware(TracedHttp, tracing=partial(_current, "tracing"), protocols=ALL_PROTOCOLS)
-service.add_asgi_middleware(HttpProtocols, application=partial(_current, "application"), protocols=ALL_PROTOCOLS)
-limit_connections(partial(_current, "application"))
+service.add_asgi_middleware(HttpProtocols, application=application, protocols=ALL_PROTOCOLS)
+# A span of each request includes the refused ones, so with tracing all are handled.
+limit_connections(application, None if is_configured() else Refusals(application, ALL_PROTOCOLS))

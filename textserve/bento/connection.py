@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import socket
 import struct
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from functools import cache, partial
 from typing import Any
 
@@ -18,6 +18,8 @@ from textserve.bento.open_connections import OpenConnections
 from textserve.descriptors import max_connections
 from textserve.errors import HeadTooLarge, InvalidRequest, Overloaded, ReceiveTimeout, TextserveError, UrlTooLong
 from textserve.http.formats import error_body
+from textserve.http.refusals import Refusals
+from textserve.http.router import JSON, Response
 from textserve.metrics import ConnectionMetrics
 
 # nginx's default for a head (4 buffers of 8 KiB); a URL may take half of it.
@@ -36,13 +38,14 @@ RECEIVE_BUFFER_BYTES = 131_072
 TCP_CLOSE = 7  # <linux/tcp_states.h>
 
 
-def limit_connections(application: Callable[[], Application]) -> None:
+def limit_connections(application: Callable[[], Application], refusals: Refusals | None = None) -> None:
     """Make uvicorn serve HTTP by :class:`Connection`; ``application()`` is called once requests arrive.
 
     Checked with uvicorn 0.54 and BentoML 1.4.39, which passes no HTTP protocol class to uvicorn.
     """
     connections = cache(lambda: open_connections(application()))
-    uvicorn.config.HTTP_PROTOCOLS["auto"] = partial(Connection, application, connections)  # type: ignore[assignment]  # not a name
+    protocol = partial(Connection, application, connections, refusals)
+    uvicorn.config.HTTP_PROTOCOLS["auto"] = protocol  # type: ignore[assignment]  # not a name
 
 
 def open_connections(application: Application) -> OpenConnections:
@@ -62,12 +65,16 @@ class Connection(HttpToolsProtocol):
         self,
         application: Callable[[], Application],
         connections: Callable[[], OpenConnections],
+        refusals: Refusals | None,
         *arguments: Any,
         **options: Any,
     ) -> None:
         super().__init__(*arguments, **options)
         self._application = application
         self._open = connections()
+        self._refusals = refusals
+        # The response to the request that is being received, if the queue has no room for it.
+        self._refusal: Response | None = None
         if self._open.certificate is not None and self._open.certificate.renewed() and self.config.ssl is not None:
             # uvicorn's context, of this connection too: it is made before its handshake.
             self._open.certificate.load(self.config.ssl)
@@ -214,12 +221,14 @@ class Connection(HttpToolsProtocol):
         self._in_head = False
         self._problem = self._problem or self._head_problem()
         if self._problem is None and not self.parser.should_upgrade():
-            super().on_headers_complete()
+            self._refusal = self._refuse()
+            if self._refusal is None:
+                super().on_headers_complete()
 
     def on_body(self, body: bytes) -> None:
         """Append to the body."""
         self._body_bytes += len(body)
-        if self._problem is None:
+        if self._problem is None and self._refusal is None:
             super().on_body(body)
 
     def on_message_complete(self) -> None:
@@ -227,9 +236,23 @@ class Connection(HttpToolsProtocol):
         if self._problem is None and not self.parser.should_upgrade():
             self._incomplete = False
             self._received = self._received_before = self._body_bytes = 0
-            self._whole = self.cycle
             self._stop_limit()
-            super().on_message_complete()
+            if self._refusal is not None:
+                self._write(self._refusal.status, self._refusal.headers, self._refusal.content)
+                self.on_response_complete()
+            else:
+                self._whole = self.cycle
+                super().on_message_complete()
+
+    def _refuse(self) -> Response | None:
+        """The response to a request whose head has arrived, if that is known and its turn has come."""
+        if self._refusals is None or self.pipeline or not self._answered() or not self.parser.should_keep_alive():
+            return None
+        return self._refusals.find(self.parser.get_method(), self.url, self.headers)
+
+    def _write(self, status: int, headers: Iterable[tuple[bytes, bytes]], body: bytes) -> None:
+        lines = [b"%b: %b\r\n" % header for header in (*self.server_state.default_headers, *headers)]
+        self.transport.write(b"".join([STATUS_LINE[status], *lines, b"\r\n", body]))
 
     def _head_problem(self) -> TextserveError | None:
         """What exceeds a limit, or what RFC 9112 forbids and a proxy in front might read otherwise than llhttp."""
@@ -295,8 +318,8 @@ class Connection(HttpToolsProtocol):
             self.cycle.message_event.set()
         self._application().requests.observe("http", error.type, 0)
         body = error_body(error)
-        headers = b"content-type: application/json\r\ncontent-length: %d\r\nconnection: close\r\n\r\n" % len(body)
-        self.transport.write(STATUS_LINE[error.status] + headers + body)
+        length = (b"content-length", str(len(body)).encode())
+        self._write(error.status, [(b"content-type", JSON), length, (b"connection", b"close")], body)
         if self.transport.can_write_eof():
             # Closed at once, with input unread, the kernel would reset the connection, and the client lose the answer.
             self.transport.write_eof()

@@ -11,7 +11,7 @@ import asyncio
 import math
 import re
 import time
-from collections.abc import Awaitable, Callable, Mapping, MutableMapping, Sequence
+from collections.abc import Awaitable, Callable, Collection, Mapping, MutableMapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from operator import attrgetter
@@ -199,7 +199,7 @@ class HttpProtocols:
 
     def _has_key(self, scope: Scope) -> bool:
         try:
-            self._application().keys.check(_authorization(dict(scope["headers"])))
+            self._application().keys.check(authorization_of(dict(scope["headers"])))
         except Unauthorized:
             return False
         return True
@@ -220,7 +220,7 @@ class HttpProtocols:
         protocol, route = served[0]
         try:
             if not protocol.open:
-                await application.keys.authorize(_authorization(headers), (scope.get("client") or ("",))[0])
+                await application.keys.authorize(authorization_of(headers), (scope.get("client") or ("",))[0])
                 if scope["method"] == "POST":
                     # Reject early: what a rejection costs is taken from the requests that are answered.
                     application.runner.reject_if_overloaded()
@@ -236,7 +236,8 @@ class HttpProtocols:
             outcome = problem.type
             # The rest of the body may be long, or, from a client that was not told to continue, never come.
             close = body is None and (b"expect" in headers or isinstance(error, CLOSING) or problem.where == "body")
-            response = self._error(protocol, problem, scope["path"], close=close)
+            allowed = self._paths.find(scope["path"])[0] if isinstance(problem, MethodNotAllowed) else ()
+            response = error_response(protocol, problem, allowed, close=close)
         finally:
             share.release()
         if response.counted:
@@ -245,17 +246,21 @@ class HttpProtocols:
         added = [(name.encode(), value.encode()) for name, value in measured.items()]
         await _send(send, response, [(b"x-request-id", identity), *added])
 
-    def _error(self, protocol: HttpProtocol, error: TextserveError, path: str, *, close: bool) -> Response:
-        headers: list[tuple[bytes, bytes]] = []
-        if error.retry_after is not None:
-            headers.append((b"retry-after", str(max(1, math.ceil(error.retry_after))).encode()))
-        if isinstance(error, MethodNotAllowed):
-            headers.append((b"allow", ", ".join(self._paths.find(path)[0]).encode()))
-        if isinstance(error, Unauthorized):
-            headers.append((b"www-authenticate", b"Bearer"))
-        if close:
-            headers.append((b"connection", b"close"))
-        return Response(protocol.error_body(error), protocol.status(error), headers=headers)
+
+def error_response(
+    protocol: HttpProtocol, error: TextserveError, allowed: Collection[str] = (), *, close: bool = False
+) -> Response:
+    """The response to a request that failed; ``allowed`` are the methods of a path that lacks the requested one."""
+    headers: list[tuple[bytes, bytes]] = []
+    if error.retry_after is not None:
+        headers.append((b"retry-after", str(max(1, math.ceil(error.retry_after))).encode()))
+    if allowed:
+        headers.append((b"allow", ", ".join(allowed).encode()))
+    if isinstance(error, Unauthorized):
+        headers.append((b"www-authenticate", b"Bearer"))
+    if close:
+        headers.append((b"connection", b"close"))
+    return Response(protocol.error_body(error), protocol.status(error), headers=headers)
 
 
 async def _not_found(application: Application, request: Request) -> Response:
@@ -266,7 +271,8 @@ async def _method_not_allowed(application: Application, request: Request) -> Res
     raise MethodNotAllowed("is not allowed on this path; see the header Allow", where="method")
 
 
-def _authorization(headers: Mapping[bytes, bytes]) -> str:
+def authorization_of(headers: Mapping[bytes, bytes]) -> str:
+    """The header ``Authorization``, empty without one."""
     return headers.get(b"authorization", b"").decode("utf-8", "replace")
 
 
@@ -291,9 +297,14 @@ async def _unless_disconnected(receive: Receive, result: Awaitable[Result]) -> R
         disconnected.cancel()
 
 
-async def _send(send: Send, response: Response, headers: Headers) -> None:
+def head_of(response: Response, headers: Headers) -> Headers:
+    """All headers of a response: those of its content, ``headers`` of the request's, and its own."""
     # A 304 has no body, and may not have the length of another (RFC 9110, section 8.6).
     length = [] if response.status == 304 else [(b"content-length", str(len(response.content)).encode())]
-    start = [*length, (b"content-type", response.content_type), *headers, *response.headers]
-    await send({"type": "http.response.start", "status": response.status, "headers": start})
+    return [*length, (b"content-type", response.content_type), *headers, *response.headers]
+
+
+async def _send(send: Send, response: Response, headers: Headers) -> None:
+    start = {"type": "http.response.start", "status": response.status, "headers": head_of(response, headers)}
+    await send(start)
     await send({"type": "http.response.body", "body": response.content})

@@ -47,6 +47,17 @@ def impatient(store: Path) -> Iterator[Server]:
         yield running
 
 
+@pytest.fixture
+def full(store: Path) -> Iterator[Server]:
+    """A server whose queue has room for nothing else while it has a request."""
+    body = json.dumps({"texts": ["A long text that takes a while. " * 60] * 100}).encode()
+    with serve(store, TEXTSERVE_MAX_WAITING_TOKENS="1", **SETTINGS) as running, connect(running) as client:
+        client.sendall(PLAIN.replace(b"%d" % len(BODY), b"%d" % len(body)) + body)
+        while "textserve_waiting_tokens 0.0" in httpx.get(f"{running.url}/metrics").text:
+            pass
+        yield running
+
+
 def connect(server: Server) -> socket.socket:
     client = socket.create_connection(("127.0.0.1", server.port), timeout=LIMIT_SECONDS)
     client.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
@@ -224,3 +235,28 @@ def test_what_is_refused_is_counted(server: Server) -> None:
     exchange(server, b"hello\r\n\r\n")
     metrics = httpx.get(f"{server.url}/metrics").text
     assert 'textserve_requests_total{outcome="invalid_request",protocol="http"}' in metrics
+
+
+def test_a_connection_whose_requests_are_refused_is_kept(full: Server) -> None:
+    named = PLAIN.replace(b"Host", b"X-Request-Id: mine\r\nHost")
+    with connect(full) as client:
+        for segments in ([named + BODY], [named, BODY], [named[:30], named[30:] + BODY[:5], BODY[5:]]):
+            for segment in segments:
+                client.sendall(segment)
+            response = http.client.HTTPResponse(client)
+            response.begin()
+            assert (response.status, response.headers["x-request-id"]) == (429, "mine")
+            assert int(response.headers["retry-after"]) >= 1
+            assert json.loads(response.read())["error"]["type"] == "overloaded"
+    metrics = httpx.get(f"{full.url}/metrics").text
+    assert 'textserve_requests_total{outcome="overloaded",protocol="native"} 3.0' in metrics
+
+
+def test_pipelined_requests_are_answered_in_order_though_some_are_refused(full: Server) -> None:
+    other = b"GET /livez HTTP/1.1\r\nHost: test\r\n\r\n"
+    with connect(full) as client:
+        client.sendall(PLAIN + BODY + other + (PLAIN + BODY) * 2)
+        client.shutdown(socket.SHUT_WR)
+        received = client.makefile("rb").read()
+    statuses = [line.split()[1] for line in received.splitlines() if line.startswith(b"HTTP/1.1 ")]
+    assert [status for status in statuses if status != b"100"] == [b"429", b"200", b"429", b"429"]

@@ -1,0 +1,57 @@
+"""Refusals of a full queue, told before a request is handled: what they cost is taken from the requests answered."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+
+from textserve.application import Application
+from textserve.errors import Overloaded, TextserveError, Unauthorized
+from textserve.http.router import Headers, HttpProtocol, PathTable, Response, authorization_of, error_response, head_of
+from textserve.telemetry import request_id
+
+# Requests with one of these get more than the usual response: an interim one, or headers for a browser.
+UNUSUAL = frozenset((b"expect", b"origin", b"transfer-encoding"))
+
+
+class Refusals:
+    """Finds the response to a request that the queue has no room for, from its head alone.
+
+    It is the response of :class:`~textserve.http.router.HttpProtocols`, which decides on all other requests.
+    """
+
+    def __init__(self, application: Callable[[], Application], protocols: Sequence[HttpProtocol]) -> None:
+        self._application = application
+        self._paths = PathTable(protocols)
+
+    def find(self, method: bytes, url: bytes, received: Headers) -> Response | None:
+        """The response with all of its headers, counted in the metrics, or ``None``."""
+        if method != b"POST":
+            return None
+        application, started = self._application(), time.perf_counter()
+        try:
+            application.runner.reject_if_overloaded()
+            return None
+        except Overloaded as overloaded:
+            error = overloaded
+        except TextserveError:
+            return None
+        path, _, _ = url.partition(b"?")
+        methods, _ = self._paths.find(path.decode("latin-1"))
+        headers = dict(received)
+        if "POST" not in methods or not UNUSUAL.isdisjoint(headers):
+            return None
+        protocol, route = methods["POST"][0]
+        length = headers.get(b"content-length", b"0")
+        too_large = not length.isdigit() or int(length[:18]) > application.settings.max_body_bytes
+        if route.handler is None or protocol.open or too_large:
+            return None
+        try:
+            application.keys.check(authorization_of(headers))
+        except Unauthorized:
+            return None
+        response = error_response(protocol, error)
+        application.requests.observe(protocol.name, error.type, time.perf_counter() - started)
+        identity = request_id(headers.get(b"x-request-id", b""))
+        return replace(response, headers=head_of(response, [(b"x-request-id", identity)]))
