@@ -15,6 +15,7 @@ from bulk.addresses import Place, reason
 from bulk.errors import BulkError
 from textserve.bento.store import find_model
 from textserve.classifier import MODEL_FILE, TOKENIZER_FILE, Classifier, GoldenMismatch
+from textserve.drift import REFERENCE_FILE, Reference
 from textserve.spec import SPEC_FILE, STORED_FOLDER, ModelSpec
 
 FILES = (SPEC_FILE, MODEL_FILE, TOKENIZER_FILE)
@@ -31,6 +32,7 @@ class FoundModel:
         tag: name and version, the column ``model`` of the output.
         digest: SHA-256 of its files.
         spec: its spec.
+        reference: what it read and answered on known texts, if it has that.
     """
 
     name: str
@@ -38,6 +40,7 @@ class FoundModel:
     tag: str
     digest: str
     spec: ModelSpec
+    reference: Reference | None
 
 
 def find(name: str) -> FoundModel:
@@ -57,7 +60,7 @@ def find(name: str) -> FoundModel:
         raise BulkError(f"the model {name} is not in the model store; save it by {save}, or name a folder, ./{name}")
     folder = Path(stored.path) / STORED_FOLDER
     tag = str(stored.tag)
-    return FoundModel(tag, folder, tag, _digest(name, folder), ModelSpec.load(folder))
+    return FoundModel(tag, folder, tag, _digest(name, folder), ModelSpec.load(folder), Reference.load(folder))
 
 
 def load(found: FoundModel) -> Classifier:
@@ -80,7 +83,7 @@ def _in_folder(name: str, folder: Path) -> FoundModel:
     folder = stored if stored.is_dir() else folder  # of a model in a copied store
     digest = _digest(name, folder)
     spec = ModelSpec.load(folder)
-    return FoundModel(name, folder, f"{spec.name}:{digest[:TAG_DIGITS]}", digest, spec)
+    return FoundModel(name, folder, f"{spec.name}:{digest[:TAG_DIGITS]}", digest, spec, Reference.load(folder))
 
 
 def _digest(name: str, folder: Path) -> str:
@@ -103,7 +106,8 @@ def _fetched(address: str) -> Path:
     try:
         if system.get_file_info(f"{path}/{STORED_FOLDER}").type == fs.FileType.Directory:
             path = f"{path}/{STORED_FOLDER}"
-        for file in FILES:
+        has_reference = system.get_file_info(f"{path}/{REFERENCE_FILE}").type == fs.FileType.File
+        for file in (*FILES, REFERENCE_FILE) if has_reference else FILES:
             with system.open_input_stream(f"{path}/{file}", compression=None) as source:
                 (folder / file).write_bytes(source.read())
     except (OSError, pa.ArrowException) as error:

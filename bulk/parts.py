@@ -31,7 +31,10 @@ UNFINISHED = ".unfinished"
 
 @dataclass(frozen=True, slots=True)
 class Record:
-    """What is known of a part without its rows; ``position`` is the bytes of its file read up to its end."""
+    """What is known of a part without its rows.
+
+    ``position`` is the bytes of its file read up to its end; ``read`` is that of :class:`~bulk.scorer.Scored`.
+    """
 
     rows: int
     bad: int
@@ -41,6 +44,7 @@ class Record:
     position: int
     input: str
     sha256: str
+    read: dict[str, list[int]]
 
 
 class Parts:
@@ -90,7 +94,7 @@ class Parts:
         content = sink.getvalue()
         found = hashlib.sha256(content).hexdigest()
         size, count, labels = len(scored.table), len(scored.bad), scored.labels
-        record = Record(size, count, scored.truncated, scored.tokens, labels, position, digest, found)
+        record = Record(size, count, scored.truncated, scored.tokens, labels, position, digest, found, scored.read)
         self._put(f"{_name(key)}.parquet", content)
         self._put(f"{_name(key)}.json", _dump({**asdict(record), "bad": [each.as_dict() for each in scored.bad]}))
         return record

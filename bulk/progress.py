@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from datetime import timedelta
 
 from bulk.parts import Record
+from textserve.drift import Reference
 from textserve.spec import ModelSpec
 
 # Between two updates: of a line on a terminal, or of lines in a log.
@@ -25,18 +26,22 @@ class Summary:
         spec: the model's.
         cores: cores that scored.
         rows: scored rows; ``kept`` of them before this start of the run.
+        reference: the model's, if it has one.
         labels: answers of each label; of a number, its sum.
+        read: texts in each bin of the reference, by statistic.
         seconds: of this start of the run.
     """
 
     spec: ModelSpec
     cores: int
+    reference: Reference | None = None
     rows: int = 0
     kept: int = 0
     bad: int = 0
     truncated: int = 0
     tokens: int = 0
     labels: Counter[str] = field(default_factory=Counter)
+    read: dict[str, list[int]] = field(default_factory=dict)
     seconds: float = 0.0
 
     def add(self, record: Record, *, kept: bool = False) -> None:
@@ -48,6 +53,9 @@ class Summary:
         self.tokens += record.tokens
         for label, count in record.labels.items():
             self.labels[label] += count  # type: ignore[assignment]  # of a number, a sum
+        for name, counts in record.read.items():
+            before = self.read.get(name, [0] * len(counts))
+            self.read[name] = [one + other for one, other in zip(before, counts, strict=True)]
 
     @property
     def rate(self) -> float:

@@ -70,7 +70,7 @@ def run(job: Job, engine: Engine | None = None, cores: int | None = None) -> Sum
     found, _ = scorer.load()
     scorer.model, scorer.digest = found.name, found.digest
     reading = _reading(job.reading, found.spec)
-    summary = Summary(found.spec, cores or available_cpus())
+    summary = Summary(found.spec, cores or available_cpus(), found.reference)
     progress = Progress([source.size for source in files], quiet=job.quiet)
     if output is None:
         if engine is not None:
@@ -207,11 +207,9 @@ def _stream(
             sys.stdout.buffer.flush()
             for bad in scored.bad:
                 sys.stderr.write(json.dumps(bad.as_dict(), ensure_ascii=False) + "\n")
-            counted = scored.labels
-            record = Record(
-                len(scored.table), len(scored.bad), scored.truncated, scored.tokens, counted, window.position, "", ""
-            )
-            summary.add(record)
+            size, bad, counted = len(scored.table), len(scored.bad), scored.labels
+            position, read_there = window.position, scored.read
+            summary.add(Record(size, bad, scored.truncated, scored.tokens, counted, position, "", "", read_there))
             progress.update(window.file, window.position, summary)
     except OSError as error:
         raise BulkError(f"standard output: cannot be written: {reason(error)}") from None

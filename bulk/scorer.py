@@ -32,6 +32,7 @@ class Scored:
         truncated: texts with more tokens than the model reads.
         tokens: tokens of all texts.
         labels: answers of each label; of a number, its sum.
+        read: texts in each bin of the model's reference, by statistic; empty if it has none.
     """
 
     table: pa.Table
@@ -39,6 +40,7 @@ class Scored:
     truncated: int
     tokens: int
     labels: dict[str, float]
+    read: dict[str, list[int]]
 
 
 @dataclass(slots=True)
@@ -114,7 +116,8 @@ class Scorer:
         for name in columns.column_names:
             table = table.append_column(name, columns[name])
         truncated, tokens = sum(each.truncated for each in answers), sum(each.tokens for each in answers)
-        return Scored(table, bad, truncated, tokens, dict(shares(found.spec, answers)))
+        read = found.reference.count(answers) if found.reference else {}
+        return Scored(table, bad, truncated, tokens, dict(shares(found.spec, answers)), read)
 
 
 def predict(classifier: Classifier, inputs: Sequence[Input]) -> list[Prediction | None]:
@@ -125,7 +128,8 @@ def predict(classifier: Classifier, inputs: Sequence[Input]) -> list[Prediction 
         batch = [encoding for index in indices if (encoding := encodings[index]) is not None]
         scores = classifier.predict(batch).tolist()
         for index, encoding, row in zip(indices, batch, scores, strict=True):
-            predictions[index] = Prediction(classifier.spec, row, len(encoding.ids), encoding.truncated)
+            size, truncated = len(encoding.ids), encoding.truncated
+            predictions[index] = Prediction(classifier.spec, row, size, truncated, ids=encoding.ids)
     return predictions
 
 

@@ -9,7 +9,8 @@ all columns of the input with the answer's, in the order of the input: label, sc
 truncated, model. Rows that cannot be scored go to OUTPUT.bad.jsonl, with number and reason.
 
 The output gets its name only when it is whole. Until then finished parts are kept beside it: run the same command again
-after it was stopped. Use docs/bulk.md for models of pairs, clusters, Spark, and how long it takes.
+after it was stopped. --report PAGE.html says how the texts differ from those that the model was measured on. See
+docs/bulk.md for models of pairs, clusters, Spark, and how long it takes.
 
 Exit codes: 0 all rows scored, 1 no output (the message says why), 2 wrong arguments, 3 some rows are bad,
 130 interrupted.
@@ -19,6 +20,7 @@ from __future__ import annotations
 
 import argparse
 import sys
+from pathlib import Path
 
 from scripts.command import command, parser
 
@@ -40,6 +42,7 @@ def parse(arguments: list[str] | None = None) -> argparse.Namespace:
     args.add_argument("--encoding", type=_encoding, default="utf-8", help="of CSV and JSON Lines, such as windows-1250")
     args.add_argument("--separator", type=_separator, help="of CSV (default: found in the header)")
     args.add_argument("--price", type=float, help="price of a core for an hour, for the cost in the summary")
+    args.add_argument("--report", type=Path, help="page to write: the texts beside those the model was measured on")
     args.add_argument("--quiet", action="store_true", help="print errors only")
     args.add_argument("--ray", action="store_true", help="score by Ray Data, on this machine or --ray-address")
     args.add_argument("--ray-address", help="address of a Ray cluster, such as auto or ray://head:10001")
@@ -50,6 +53,7 @@ def parse(arguments: list[str] | None = None) -> argparse.Namespace:
 def main(arguments: list[str] | None = None) -> int:
     """Run the script and return its exit code."""
     options = parse(arguments)
+    from bulk import report
     from bulk.answers import Answering
     from bulk.reading import Reading
     from bulk.run import Job, run
@@ -64,6 +68,8 @@ def main(arguments: list[str] | None = None) -> int:
         output_format=options.output_format,
         quiet=options.quiet,
     )
+    if options.report:
+        report.check(options.report, options.model)
     try:
         if options.ray or options.ray_address:
             from bulk.cluster import run_on_ray
@@ -76,6 +82,8 @@ def main(arguments: list[str] | None = None) -> int:
         return 130
     if not options.quiet:
         print("\n".join(summary.lines(options.price)), file=sys.stderr)
+    if options.report:
+        report.write(options.report, options.input, summary)
     return 3 if summary.bad else 0
 
 

@@ -99,6 +99,14 @@ class Reference(BaseModel):
             for group in self.groups.values()
         ]
 
+    def count(self, predictions: Sequence[Prediction]) -> dict[str, list[int]]:
+        """The texts in each bin, by statistic."""
+        counts = {name: [0] * len(bins) for name, bins in next(iter(self.groups.values())).items()}
+        for prediction in predictions:
+            for found, bin_ in zip(counts.values(), self.bins(prediction), strict=True):
+                found[bin_] += 1
+        return counts
+
     def bins(self, prediction: Prediction) -> list[int]:
         """The bin of a text in each of :attr:`statistics`."""
         values = measure(prediction, self.unknown_id, self.frequent_ids)
@@ -199,12 +207,12 @@ def compare(groups: Sequence[Histograms], served: Histograms, tests: int = 1) ->
     weights = mixture(groups, served)
     found = {}
     for name, counts in served.items():
-        shares = sum(weight * _shares(group[name]) for weight, group in zip(weights, groups, strict=True))
+        expected = sum(weight * shares(group[name]) for weight, group in zip(weights, groups, strict=True))
         # As many texts as have the variance of the mixture: that of a weighted mean.
         sizes = [group[name].sum() for group in groups]
         size = 1 / sum(weight**2 / texts for weight, texts in zip(weights, sizes, strict=True))
-        p_value = chi_square_test(np.asarray(shares) * size, counts)
-        found[name] = Distance(psi(np.asarray(shares), _shares(counts)), min(1.0, p_value * tests))
+        p_value = chi_square_test(np.asarray(expected) * size, counts)
+        found[name] = Distance(psi(np.asarray(expected), shares(counts)), min(1.0, p_value * tests))
     return found
 
 
@@ -214,7 +222,7 @@ def mixture(groups: Sequence[Histograms], served: Histograms) -> npt.NDArray[np.
     By expectation maximization (Dempster, Laird and Rubin, 1977).
     """
     counts = np.concatenate(list(served.values()))
-    likely = np.stack([np.concatenate([_shares(group[name]) for name in served]) for group in groups])
+    likely = np.stack([np.concatenate([shares(group[name]) for name in served]) for group in groups])
     weights = np.full(len(groups), 1 / len(groups))
     for _ in range(ROUNDS):
         joint = weights[:, None] * likely
@@ -273,5 +281,6 @@ def chi_square_tail(statistic: float, degrees: int) -> float:
     return min(1.0, total)
 
 
-def _shares(counts: Counts) -> Counts:
+def shares(counts: Counts) -> Counts:
+    """The share of each bin, none of them 0."""
     return np.asarray((counts + SMOOTHING) / (counts.sum() + SMOOTHING * len(counts)))

@@ -13,7 +13,8 @@ from tests.specs import SPECS
 
 
 def record(rows: int, labels: dict[str, float], bad: int = 0) -> Record:
-    return Record(rows, bad, truncated=rows // 4, tokens=9 * rows, labels=labels, position=0, input="", sha256="")
+    counts = {"rows": rows, "bad": bad, "truncated": rows // 4, "tokens": 9 * rows}
+    return Record(**counts, labels=labels, position=0, input="", sha256="", read={"score": [rows, 1]})
 
 
 def test_the_summary_has_shares_rate_bad_rows_and_cost() -> None:
@@ -30,6 +31,7 @@ def test_the_summary_has_shares_rate_bad_rows_and_cost() -> None:
         "bad rows     3",
         "cost         0.0500 for 1.000 core-hours",
     ]
+    assert summary.read == {"score": [400, 2]}
     summary.seconds = 3.0
     assert summary.lines()[1] == "speed        100 texts a second on 2 cores"
 
