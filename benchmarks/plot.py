@@ -1,18 +1,23 @@
-"""The plot of a comparison: texts per second of each server and of the bare loop."""
+"""The plot of a comparison: texts per second of each server and of the bare loop.
+
+python -m benchmarks.plot benchmarks/results/compare.json    # draws it again
+"""
 
 from __future__ import annotations
 
+import json
+import sys
 from pathlib import Path
 from typing import Any
 
 import matplotlib as mpl
 import matplotlib.pyplot as plt
 
-OURS, OURS_LIGHT = "#1b6ca8", "#8fbfe0"
-THEIRS, THEIRS_LIGHT = "#6b7280", "#c3c7cf"
-# Plotted if measured; with one connection no server can batch.
-CONNECTIONS = (64, 16)
-BAR = 0.38
+# By the number of connections, the most first.
+OURS = ("#124a74", "#3c86c2", "#a9cfea")
+THEIRS = ("#4b515b", "#8b919c", "#cdd0d6")
+PIPELINE = "#c96a12"
+BARS = 0.78
 
 
 def draw(results: dict[str, Any], file: Path) -> None:
@@ -23,53 +28,72 @@ def draw(results: dict[str, Any], file: Path) -> None:
         file: the PNG to write.
     """
     mpl.use("agg")
-    measured = {case["connections"] for case in results["cases"]}
-    connections = [number for number in CONNECTIONS if number in measured] or sorted(measured, reverse=True)
+    connections = sorted({case["connections"] for case in results["cases"]}, reverse=True)
     mixes = list(dict.fromkeys(case["mix"] for case in results["cases"]))
     rows = len({case["server"] for case in results["cases"] if case["connections"] == connections[0]})
-    size = (1.5 + 5.6 * len(mixes), 1.8 + 0.62 * rows)
+    size = (1.5 + 5.6 * len(mixes), 1.9 + 0.75 * (rows + 1))
     figure, axes = plt.subplots(1, len(mixes), figsize=size, squeeze=False, layout="constrained")
     for axis, mix in zip(axes[0], mixes, strict=True):
         _panel(axis, results, mix, connections)
+    described = results["machine"]
     figure.suptitle("Texts per second, server on one core", fontsize=13)
+    figure.supxlabel(f"{described['cpu']} with {', '.join(described['flags'])}", fontsize=8, color="#555")
     figure.savefig(file, dpi=130)
     plt.close(figure)
 
 
 def _panel(axis: Any, results: dict[str, Any], mix: str, connections: list[int]) -> None:
-    speeds: dict[str, dict[int, float]] = {}
+    found: dict[str, dict[int, dict[str, Any]]] = {}
     for case in results["cases"]:
         if case["mix"] == mix:
-            speeds.setdefault(case["server"], {})[case["connections"]] = case["texts_per_second"]
+            found.setdefault(case["server"], {})[case["connections"]] = case
     ours = {case["server"] for case in results["cases"] if case["ours"]}
-    measured = [name for name in speeds if connections[0] in speeds[name]]
-    order = sorted(measured, key=lambda name: speeds[name][connections[0]])
+    measured = [name for name in found if connections[0] in found[name]]
+    order = sorted(measured, key=lambda name: found[name][connections[0]]["texts_per_second"])
+    height = BARS / len(connections)
     for row, name in enumerate(order):
-        colors = (OURS, OURS_LIGHT) if name in ours else (THEIRS, THEIRS_LIGHT)
-        for number, (count, color) in enumerate(zip(connections, colors, strict=False)):
-            height = row - (number - (len(connections) - 1) / 2) * BAR
-            speed = speeds[name].get(count, 0.0)
-            axis.barh(height, speed, BAR, color=color)
-            axis.annotate(f"{speed:.0f}", (speed, height), (3, 0), textcoords="offset points", va="center", fontsize=8)
-    axis.set_yticks(range(len(order)), order)
-    for label, name in zip(axis.get_yticklabels(), order, strict=True):
-        label.set_fontweight("bold" if name in ours else "normal")
+        for number, count in enumerate(connections):
+            middle = row - (number - (len(connections) - 1) / 2) * height
+            speed = found[name][count]["texts_per_second"] if count in found[name] else 0.0
+            _bar(axis, middle, speed, height, (OURS if name in ours else THEIRS)[number % len(OURS)])
+    memory = [max(case["rss_bytes"] for case in found[name].values()) / 1e6 for name in order]
+    labels = [f"{name}\n{size:.0f} MB" for name, size in zip(order, memory, strict=True)]
+    pipeline = results["transformers"].get(mix)
+    if pipeline:
+        _bar(axis, -1, pipeline["texts_per_second"], height, PIPELINE)
+    axis.set_yticks(range(-1 if pipeline else 0, len(order)), ["transformers.pipeline"] * bool(pipeline) + labels)
+    for label in axis.get_yticklabels():
+        label.set_fontweight("bold" if label.get_text().partition("\n")[0] in ours else "normal")
     loops = results["bare"].get(mix, {})
     if loops:
         best = max(loops, key=lambda name: loops[name]["texts_per_second"])
-        axis.axvline(loops[best]["texts_per_second"], color="black", linestyle="--", linewidth=1)
-        axis.annotate(
-            f"bare loop, {best}: {loops[best]['texts_per_second']:.0f}",
-            (loops[best]["texts_per_second"], 0),
-            (-4, 6),
-            xycoords=("data", "axes fraction"),
-            textcoords="offset points",
-            rotation=90,
-            ha="right",
-            va="bottom",
-            fontsize=8,
-        )
+        _line(axis, loops[best]["texts_per_second"], f"bare loop, {best}")
     axis.set_title(f"{mix} texts", fontsize=11)
-    axis.set_xlabel(f"dark: {connections[0]} connections" + "".join(f", light: {count}" for count in connections[1:2]))
+    axis.set_xlabel(f"dark to light: {', '.join(map(str, connections))} connections")
     axis.margins(x=0.12)
     axis.spines[["top", "right"]].set_visible(False)
+
+
+def _bar(axis: Any, middle: float, speed: float, height: float, color: str) -> None:
+    axis.barh(middle, speed, height, color=color)
+    axis.annotate(f"{speed:.0f}", (speed, middle), (3, 0), textcoords="offset points", va="center", fontsize=7)
+
+
+def _line(axis: Any, speed: float, name: str) -> None:
+    axis.axvline(speed, color="black", linestyle="--", linewidth=1)
+    axis.annotate(
+        f"{name}: {speed:.0f}",
+        (speed, 0),
+        (-4, 6),
+        xycoords=("data", "axes fraction"),
+        textcoords="offset points",
+        rotation=90,
+        ha="right",
+        va="bottom",
+        fontsize=8,
+    )
+
+
+if __name__ == "__main__":
+    source = Path(sys.argv[1])
+    draw(json.loads(source.read_text(encoding="utf-8")), source.with_suffix(".png"))
