@@ -14,7 +14,7 @@ import re
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import Any, TypeAlias
+from typing import Any, Self, TypeAlias
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -45,6 +45,21 @@ class Record:
     input: str
     sha256: str
     read: dict[str, list[int]]
+
+    @classmethod
+    def of(cls, scored: Scored, position: int, digest: str = "", sha256: str = "") -> Self:
+        """The record of a scored window, whose input has the SHA-256 ``digest``, and its file ``sha256``."""
+        return cls(
+            rows=len(scored.table),
+            bad=len(scored.bad),
+            truncated=scored.truncated,
+            tokens=scored.tokens,
+            labels=scored.labels,
+            position=position,
+            input=digest,
+            sha256=sha256,
+            read=scored.read,
+        )
 
 
 class Parts:
@@ -92,9 +107,7 @@ class Parts:
         sink = pa.BufferOutputStream()
         pq.write_table(scored.table, sink, compression="zstd")
         content = sink.getvalue()
-        found = hashlib.sha256(content).hexdigest()
-        size, count, labels = len(scored.table), len(scored.bad), scored.labels
-        record = Record(size, count, scored.truncated, scored.tokens, labels, position, digest, found, scored.read)
+        record = Record.of(scored, position, digest, hashlib.sha256(content).hexdigest())
         self._put(f"{_name(key)}.parquet", content)
         self._put(f"{_name(key)}.json", _dump({**asdict(record), "bad": [each.as_dict() for each in scored.bad]}))
         return record

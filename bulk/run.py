@@ -207,9 +207,7 @@ def _stream(
             sys.stdout.buffer.flush()
             for bad in scored.bad:
                 sys.stderr.write(json.dumps(bad.as_dict(), ensure_ascii=False) + "\n")
-            size, bad, counted = len(scored.table), len(scored.bad), scored.labels
-            position, read_there = window.position, scored.read
-            summary.add(Record(size, bad, scored.truncated, scored.tokens, counted, position, "", "", read_there))
+            summary.add(Record.of(scored, window.position))
             progress.update(window.file, window.position, summary)
     except OSError as error:
         raise BulkError(f"standard output: cannot be written: {reason(error)}") from None

@@ -6,6 +6,7 @@ import json
 import shutil
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -30,7 +31,7 @@ def model(tmp_path: Path, tiny: Callable[[str], str]) -> Path:
     bounds = {"score": [0.5, 0.9], "tokens": [5.0, 10.0], "unknown": [0.0], "rare": [0.5]}
     bins = {"label": len(classifier.spec.labels), **{name: len(found) + 1 for name, found in bounds.items()}}
     empty = {name: [0] * count for name, count in bins.items()}
-    plain = {"bounds": bounds, "unknown_id": None, "frequent_ids": [], "groups": {"short": empty}}
+    plain: dict[str, Any] = {"bounds": bounds, "unknown_id": None, "frequent_ids": [], "groups": {"short": empty}}
     answers = [each for each in predict(classifier, SHORT * 250) if each is not None]
     plain["groups"] = {"short": Reference.model_validate(plain).count(answers)}
     (folder / REFERENCE_FILE).write_text(json.dumps(plain))
