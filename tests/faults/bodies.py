@@ -83,12 +83,16 @@ def explained_long_words() -> Body:
 
 def explained_short_words() -> Body:
     """A text to explain with as many words as the limit allows, and short: its cost is the model's."""
-    return _packed("/explain", {"text": " ".join(["no"] * 200)})
+    # Without any of them, the text is another one: equal ones would be computed once.
+    return _packed(
+        "/explain", {"text": " ".join(f"{'abcdefghij'[number % 10]}{number // 10}" for number in range(200))}
+    )
 
 
 def long_texts() -> Body:
     """200 texts of 20,000 characters, of which the model reads the first few hundred."""
-    return _packed("/classify", {"texts": ["qjxk " * (CHARACTERS // 5)] * 200})
+    # No two are equal: those would be computed once.
+    return _packed("/classify", {"texts": [f"{number:4} {'qjxk ' * (CHARACTERS // 5 - 1)}" for number in range(200)]})
 
 
 def _packed(path: str, content: object) -> Body:

@@ -24,8 +24,8 @@ from tests.server import BENTOML, LIMIT_SECONDS, ROOT, Server, environment, free
 
 pytestmark = [pytest.mark.faults, pytest.mark.timeout(3000)]
 
-# So much work that a signal comes while it is done.
-LONG = {"texts": ["A long text that takes a while to read. " * 50] * 25}
+# So much work that a signal comes while it is done; equal texts would be computed once.
+LONG = {"texts": [f"{number}. {'A long text that takes a while to read. ' * 50}" for number in range(100)]}
 CLIENTS = 4
 STOPPED_SECONDS = 10.0
 LATER = 24

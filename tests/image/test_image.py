@@ -272,8 +272,13 @@ def test_a_worker_that_runs_out_of_memory_ends_the_container() -> None:
     """The kernel kills it, not the engine."""
     with running("--memory=300m", "--memory-swap=300m", TEXTSERVE_MAX_BATCH_TOKENS="65536") as container:
         with ThreadPoolExecutor(4) as pool:
-            list(pool.map(lambda _: status(container, [LONG] * 100), range(4)))
+            list(pool.map(lambda client: status(container, long_texts(client, 100)), range(4)))
         assert container.wait_ended()["ExitCode"] == 128 + signal.SIGKILL
+
+
+def long_texts(client: int, count: int) -> list[str]:
+    """Texts of a client, no two of which are equal: those would be computed once."""
+    return [f"{client}, {number}: {LONG}" for number in range(count)]
 
 
 def status(container: Container, texts: list[str]) -> int | None:
@@ -311,7 +316,7 @@ def test_512_megabytes_are_enough_under_load() -> None:
     stop = threading.Event()
     with running("--memory=512m", "--memory-swap=512m") as container, ThreadPoolExecutor(4) as pool:
         # Memory depends on batches, not on requests: few enough that a slow machine answers some in this time.
-        pending = [pool.submit(load, container, [LONG] * 8, stop, []) for _ in range(4)]
+        pending = [pool.submit(load, container, long_texts(client, 8), stop, []) for client in range(4)]
         time.sleep(20)
         stop.set()
         outcomes = sum((answer.result() for answer in pending), Counter[str]())

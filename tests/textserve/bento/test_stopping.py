@@ -7,7 +7,7 @@ import signal
 import socket
 import time
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -19,15 +19,15 @@ from textserve.bento.stopping import SIGNALS, replace_uvicorn_handlers
 
 # So many long texts that some are classified long after the service has stopped accepting.
 IN_FLIGHT = 12
-LONG = "It was great, we would come again. " * 48
-# A request of each protocol over HTTP; tests/textserve/grpc tests gRPC.
-REQUESTS: dict[str, dict[str, Any]] = {
-    "/classify": {"texts": [LONG]},
-    "/explain": {"text": "It was great, we would come again. " * 3},
-    "/": {"inputs": LONG},
-    "/predict": {"inputs": LONG},
-    "/v2/models/sentiment-pl-en/infer": {
-        "inputs": [{"name": "text", "shape": [1], "datatype": "BYTES", "data": [LONG]}],
+GREAT = "It was great, we would come again. "
+# A request of each protocol over HTTP, of a text; tests/textserve/grpc tests gRPC.
+REQUESTS: dict[str, Callable[[str], dict[str, Any]]] = {
+    "/classify": lambda text: {"texts": [text]},
+    "/explain": lambda text: {"text": text[: 3 * len(GREAT)]},
+    "/": lambda text: {"inputs": text},
+    "/predict": lambda text: {"inputs": text},
+    "/v2/models/sentiment-pl-en/infer": lambda text: {
+        "inputs": [{"name": "text", "shape": [1], "datatype": "BYTES", "data": [text]}],
         "outputs": [{"name": "label"}],
     },
 }
@@ -54,11 +54,12 @@ async def post_and_stop(server: Server, paths: Sequence[str]) -> list[tuple[str,
     limits = httpx.Limits(max_connections=None)
     async with httpx.AsyncClient(base_url=server.url, limits=limits, timeout=LIMIT_SECONDS) as client:
 
-        async def post(path: str) -> tuple[str, httpx.Response, float]:
-            answer = await client.post(path, json=REQUESTS[path])
+        async def post(number: int, path: str) -> tuple[str, httpx.Response, float]:
+            # Equal texts would be computed once.
+            answer = await client.post(path, json=REQUESTS[path](f"{number}. {GREAT * 48}"))
             return path, answer, time.monotonic()
 
-        tasks = [asyncio.create_task(post(path)) for path in paths]
+        tasks = [asyncio.create_task(post(number, path)) for number, path in enumerate(paths)]
         # Sent after the requests: the service has received the first of them, and receives the others in its delay.
         assert (await client.get("/livez")).status_code == 200
         stopped = time.monotonic()

@@ -683,7 +683,11 @@ def test_health_and_reflection_are_served(channel: Any) -> None:
 
 
 def test_accepted_requests_are_answered_when_the_service_stops(home: Path) -> None:
-    message = request(["dość długi tekst o niczym " * 20] * 5).SerializeToString()
+    # Equal texts would be computed once.
+    messages = [
+        request([f"{client}, {number}: {'dość długi tekst o niczym ' * 20}" for number in range(5)])
+        for client in range(16)
+    ]
     patient = ("TEXTSERVE_REQUEST_SECONDS", "TEXTSERVE_DRAIN_SECONDS", "TEXTSERVE_MAX_QUEUE_SECONDS")
     settings: Any = dict.fromkeys(patient, "600")
     with (
@@ -692,7 +696,7 @@ def test_accepted_requests_are_answered_when_the_service_stops(home: Path) -> No
         ThreadPoolExecutor(16) as pool,
     ):
         call = stopping_channel.unary_unary(SERVICE + "ModelInfer")
-        pending = [pool.submit(call, message, timeout=600) for _ in range(16)]
+        pending = [pool.submit(call, message.SerializeToString(), timeout=600) for message in messages]
         while "textserve_requests_in_flight 16.0" not in httpx.get(f"{stopping.url}/metrics", timeout=60).text:
             pass
         assert stopping.stop(seconds=600) == 0
