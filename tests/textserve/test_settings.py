@@ -13,7 +13,7 @@ LIMITS = [
     name for name, field in Settings.model_fields.items() if field.annotation in (int, float) and name != "grpc_port"
 ]
 KEY = "0123456789abcdef"
-MAY_BE_ZERO = ("max_padding_tokens", "batch_wait_seconds", "stop_delay_seconds")
+MAY_BE_ZERO = ("cache_megabytes", "max_padding_tokens", "batch_wait_seconds", "stop_delay_seconds")
 
 
 @pytest.fixture(autouse=True)
