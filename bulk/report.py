@@ -96,5 +96,5 @@ def _names(statistic: str, reference: Reference, spec: ModelSpec) -> Iterator[st
         yield from [*spec.label_names, OTHERS][:count]
         return
     bounds = reference.bounds[statistic]
-    yield from (f"to {bound:g}" for bound in bounds)
-    yield f"over {bounds[-1]:g}" if bounds else "all"
+    yield from (f"to {bound:.4g}" for bound in bounds)
+    yield f"over {bounds[-1]:.4g}" if bounds else "all"
