@@ -1,6 +1,6 @@
 """Compare bulk scoring with bare loops, with a process a core, with Ray, and with transformers' pipeline.
 
-    make benchmark-bulk                 # 200,000 texts: a quarter of an hour with VNNI, two hours without
+    make benchmark-bulk                 # 200,000 texts, hours on two cores without VNNI
     make benchmark-bulk TEXTS=20000
 
 The texts are those of the mix "mixed" of benchmarks/texts.py, repeated and shuffled: 10 % have 200 to 400 tokens. Every

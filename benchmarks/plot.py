@@ -1,6 +1,6 @@
 """The plot of a comparison: texts per second of each server and of the bare loop.
 
-python -m benchmarks.plot benchmarks/results/compare.json    # draws it again
+``python -m benchmarks.plot FILE.json`` draws it again from what a comparison wrote.
 """
 
 from __future__ import annotations
