@@ -43,11 +43,11 @@ def check(file: Path, model: str) -> None:
     """
     if not file.parent.is_dir() or file.is_dir():
         raise BulkError(f"--report {file}: name a file in a folder that exists")
-    if models.find(model).reference is None:
-        name = model.partition(":")[0]
+    found = models.find(model)
+    if found.reference is None:
         raise BulkError(
             f"--report: the model {model} has no valid reference.json to compare with; write it by "
-            f"python -m scripts.reference {name}, and save the model again"
+            f"python -m scripts.reference {found.spec.name}, and save the model again"
         )
 
 

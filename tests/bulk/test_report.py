@@ -74,7 +74,7 @@ def test_a_page_that_could_not_be_written_is_refused_before_anything_is_scored(
     for page, name, problem in (
         (tmp_path / "none" / "page.html", model, "name a file in a folder that exists"),
         (tmp_path, model, "name a file in a folder that exists"),
-        (tmp_path / "page.html", tiny("several"), "has no valid reference.json to compare with"),
+        (tmp_path / "page.html", tiny("several"), "by python -m scripts.reference several, and save"),
     ):
         assert score.main([str(source), str(output), "--model", str(name), "--report", str(page)]) == 1
         assert problem in capsys.readouterr().err
