@@ -239,6 +239,7 @@ class Connection(HttpToolsProtocol):
             self._stop_limit()
             if self._refusal is not None:
                 self._write(self._refusal.status, self._refusal.headers, self._refusal.content)
+                self._refusal = None
                 self.on_response_complete()
             else:
                 self._whole = self.cycle
@@ -296,11 +297,15 @@ class Connection(HttpToolsProtocol):
         if enough or not self._answered():
             # uvicorn reads no further request until an answer.
             self._restart_limit()
-        elif self._received and not (self.cycle is not None and self.cycle.response_complete and not self._in_head):
+        elif self._received and (self._in_head or self._refusal is not None or not self._answered_early()):
             slow = f"did not arrive within {seconds:g} s, nor {MIN_BYTES_PER_SECOND} bytes of it a second"
             self._reject(ReceiveTimeout(slow, where="request"))
         else:
             self.transport.close()
+
+    def _answered_early(self) -> bool:
+        """Whether the request that is being received has its response, so that the rest of its body is discarded."""
+        return self.cycle is not None and self.cycle.response_complete
 
     def _reject(self, error: TextserveError) -> None:
         """Answer an invalid or incomplete request with an error, then close; uvicorn would answer in plain text."""

@@ -55,10 +55,10 @@ def long_body(count: int) -> bytes:
 
 
 @pytest.fixture
-def full(store: Path) -> Iterator[Server]:
-    """A server whose queue has room for nothing else while it has a request."""
-    body = long_body(100)
-    with serve(store, TEXTSERVE_MAX_WAITING_TOKENS="1", **SETTINGS) as running, connect(running) as client:
+def full(store: Path, request: pytest.FixtureRequest) -> Iterator[Server]:
+    """A server whose queue has room for nothing else while it has a request; more settings by its parameter."""
+    body, settings = long_body(100), {"TEXTSERVE_MAX_WAITING_TOKENS": "1", **SETTINGS, **getattr(request, "param", {})}
+    with serve(store, **settings) as running, connect(running) as client:
         client.sendall(PLAIN.replace(b"%d" % len(BODY), b"%d" % len(body)) + body)
         while "textserve_waiting_tokens 0.0" in httpx.get(f"{running.url}/metrics").text:
             pass
@@ -257,6 +257,19 @@ def test_a_connection_whose_requests_are_refused_is_kept(full: Server) -> None:
             assert json.loads(response.read())["error"]["type"] == "overloaded"
     metrics = httpx.get(f"{full.url}/metrics").text
     assert 'textserve_requests_total{outcome="overloaded",protocol="native"} 3.0' in metrics
+
+
+@pytest.mark.parametrize("full", [{"TEXTSERVE_RECEIVE_SECONDS": "2"}], indirect=True)
+def test_a_refused_request_that_does_not_arrive_in_time_is_answered_too(full: Server) -> None:
+    with connect(full) as client:
+        client.sendall(b"GET /livez HTTP/1.1\r\nHost: test\r\n\r\n")
+        response = http.client.HTTPResponse(client)
+        response.begin()
+        response.read()
+        client.sendall(PLAIN + BODY[:-1])
+        status, answer = read_response(client)
+        assert client.recv(1) == b""
+    assert (status, answer["error"]["where"]) == (408, "request")
 
 
 def test_pipelined_requests_are_answered_in_order_though_some_are_refused(full: Server) -> None:
