@@ -15,6 +15,7 @@ from bulk import local
 from bulk.addresses import PIPE, Format, Place, Source, output_format, reason, sources
 from bulk.answers import Answering
 from bulk.errors import BulkError
+from bulk.models import FoundModel
 from bulk.parts import Key, Parts, Record
 from bulk.progress import Progress, Summary
 from bulk.reading import Reading, check_first, read, read_file
@@ -82,7 +83,7 @@ def run(job: Job, engine: Engine | None = None, cores: int | None = None) -> Sum
     if files[0].place is not None and not parts.done:  # standard input cannot be read twice
         window = next(read(files, reading))
         job.answering.check(found.spec, window.columns, window.name)
-    finished = parts.open(_described(files, reading, job.answering, found.tag, found.digest))
+    finished = parts.open(_described(files, reading, job.answering, found))
     try:
         for (file, _), record in finished.items():
             summary.add(record, kept=True)
@@ -169,13 +170,17 @@ def _check_free(parts: Parts, output: Place) -> None:
             raise BulkError(f"{place.name}: exists; delete it, or name another output")
 
 
-def _described(
-    files: Sequence[Source], reading: Reading, answering: Answering, tag: str, digest: str
-) -> dict[str, Any]:
-    """All that an answer depends on, which must be the same when a run is resumed."""
-    inputs = [[source.name, source.format, source.size] for source in files]
-    window = [WINDOW_ROWS, WINDOW_CHARACTERS]
-    return {"model": tag, "digest": digest, "input": inputs, "window": window, **asdict(reading), **asdict(answering)}
+def _described(files: Sequence[Source], reading: Reading, answering: Answering, found: FoundModel) -> dict[str, Any]:
+    """All that the parts depend on, which must be the same when a run is resumed."""
+    return {
+        "model": found.tag,
+        "digest": found.digest,
+        "reference": found.reference.bounds if found.reference else None,
+        "input": [[source.name, source.format, source.size] for source in files],
+        "window": [WINDOW_ROWS, WINDOW_CHARACTERS],
+        **asdict(reading),
+        **asdict(answering),
+    }
 
 
 def _assemble(parts: Parts, output: Place, form: Format, keys: Iterable[Key], answers: Any) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +12,7 @@ import pytest
 
 from bulk import report
 from bulk.errors import BulkError
-from bulk.run import Job, run
+from bulk.run import Job, run, score_here
 from bulk.scorer import predict
 from scripts import score
 from tests.bulk.conftest import Write
@@ -65,6 +65,23 @@ def test_each_text_is_in_a_bin_of_each_statistic(tmp_path: Path, lines: Write, m
     assert [name for name, _, _ in found["Labels"].bins] == summary.spec.label_names
     for each in found.values():
         assert sum(expected for _, expected, _ in each.bins) == pytest.approx(1)
+
+
+def test_a_run_is_not_resumed_with_another_reference(tmp_path: Path, lines: Write, model: Path) -> None:
+    source = lines("in.jsonl", [{"text": text} for text in SHORT * 700])
+    job = Job(str(source), str(tmp_path / "out.jsonl"), str(model), quiet=True)
+
+    def stopped(*arguments: Any) -> Iterator[Any]:
+        yield next(score_here(*arguments))
+        raise BulkError("stopped")
+
+    with pytest.raises(BulkError, match="stopped"):
+        run(job, stopped)
+    reference = json.loads((model / REFERENCE_FILE).read_text())
+    reference["bounds"]["tokens"] = [6.0, 10.0]
+    (model / REFERENCE_FILE).write_text(json.dumps(reference))
+    with pytest.raises(BulkError, match=r"differs from this one in reference: .*5\.0.* then, .*6\.0.* now"):
+        run(job)
 
 
 def test_a_page_that_could_not_be_written_is_refused_before_anything_is_scored(
