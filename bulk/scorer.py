@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -121,16 +121,22 @@ class Scorer:
 
 
 def predict(classifier: Classifier, inputs: Sequence[Input]) -> list[Prediction | None]:
-    """The prediction of each input, in order; ``None`` for a pair with a text that is too long and not to be cut."""
+    """The prediction of each input, in order; ``None`` for a pair with a text that is too long and not to be cut.
+
+    Of inputs with equal tokens, one is computed.
+    """
     encodings = _encode(classifier, inputs)
-    predictions: list[Prediction | None] = [None] * len(inputs)
-    for indices in batches(encodings, limits(classifier)):
-        batch = [encoding for index in indices if (encoding := encodings[index]) is not None]
-        scores = classifier.predict(batch).tolist()
-        for index, encoding, row in zip(indices, batch, scores, strict=True):
-            size, truncated = len(encoding.ids), encoding.truncated
-            predictions[index] = Prediction(classifier.spec, row, size, truncated, ids=encoding.ids)
-    return predictions
+    distinct = {encoding.row: encoding for encoding in encodings if encoding is not None}
+    answers: dict[bytes, list[float]] = {}
+    for rows in batches(distinct, limits(classifier)):
+        scores = classifier.predict([distinct[row] for row in rows]).tolist()
+        answers |= zip(rows, scores, strict=True)
+
+    def prediction(encoding: Encoding) -> Prediction:
+        size, truncated = len(encoding.ids), encoding.truncated
+        return Prediction(classifier.spec, answers[encoding.row], size, truncated, ids=encoding.ids)
+
+    return [None if encoding is None else prediction(encoding) for encoding in encodings]
 
 
 def limits(classifier: Classifier) -> BatchLimits:
@@ -141,15 +147,15 @@ def limits(classifier: Classifier) -> BatchLimits:
     return BatchLimits(texts, tokens, padding if classifier.pads else 0)
 
 
-def batches(encodings: Sequence[Encoding | None], limits: BatchLimits) -> Iterator[list[int]]:
-    """Indices of encodings in batches within ``limits``, the shortest first, so that their lengths are nearly equal."""
-    lengths = {index: len(encoding.ids) for index, encoding in enumerate(encodings) if encoding is not None}
-    batch: list[int] = []
-    for index in sorted(lengths, key=lengths.__getitem__):
-        if batch and not limits.admit(lengths[index], len(batch), lengths[batch[-1]]):
+def batches(encodings: Mapping[bytes, Encoding], limits: BatchLimits) -> Iterator[list[bytes]]:
+    """The keys in batches within ``limits``, the shortest text first, so that their lengths are nearly equal."""
+    lengths = {row: len(encoding.ids) for row, encoding in encodings.items()}
+    batch: list[bytes] = []
+    for row in sorted(lengths, key=lengths.__getitem__):
+        if batch and not limits.admit(lengths[row], len(batch), lengths[batch[-1]]):
             yield batch
             batch = []
-        batch.append(index)
+        batch.append(row)
     if batch:
         yield batch
 

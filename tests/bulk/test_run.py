@@ -6,7 +6,7 @@ import csv
 import gzip
 import json
 import pickle
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +23,7 @@ from bulk.reading import Reading
 from bulk.run import Job, run
 from bulk.scorer import Scorer
 from tests.bulk.conftest import Write
-from textserve.classifier import Classifier
+from textserve.classifier import Classifier, Encoding
 
 Tiny = Callable[[str], str]
 WORDS = ["good", "bad", "plain", "good good bad"]
@@ -148,6 +148,20 @@ def test_windows_are_bounded_in_characters_too(tmp_path: Path, lines: Write, tin
     assert [len(window.inputs) for window in found] == [2, 2, 2, 1]
     summary = run(job(tmp_path / "in.jsonl", tmp_path / "out.jsonl", tiny("number")))
     assert summary.truncated == 7
+
+
+def test_of_inputs_with_equal_tokens_one_is_computed(tiny: Tiny, monkeypatch: pytest.MonkeyPatch) -> None:
+    scorer, texts = Scorer(tiny("number")), ["good", "bad", "good  good", "good", "bad", "good good"]
+    alone = [scorer.answer([text])["score"][0].as_py() for text in texts]
+    sizes, predict = [], Classifier.predict
+
+    def counting(classifier: Classifier, batch: Sequence[Encoding]) -> Any:
+        sizes.append(len(batch))
+        return predict(classifier, batch)
+
+    monkeypatch.setattr(Classifier, "predict", counting)
+    assert scorer.answer(texts)["score"].to_pylist() == alone
+    assert sum(sizes) == 3
 
 
 def test_a_pickled_scorer_answers_like_the_first_and_refuses_another_model(tiny: Tiny) -> None:
