@@ -22,6 +22,7 @@ TITLES = {
     "tokens": "Length in tokens",
     "unknown": "Share of unknown tokens",
     "rare": "Share of rare tokens",
+    "capitals": "Written in capitals",
 }
 OTHERS = "other labels"
 
@@ -94,6 +95,9 @@ def _names(statistic: str, reference: Reference, spec: ModelSpec) -> Iterator[st
     if statistic == "label":
         count = len(reference.histograms[0][statistic])
         yield from [*spec.label_names, OTHERS][:count]
+        return
+    if statistic == "capitals":
+        yield from ("no", "yes")
         return
     bounds = reference.bounds[statistic]
     yield from (f"to {bound:.4g}" for bound in bounds)

@@ -132,11 +132,9 @@ def predict(classifier: Classifier, inputs: Sequence[Input]) -> list[Prediction 
         scores = classifier.predict([distinct[row] for row in rows]).tolist()
         answers |= zip(rows, scores, strict=True)
 
-    def prediction(encoding: Encoding) -> Prediction:
-        size, truncated = len(encoding.ids), encoding.truncated
-        return Prediction(classifier.spec, answers[encoding.row], size, truncated, ids=encoding.ids)
-
-    return [None if encoding is None else prediction(encoding) for encoding in encodings]
+    return [
+        None if encoding is None else encoding.answer(classifier.spec, answers[encoding.row]) for encoding in encodings
+    ]
 
 
 def limits(classifier: Classifier) -> BatchLimits:

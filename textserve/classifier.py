@@ -59,16 +59,22 @@ class Encoding:
         ids: its token ids, special tokens included, at least one.
         truncated: whether it had more tokens.
         type_ids: one per token, such as 1 in the second text of a pair; ``None`` if the graph reads none.
+        capitals: whether it is written in capitals, which a tokenizer that lowers letters does not show.
     """
 
     ids: list[int]
     truncated: bool
     type_ids: list[int] | None = None
+    capitals: bool = False
 
     @property
     def row(self) -> bytes:
         """What the graph reads of it, without padding: texts of equal rows have equal answers."""
         return array("i", self.ids).tobytes() + array("i", self.type_ids or ()).tobytes()
+
+    def answer(self, spec: ModelSpec, scores: Sequence[float], logits: Sequence[float] = ()) -> Prediction:
+        """The prediction with these scores."""
+        return Prediction(spec, scores, len(self.ids), self.truncated, logits, self.ids, self.capitals)
 
 
 class Classifier:
@@ -120,23 +126,22 @@ class Classifier:
             if self.spec.tokenization.truncation == "longest_first":
                 raise
             raise PairTooLong(next(index for index, text in enumerate(texts) if not _fits(tokenizer, text))) from None
-        if truncation == "left" and not self._left:
-            return [self._end(encoding) for encoding in encodings]
-        return [encoded(self.spec, encoding) for encoding in encodings]
+        read = self._end if truncation == "left" and not self._left else partial(encoded, self.spec)
+        return [read(encoding, in_capitals(text)) for encoding, text in zip(encodings, texts, strict=True)]
 
-    def _end(self, encoding: TokenizerEncoding) -> Encoding:
+    def _end(self, encoding: TokenizerEncoding, capitals: bool) -> Encoding:
         """The encoding of a text truncated on the left, from that truncated on the right.
 
         The tokenizer returns the overflow in pieces, each with special tokens of its own.
         """
-        first = encoded(self.spec, encoding)
+        first = encoded(self.spec, encoding, capitals)
         if not first.truncated:
             return first
         pieces = [encoding.ids, *(piece.ids for piece in encoding.overflowing)]
         content = [token for piece in pieces for token in piece[self._leading : len(piece) - self._trailing]]
         ids, room = first.ids, self.spec.tokenization.max_tokens - self._leading - self._trailing
         ids = [*ids[: self._leading], *content[-room:], *ids[len(ids) - self._trailing :]]
-        return Encoding(ids, truncated=True, type_ids=first.type_ids)
+        return Encoding(ids, truncated=True, type_ids=first.type_ids, capitals=capitals)
 
     def predict(self, encodings: Sequence[Encoding]) -> npt.NDArray[np.float32]:
         """Scores, float32 of shape ``[len(encodings), len(spec.labels)]``: the logits after the spec's activation.
@@ -225,11 +230,16 @@ def load_tokenizer(spec: ModelSpec, file: Path, direction: Truncation = "right")
     return tokenizer
 
 
-def encoded(spec: ModelSpec, encoding: TokenizerEncoding) -> Encoding:
+def in_capitals(given: Input) -> bool:
+    """Whether a text, or both of a pair, has capitals and no small letters."""
+    return given.isupper() if isinstance(given, str) else all(text.isupper() for text in given)
+
+
+def encoded(spec: ModelSpec, encoding: TokenizerEncoding, capitals: bool = False) -> Encoding:
     """What the model reads of a tokenizer's ``encoding``; a text without any token is a token of padding."""
     ids = encoding.ids or [spec.tokenization.pad_id]
     type_ids = (encoding.type_ids or [0]) if spec.graph.token_type_ids else None
-    return Encoding(ids, bool(encoding.overflowing), type_ids)
+    return Encoding(ids, bool(encoding.overflowing), type_ids, capitals)
 
 
 def batch_feeds(spec: ModelSpec, encodings: Sequence[Encoding]) -> dict[str, npt.NDArray[np.int64]]:

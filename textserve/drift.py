@@ -68,7 +68,7 @@ class Reference(BaseModel):
         shapes = [{name: len(counts) for name, counts in group.items()} for group in self.groups.values()]
         if not shapes or any(shape != shapes[0] for shape in shapes):
             raise ValueError("groups: needs at least one, all with the same statistics and bins")
-        if unknown := shapes[0].keys() - {"label", "score", "tokens", "unknown", "rare"}:
+        if unknown := shapes[0].keys() - {"label", "score", "tokens", "unknown", "rare", "capitals"}:
             raise ValueError(f"groups: no such statistic: {', '.join(sorted(unknown))}")
         if any(bins != len(self.bounds.get(name, [])) + 1 for name, bins in shapes[0].items() if name != "label"):
             raise ValueError("bounds: of each statistic there is one fewer than bins")
@@ -120,7 +120,8 @@ def measure(prediction: Prediction, unknown_id: int | None, frequent_ids: frozen
     """The statistics of a text.
 
     ``label``: the index of the winning label, at most ``MAX_LABELS``; ``score``: the highest score, or the number;
-    ``tokens``: how many the model reads; ``unknown``, ``rare``: the shares of unknown and of rare ones among them.
+    ``tokens``: how many the model reads; ``unknown``, ``rare``: the shares of unknown and of rare ones among them;
+    ``capitals``: 1 for a text in capitals, otherwise 0.
     """
     ids, score = prediction.ids, prediction.score
     return {
@@ -129,6 +130,7 @@ def measure(prediction: Prediction, unknown_id: int | None, frequent_ids: frozen
         "tokens": len(ids),
         "unknown": operator.countOf(ids, unknown_id) / len(ids),
         "rare": 1 - sum(map(frequent_ids.__contains__, ids)) / len(ids),
+        "capitals": float(prediction.capitals),
     }
 
 

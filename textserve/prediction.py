@@ -19,6 +19,7 @@ class Prediction:
         truncated: whether the text had more tokens.
         logits: the model's outputs before its activation.
         ids: the token ids that the model read; not shown, since they are the text.
+        capitals: whether the text is written in capitals.
     """
 
     spec: ModelSpec
@@ -27,6 +28,7 @@ class Prediction:
     truncated: bool
     logits: Sequence[float] = ()
     ids: Sequence[int] = field(default=(), compare=False, repr=False)
+    capitals: bool = False
 
     @property
     def score(self) -> float:

@@ -24,7 +24,7 @@ from textserve.classifier import Classifier, Encoding, Truncation, activate
 from textserve.delivery import Request, deliver, internal
 from textserve.errors import DeadlineExceeded, InputTooLong, ShuttingDown
 from textserve.metrics import RunnerMetrics
-from textserve.prediction import Classified, Prediction
+from textserve.prediction import Classified
 from textserve.settings import Settings
 from textserve.spec import Input
 from textserve.tokenizing import Tokenizing
@@ -112,7 +112,7 @@ class Runner:
         request = await self._answer(missing, deadline, seconds) if missing else None
         rows = iter(request.answers if request else ())
         predictions = [
-            Prediction(self._spec, scores, len(encoding.ids), encoding.truncated, logits, encoding.ids)
+            encoding.answer(self._spec, scores, logits)
             for encoding, row in zip(encodings, known, strict=True)
             for scores, logits in [(next(rows) if row is None else row).tolist()]
         ]

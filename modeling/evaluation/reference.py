@@ -49,23 +49,21 @@ def write_reference(files: ModelFiles, texts: Mapping[str, Sequence[Input]] | No
 def predictions(classifier: Classifier, texts: Sequence[Input]) -> list[Prediction]:
     """What the model reads and answers, as the service has it."""
     rows, encodings = classifier.predict_many(texts).tolist(), classifier.encode(texts)
-    return [
-        Prediction(classifier.spec, row, len(encoding.ids), encoding.truncated, ids=encoding.ids)
-        for row, encoding in zip(rows, encodings, strict=True)
-    ]
+    return [encoding.answer(classifier.spec, row) for row, encoding in zip(rows, encodings, strict=True)]
 
 
 def _reference(spec: ModelSpec, groups: Mapping[str, Sequence[Prediction]], unknown_id: int | None) -> dict[str, Any]:
     everything = [prediction for group in groups.values() for prediction in group]
     seen = Counter(token for prediction in everything for token in prediction.ids)
     frequent = frozenset(token for token, count in seen.most_common(FREQUENT_IDS) if count >= MIN_SEEN)
-    names = ["label", "score", "tokens", "unknown", "rare"]
+    names = ["label", "score", "tokens", "unknown", "rare", "capitals"]
     if spec.problem_type == "regression":
         names.remove("label")
     if unknown_id is None:
         names.remove("unknown")
     values = [measure(prediction, unknown_id, frequent) for prediction in everything]
-    bounds = {name: _bounds([value[name] for value in values]) for name in names if name != "label"}
+    bounds = {name: _bounds([value[name] for value in values]) for name in names if name not in ("label", "capitals")}
+    bounds["capitals"] = [0.0]
     sizes = {name: len(bounds[name]) + 1 if name in bounds else min(len(spec.labels), MAX_LABELS + 1) for name in names}
     reference = Reference(
         bounds=bounds,

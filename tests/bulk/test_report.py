@@ -28,7 +28,7 @@ def model(tmp_path: Path, tiny: Callable[[str], str]) -> Path:
     """A model of several labels whose reference are short texts."""
     folder = Path(shutil.copytree(tiny("several"), tmp_path / "model"))
     classifier = Classifier(folder)
-    bounds = {"score": [0.5, 0.9], "tokens": [5.0, 10.0], "unknown": [0.0], "rare": [0.5]}
+    bounds = {"score": [0.5, 0.9], "tokens": [5.0, 10.0], "unknown": [0.0], "rare": [0.5], "capitals": [0.0]}
     bins = {"label": len(classifier.spec.labels), **{name: len(found) + 1 for name, found in bounds.items()}}
     empty = {name: [0] * count for name, count in bins.items()}
     plain: dict[str, Any] = {"bounds": bounds, "unknown_id": None, "frequent_ids": [], "groups": {"short": empty}}

@@ -45,7 +45,7 @@ def test_texts_like_the_reference_are_ok_and_others_have_moved(
     lines = capsys.readouterr().out.splitlines()
     assert {line.split()[0] for line in lines if "moved" in line} >= {"unknown", "rare"}
     written = (model.build / "drift" / "served.csv").read_text(encoding="utf-8").splitlines()
-    assert written[0] == "label,score,tokens,unknown,rare"
+    assert written[0] == "label,score,tokens,unknown,rare,capitals"
     assert len(written) == 501
     assert "nothing" not in "".join(written)
 

@@ -25,11 +25,12 @@ from textserve.classifier import (
     batch_feeds,
     encoded,
     golden_problems,
+    in_capitals,
     length_batches,
     sigmoid,
     softmax,
 )
-from textserve.spec import ModelSpec
+from textserve.spec import Input, ModelSpec
 
 AlteredModel = Callable[[dict[str, Any]], Path]
 
@@ -178,6 +179,22 @@ def test_a_text_without_tokens_is_a_token_of_padding() -> None:
     # Such as the empty text that an explanation computes, for a tokenizer without special tokens.
     tokenizer = words_tokenizer({"[PAD]": 0, "a": 1})
     assert encoded(SPEC, tokenizer.encode("")).ids == [SPEC.tokenization.pad_id]
+
+
+@pytest.mark.parametrize(
+    ("text", "capitals"),
+    [
+        ("GOOD", True),
+        ("ŹLE! 10/10", True),
+        ("Good", False),
+        ("10/10 🙂", False),
+        ("", False),
+        (("GOOD", "BAD"), True),
+        (("GOOD", "bad"), False),
+    ],
+)
+def test_a_text_in_capitals_has_no_small_letters(text: Input, capitals: bool) -> None:
+    assert in_capitals(text) is capitals
 
 
 @pytest.mark.parametrize(

@@ -129,7 +129,7 @@ def test_distances_are_finite_whatever_is_served(share: float, texts: int) -> No
 
 def test_a_text_is_measured_by_its_label_score_tokens_and_pieces() -> None:
     found = measure(prediction([0.3, 0.7], [2, 1, 9, 3]), 1, frozenset({2, 3}))
-    assert found == {"label": 1, "score": 0.7, "tokens": 4, "unknown": 0.25, "rare": 0.5}
+    assert found == {"label": 1, "score": 0.7, "tokens": 4, "unknown": 0.25, "rare": 0.5, "capitals": 0.0}
     assert reference().bins(prediction([0.3, 0.7], [2, 1, 9, 3])) == [1, 1, 1, 1, 1]
     assert reference().bins(prediction([0.6, 0.4], [2, 3, 4])) == [0, 0, 0, 0, 0]
 

@@ -4,6 +4,7 @@ import json
 from pathlib import Path
 
 import pytest
+from tokenizers import Tokenizer, normalizers
 
 from modeling.evaluation.reference import predictions, write_reference
 from modeling.files import ModelFiles
@@ -49,11 +50,24 @@ def test_served_texts_are_measured_as_the_reference_was(tmp_path: Path) -> None:
     classifier = Classifier(model.folder)
     window = Window(reference, 240)
     window.add(predictions(classifier, ENGLISH + OTHER))
-    assert set(window.distances) == {"label", "score", "tokens", "unknown", "rare"}
+    assert set(window.distances) == {"label", "score", "tokens", "unknown", "rare", "capitals"}
     # Zero but for the smoothing.
     assert max(distance.psi for distance in window.distances.values()) < 0.01
     window.add(predictions(classifier, ["nothing that it knows"] * 240))
     assert {name for name, distance in window.distances.items() if distance.drifted} >= {"unknown", "rare", "score"}
+
+
+def test_capitals_are_noticed_though_the_tokenizer_lowers_letters(tmp_path: Path) -> None:
+    model = files(tmp_path)
+    tokenizer = Tokenizer.from_file(str(model.tokenizer))
+    tokenizer.normalizer = normalizers.Lowercase()
+    tokenizer.save(str(model.tokenizer))
+    write_reference(model, {"en": ENGLISH})
+    reference = Reference.load(model.folder)
+    assert reference is not None
+    window = Window(reference, 240)
+    window.add(predictions(Classifier(model.folder), [text.upper() for text in ENGLISH * 2]))
+    assert {name for name, distance in window.distances.items() if distance.drifted} == {"capitals"}
 
 
 def test_of_a_number_the_label_is_not_measured(tmp_path: Path) -> None:
@@ -61,7 +75,8 @@ def test_of_a_number_the_label_is_not_measured(tmp_path: Path) -> None:
     tiny_onnx.write(tmp_path / "model", served, [0.0], {"offer": [2.0], "meeting": [-1.0], "today": [0.5]})
     model = ModelFiles(tmp_path / "model", tmp_path / "build")
     write_reference(model, {"en": ENGLISH})
-    assert list(json.loads(model.reference_file.read_text())["groups"]["en"]) == ["score", "tokens", "unknown", "rare"]
+    statistics = json.loads(model.reference_file.read_text())["groups"]["en"]
+    assert list(statistics) == ["score", "tokens", "unknown", "rare", "capitals"]
 
 
 def test_without_texts_the_file_of_another_reference_is_removed(tmp_path: Path) -> None:
