@@ -13,8 +13,8 @@ on them; the rest is one recipe that was not varied:
   several runs, which see the data in another order, are averaged too (model soups, Wortsman and others 2022,
   arXiv:2203.05482).
 - On the validation parts, a bias on the negative and the positive logit maximizes macro-F1, where the rare neutral
-  class weighs as much as the others; then a temperature divides all logits, so that of the answers with a score of 0.8
-  about 80 % are correct. Both are folded into the classifier's weights.
+  class weighs as much as the others; then a temperature, of the English part, divides all logits, so that of the
+  answers with a score of 0.8 about 80 % are correct. Both are folded into the classifier's weights.
 """
 
 from __future__ import annotations
@@ -48,7 +48,7 @@ from modeling.recipes.recipe import Recipe
 from modeling.recipes.validation import MACRO_F1, Validation
 from modeling.tasks.sentiment import dataset, sentences
 from modeling.tasks.sentiment.dataset import MEANINGS, Meaning, RatedText
-from modeling.tasks.sentiment.sentences import COMPOSED, Sentence
+from modeling.tasks.sentiment.sentences import Sentence
 from modeling.tasks.sentiment.texts import SENTENCES_FILE, own_or_common
 
 RECIPE_FILE = "recipe.json"
@@ -205,16 +205,13 @@ def fit_bias(parts: Sequence[tuple[torch.Tensor, torch.Tensor]]) -> torch.Tensor
     return torch.tensor(candidates[int(np.argmax(found))], dtype=torch.float32)
 
 
-def fit_temperature(parts: Sequence[tuple[torch.Tensor, torch.Tensor]]) -> float:
-    """The temperature with the least mean negative log-likelihood of ``parts`` (Guo and others 2017, arXiv:1706.04599).
+def fit_temperature(logits: torch.Tensor, labels: torch.Tensor) -> float:
+    """The temperature with the least negative log-likelihood (Guo and others 2017, arXiv:1706.04599).
 
-    A part has logits ``[texts, 3]`` and labels ``[texts]``.
+    ``logits`` are ``[texts, 3]``, ``labels`` ``[texts]``.
     """
     candidates = np.exp(np.linspace(np.log(0.3), np.log(3.0), 200))
-    losses = [
-        sum(torch.nn.functional.cross_entropy(logits / float(value), labels).item() for logits, labels in parts)
-        for value in candidates
-    ]
+    losses = [torch.nn.functional.cross_entropy(logits / float(value), labels).item() for value in candidates]
     return float(candidates[int(np.argmin(losses))])
 
 
@@ -268,16 +265,16 @@ def finish(runs: Sequence[Path], labels: list[str], data: Data, output: Path) ->
     states = [load_file(run / "model.safetensors") for run in runs]
     mean = {name: torch.stack([state[name] for state in states]).mean(dim=0) for name in states[0]}
     model.load_state_dict(mean, strict=False)
-    # The composed sentences are clearer than what is served: with them, answers would be too sure.
-    clear = {one.text for one in data.sentences if one.source == COMPOSED}
-    parts, unclear = [], []
-    for texts, truth in data.validation().values():
-        logits, answers = logits_of(model, tokenizer, texts), torch.tensor([MEANINGS.index(label) for label in truth])
-        kept = [index for index, text in enumerate(texts) if text not in clear]
-        parts.append((logits, answers))
-        unclear.append((logits[kept], answers[kept]))
-    bias = fit_bias(parts)
-    temperature = fit_temperature([(logits + bias, answers) for logits, answers in unclear])
+    parts = {
+        language: (logits_of(model, tokenizer, texts), torch.tensor([MEANINGS.index(label) for label in truth]))
+        for language, (texts, truth) in data.validation().items()
+        if texts
+    }
+    bias = fit_bias(list(parts.values()))
+    # The Polish sentences are clearer than what is served: composed ones, and those on which six people agreed. With
+    # them, answers would be too sure.
+    logits, answers = parts["en"]
+    temperature = fit_temperature(logits + bias, answers)
     with torch.no_grad():
         model.classifier.weight /= temperature
         model.classifier.bias += bias
