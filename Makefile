@@ -125,7 +125,7 @@ rollback-kserve:
 bento: .venv/.inference save ## Build the Bento of MODEL
 	@$(VENV)/python -m scripts.bento $(MODEL) --uv $(UV)
 
-base-image: .venv/.inference ## Print BASE_IMAGE (python:3.11-slim) by the digest that its tag has now; needs docker
+base-image: .venv/.inference ## Print BASE_IMAGE (python:3.13-slim) by the digest that its tag has now; needs docker
 	@$(VENV)/python -m scripts.base_image
 
 image: .venv/.inference save ## Build the container image IMAGE (textserve:latest) of MODEL, with docker or podman

@@ -29,24 +29,35 @@ from textserve.bento.health import ready
 
 RESULTS = ROOT / "benchmarks" / "results"
 START_SECONDS = 60.0
-# Folders of the measured parts; the remainder is the operating system.
-PARTS = {
-    "bento": "/home/bentoml/bento",
-    "packages": "/app/.venv",
-    "onnxruntime": "/app/.venv/lib/python3.11/site-packages/onnxruntime",
-    "numpy": "/app/.venv/lib/python3.11/site-packages/numpy*",
-    "grpc": "/app/.venv/lib/python3.11/site-packages/grpc*",
-    "uvloop": "/app/.venv/lib/python3.11/site-packages/uvloop",
-    "tokenizers": "/app/.venv/lib/python3.11/site-packages/tokenizers",
-    "bytecode": "/app/.venv/lib/**/__pycache__",
-}
+# Python 3.11 and later, run in the container: bytes by part. Every file is in one part, that of the first pattern that
+# matches; `*` of a name stands for the first group.
 SIZES = """
-import glob, json, os, sys
-def size(folder):
-    return sum(os.lstat(os.path.join(path, name)).st_size for path, _, names in os.walk(folder) for name in names)
-parts = json.loads(sys.argv[1])
-print(json.dumps({part: sum(map(size, glob.glob(folders, recursive=True))) for part, folders in parts.items()}))
+import json, os, re, sys
+patterns = [(re.compile(pattern), part) for part, pattern in json.loads(sys.argv[1])]
+sizes = {}
+for folder, folders, names in os.walk("/"):
+    if os.stat(folder).st_dev != os.stat("/").st_dev:  # /proc and the like
+        folders.clear()
+        continue
+    for name in names:
+        path = os.path.join(folder, name)
+        matches = ((pattern.match(path), part) for pattern, part in patterns)
+        match, part = next((match, part) for match, part in matches if match)
+        part = part.replace("*", match[1]) if "*" in part else part
+        sizes[part] = sizes.get(part, 0) + os.lstat(path).st_size
+print(json.dumps(sizes))
 """
+PARTS = [
+    ("model", r"/home/bentoml/bento/models/"),
+    ("service", r"/home/bentoml/"),
+    ("bytecode of the packages", r"/app/.*/__pycache__/"),
+    ("package *", r"/app/\.venv/lib/python3\.\d+/site-packages/([A-Za-z0-9_]+)"),
+    ("other packages", r"/app/"),
+    ("Python", r"/usr/(local/)?(lib|bin)/(x86_64-linux-gnu/|aarch64-linux-gnu/)?(lib)?python3"),
+    ("system", r"/"),
+]
+# Packages with less are added up.
+LEAST_BYTES = 1_000_000
 
 
 @contextlib.contextmanager
@@ -68,23 +79,29 @@ def _running(container_engine: Engine, image: str) -> Iterator[tuple[str, float]
         container_engine.run("rm", "--force", name)
 
 
+def by_size(parts: dict[str, int]) -> dict[str, int]:
+    """``parts`` in bytes, the largest first, packages below :data:`LEAST_BYTES` added to the other ones."""
+    small = {part for part, size in parts.items() if part.startswith("package ") and size < LEAST_BYTES}
+    others = sum(parts[part] for part in small) + parts.get("other packages", 0)
+    kept = {part: size for part, size in parts.items() if part not in small} | {"other packages": others}
+    return dict(sorted(kept.items(), key=lambda item: -item[1]))
+
+
 def measure(container_engine: Engine, image: str, starts: int) -> dict[str, Any]:
     """Sizes of the image and its parts in bytes, and startup times in seconds.
 
     Raises:
         ReleaseError: if the image does not exist, or does not become ready.
     """
-    size = container_engine.size(image)
     with _running(container_engine, image) as (name, _):
-        parts = json.loads(container_engine.run("exec", name, "python", "-c", SIZES, json.dumps(PARTS)))
-    parts["system"] = size - parts["bento"] - parts["packages"]
+        found = json.loads(container_engine.run("exec", "--user=root", name, "python", "-c", SIZES, json.dumps(PARTS)))
     tries = []
     for _ in range(starts):
         load = machine.busy_share()
         with _running(container_engine, image) as (_, seconds):
             tries.append({"seconds": round(seconds, 3), "busy_share": round(load, 2)})
     return {
-        "bytes": {"image": size, **parts},
+        "bytes": {"image": container_engine.size(image), **by_size(found)},
         "starts": tries,
         "median_seconds": statistics.median(start["seconds"] for start in tries),
     }
@@ -101,7 +118,7 @@ def main(arguments: list[str] | None = None) -> None:
     version = found.run("version", "--format", "{{.Client.Version}}")
     figures = measure(found, options.image, options.starts)
     for part, size in figures["bytes"].items():
-        print(f"{part:14}{size / 1e6:6.0f} MB")
+        print(f"{part:28}{size / 1e6:6.1f} MB")
     tries = [start["seconds"] for start in figures["starts"]]
     print(f"ready after {figures['median_seconds']:.2f} s, {min(tries):.2f} to {max(tries):.2f} in {len(tries)} starts")
     about = {"machine": machine.describe(), "engine": f"{found.program} {version}"}

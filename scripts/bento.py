@@ -5,7 +5,7 @@
 The version is the first digits of the content digest: the SHA-256 of all files, without labels and creation times. The
 labels hold the whole digest, the commit, the model with the SHA-256 of its ONNX file, and macro-F1 per language if
 measured; print them with `bentoml get textserve:VERSION -o yaml`. BASE_IMAGE names another base image for its
-container, with or without a digest: Debian with Python 3.11 and pip.
+container, with or without a digest: Debian with pip and the Python that its name says.
 
 Prints the tag, textserve:VERSION, and the digest. Exit codes: 0 built, 1 failed (the message says why).
 """

@@ -16,6 +16,7 @@ import pytest
 import yaml
 
 from tests.server import BENTOML, ROOT, environment
+from textserve.bento.image import DEFAULT_PYTHON
 
 UV = shutil.which("uv") or str(ROOT / ".uv" / "bin" / "uv")
 FILES = ("service.py", "bentofile.yaml", "README.md", "pyproject.toml", "uv.lock", ".gitignore")
@@ -160,12 +161,13 @@ def test_every_locked_package_has_a_hash(tmp_path: Path, built: tuple[Path, str]
     assert done.returncode == 0, done.stderr
 
 
+@pytest.mark.parametrize("python", ["3.11", DEFAULT_PYTHON])
 @pytest.mark.parametrize("architecture", ["x86_64", "aarch64"])
 def test_every_package_has_a_wheel_for_either_architecture(
-    tmp_path: Path, built: tuple[Path, str], architecture: str
+    tmp_path: Path, built: tuple[Path, str], architecture: str, python: str
 ) -> None:
     requirements = built[0] / "env" / "python" / "requirements.txt"
-    platform = ["--python-version", "3.11", "--python-platform", f"{architecture}-manylinux_2_36"]
+    platform = ["--python-version", python, "--python-platform", f"{architecture}-manylinux_2_36"]
     command = [UV, "pip", "install", "--dry-run", "--target", str(tmp_path), *platform, "--only-binary", ":all:"]
     done = subprocess.run([*command, "-r", str(requirements)], capture_output=True, text=True, timeout=600)
     assert done.returncode == 0, done.stderr

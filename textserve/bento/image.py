@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import re
 import shlex
 from pathlib import Path
 
 import bentoml.images
 
-# Debian with Python and pip, for linux/amd64 and linux/arm64.
-BASE_IMAGE = "docker.io/library/python:3.11-slim"
+# Debian with pip and the newest Python that all locked packages support, for linux/amd64 and linux/arm64.
+DEFAULT_PYTHON = "3.13"
+BASE_IMAGE = f"docker.io/library/python:{DEFAULT_PYTHON}-slim"
 # As bentofile.yaml names it.
 REQUIREMENTS = Path("build", "requirements.txt")
 # The same with hashes, apart from them: BentoML would parse the hashes at every start, which takes 40 ms.
@@ -26,9 +28,10 @@ CMD ["python", "-m", "textserve.bento.start"]"""
 
 
 def image(base: str) -> bentoml.images.Image:
-    """The image's definition on ``base``: Debian with Python 3.11 and its pip, on either architecture."""
+    """The image's definition on ``base``: Debian with Python, of :func:`python_version`, and its pip."""
+    python = python_version(base)
     # BentoML installs a compiler and git for any other value of distro.
-    definition = bentoml.images.Image(base_image=base, distro="none", python_version="3.11", lock_python_packages=False)
+    definition = bentoml.images.Image(base_image=base, distro="none", python_version=python, lock_python_packages=False)
     definition.run(write("uv.txt", "/usr/local/share/uv.txt"))
     definition.run(write("uv.sh", "/usr/local/bin/uv"))
     definition.run(write("bentoml.sh", "/usr/local/share/bentoml.sh"))
@@ -36,6 +39,12 @@ def image(base: str) -> bentoml.images.Image:
     # Copied before the packages are installed: uv.sh checks their hashes and compiles the service with them. The rest
     # of the Bento follows.
     return definition.build_include("service.py", "textserve", "build")
+
+
+def python_version(base: str) -> str:
+    """The version of Python that the name of a base image says, as python:3.12-slim does; otherwise the default's."""
+    said = re.search(r"python[:-]?(3\.\d+)", base)
+    return said[1] if said else DEFAULT_PYTHON
 
 
 def write(name: str, target: str) -> str:

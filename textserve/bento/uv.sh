@@ -18,19 +18,23 @@ rm -rf /tmp/uv
 # BentoML calls uv twice: to create the environment, and to install into it.
 case "$*" in *"pip install"*) ;; *) exit ;; esac
 
-cd /app/.venv/lib/python3.11/site-packages
-# libonnxruntime.so is for C programs; Python's bindings contain a copy. hf_xet downloads from the Hugging Face Hub.
-# Pygments highlights hundreds of languages.
+cd /app/.venv/lib/python3.*/site-packages
+# libonnxruntime.so is for C programs; Python's bindings contain a copy. huggingface_hub downloads models, with hf_xet
+# and filelock. Pygments highlights hundreds of languages. The system has time zones; numpy's _simd is for its tests.
 rm -rf \
+    filelock* \
     hf_xet* \
+    huggingface_hub* \
     onnxruntime/capi/libonnxruntime.so* \
     onnxruntime/quantization \
     onnxruntime/tools \
     onnxruntime/transformers \
     pygments/lexers/[a-z]* \
+    numpy/_core/_simd.*.so \
     numpy/_core/include \
     numpy/_core/lib \
-    numpy/f2py
+    numpy/f2py \
+    tzdata*
 find . -type d \( -name tests -o -name __pycache__ \) -prune -exec rm -rf {} +
 find . -type f \( -name '*.c' -o -name '*.h' -o -name '*.pxd' -o -name '*.pyi' -o -name '*.pyx' -o -name '_*_tests.*.so' \) \
     -delete
@@ -39,14 +43,20 @@ mv /usr/local/share/bentoml.sh /app/.venv/bin/bentoml
 chmod +x /app/.venv/bin/bentoml
 
 cd "$SERVICE"
+/app/.venv/bin/python -m textserve.bento.symbols /app/.venv
 /app/.venv/bin/python -m textserve.bento.bytecode
 
-# Of the base image: package installers and Perl.
+# Of the base image: package installers with their caches, Perl, and what of Python is for development.
+for library in /usr/lib/python3.* /usr/local/lib/python3.*; do
+    rm -rf "$library/ensurepip" "$library/idlelib" "$library/lib2to3" "$library/pydoc_data" "$library/test" \
+        "$library/turtledemo"
+done
 rm -rf \
+    /usr/bin/perl* \
+    /usr/lib/*-linux-gnu/libperl* \
     /usr/lib/python3/dist-packages/* \
-    /usr/local/lib/python3.11/site-packages/* \
-    /usr/local/lib/python3.11/ensurepip \
-    /usr/lib/python3.11/ensurepip \
+    /usr/local/lib/python3.*/site-packages/* \
+    /usr/share/info \
     /usr/share/python-wheels \
     /usr/share/perl \
     /usr/share/perl5 \
@@ -54,4 +64,5 @@ rm -rf \
     /usr/local/bin/uv \
     /usr/local/share/uv.txt \
     /usr/local/bin/pip* \
-    /usr/bin/pip*
+    /usr/bin/pip* \
+    /var/cache/*

@@ -41,6 +41,19 @@ def test_bentoml_still_drops_privileges_and_installs_no_compiler(dockerfile: lis
     assert "build-essential" not in "".join(dockerfile)
 
 
+@pytest.mark.parametrize(
+    ("base", "version"),
+    [
+        (image.BASE_IMAGE, "3.13"),
+        ("localhost/python:3.11-slim", "3.11"),
+        ("registry.example:5000/python3.12@sha256:0", "3.12"),
+        ("registry.example:5000/ours", "3.13"),
+    ],
+)
+def test_the_version_of_python_is_the_one_that_the_base_image_says(base: str, version: str) -> None:
+    assert image.image(base).python_version == version
+
+
 def test_bentoml_still_calls_uv_after_it_is_installed(dockerfile: list[str]) -> None:
     parts = ("> /usr/local/bin/uv", " uv venv ", "uv --directory $INSTALL_ROOT pip install")
     found = [part for line in dockerfile for part in parts if part in line]
