@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -28,6 +29,7 @@ from textserve.classifier import (
     batch_feeds,
     open_session,
 )
+from textserve.cpus import available_cpus
 from textserve.spec import Input, ModelSpec
 
 SEED = 0
@@ -79,7 +81,7 @@ def compare(
         raise ModelingError(str(error)) from error
     reference = source_scores(spec, checkpoint, texts)
     # One by one: in batches an inexact graph would hide its error.
-    alone = np.concatenate([classifier.predict([text]) for text in Progress(encodings, desc="one by one", unit="text")])
+    alone = np.concatenate(list(_computed(classifier, [[text] for text in encodings], "one by one")))
     flips, largest = compare_in_batches(classifier, encodings, alone)
     sessions = [partial(open_session(file).run, None) for file in (files.float_model, files.model)]
     speed = texts_per_second(sessions, [batch_feeds(spec, [text]) for text in sample(encodings)])
@@ -133,22 +135,35 @@ def _check_served_tokenizer(
 def compare_in_batches(classifier: Classifier, encodings: list[Encoding], alone: Scores) -> tuple[int, float]:
     """Answers changed, and the largest difference of a score, when texts are computed in random batches."""
     random = np.random.default_rng(SEED)
+    batches = [
+        batch for _ in range(GROUPINGS) for batch in _random_batches(random, encodings, equal=not classifier.pads)
+    ]
     flips, largest = 0, 0.0
-    for _ in Progress(range(GROUPINGS), desc="random batches"):
-        order = list(random.permutation(len(encodings)))
-        if not classifier.pads:
-            order.sort(key=lambda index: len(encodings[index].ids))
-        while order:
-            size = int(random.integers(2, LARGEST_BATCH + 1))
-            batch, order = order[:size], order[size:]
-            if not classifier.pads:
-                equal = [index for index in batch if len(encodings[index].ids) == len(encodings[batch[0]].ids)]
-                batch, order = equal, batch[len(equal) :] + order
-            rows = classifier.predict([encodings[index] for index in batch])
-            changed = differing(*(answers(classifier.spec, scores) for scores in (rows, alone[batch])))
-            flips += int(changed.sum())
-            largest = max(largest, float(np.abs(rows - alone[batch]).max()))
+    inputs = [[encodings[index] for index in batch] for batch in batches]
+    for batch, rows in zip(batches, _computed(classifier, inputs, "random batches"), strict=True):
+        changed = differing(*(answers(classifier.spec, scores) for scores in (rows, alone[batch])))
+        flips += int(changed.sum())
+        largest = max(largest, float(np.abs(rows - alone[batch]).max()))
     return flips, largest
+
+
+def _random_batches(random: np.random.Generator, encodings: list[Encoding], equal: bool) -> Iterator[list[int]]:
+    """Indices of all encodings in batches of random sizes; with ``equal``, texts of one batch have one length."""
+    order = random.permutation(len(encodings)).tolist()
+    if equal:
+        order.sort(key=lambda index: len(encodings[index].ids))
+    while order:
+        size = int(random.integers(2, LARGEST_BATCH + 1))
+        length = len(encodings[order[0]].ids)
+        batch = [index for index in order[:size] if not equal or len(encodings[index].ids) == length]
+        yield batch
+        order = order[len(batch) :]
+
+
+def _computed(classifier: Classifier, batches: Sequence[list[Encoding]], name: str) -> Iterator[Scores]:
+    """The scores of each batch, computed on every core."""
+    with ThreadPoolExecutor(available_cpus()) as pool:
+        yield from Progress(pool.map(classifier.predict, batches), desc=name, unit="batch", total=len(batches))
 
 
 def likeness(spec: ModelSpec, reference: Scores, served: Scores) -> dict[str, float]:
