@@ -12,6 +12,7 @@ Exit codes: 0 done, 1 a docs page or its marks are missing.
 from __future__ import annotations
 
 import json
+import re
 import sys
 from pathlib import Path
 
@@ -57,7 +58,8 @@ def settings_table() -> str:
     rows = []
     for name, field in Settings.model_fields.items():
         annotation = field.annotation.__name__ if isinstance(field.annotation, type) else str(field.annotation)
-        annotation = annotation.replace("pathlib.", "")
+        # Of a module that depends on the version of Python.
+        annotation = re.sub(r"(\w+\.)+", "", annotation)
         if annotation not in TYPES:
             raise ReleaseError(f"{PREFIX}{name.upper()}: scripts/docs_tables.py has no name for the type {annotation}")
         bounds = [
