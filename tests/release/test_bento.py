@@ -162,14 +162,15 @@ def test_every_locked_package_has_a_hash(tmp_path: Path, built: tuple[Path, str]
 
 
 @pytest.mark.parametrize("python", ["3.11", DEFAULT_PYTHON])
-@pytest.mark.parametrize("architecture", ["x86_64", "aarch64"])
-def test_every_package_has_a_wheel_for_either_architecture(
-    tmp_path: Path, built: tuple[Path, str], architecture: str, python: str
+@pytest.mark.parametrize("platform", ["x86_64-manylinux_2_36", "aarch64-manylinux_2_36", "aarch64-apple-darwin"])
+def test_every_package_has_a_wheel_for_every_platform(
+    tmp_path: Path, built: tuple[Path, str], platform: str, python: str
 ) -> None:
     requirements = built[0] / "env" / "python" / "requirements.txt"
-    platform = ["--python-version", python, "--python-platform", f"{architecture}-manylinux_2_36"]
-    command = [UV, "pip", "install", "--dry-run", "--target", str(tmp_path), *platform, "--only-binary", ":all:"]
-    done = subprocess.run([*command, "-r", str(requirements)], capture_output=True, text=True, timeout=600)
+    options = ["--python-version", python, "--python-platform", platform, "--only-binary", ":all:"]
+    command = [UV, "pip", "install", "--dry-run", "--target", str(tmp_path), *options, "-r", str(requirements)]
+    variables = {**os.environ, "MACOSX_DEPLOYMENT_TARGET": "14.0"}
+    done = subprocess.run(command, env=variables, capture_output=True, text=True, timeout=600)
     assert done.returncode == 0, done.stderr
     assert "+ onnxruntime==" in done.stderr
 
