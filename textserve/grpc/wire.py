@@ -38,7 +38,7 @@ def has_more_fields(encoded: bytes, limit: int, messages: Messages) -> bool:
                 if (tag >> 3) in inner:
                     fields = inner[tag >> 3]
                     if fields is None:
-                        count += length
+                        count += max(min(length, end - position), 0)
                     else:
                         waiting.append((position, min(position + length, end), fields))
                 position += length

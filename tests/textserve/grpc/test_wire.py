@@ -3,7 +3,7 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from textserve.grpc import wire
@@ -64,6 +64,9 @@ def test_a_request_with_many_texts_has_a_field_for_each() -> None:
     assert not wire.has_more_fields(message, 1008, MESSAGES)
 
 
+# In the second, a list of numbers says that it is longer than the message that it is in.
 @given(st.binary(max_size=300))
+@example(b"")
+@example(b"*\x01\x1a\x80\x04")
 def test_any_bytes_are_counted_to_an_end(message: bytes) -> None:
     assert not wire.has_more_fields(message, 400, MESSAGES)
