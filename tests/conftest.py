@@ -7,12 +7,17 @@ import shutil
 from pathlib import Path
 
 import pytest
+from hypothesis import HealthCheck, settings
 
 from tests.server import ROOT, save_model
 from textserve.classifier import Classifier
 
 # The system programs that tests start (see `programs` in the Makefile) may be outside PATH.
 os.environ["PATH"] = f"{os.environ['PATH']}:/usr/sbin:/usr/bin:/sbin:/bin"
+
+# No example fails because the machine is busy.
+settings.register_profile("any machine", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("any machine")
 
 pytest_plugins = ["tests.tiny_checkpoints", "tests.tiny_shapes", "tests.scripts.mlflow_server"]
 

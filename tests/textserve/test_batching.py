@@ -169,10 +169,9 @@ class AnyOrderOfEvents(RuleBasedStateMachine):
 
 
 TestAnyOrderOfEvents = AnyOrderOfEvents.TestCase
-TestAnyOrderOfEvents.settings = settings(deadline=None, max_examples=80, stateful_step_count=30)
+TestAnyOrderOfEvents.settings = settings(max_examples=80, stateful_step_count=30)
 
 
-@settings(deadline=None)
 @given(requests=REQUESTS, texts=st.integers(min_value=1, max_value=8))
 def test_without_padding_only_texts_of_one_length_share_a_batch(requests: list[list[int]], texts: int) -> None:
     queue: BatchQueue[Work] = BatchQueue(BatchLimits(texts, tokens=1000, padding=0))
@@ -182,7 +181,6 @@ def test_without_padding_only_texts_of_one_length_share_a_batch(requests: list[l
     assert [batch for batch in batches if len(set(batch)) > 1] == []
 
 
-@settings(deadline=None)
 @given(length=LENGTHS, count=st.integers(min_value=1, max_value=100), limits=LIMITS)
 def test_texts_of_one_length_keep_the_order_of_their_request(length: int, count: int, limits: BatchLimits) -> None:
     queue: BatchQueue[Work] = BatchQueue(limits)
@@ -190,7 +188,6 @@ def test_texts_of_one_length_keep_the_order_of_their_request(length: int, count:
     assert [text.index for batch in drained(queue) for text in batch] == list(range(count))
 
 
-@settings(deadline=None)
 @given(
     chance=st.randoms(use_true_random=True),
     length=LENGTHS,
@@ -276,7 +273,6 @@ def test_a_request_beyond_its_deadline_is_dropped_without_taking_a_turn(deadline
     assert not queue
 
 
-@settings(deadline=None)
 @given(lengths=st.lists(LENGTHS, min_size=1, max_size=30))
 def test_requests_of_one_text_are_first_come_first_served(lengths: list[int]) -> None:
     queue: BatchQueue[Work] = BatchQueue(BatchLimits(texts=1, tokens=1000, padding=4))

@@ -6,7 +6,7 @@ import unicodedata
 from collections.abc import Sequence
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from prometheus_client import CollectorRegistry
 
@@ -99,7 +99,6 @@ def test_words_do_not_depend_on_unicode_normalization() -> None:
     assert words_of(unicodedata.normalize("NFD", text)) == [unicodedata.normalize("NFD", word) for word in text.split()]
 
 
-@settings(deadline=None)
 @given(st.text(max_size=60))
 def test_words_of_any_text_are_in_order_without_white_space_and_cover_every_letter_and_digit(text: str) -> None:
     previous = 0

@@ -28,7 +28,7 @@ def resampled(statistic: metrics.Statistic, texts: int, data: st.DataObject) -> 
     return indices, statistic(indices)
 
 
-@settings(deadline=None, max_examples=40)
+@settings(max_examples=40)
 @given(st.data())
 def test_accuracy_and_macro_f1_are_those_of_scikit_learn_on_every_resample(data: st.DataObject) -> None:
     texts = data.draw(COUNTS)
@@ -39,7 +39,7 @@ def test_accuracy_and_macro_f1_are_those_of_scikit_learn_on_every_resample(data:
     assert values == pytest.approx([f1_score(truth[row], found[row], average="macro") for row in indices])
 
 
-@settings(deadline=None, max_examples=40)
+@settings(max_examples=40)
 @given(st.data())
 def test_metrics_of_sets_are_those_of_scikit_learn_on_every_resample(data: st.DataObject) -> None:
     texts = data.draw(COUNTS)
@@ -61,7 +61,7 @@ def test_metrics_of_sets_are_those_of_scikit_learn_on_every_resample(data: st.Da
         assert value == pytest.approx(np.mean(each) if each else 0.0, abs=1e-6)
 
 
-@settings(deadline=None, max_examples=40)
+@settings(max_examples=40)
 @given(st.data())
 def test_metrics_of_numbers_are_those_of_scipy_and_scikit_learn_on_every_resample(data: st.DataObject) -> None:
     texts = data.draw(COUNTS)

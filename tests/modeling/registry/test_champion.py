@@ -205,7 +205,7 @@ class InterruptedMoves(Moves):
 
 @pytest.mark.parametrize("machine", [Moves, InterruptedMoves])
 def test_champions_are_a_stack_and_an_interrupted_move_has_happened_or_has_no_effect(machine: type[Moves]) -> None:
-    run_state_machine_as_test(machine, settings=settings(max_examples=150, stateful_step_count=30, deadline=None))
+    run_state_machine_as_test(machine, settings=settings(max_examples=150, stateful_step_count=30))
 
 
 def test_champions_are_a_stack_in_mlflow(tmp_path: Path) -> None:
@@ -219,7 +219,7 @@ def test_champions_are_a_stack_in_mlflow(tmp_path: Path) -> None:
             client.create_registered_model(NAME)
             return first
 
-    few = settings(max_examples=6, stateful_step_count=12, deadline=None, database=None)
+    few = settings(max_examples=6, stateful_step_count=12, database=None)
     run_state_machine_as_test(OverMlflow, settings=settings(few, suppress_health_check=list(HealthCheck)))
 
 

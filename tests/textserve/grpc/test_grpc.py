@@ -764,7 +764,7 @@ def corrupted(draw: st.DrawFn) -> bytes:
     return bytes(body[: draw(st.just(len(body)) | st.integers(0, len(body)))])
 
 
-@settings(max_examples=MALFORMED_MESSAGES, deadline=None, suppress_health_check=list(HealthCheck))
+@settings(max_examples=MALFORMED_MESSAGES, suppress_health_check=list(HealthCheck))
 @given(
     body=corrupted() | st.binary(max_size=60),
     method=st.sampled_from(["ModelInfer"] * 4 + ["ModelReady", "ModelMetadata"]),

@@ -10,7 +10,7 @@ from typing import Any
 
 import httpx
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import BaseModel
 
@@ -327,7 +327,6 @@ BODIES = JSON_VALUES | st.dictionaries(st.sampled_from(["texts", "text", "inputs
         (oip.InferRequest, oip_http.PROBLEMS),
     ],
 )
-@settings(deadline=None)
 @given(body=st.binary(max_size=40) | BODIES.map(lambda value: json.dumps(value).encode()))
 def test_any_body_is_read_or_rejected_with_its_location(
     model: type[BaseModel], messages: Mapping[str, str], body: bytes

@@ -5,7 +5,7 @@ import json
 from functools import partial
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.asgi import SPEC, Serve
@@ -60,7 +60,6 @@ def test_a_long_text_is_truncated_unless_the_request_disables_it(
     assert client.runner.truncations == [expected]
 
 
-@settings(deadline=None)
 @given(texts=st.lists(st.text(), max_size=8), escaped=st.booleans())
 def test_texts_are_read_unchanged(texts: list[str], escaped: bool) -> None:
     assert (

@@ -472,7 +472,7 @@ BODIES = JSON_VALUES | st.fixed_dictionaries(
 )
 
 
-@settings(max_examples=MALFORMED_MESSAGES, deadline=None, suppress_health_check=list(HealthCheck))
+@settings(max_examples=MALFORMED_MESSAGES, suppress_health_check=list(HealthCheck))
 @given(
     head=BODIES.map(lambda value: json.dumps(value).encode()) | st.binary(max_size=50),
     tail=st.binary(max_size=20) | st.just(b"\x01\x00\x00\x00a"),
