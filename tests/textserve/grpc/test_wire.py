@@ -64,9 +64,8 @@ def test_a_request_with_many_texts_has_a_field_for_each() -> None:
     assert not wire.has_more_fields(message, 1008, MESSAGES)
 
 
-# In the second, a list of numbers says that it is longer than the message that it is in.
 @given(st.binary(max_size=300))
-@example(b"")
+# A list of numbers that says that it is longer than the message that it is in.
 @example(b"*\x01\x1a\x80\x04")
 def test_any_bytes_are_counted_to_an_end(message: bytes) -> None:
     assert not wire.has_more_fields(message, 400, MESSAGES)
