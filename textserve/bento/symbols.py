@@ -2,7 +2,7 @@
 
     python -m textserve.bento.symbols FOLDER
 
-Many wheels carry them: they are nine tenths of uvloop. The image has no `strip`, and an installer of binutils would be
+Many wheels carry them. The image has no `strip`, and an installer of binutils would be
 larger than what it saves. A program's loader reads an ELF file by its segments; sections, which include all symbols for
 debuggers, follow them, so the file can end after the last segment, as `sstrip` of ELFkickers ends it. Files whose
 segments were moved to the end, as auditwheel moves them, stay as they are.
@@ -42,7 +42,7 @@ def strip(path: Path) -> int:
 def main() -> None:
     """Strip the shared libraries below the folder that the command names."""
     libraries = [path for path in Path(sys.argv[1]).rglob("*.so*") if path.is_file() and not path.is_symlink()]
-    print(f"debugging symbols: {sum(map(strip, libraries)) / 1e6:.1f} MB removed")  # noqa: T201
+    print(f"debugging symbols: {sum(map(strip, libraries)) / 1e6:.1f} MB removed")  # noqa: T201  # for the log of the build
 
 
 if __name__ == "__main__":
