@@ -28,6 +28,8 @@ from textserve.prediction import Prediction
 logger = logging.getLogger(__name__)
 
 REFERENCE_FILE = "reference.json"
+# Of a text: see measure().
+STATISTICS = ("label", "score", "tokens", "unknown", "rare", "capitals")
 # Labels with a bin and a series of their own; those beyond share one.
 MAX_LABELS = 50
 # A window is tested as often as it has parts.
@@ -68,7 +70,7 @@ class Reference(BaseModel):
         shapes = [{name: len(counts) for name, counts in group.items()} for group in self.groups.values()]
         if not shapes or any(shape != shapes[0] for shape in shapes):
             raise ValueError("groups: needs at least one, all with the same statistics and bins")
-        if unknown := shapes[0].keys() - {"label", "score", "tokens", "unknown", "rare", "capitals"}:
+        if unknown := shapes[0].keys() - set(STATISTICS):
             raise ValueError(f"groups: no such statistic: {', '.join(sorted(unknown))}")
         if any(bins != len(self.bounds.get(name, [])) + 1 for name, bins in shapes[0].items() if name != "label"):
             raise ValueError("bounds: of each statistic there is one fewer than bins")

@@ -12,7 +12,7 @@ import numpy as np
 from modeling.files import ModelFiles, sha256
 from modeling.texts import drawn, reference_texts
 from textserve.classifier import Classifier
-from textserve.drift import MAX_LABELS, Reference, measure
+from textserve.drift import MAX_LABELS, STATISTICS, Reference, measure
 from textserve.prediction import Prediction
 from textserve.spec import Input, ModelSpec
 
@@ -56,7 +56,7 @@ def _reference(spec: ModelSpec, groups: Mapping[str, Sequence[Prediction]], unkn
     everything = [prediction for group in groups.values() for prediction in group]
     seen = Counter(token for prediction in everything for token in prediction.ids)
     frequent = frozenset(token for token, count in seen.most_common(FREQUENT_IDS) if count >= MIN_SEEN)
-    names = ["label", "score", "tokens", "unknown", "rare", "capitals"]
+    names = list(STATISTICS)
     if spec.problem_type == "regression":
         names.remove("label")
     if unknown_id is None:
