@@ -131,7 +131,6 @@ def predict(classifier: Classifier, inputs: Sequence[Input]) -> list[Prediction 
     for rows in batches(distinct, limits(classifier)):
         scores = classifier.predict([distinct[row] for row in rows]).tolist()
         answers |= zip(rows, scores, strict=True)
-
     return [
         None if encoding is None else encoding.answer(classifier.spec, answers[encoding.row]) for encoding in encodings
     ]
