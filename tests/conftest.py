@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import os
 import shutil
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 from hypothesis import HealthCheck, settings
 
-from tests.server import ROOT, save_model
+from tests.server import ROOT, Server, save_model, serve
 from textserve.classifier import Classifier
 
 # The system programs that tests start (see `programs` in the Makefile) may be outside PATH.
@@ -49,6 +50,15 @@ def store(tmp_path_factory: pytest.TempPathFactory, saved_model: Path) -> Path:
     home = tmp_path_factory.mktemp("bentoml")
     shutil.copytree(saved_model / "models", home / "models")
     return home
+
+
+@pytest.fixture(scope="session")
+def server(tmp_path_factory: pytest.TempPathFactory, saved_model: Path) -> Iterator[Server]:
+    """The default model served with the default settings, for every test that leaves it as it is."""
+    home = tmp_path_factory.mktemp("served")
+    shutil.copytree(saved_model / "models", home / "models")
+    with serve(home) as running:
+        yield running
 
 
 @pytest.fixture

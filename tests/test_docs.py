@@ -7,7 +7,6 @@ import re
 import shutil
 import subprocess
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 
 import httpx
@@ -16,7 +15,7 @@ from playwright._impl._driver import compute_driver_executable
 from sybil.document import Document
 from sybil.parsers.markdown import CodeBlockParser
 
-from tests.server import ROOT, Server, environment, serve
+from tests.server import ROOT, Server, environment
 
 SUFFIXES = {"bash": "sh", "python": "py", "javascript": "mjs"}
 EXAMPLES = [
@@ -26,12 +25,6 @@ EXAMPLES = [
     for example in Document.parse(str(page), CodeBlockParser(language, lambda example: None)).examples()
     if "localhost:300" in example.parsed
 ]
-
-
-@pytest.fixture(scope="module")
-def server(store: Path) -> Iterator[Server]:
-    with serve(store) as running:
-        yield running
 
 
 def program(language: str) -> list[str]:

@@ -75,12 +75,6 @@ def wait_status(proxy: Proxy, status: int, process: subprocess.Popen[bytes] | No
 
 
 @pytest.fixture(scope="module")
-def server(store: Path) -> Iterator[Server]:
-    with serve(store) as running:
-        yield running
-
-
-@pytest.fixture(scope="module")
 def proxy(server: Server, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Proxy]:
     with proxied(server, tmp_path_factory.mktemp("haproxy"), {"http-request 20s": "http-request 300ms"}) as running:
         yield running

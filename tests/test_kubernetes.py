@@ -14,7 +14,7 @@ import pytest
 import yaml
 
 from scripts import kubernetes_rules
-from tests.server import LIMIT_SECONDS, ROOT, serve
+from tests.server import LIMIT_SECONDS, ROOT, Server
 from textserve.settings import Settings
 
 FOLDER = ROOT / "deploy" / "kubernetes"
@@ -109,26 +109,20 @@ def test_ports_are_those_of_the_image(overlay: str) -> None:
             assert {port["targetPort"] for port in resource["spec"]["ports"]} <= set(ports)
 
 
-@pytest.fixture(scope="module")
-def served(store: Path) -> Iterator[str]:
-    with serve(store) as server:
-        yield server.url
-
-
 @pytest.mark.parametrize("overlay", OVERLAYS)
-def test_probes_ask_what_the_service_answers(overlay: str, served: str) -> None:
+def test_probes_ask_what_the_service_answers(overlay: str, server: Server) -> None:
     (container,) = pod(overlay)["containers"]
     probes = {name: probe["httpGet"] for name, probe in container.items() if name.endswith("Probe")}
     assert {"readinessProbe", "livenessProbe"} <= set(probes)
     for probe in probes.values():
         assert probe["port"] in ("http", HTTP_PORT)
-        assert httpx.get(served + probe["path"], timeout=LIMIT_SECONDS).status_code == 200
+        assert httpx.get(server.url + probe["path"], timeout=LIMIT_SECONDS).status_code == 200
 
 
-def test_the_service_monitor_asks_for_metrics_where_they_are(served: str) -> None:
+def test_the_service_monitor_asks_for_metrics_where_they_are(server: Server) -> None:
     monitor = named("high-availability", "ServiceMonitor")["spec"]
     (endpoint,) = monitor["endpoints"]
-    assert "textserve_requests_total" in httpx.get(served + endpoint["path"], timeout=LIMIT_SECONDS).text
+    assert "textserve_requests_total" in httpx.get(server.url + endpoint["path"], timeout=LIMIT_SECONDS).text
     selecting = [
         resource
         for resource in resources("high-availability")

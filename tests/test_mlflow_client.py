@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from pathlib import Path
-
 import pytest
 
-from tests.server import Server, serve
+from tests.server import Server
 
 pytestmark = [
     pytest.mark.export,
@@ -15,12 +12,6 @@ pytestmark = [
 ]
 
 TEXTS = ["What a wonderful evening!", "The worst film I have seen."]
-
-
-@pytest.fixture(scope="module")
-def server(store: Path) -> Iterator[Server]:
-    with serve(store) as running:
-        yield running
 
 
 def test_it_pings_and_invokes_with_a_table_or_an_array(server: Server) -> None:

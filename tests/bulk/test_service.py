@@ -53,13 +53,12 @@ def differences(rows: list[dict[str, Any]], results: list[dict[str, Any]]) -> fl
     return largest
 
 
-def test_two_thousand_texts_have_the_answers_of_the_service(store: Path, tmp_path: Path) -> None:
+def test_two_thousand_texts_have_the_answers_of_the_service(store: Path, server: Server, tmp_path: Path) -> None:
     content = (ROOT / "models" / "sentiment-pl-en" / "composed.jsonl").read_text(encoding="utf-8")
     texts = [json.loads(line)["text"] for line in content.splitlines()][:TEXTS]
     texts[::200] = [" ".join(texts[index : index + 60]) for index in range(0, TEXTS, 200)]
     pq.write_table(pa.table({"text": texts}), tmp_path / "in.parquet")
-    with serve(store) as server:
-        results = asked(server, texts)
+    results = asked(server, texts)
     rows = scored(store, tmp_path / "in.parquet")
     assert differences(rows, results) <= 1e-4
     assert {row["label"] for row in rows} == {"negative", "neutral", "positive"}

@@ -64,12 +64,6 @@ MALFORMED_MESSAGES = int(os.environ.get("MALFORMED_MESSAGES", "300"))
 
 
 @pytest.fixture(scope="module")
-def server(store: Path) -> Iterator[Server]:
-    with serve(store) as running:
-        yield running
-
-
-@pytest.fixture(scope="module")
 def channel(server: Server) -> Iterator[Any]:
     with grpc.insecure_channel(f"127.0.0.1:{server.grpc_port}") as connected:
         yield connected

@@ -3,9 +3,7 @@ from __future__ import annotations
 import json
 import math
 import re
-from collections.abc import Iterator
 from functools import partial
-from pathlib import Path
 from typing import Any
 
 import httpx
@@ -13,7 +11,7 @@ import numpy as np
 import pytest
 
 from tests.asgi import SPEC, Serve
-from tests.server import ROOT, Server, serve
+from tests.server import ROOT, Server
 from tests.specs import SPECS, predictions, some
 from textserve.explanation import log_odds
 from textserve.http.explain import EXPLAIN
@@ -23,12 +21,6 @@ from textserve.prediction import Prediction
 @pytest.fixture
 def explain(serve: Serve) -> Serve:
     return partial(serve, EXPLAIN)
-
-
-@pytest.fixture(scope="module")
-def server(store: Path) -> Iterator[Server]:
-    with serve(store) as running:
-        yield running
 
 
 def prediction(*probabilities: float) -> Prediction:

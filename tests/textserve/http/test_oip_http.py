@@ -13,7 +13,6 @@ import os
 import zlib
 from collections.abc import Iterator
 from functools import partial
-from pathlib import Path
 from typing import Any
 
 import httpx
@@ -27,7 +26,7 @@ from hypothesis import strategies as st
 from tritonclient.utils import InferenceServerException, serialize_byte_tensor
 
 from tests.asgi import Client, Serve
-from tests.server import Server, serve
+from tests.server import Server
 from tests.specs import SPECS, some
 from textserve.http.oip import OIP, OIP_HEALTH
 
@@ -43,12 +42,6 @@ MALFORMED_MESSAGES = int(os.environ.get("MALFORMED_MESSAGES", "300"))
 @pytest.fixture
 def oip(serve: Serve) -> Serve:
     return partial(serve, OIP)
-
-
-@pytest.fixture(scope="module")
-def server(store: Path) -> Iterator[Server]:
-    with serve(store) as running:
-        yield running
 
 
 @pytest.fixture
