@@ -22,7 +22,6 @@ from textserve.application import Application
 from textserve.bento import logs
 from textserve.bento.connection import limit_connections
 from textserve.bento.image import BASE_IMAGE, image
-from textserve.bento.memory import return_freed, trim_regularly
 from textserve.bento.metrics import keep_in_process
 from textserve.bento.preflight import (
     StoredModel,
@@ -56,6 +55,7 @@ from textserve.http.spans import TracedHttp
 from textserve.http.tei import TEI
 from textserve.http.ui import UI, UI_MODEL
 from textserve.http.vllm import VLLM
+from textserve.memory import return_freed, trim_regularly
 from textserve.ports import PortError
 from textserve.runner import Runner
 from textserve.spec import STORED_FOLDER, SpecError

@@ -57,7 +57,10 @@ def main(arguments: list[str] | None = None) -> int:
     from bulk.answers import Answering
     from bulk.reading import Reading
     from bulk.run import Job, run
+    from textserve.memory import return_freed
 
+    # Else what a window has left behind grows with the windows.
+    return_freed()
     job = Job(
         input=options.input,
         output=options.output,

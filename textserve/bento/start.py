@@ -24,8 +24,8 @@ from types import FrameType
 
 from textserve import ports
 from textserve.bento.health import http_port
-from textserve.bento.memory import return_freed
 from textserve.environment import unset_empty
+from textserve.memory import return_freed
 
 BACKLOG = 2048  # connections that wait to be accepted: BentoML's default
 

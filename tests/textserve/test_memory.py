@@ -7,12 +7,12 @@ import sys
 import psutil
 import pytest
 
-from textserve.bento import memory
+from textserve import memory
 
 # Threads that hold memory at the same time; malloc_info lists the arenas that they use.
 SCRIPT = """
 import ctypes, threading
-from textserve.bento.memory import return_freed
+from textserve.memory import return_freed
 
 library, together = ctypes.CDLL(None), threading.Barrier(8)
 library.malloc.restype = library.fdopen.restype = ctypes.c_void_p
