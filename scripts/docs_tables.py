@@ -1,10 +1,9 @@
-"""Write the tables of docs/settings.md, errors.md, metrics.md and architectures.md from the code and measurements.
+"""Write the tables of settings.md, errors.md, metrics.md, architectures.md and bulk.md in docs/.
 
     python -m scripts.docs_tables
 
-The tables are of textserve/settings.py, errors.py and metrics.py, and of benchmarks/results/architectures.json. Each
-replaces the text between two marks such as
-<!-- settings --> and <!-- /settings -->.
+The tables are of textserve/settings.py, errors.py and metrics.py, and of architectures.json and bulk.json in
+benchmarks/results/. Each replaces the text between two marks such as <!-- settings --> and <!-- /settings -->.
 
 Exit codes: 0 done, 1 a docs page or its marks are missing.
 """
@@ -49,7 +48,10 @@ TYPES = {
     "SecretStr": "string",
     "Path | None": "path",
 }
-ARCHITECTURES = ROOT / "benchmarks" / "results" / "architectures.json"
+RESULTS = ROOT / "benchmarks" / "results"
+ARCHITECTURES, BULK = RESULTS / "architectures.json", RESULTS / "bulk.json"
+# Texts, and the price of a core for an hour, of what bulk scoring costs.
+ARCHIVES, PRICE = (10**6, 10**8, 10**10), 0.04
 BOUNDS = {"ge": "≥", "gt": ">", "le": "≤"}
 
 
@@ -141,11 +143,36 @@ def architectures_table() -> str:
     return table([*head, "of a text in any batch", "speed-up over float32"], rows)
 
 
+def bulk_tables() -> str:
+    """What benchmarks/bulk.py has measured, and hours and costs at the rate with all texts."""
+    found = json.loads(BULK.read_text(encoding="utf-8"))
+    rates = [
+        [name, f"{row['texts']:,.0f}", f"{row['texts_per_second']:.0f}", f"{row['rss_mb']:.0f} MB"]
+        for name, row in found["figures"].items()
+    ]
+    promises = [[each["promise"], f"{each['measured']:.2f}"] for each in found["promises"]]
+    cores = len(found["machine"]["cores_allowed"])
+    rate = found["figures"]["textserve, all texts"]["texts_per_second"] / cores
+    costs = []
+    for texts in ARCHIVES:
+        hours = texts / rate / 3600
+        costs.append([f"{texts:,}", f"{hours:,.0f}", f"{hours / 64:,.1f}", f"{hours * PRICE:,.2f}"])
+    head = ["texts", "core-hours", "hours on 64 cores", f"cost at {PRICE} a core-hour"]
+    return "\n\n".join(
+        [
+            table(["scored by", "texts", "texts a second", "resident memory"], rates),
+            table(["asked", "measured"], promises),
+            table(head, costs),
+        ]
+    )
+
+
 TABLES = {
     "settings": settings_table,
     "errors": errors_table,
     "metrics": metrics_table,
     "architectures": architectures_table,
+    "bulk": bulk_tables,
 }
 
 
