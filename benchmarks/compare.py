@@ -241,7 +241,7 @@ def write(results: Results, folder: Path) -> None:
     content = json.dumps(results, indent=2, ensure_ascii=False) + "\n"
     (folder / "compare.json").write_text(content, encoding="utf-8")
     if results["cases"]:
-        plot.draw(results, folder / "compare.png")
+        plot.draw(results, folder / "compare.png", plot.read_bulk(RESULTS))
 
 
 def plan_of(options: argparse.Namespace) -> Plan:
@@ -306,7 +306,7 @@ def main(arguments: list[str] | None = None) -> int:
     results["minutes"] = (time.monotonic() - start) / 60
     folder = options.output or (RESULTS if plan.whole else PARTIAL_RESULTS)
     write(results, folder)
-    show(results, console)
+    show(results, console, plot.read_bulk(RESULTS))
     partial = "" if plan.whole else "; partial run"
     console.print(f"{results['minutes']:.1f} minutes{partial}. All figures are in {folder / 'compare.json'}")
     ours = {contender.name for contender in CONTENDERS if contender.ours}

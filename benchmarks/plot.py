@@ -1,6 +1,6 @@
 """The plot of a comparison: texts per second of each server and of the bare loop.
 
-``python -m benchmarks.plot FILE.json`` draws it again from what a comparison wrote.
+``python -m benchmarks.plot FILE.json`` draws it again from what a comparison wrote, and bulk.json beside it.
 """
 
 from __future__ import annotations
@@ -20,26 +20,54 @@ PIPELINE = "#c96a12"
 BARS = 0.78
 
 
-def draw(results: dict[str, Any], file: Path) -> None:
+def draw(results: dict[str, Any], file: Path, bulk: dict[str, Any] | None = None) -> None:
     """Draw horizontal bars, one panel per mix, servers sorted by speed at the most connections.
 
     Args:
         results: as :mod:`benchmarks.compare` writes them; servers not measured at the most connections are omitted.
         file: the PNG to write.
+        bulk: as :mod:`benchmarks.bulk` writes them, for a panel of their own.
     """
     mpl.use("agg")
     connections = sorted({case["connections"] for case in results["cases"]}, reverse=True)
     mixes = list(dict.fromkeys(case["mix"] for case in results["cases"]))
     rows = len({case["server"] for case in results["cases"] if case["connections"] == connections[0]})
-    size = (1.5 + 5.6 * len(mixes), 1.9 + 0.75 * (rows + 1))
-    figure, axes = plt.subplots(1, len(mixes), figsize=size, squeeze=False, layout="constrained")
-    for axis, mix in zip(axes[0], mixes, strict=True):
+    count = len(mixes) + bool(bulk)
+    columns, lines = min(count, 2), (count + 1) // 2
+    size = (1.5 + 5.6 * columns, 0.7 + lines * (1.2 + 0.75 * (rows + 1)))
+    figure, grid = plt.subplots(lines, columns, figsize=size, squeeze=False, layout="constrained")
+    axes = grid.flat[:count]
+    for axis in grid.flat[count:]:
+        axis.remove()
+    for axis, mix in zip(axes, mixes, strict=False):
         _panel(axis, results, mix, connections)
-    described = results["machine"]
-    figure.suptitle("Texts per second, server on one core", fontsize=13)
-    figure.supxlabel(f"{described['cpu']} with {', '.join(described['flags'])}", fontsize=8, color="#555")
+    if bulk:
+        _bulk_panel(axes[-1], bulk)
+    figure.suptitle("Texts per second; servers on one core", fontsize=13)
+    figure.supxlabel(_machine(results), fontsize=8, color="#555")
     figure.savefig(file, dpi=130)
     plt.close(figure)
+
+
+def _machine(results: dict[str, Any]) -> str:
+    described = results["machine"]
+    return f"{described['cpu']} with {', '.join(described['flags'])}"
+
+
+def _bulk_panel(axis: Any, bulk: dict[str, Any]) -> None:
+    """Texts a second of everything that scores files, and memory."""
+    figures = sorted(bulk["figures"].items(), key=lambda item: item[1]["texts_per_second"])
+    for row, (name, found) in enumerate(figures):
+        ours = name.startswith("textserve")
+        color = OURS[0] if ours else PIPELINE if name == "transformers.pipeline" else THEIRS[0]
+        _bar(axis, row, found["texts_per_second"], BARS / 2, color)
+    axis.set_yticks(range(len(figures)), [f"{name}\n{found['rss_mb']:.0f} MB" for name, found in figures])
+    for label, (name, _) in zip(axis.get_yticklabels(), figures, strict=True):
+        label.set_fontweight("bold" if name.startswith("textserve") else "normal")
+    axis.set_title(f"files of mixed texts, {len(bulk['machine']['cores_allowed'])} cores", fontsize=11)
+    axis.set_xlabel(_machine(bulk), fontsize=8, color="#555")
+    axis.margins(x=0.12)
+    axis.spines[["top", "right"]].set_visible(False)
 
 
 def _panel(axis: Any, results: dict[str, Any], mix: str, connections: list[int]) -> None:
@@ -94,6 +122,12 @@ def _line(axis: Any, speed: float, name: str) -> None:
     )
 
 
+def read_bulk(folder: Path) -> dict[str, Any] | None:
+    """The results of benchmarks/bulk.py in ``folder``, if there are any."""
+    file = folder / "bulk.json"
+    return dict(json.loads(file.read_text(encoding="utf-8"))) if file.exists() else None
+
+
 if __name__ == "__main__":
     source = Path(sys.argv[1])
-    draw(json.loads(source.read_text(encoding="utf-8")), source.with_suffix(".png"))
+    draw(json.loads(source.read_text(encoding="utf-8")), source.with_suffix(".png"), read_bulk(source.parent))

@@ -60,8 +60,8 @@ def _median_case(cases: Sequence[Results]) -> Results:
     return folded
 
 
-def show(results: Results, console: Console) -> None:
-    """Print the results."""
+def show(results: Results, console: Console, bulk: Results | None = None) -> None:
+    """Print the results, and those of benchmarks/bulk.py."""
     described = results["machine"]
     console.print()
     console.print(f"{described['cpu']}, {described['cores']} cores; {' '.join(described['flags'])}")
@@ -73,12 +73,26 @@ def show(results: Results, console: Console) -> None:
     for mix in results["plan"]["mixes"]:
         if results["cases"]:
             console.print(_servers(results, mix))
+    if bulk:
+        console.print(_bulk(bulk))
     for name, server in results["servers"].items():
         for mix, count in server["different_labels"].items():
             if count:
                 console.print(f"{name}: {count} of {CHECKED_TEXTS} {mix} labels differ from the bare loop")
     for name, reason in results["not_run"].items():
         console.print(f"[bold]{name} failed:[/bold] {reason}", highlight=False)
+
+
+def _bulk(bulk: Results) -> Table:
+    described = bulk["machine"]
+    title = f"files of mixed texts, {len(described['cores_allowed'])} cores, make benchmark-bulk on {described['cpu']}"
+    table = Table(title=title, title_justify="left", box=box.SIMPLE, padding=(0, 1, 0, 0))
+    table.add_column("scored by")
+    for name in ("texts", "texts/s", "RSS MB"):
+        table.add_column(name, justify="right")
+    for name, found in bulk["figures"].items():
+        table.add_row(name, f"{found['texts']:,.0f}", f"{found['texts_per_second']:.0f}", f"{found['rss_mb']:.0f}")
+    return table
 
 
 def _loops(results: Results) -> Table:
