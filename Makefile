@@ -279,7 +279,7 @@ benchmark: .venv/.inference $(BENCHMARK_ENVIRONMENTS) ## Compare with other serv
 	@$(BENCHMARK_VENV)/python -m benchmarks.compare $(if $(QUICK),--quick) $(if $(SECONDS),--seconds $(SECONDS)) $(if $(ONLY),--only $(ONLY))
 
 benchmark-bulk: .venv-benchmark/.synced ## Compare bulk scoring with bare loops, Ray and transformers; TEXTS=20000 for fewer than 200,000
-	@$(BENCHMARK_VENV)/python -m benchmarks.bulk $(if $(TEXTS),--texts $(TEXTS)) $(if $(ONLY),--only "$(ONLY)")
+	@$(BENCHMARK_VENV)/python -m benchmarks.bulk $(if $(TEXTS),--texts $(TEXTS))
 
 measure-drift: .venv/.inference ## Send texts like the reference, and others, through the window of drift: benchmarks/results/drift.json
 	@$(VENV)/python -m benchmarks.drift

@@ -2,7 +2,6 @@
 
     make benchmark-bulk                 # 200,000 texts, hours on two cores without VNNI
     make benchmark-bulk TEXTS=20000
-    make benchmark-bulk ONLY="textserve on Ray"     # a round of textserve and this, which replaces what it had
 
 The texts are those of the mix "mixed" of benchmarks/texts.py, repeated and shuffled: 10 % have 200 to 400 tokens. Each
 copy has its number at the end, since textserve computes equal texts of a window once and the others do not. Every
@@ -69,7 +68,6 @@ def main(arguments: list[str] | None = None) -> int:
     args = parser(__doc__)
     args.add_argument("--texts", type=int, default=TEXTS, help="number of texts")
     args.add_argument("--rounds", type=int, default=ROUNDS, help="number of rounds")
-    args.add_argument("--only", choices=[name for name in COUNTS if name != OURS], metavar="NAME")
     args.add_argument("--one", nargs=2, metavar=("NAME", "FILE"), help="run one contender and print its figures")
     options = args.parse_args(arguments)
     if options.one:
@@ -77,29 +75,23 @@ def main(arguments: list[str] | None = None) -> int:
         return 0
     with tempfile.TemporaryDirectory() as folder:
         start = partial(_start, Path(folder))
-        if options.only:
-            before = json.loads(RESULTS.read_text(encoding="utf-8"))
-            figures, whole, count = before["figures"], before["figures"][ALL], before["texts"]
-            rounds = [{name: each[name] for name in each if name != options.only} for each in before["rounds"]]
-            rounds.append({name: start(name, COUNTS[name]) for name in (OURS, options.only)})
-        else:
-            figures = {name: start(name, SAMPLE) for name in CONTENDERS if name.startswith(BARE)}
-            counts = {max(figures, key=lambda name: _rate(figures[name])): LOOP} | COUNTS
-            rounds = [{name: start(name, size) for name, size in counts.items()} for _ in range(options.rounds)]
-            whole, count = start(OURS, options.texts), options.texts
-    names = dict.fromkeys(name for each in rounds for name in each)
-    figures |= {name: _median([each[name] for each in rounds if name in each]) for name in names} | {ALL: whole}
-    promises = _promises(rounds, whole["rss_mb"] / figures[OURS]["rss_mb"])
+        figures = {name: start(name, SAMPLE) for name in CONTENDERS if name.startswith(BARE)}
+        best = max(figures, key=lambda name: _rate(figures[name]))
+        counts = {best: LOOP} | COUNTS
+        rounds = [{name: start(name, count) for name, count in counts.items()} for _ in range(options.rounds)]
+        whole = start(OURS, options.texts)
+    figures |= {name: _median([each[name] for each in rounds]) for name in counts} | {ALL: whole}
+    promises = _promises(rounds, best, whole["rss_mb"] / figures[OURS]["rss_mb"])
     report = {
         "machine": machine.describe(),
         "versions": machine.versions(ROOT / ".venv-benchmark"),
         "model_sha256": sha256(MODEL / MODEL_FILE),
-        "texts": count,
+        "texts": options.texts,
         "figures": figures,
         "rounds": rounds,
         "promises": promises,
     }
-    target = RESULTS if count == TEXTS else PARTIAL_RESULTS
+    target = RESULTS if options.texts == TEXTS else PARTIAL_RESULTS
     target.parent.mkdir(parents=True, exist_ok=True)
     target.write_text(json.dumps(report, indent=2) + "\n", encoding="utf-8")
     for name, found in figures.items():
@@ -117,13 +109,11 @@ def _median(found: Sequence[Mapping[str, float]]) -> dict[str, float]:
     return {figure: statistics.median(each[figure] for each in found) for figure in found[0]}
 
 
-def _promises(rounds: Sequence[Mapping[str, Mapping[str, float]]], memory: float) -> list[dict[str, Any]]:
+def _promises(rounds: Sequence[Mapping[str, Mapping[str, float]]], best: str, memory: float) -> list[dict[str, Any]]:
     def times(name: str, of: str, least: float) -> dict[str, Any]:
-        both = [each for each in rounds if name in each and of in each]
-        ratio = statistics.median(_rate(each[name]) / _rate(each[of]) for each in both)
+        ratio = statistics.median(_rate(each[name]) / _rate(each[of]) for each in rounds)
         return {"promise": f"{name}: {least:g} times {of}", "measured": ratio, "kept": ratio >= least}
 
-    best = next(name for name in rounds[0] if name.startswith(BARE))
     flat = f"{OURS}: the same memory for all texts as for {FEWER:,}, within 5 %"
     return [
         times(OURS, best, 0.95),
