@@ -74,7 +74,7 @@ def score(
         fn_constructor_args=(scorer,),
         batch_size=1,
         num_cpus=ACTOR_CORES,
-        compute=ray.data.ActorPoolStrategy(min_size=1, max_size=cores),
+        compute=ray.data.ActorPoolStrategy(size=cores),
     )
     for row in scored.iter_rows():
         yield pickle.loads(row["scored"])  # noqa: S301  # made by _Actor of this run

@@ -27,6 +27,8 @@ CSV_FIELD = 1_000_000
 SEPARATORS = ",;\t|"
 # Rows that Parquet decodes at once, few because each may be large.
 PARQUET_ROWS = 256
+# Bytes of a column that Parquet reads at once. By default it reads those of a row group, which may be the whole file.
+PARQUET_BYTES = 1 << 18
 TYPES = {bool: "true or false", int: "a number", float: "a number", list: "a list", dict: "an object"}
 NO_TEXT, BLANK = "has no text", "is empty or only white space"
 
@@ -301,7 +303,10 @@ def _parquet(index: int, source: Source, reading: Reading) -> Iterator[Window]:
     place = source.place
     if place is None:
         raise BulkError("standard input: Parquet cannot be read from a pipe; save it as a file first")
-    with place.system.open_input_file(place.path) as stream, pq.ParquetFile(stream) as file:
+    with (
+        place.system.open_input_file(place.path) as stream,
+        pq.ParquetFile(stream, buffer_size=PARQUET_BYTES, pre_buffer=False) as file,
+    ):
         schema = file.schema_arrow
         _missing(source, reading, schema.names)
         for name in reading.columns:
