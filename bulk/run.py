@@ -68,7 +68,7 @@ def run(job: Job, engine: Engine | None = None, cores: int | None = None) -> Sum
     form = output_format(job.output, files, job.output_format)
     output = None if job.output == PIPE else _free(Place.of(job.output))
     scorer = Scorer(job.model, job.answering)
-    found, _ = scorer.load()
+    found = scorer.load()[0]
     scorer.model, scorer.digest = found.name, found.digest
     reading = _reading(job.reading, found.spec)
     summary = Summary(found.spec, cores or available_cpus(), found.reference)
@@ -96,6 +96,7 @@ def run(job: Job, engine: Engine | None = None, cores: int | None = None) -> Sum
                 progress.update(key[0], position, summary)
             if not finished:
                 raise BulkError(f"{files[0].name}: is empty: it has no rows")
+            scorer.unload()
             _assemble(parts, output, form, finished, job.answering.schema(found.spec))
             parts.set_done()
         if summary.bad:

@@ -83,6 +83,11 @@ class Scorer:
                 self._loaded = found, models.load(found)
             return self._loaded
 
+    def unload(self) -> None:
+        """Free the memory of the model, until :meth:`load`."""
+        with self._lock:
+            self._loaded = None
+
     def answer(self, inputs: Sequence[Input | None]) -> pa.Table:
         """The answer's columns, a row for each input, in order; null where there is no text.
 

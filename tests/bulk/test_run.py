@@ -6,6 +6,7 @@ import csv
 import gzip
 import json
 import pickle
+import weakref
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -16,7 +17,8 @@ import pyarrow.csv
 import pyarrow.parquet as pq
 import pytest
 
-from bulk import windows
+import bulk.run
+from bulk import models, windows
 from bulk.answers import Answering
 from bulk.errors import BulkError
 from bulk.reading import Reading
@@ -73,6 +75,28 @@ def test_every_format_keeps_columns_and_order_and_gets_the_answers(
     assert {file.name for file in tmp_path.iterdir()} == {source.name, output.name}
     if (kind, to) == ("parquet", "parquet"):
         assert pq.read_schema(output).field("when").type == pa.timestamp("ms")
+
+
+def test_the_model_is_freed_before_the_output_is_put_together(
+    tmp_path: Path, lines: Write, tiny: Tiny, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    loaded: list[weakref.ref[Classifier]] = []
+    left: list[Classifier | None] = []
+
+    def load(found: models.FoundModel) -> Classifier:
+        classifier = Classifier(found.folder)
+        loaded.append(weakref.ref(classifier))
+        return classifier
+
+    def assemble(*arguments: Any) -> None:
+        left.extend(each() for each in loaded)
+        assembled(*arguments)
+
+    assembled = bulk.run._assemble
+    monkeypatch.setattr(models, "load", load)
+    monkeypatch.setattr("bulk.run._assemble", assemble)
+    run(job(lines("in.jsonl", [{"text": "good"}]), tmp_path / "out.jsonl", tiny("number")))
+    assert left == [None]
 
 
 def test_several_labels_have_a_list_and_the_best_by_rank(tmp_path: Path, lines: Write, tiny: Tiny) -> None:
