@@ -29,7 +29,7 @@ from benchmarks import machine
 from modeling.errors import ModelingError
 from modeling.export.optimization import optimize
 from scripts.command import command, parser
-from textserve.classifier import open_session
+from textserve.graph import open_session
 
 # Texts, tokens, and runs of each graph in turn.
 SHAPES = ((1, 20, 60), (16, 20, 12), (1, 128, 20), (1, 512, 6))

@@ -1,9 +1,10 @@
-"""Measure the promises of the service other than speed: exactness, fairness, two cores, overload, repeats, soak.
+"""Measure the promises of the service other than speed.
 
     python -m benchmarks.promises [--only NAME …] [--seconds N]
 
-The service runs on one core and the clients on another; "cores" uses both for both. Prints figures and limits, and
-writes them, with the machine, to benchmarks/results/promises.json. Takes about 15 minutes; uses loopback only.
+They are exactness, fairness, cores, long_text, overload, repeats and soak: see benchmarks/experiments/. The service
+runs on one core and the clients on another; "cores" and "long_text" use both for both. Prints figures and limits, and
+writes them, with the machine, to benchmarks/results/promises.json. Takes about 20 minutes; uses loopback only.
 
 Exit codes: 0 all limits met, 1 a limit exceeded, 2 too few cores.
 """
@@ -19,14 +20,15 @@ from rich.console import Console
 from rich.table import Table
 
 from benchmarks import machine
-from benchmarks.experiments import cores, exactness, fairness, overload, repeats, soak
+from benchmarks.experiments import cores, exactness, fairness, long_text, overload, repeats, soak
 from benchmarks.load import LoadGenerator
 from benchmarks.texts import load as load_texts
 from modeling.files import ROOT, sha256
 from scripts import command
 
 EXPERIMENTS = {
-    module.__name__.rsplit(".", 1)[1]: module for module in (exactness, fairness, cores, overload, repeats, soak)
+    module.__name__.rsplit(".", 1)[1]: module
+    for module in (exactness, fairness, cores, long_text, overload, repeats, soak)
 }
 MODEL = "sentiment-pl-en"
 RESULTS = ROOT / "benchmarks" / "results" / "promises.json"

@@ -41,6 +41,7 @@ from textserve.settings import PREFIX, Settings
 from textserve.spec import ModelSpec
 
 TYPES = {
+    "bool": "true or false",
     "int": "integer",
     "float": "number",
     "str": "string",
@@ -79,6 +80,8 @@ def settings_table() -> str:
 def _default(value: object) -> str:
     if value is None or value == SecretStr(""):
         return "none"
+    if isinstance(value, bool):
+        return str(value).lower()
     return f"{value:g}" if isinstance(value, float) else str(value)
 
 

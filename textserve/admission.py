@@ -33,9 +33,9 @@ class Admission:
         """Start from a large batch that one worker has computed instead of the assumed speed."""
         self._tokens_per_second = self._large_tokens_per_second = tokens / seconds * self._settings.threads
 
-    def computed(self, tokens: int, seconds: float) -> None:
-        """Update the speeds from a batch that one worker has computed."""
-        measured = tokens / seconds * self._settings.threads
+    def computed(self, tokens: int, seconds: float, *, spread: bool = False) -> None:
+        """Update the speeds from a batch that one worker has computed, or all of them if it was ``spread``."""
+        measured = tokens / seconds * (1 if spread else self._settings.threads)
         self._tokens_per_second += RATE_WEIGHT * (measured - self._tokens_per_second)
         # A small batch that is faster shows that the speed of large ones has risen.
         if tokens >= self._settings.max_batch_tokens // 2 or measured > self._large_tokens_per_second:

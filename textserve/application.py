@@ -74,7 +74,7 @@ class Application:
         """
         keys = settings.keys()
         metrics_registry = CollectorRegistry()
-        classifier = load(folder)
+        classifier = load(folder, settings.batch_threads)
         ready = True
         try:
             classifier.check_golden()

@@ -12,10 +12,10 @@ from typing import Any, Literal
 
 import numpy as np
 import numpy.typing as npt
-import onnxruntime as ort
 from tokenizers import Encoding as TokenizerEncoding
 from tokenizers import Tokenizer
 
+from textserve.graph import Graph
 from textserve.prediction import Prediction
 from textserve.spec import DEFAULT_TOLERANCE, Activation, Input, ModelSpec
 
@@ -26,7 +26,6 @@ BATCH_TEXTS = 32
 
 # The tokenizer must not start a thread pool beside the runner's.
 os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
-ort.disable_telemetry_events()
 
 Truncation = Literal["right", "left"]
 
@@ -80,12 +79,15 @@ class Encoding:
 class Classifier:
     """One model: :meth:`encode` texts, then :meth:`predict` batches of encodings. Thread-safe.
 
-    Each :meth:`predict` runs only on the calling thread, so concurrent calls share nothing. On short texts,
-    synchronizing several threads within one call would cost more than they gain.
+    Each :meth:`predict` runs only on the calling thread, so concurrent calls share nothing.
     """
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, threads: int = 1) -> None:
         """Load ``model.yaml``, ``model.onnx`` and ``tokenizer.json`` from ``folder``.
+
+        Args:
+            folder: of the model's files.
+            threads: those of a batch that :meth:`logits` spreads over several.
 
         Raises:
             SpecError: if ``model.yaml`` is not a valid spec.
@@ -101,7 +103,7 @@ class Classifier:
         pairs = self.spec.input == "pair"
         self._left = _loaded(folder / TOKENIZER_FILE, partial(load, direction="left")) if pairs else None
         self._leading, self._trailing = _special_tokens(self._tokenizer)
-        self._session = _loaded(folder / MODEL_FILE, open_session)
+        self._graph: Graph = _loaded(folder / MODEL_FILE, partial(Graph, threads=threads))
         self._check_graph()
 
     @property
@@ -163,15 +165,23 @@ class Classifier:
             rows[indices] = self.predict([encodings[index] for index in indices])
         return rows
 
-    def logits(self, encodings: Sequence[Encoding]) -> npt.NDArray[np.float32]:
+    def logits(self, encodings: Sequence[Encoding], *, spread: bool = False) -> npt.NDArray[np.float32]:
         """Graph outputs before :func:`activate`, float32 of shape ``[len(encodings), len(spec.labels)]``.
+
+        Args:
+            encodings: the batch.
+            spread: whether to compute it on several threads, if :meth:`can_spread`.
 
         Raises:
             ValueError: if the lengths differ and the graph has no attention mask.
         """
         feeds = batch_feeds(self.spec, encodings)
-        logits: npt.NDArray[np.float32] = self._session.run([self.spec.graph.logits], feeds)[0]
+        logits: npt.NDArray[np.float32] = self._graph.run(self.spec.graph.logits, feeds, spread=spread)
         return logits
+
+    def can_spread(self) -> bool:
+        """See :meth:`textserve.graph.Graph.can_spread`."""
+        return self._graph.can_spread()
 
     def check_golden(self) -> None:
         """Predict the spec's golden texts.
@@ -186,13 +196,13 @@ class Classifier:
 
     def _check_graph(self) -> None:
         graph = self.spec.graph
-        declared = {argument.name for argument in self._session.get_inputs()}
+        declared = set(self._graph.inputs)
         named = {name for name in (graph.input_ids, graph.attention_mask, graph.token_type_ids) if name}
         if declared != named:
             raise ModelFilesError(
                 f"{MODEL_FILE} has the inputs {sorted(declared)}, the spec's graph section names {sorted(named)}"
             )
-        outputs = {argument.name: argument.shape for argument in self._session.get_outputs()}
+        outputs = self._graph.outputs
         if graph.logits not in outputs:
             raise ModelFilesError(f"{MODEL_FILE} has the outputs {sorted(outputs)}, the spec names {graph.logits!r}")
         width = outputs[graph.logits][-1]
@@ -336,14 +346,3 @@ def _fits(tokenizer: Tokenizer, text: Input) -> bool:
     except Exception:  # as above
         return False
     return True
-
-
-def open_session(file: Path) -> ort.InferenceSession:
-    """An ONNX Runtime session that computes only on the calling thread."""
-    options = ort.SessionOptions()
-    options.intra_op_num_threads = 1
-    options.inter_op_num_threads = 1
-    # A single thread waits for nobody; spinning would only take the core that another run needs.
-    options.add_session_config_entry("session.intra_op.allow_spinning", "0")
-    options.log_severity_level = 3
-    return ort.InferenceSession(str(file), options, providers=["CPUExecutionProvider"])

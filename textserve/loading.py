@@ -13,18 +13,18 @@ from textserve.classifier import Classifier
 _early: dict[Path, Future[Classifier]] = {}
 
 
-def load_early(folder: Path) -> None:
-    """Start loading the model in ``folder``; :func:`load` raises its errors."""
+def load_early(folder: Path, threads: int) -> None:
+    """Start loading the model in ``folder``, with the ``threads`` of ``Classifier``; :func:`load` raises its errors."""
     pool = ThreadPoolExecutor(1, thread_name_prefix="load")
-    _early[folder.resolve()] = pool.submit(Classifier, folder)
+    _early[folder.resolve()] = pool.submit(Classifier, folder, threads)
     pool.shutdown(wait=False)
 
 
-def load(folder: Path) -> Classifier:
+def load(folder: Path, threads: int) -> Classifier:
     """The model in ``folder``, from :func:`load_early` if it was called.
 
     Raises:
         SpecError, ModelFilesError: if the folder has no usable model.
     """
     early = _early.pop(folder.resolve(), None)
-    return early.result() if early else Classifier(folder)
+    return early.result() if early else Classifier(folder, threads)

@@ -1,8 +1,8 @@
 """The batched CPU runner: one queue per process, and worker threads that take batches from it.
 
-It handles texts and scores, no protocols. Every batch is computed on one worker thread, outside the event loop:
-ONNX Runtime releases the GIL while it computes, and a free worker takes the next batch directly, without a round trip
-through the event loop.
+It handles texts and scores, no protocols. Every batch is computed by one worker thread, outside the event loop: ONNX
+Runtime releases the GIL while it computes, and a free worker takes the next batch directly, without a round trip
+through the event loop. Other cores help with a large batch while they have nothing else to do.
 """
 
 from __future__ import annotations
@@ -35,6 +35,9 @@ logger = logging.getLogger(__name__)
 # Batches that may fail one after another before the service is not ready: one request with a fault of its own fails
 # one batch.
 MAX_FAILURES = 5
+# Tokens of a batch for which it pays to synchronize several threads, and seconds for which no two batches were wanted
+# at the same time: whoever came while a batch is spread would slow it down.
+SPREAD_TOKENS, CALM_SECONDS = 128, 1.0
 
 
 class Runner:
@@ -55,6 +58,7 @@ class Runner:
         self._stopping = False
         self._unanswered: set[Request] = set()
         self._failures = 0
+        self._crowded = -inf
         self._sample: Encoding | None = None
         self.workers = [Worker(number, self._work) for number in range(settings.threads)]
 
@@ -277,8 +281,10 @@ class Runner:
             text.work.started = min(text.work.started, started)
         # Of texts with equal tokens, one.
         distinct = {text.row: text.encoding for text in batch}
-        logits = self._classifier.logits(list(distinct.values()))
-        self._observe(batch, [len(encoding.ids) for encoding in distinct.values()], started)
+        lengths = [len(encoding.ids) for encoding in distinct.values()]
+        spread = self._is_spread(lengths, started)
+        logits = self._classifier.logits(list(distinct.values()), spread=spread)
+        self._observe(batch, lengths, started, spread)
         finite = np.atleast_1d(np.isfinite(logits).all(axis=1))
         rows = np.stack((activate(self._spec.activation, logits), logits), axis=1)
         self._failures = 0 if finite.any() else self._failures + 1
@@ -296,9 +302,16 @@ class Runner:
             self._metrics.cached(self._cache.bytes)
         return [answers[text.row] for text in batch]
 
-    def _observe(self, batch: list[Text[Request]], lengths: list[int], started: float) -> None:
+    def _is_spread(self, lengths: list[int], now: float) -> bool:
+        """Whether to compute a batch on every core: if it is large, and they have nothing else to do."""
+        if self._queue or sum(worker.busy for worker in self.workers) > 1:
+            self._crowded = now
+        calm = now - self._crowded > CALM_SECONDS
+        return calm and sum(lengths) >= SPREAD_TOKENS and self._classifier.can_spread()
+
+    def _observe(self, batch: list[Text[Request]], lengths: list[int], started: float, spread: bool) -> None:
         seconds = time.perf_counter() - started
-        self._admission.computed(sum(lengths), seconds)
+        self._admission.computed(sum(lengths), seconds, spread=spread)
         self._metrics.observe_batch(lengths, seconds, [started - text.work.arrived for text in batch])
         self._metrics.repeated("batch", len(batch) - len(lengths))
 

@@ -38,6 +38,7 @@ MESSAGES = {
     "int_parsing": "must be a whole number",
     "int_from_float": "must be a whole number",
     "float_parsing": "must be a number",
+    "bool_parsing": "must be true or false",
     "string_pattern_mismatch": "must be NAME or NAME:VERSION, of lower case letters, digits, dots and dashes",
 }
 
@@ -143,6 +144,11 @@ class Settings(BaseSettings):
     max_padding_tokens: int = Field(
         6, ge=0, description="Maximum padding tokens that a text may add to a batch, about the cost of another run."
     )
+    spread_batches: bool = Field(
+        True,
+        description="Whether a large batch, such as one long text, is computed on every core while nothing else is. "
+        "The first one begins to load the model once more, which takes its memory again.",
+    )
     batch_wait_seconds: float = Field(
         0.0,
         ge=0,
@@ -245,6 +251,11 @@ class Settings(BaseSettings):
         description="Seconds for which a stopping service is unready but still accepts requests, so that load "
         "balancers notice.",
     )
+
+    @property
+    def batch_threads(self) -> int:
+        """The threads of a batch that is spread."""
+        return self.threads if self.spread_batches else 1
 
     def keys(self) -> ApiKeys:
         """The API keys from both settings.

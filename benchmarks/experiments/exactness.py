@@ -1,10 +1,13 @@
-"""Whether an answer depends on concurrent texts: 2,000 texts one by one, then in 20 random groupings."""
+"""Whether an answer depends on concurrent texts, on threads, or on where it comes from.
+
+2,000 texts one by one, then in random groupings: on every core, on one thread, and from the cache.
+"""
 
 from __future__ import annotations
 
 import json
 import random
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 from benchmarks.experiments import Findings
@@ -13,36 +16,46 @@ from benchmarks.requests import URL_PATH, body
 from benchmarks.servers import textserve_service
 
 TEXTS = 2000
-GROUPINGS = 20
 LARGEST_GROUP = 100
+# Settings of the service, and the number of groupings, by title.
+CASES: Mapping[str, tuple[dict[str, str], int]] = {
+    "exactness": ({}, 20),
+    "exactness, one thread": ({"TEXTSERVE_THREADS": "1"}, 5),
+    "exactness, with the cache": ({"TEXTSERVE_CACHE_MEGABYTES": "64"}, 20),
+}
 
 
 def measure(texts: Sequence[str], load: LoadGenerator, cores: Collection[int], seconds: float) -> Findings:
     """Name, figures and verdicts; ``seconds`` is unused, because every text is classified."""
-    sample = list(texts[:TEXTS])
-    settings = {"TEXTSERVE_MAX_QUEUE_SECONDS": "600"}  # no rejections on a slow processor
-    with textserve_service(cores=sorted({*cores, *load.cores}), env=settings) as server:
-        alone = _results(server.url, load, [[text] for text in sample], connections=1)
-        flips, largest = 0, 0.0
-        for seed in range(GROUPINGS):
-            generator = random.Random(seed)
-            order = generator.sample(range(TEXTS), TEXTS)
-            groups = list(_groups(order, generator))
-            answers = _results(
-                server.url, load, [[sample[index] for index in group] for group in groups], connections=16
-            )
-            for index, answer in zip(order, answers, strict=True):
-                flips += answer["label"] != alone[index]["label"]
-                largest = max(
-                    largest, *(abs(answer["scores"][label] - score) for label, score in alone[index]["scores"].items())
-                )
-    figures: dict[str, Any] = {
-        "texts": TEXTS,
-        "groupings": GROUPINGS,
-        "label_flips": flips,
-        "largest_score_difference": largest,
-    }
-    return [("exactness", figures, {"no label flips": flips == 0, "scores within 1e-4": largest <= 1e-4})]
+    sample = list(dict.fromkeys(texts))[:TEXTS]
+    findings: Findings = []
+    alone: list[dict[str, Any]] = []
+    for title, (settings, groupings) in CASES.items():
+        patient = {"TEXTSERVE_MAX_QUEUE_SECONDS": "600"}  # no rejections on a slow processor
+        with textserve_service(cores=sorted({*cores, *load.cores}), env=settings | patient) as server:
+            one_by_one = _results(server.url, load, [[text] for text in sample], connections=1)
+            alone = alone or one_by_one
+            flips, largest = _differences(alone, range(TEXTS), one_by_one)
+            for seed in range(groupings):
+                generator = random.Random(seed)
+                order = generator.sample(range(TEXTS), TEXTS)
+                groups = [[sample[index] for index in group] for group in _groups(order, generator)]
+                changed, difference = _differences(alone, order, _results(server.url, load, groups, connections=16))
+                flips, largest = flips + changed, max(largest, difference)
+        figures = {"texts": TEXTS, "groupings": groupings, "label_flips": flips, "largest_score_difference": largest}
+        findings.append((title, figures, {"no label flips": flips == 0, "scores within 1e-4": largest <= 1e-4}))
+    return findings
+
+
+def _differences(
+    alone: Sequence[dict[str, Any]], order: Sequence[int], answers: Sequence[dict[str, Any]]
+) -> tuple[int, float]:
+    """How many labels are others than ``alone``, whose indices are ``order``, and the largest difference of a score."""
+    pairs = [(alone[index], answer) for index, answer in zip(order, answers, strict=True)]
+    differences = (
+        abs(answer["scores"][label] - score) for known, answer in pairs for label, score in known["scores"].items()
+    )
+    return sum(known["label"] != answer["label"] for known, answer in pairs), max(differences)
 
 
 def _groups(order: Sequence[int], generator: random.Random) -> Sequence[Sequence[int]]:

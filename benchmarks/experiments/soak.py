@@ -1,4 +1,4 @@
-"""200,000 requests: memory growth and the longest pause of the event loop.
+"""200,000 requests, and a fifth of them with a full cache: memory growth and the longest pause of the event loop.
 
 Pauses are measured from outside: a client probes ``/livez``, which needs no model, every 5 ms; its latency is the time
 that the event loop was blocked.
@@ -15,19 +15,40 @@ from benchmarks.load import LoadGenerator
 from benchmarks.requests import URL_PATH, body
 from benchmarks.servers import textserve_service
 
-REQUESTS = 200_000
-WARM_REQUESTS = 20_000
+REQUESTS, REQUESTS_CACHED = 200_000, 40_000
+# Of the requests, after which memory is compared.
+WARM = 0.1
 CONNECTIONS = 32
 # Short texts, because requests count here, not tokens.
 LONGEST_CHARACTERS = 40
+# Full before the service is warm: an entry has more than 300 bytes.
+CACHE_MEGABYTES = "1"
 
 
 def measure(texts: Sequence[str], load: LoadGenerator, cores: Collection[int], seconds: float) -> Findings:
     """Name, figures and verdicts; with less than 5 ``seconds``, a tenth of the requests."""
     scale = 1 if seconds >= 5 else 10
-    bodies = [body([text]) for text in texts if len(text) <= LONGEST_CHARACTERS]
+    short = [text for text in texts if len(text) <= LONGEST_CHARACTERS]
+    # Those in the cache are forgotten for new ones all the time.
+    new = [f"{short[number % len(short)]} {number}" for number in range(REQUESTS_CACHED)]
+    cached = {"TEXTSERVE_CACHE_MEGABYTES": CACHE_MEGABYTES}
+    return [
+        _soak("soak", short, REQUESTS // scale, {}, load, cores),
+        _soak("soak, cache full", new, REQUESTS_CACHED // scale, cached, load, cores),
+    ]
+
+
+def _soak(
+    title: str,
+    texts: Sequence[str],
+    requests: int,
+    settings: dict[str, str],
+    load: LoadGenerator,
+    cores: Collection[int],
+) -> tuple[str, dict[str, Any], dict[str, bool]]:
+    bodies = [body([text]) for text in texts]
     with (
-        textserve_service(cores=cores, env={"TEXTSERVE_THREADS": "1"}) as server,
+        textserve_service(cores=cores, env={"TEXTSERVE_THREADS": "1"} | settings) as server,
         LoadGenerator(load.cores) as prober,
         ThreadPoolExecutor(1) as pool,
     ):
@@ -35,14 +56,14 @@ def measure(texts: Sequence[str], load: LoadGenerator, cores: Collection[int], s
         done, errors = 0, 0
         resident: list[tuple[int, int]] = []
         pauses = []
-        while done < REQUESTS / scale:
+        while done < requests:
             probe = pool.submit(prober.probe, server.url + "/livez", 10.0)
-            part = load.closed_loop(url, bodies, CONNECTIONS, 10.0)
+            part = load.closed_loop(url, bodies[done % len(bodies) :], CONNECTIONS, 10.0)
             done += len(part.answers)
             errors += part.errors.total()
             pauses.append(probe.result())
             resident.append((done, server.rss_bytes()))
-    warm = next(size for count, size in resident if count >= WARM_REQUESTS / scale)
+    warm = next(size for count, size in resident if count >= WARM * requests)
     growth = resident[-1][1] / warm - 1
     figures: dict[str, Any] = {
         "requests": done,
@@ -58,4 +79,4 @@ def measure(texts: Sequence[str], load: LoadGenerator, cores: Collection[int], s
         "longest pause <= 50 ms": figures["longest_pause_ms"] <= 50,
         "no errors": errors == 0,
     }
-    return [("soak", figures, verdicts)]
+    return title, figures, verdicts

@@ -29,8 +29,8 @@ from textserve.classifier import (
     batch_feeds,
     golden_problems,
     length_batches,
-    open_session,
 )
+from textserve.graph import open_session
 from textserve.spec import Input
 
 # Embedding tables are padded, often to a multiple of 64, and have unused tokens, in published encoders at most so many.

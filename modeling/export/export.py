@@ -30,8 +30,8 @@ from textserve.classifier import (
     activate,
     batch_feeds,
     load_tokenizer,
-    open_session,
 )
+from textserve.graph import open_session
 from textserve.spec import Input
 
 # That are computed in random batches after the quantization.

@@ -27,9 +27,9 @@ from textserve.classifier import (
     GoldenMismatch,
     PairTooLong,
     batch_feeds,
-    open_session,
 )
 from textserve.cpus import available_cpus
+from textserve.graph import open_session
 from textserve.spec import Input, ModelSpec
 
 SEED = 0

@@ -73,3 +73,12 @@ def test_a_speed_is_assumed_before_the_first_batch() -> None:
     unmeasured.check(1, waiting=1, ahead=int(2 * ASSUMED_TOKENS_PER_SECOND))
     with pytest.raises(Overloaded):
         unmeasured.check(1, waiting=1, ahead=int(2 * ASSUMED_TOKENS_PER_SECOND) + 100)
+
+
+def test_a_batch_that_all_workers_have_computed_counts_once() -> None:
+    spread = new(max_queue_seconds=2, threads=4)
+    for _ in range(500):
+        spread.computed(400, 0.1, spread=True)
+    spread.check(1, waiting=10**6, ahead=7990)
+    with pytest.raises(Overloaded):
+        spread.check(1, waiting=10**6, ahead=8010)

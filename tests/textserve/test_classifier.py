@@ -295,7 +295,7 @@ def test_failed_golden_texts_are_listed_by_index(altered_model: AlteredModel) ->
 
 def test_shorter_texts_are_padded_and_masked(altered_model: AlteredModel, monkeypatch: pytest.MonkeyPatch) -> None:
     session = Session("input_ids", "attention_mask", "token_type_ids")
-    monkeypatch.setattr("textserve.classifier.open_session", lambda file: session)
+    monkeypatch.setattr("textserve.graph.open_session", lambda file: session)
     classifier = Classifier(altered_model({"tokenization": {"pad_id": 9, "max_tokens": 16}}))
     assert classifier.pads
     classifier.predict([Encoding([5, 6, 7], truncated=False), Encoding([5], truncated=False)])
@@ -310,7 +310,7 @@ def test_a_graph_without_a_mask_computes_only_texts_of_equal_length_together(
     altered_model: AlteredModel, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     session = Session("input_ids")
-    monkeypatch.setattr("textserve.classifier.open_session", lambda file: session)
+    monkeypatch.setattr("textserve.graph.open_session", lambda file: session)
     classifier = Classifier(altered_model({"graph": GRAPH | {"attention_mask": None, "token_type_ids": None}}))
     assert not classifier.pads
     classifier.predict([Encoding([5, 6], truncated=False), Encoding([7, 8], truncated=False)])

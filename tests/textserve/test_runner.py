@@ -20,7 +20,7 @@ from textserve.classifier import Classifier, Encoding, Truncation, softmax
 from textserve.errors import DeadlineExceeded, InputTooLong, Internal, Overloaded, RequestTooLarge, ShuttingDown
 from textserve.metrics import RunnerMetrics
 from textserve.prediction import Prediction
-from textserve.runner import MAX_FAILURES, Runner
+from textserve.runner import MAX_FAILURES, SPREAD_TOKENS, Runner
 from textserve.settings import Settings
 
 SIDES: tuple[Truncation, ...] = ("right", "left")
@@ -44,6 +44,7 @@ class FakeClassifier:
         self.truncations: list[Truncation] = []
         self.batches: list[list[int]] = []
         self.lengths: list[list[int]] = []
+        self.spread: list[bool] = []
         self.broken: int | None = None
         self.error: BaseException = RuntimeError("the graph has failed")
         self.infinite: int | None = None
@@ -62,7 +63,11 @@ class FakeClassifier:
             Encoding([int(text.split()[0]), *[0] * (len(text) - 1)], truncated=text.endswith("…")) for text in texts
         ]
 
-    def logits(self, encodings: Sequence[Encoding]) -> npt.NDArray[np.float32]:
+    def can_spread(self) -> bool:
+        return True
+
+    def logits(self, encodings: Sequence[Encoding], *, spread: bool = False) -> npt.NDArray[np.float32]:
+        self.spread.append(spread)
         numbers = [encoding.ids[0] for encoding in encodings]
         self.lengths.append([len(encoding.ids) for encoding in encodings])
         self.batches.append(numbers)
@@ -265,12 +270,12 @@ class SlowClassifier(FakeClassifier):
         self.loop = asyncio.get_running_loop()
         self.measured = asyncio.Event()
 
-    def logits(self, encodings: Sequence[Encoding]) -> npt.NDArray[np.float32]:
+    def logits(self, encodings: Sequence[Encoding], *, spread: bool = False) -> npt.NDArray[np.float32]:
         ends = time.thread_time() + 0.1
         while time.thread_time() < ends:
             pass
         self.loop.call_soon_threadsafe(self.measured.set)
-        return super().logits(encodings)
+        return super().logits(encodings, spread=spread)
 
 
 def test_the_speed_is_measured_before_the_first_batch() -> None:
@@ -528,6 +533,42 @@ def test_a_failure_is_logged_without_the_texts(caplog: pytest.LogCaptureFixture)
     asyncio.run(run())
     assert "the graph has failed" in caplog.text
     assert "tajemnica" not in caplog.text
+
+
+def test_a_large_batch_is_spread_over_the_cores_while_nothing_else_is_computed(monkeypatch: pytest.MonkeyPatch) -> None:
+    async def run() -> None:
+        long = "1".ljust(SPREAD_TOKENS)
+        async with served(FakeClassifier(), threads=2) as service:
+            halves = ["3".ljust(SPREAD_TOKENS // 2), "4".ljust(SPREAD_TOKENS // 2)]
+            for texts in ([long], ["2".ljust(SPREAD_TOKENS - 1)], halves):
+                await service.classify(texts)
+                await until(lambda: not any(worker.busy for worker in service.runner.workers))
+            assert service.classifier.spread == [True, False, True]
+            other = await service.occupy()
+            late = service.send(long)
+            await until(lambda: service.classifier.seen[-1] == 1)
+            service.classifier.gate.set()
+            await asyncio.gather(other, late)
+            assert service.classifier.spread[3:] == [False, False]
+
+    monkeypatch.setattr("textserve.runner.CALM_SECONDS", 0)
+    asyncio.run(run())
+
+
+@pytest.mark.parametrize(("calm", "last"), [(0, True), (1e9, False)])
+def test_a_large_batch_is_not_spread_while_texts_wait_nor_soon_after(
+    monkeypatch: pytest.MonkeyPatch, calm: float, last: bool
+) -> None:
+    async def run() -> None:
+        async with served(FakeClassifier()) as service:
+            first = await service.occupy()
+            waiting = [await service.enqueue(f"{number}".ljust(500)) for number in (1, 2)]
+            service.classifier.gate.set()
+            await asyncio.gather(first, *waiting)
+            assert service.classifier.spread == [False, False, last]
+
+    monkeypatch.setattr("textserve.runner.CALM_SECONDS", calm)
+    asyncio.run(run())
 
 
 def test_the_time_in_the_queue_is_measured_until_the_batch_starts() -> None:

@@ -40,6 +40,7 @@ def test_by_default_a_request_within_the_limits_fits_into_the_body_and_the_queue
         *((name, "0", 0) for name in (*MAY_BE_ZERO, "grpc_port")),
         ("model", "another-model", "another-model"),
         ("grpc_host", "::1", "::1"),
+        ("spread_batches", "false", False),
         ("api_keys", f"{KEY},{KEY}", SecretStr(f"{KEY},{KEY}")),
         *(("cors_origins", value, value) for value in ("*", "https://shop.example", "http://[::1]:3000, https://a.b")),
     ],
@@ -69,6 +70,7 @@ def test_an_empty_variable_is_not_set(monkeypatch: pytest.MonkeyPatch, name: str
         ("grpc_port", "tcp", "must be a whole number"),
         ("drain_seconds", "inf", "must be a finite number"),
         ("request_seconds", "nan", "must be a finite number"),
+        ("spread_batches", "maybe", "must be true or false"),
         ("model", "Model 1", "must be NAME or NAME:VERSION"),
         *(
             ("cors_origins", value, "must be \\* or origins such as https://shop.example, without a path")
@@ -91,6 +93,11 @@ def test_a_mistyped_setting_is_an_error_that_names_the_likely_one(monkeypatch: p
     message = f"^{mistyped}: no such setting; did you mean TEXTSERVE_{name.upper()}\\?$"
     with pytest.raises(SettingsError, match=message):
         Settings.read()
+
+
+def test_batches_are_spread_over_all_threads_or_none() -> None:
+    assert Settings.model_validate({"threads": 3}).batch_threads == 3
+    assert Settings.model_validate({"threads": 3, "spread_batches": False}).batch_threads == 1
 
 
 # https://kubernetes.io/docs/concepts/services-networking/service/#environment-variables

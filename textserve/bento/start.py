@@ -63,7 +63,7 @@ def main() -> None:
     except (ValueError, ports.PortError) as error:
         sys.exit(str(error))
     for folder in models(bento):
-        load_early(folder)
+        load_early(folder, settings.batch_threads)
     run_worker(bento, listening, settings.tls_certificate, settings.tls_key)
 
 

@@ -16,7 +16,8 @@ from modeling.export import declared
 from modeling.export.checkpoint import check_golden, export_float, torch_logits
 from modeling.files import ModelFiles
 from modeling.spec import ModelSpec
-from textserve.classifier import load_tokenizer, open_session, softmax
+from textserve.classifier import load_tokenizer, softmax
+from textserve.graph import open_session
 
 pytestmark = pytest.mark.export
 

@@ -14,7 +14,7 @@ from modeling.export.export import export
 from modeling.export.loading import load_network, load_tokenizer
 from modeling.export.recovery import recover, weights_of
 from modeling.files import ModelFiles
-from textserve import classifier
+from textserve.graph import open_session
 
 pytestmark = pytest.mark.export
 
@@ -46,7 +46,7 @@ def test_a_recovered_checkpoint_answers_like_the_quantized_graph(
     files, checkpoint = exported
     recover(files.model, checkpoint, tmp_path)
     tokenizer, network = load_tokenizer(tmp_path), load_network(tmp_path)
-    session = classifier.open_session(files.model)
+    session = open_session(files.model)
     before = load_network(checkpoint)
     found, wanted, source = [], [], []
     for text in texts[:30]:

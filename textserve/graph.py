@@ -1,0 +1,82 @@
+"""A model's ONNX graph in ONNX Runtime: computed on the calling thread, or spread over several."""
+
+from __future__ import annotations
+
+import logging
+import os
+import threading
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import onnxruntime as ort
+
+logger = logging.getLogger(__name__)
+
+LOWEST_PRIORITY = 19
+
+ort.disable_telemetry_events()
+
+
+class Graph:
+    """One graph. Thread-safe: runs on the calling thread share nothing.
+
+    A spread run needs a session of its own, and with it the memory of the weights again. It is loaded in the
+    background when somebody first asks whether there is one, so those who never do pay nothing.
+    """
+
+    def __init__(self, file: Path, threads: int = 1) -> None:
+        """Load ``file``; a spread run uses ``threads``, the calling one among them. Raises as ONNX Runtime does."""
+        self._file, self._threads = file, threads
+        self._session = open_session(file)
+        self._spread: ort.InferenceSession | None = None
+        self._begun = threading.Lock()
+
+    @property
+    def inputs(self) -> list[str]:
+        """The names of the inputs."""
+        return [argument.name for argument in self._session.get_inputs()]
+
+    @property
+    def outputs(self) -> dict[str, list[Any]]:
+        """The shape of each output: numbers, or names of what is not fixed."""
+        return {argument.name: argument.shape for argument in self._session.get_outputs()}
+
+    def can_spread(self) -> bool:
+        """Whether :meth:`run` can spread a run now. The first call begins to load what that takes."""
+        if self._threads > 1 and self._begun.acquire(blocking=False):  # never released: it is tried once
+            threading.Thread(target=self._load, name="load", daemon=True).start()
+        return self._spread is not None
+
+    def run(self, output: str, feeds: Mapping[str, npt.NDArray[np.int64]], *, spread: bool = False) -> Any:
+        """Compute ``output``, an array.
+
+        Args:
+            output: its name.
+            feeds: the inputs by name.
+            spread: whether to use several threads, if :meth:`can_spread`. On little work, synchronizing them would
+                cost more than they gain.
+        """
+        session = self._spread if spread and self._spread else self._session
+        return session.run([output], dict(feeds))[0]
+
+    def _load(self) -> None:
+        # The session's threads inherit it: they help while a core is idle, and make way for runs on one thread.
+        os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), LOWEST_PRIORITY)
+        try:
+            self._spread = open_session(self._file, self._threads)
+        except Exception:  # ONNX Runtime has many
+            logger.exception("batches are not spread over threads: %s cannot be loaded again", self._file.name)
+
+
+def open_session(file: Path, threads: int = 1) -> ort.InferenceSession:
+    """An ONNX Runtime session that computes on the calling thread and ``threads - 1`` of its own."""
+    options = ort.SessionOptions()
+    options.intra_op_num_threads = threads
+    options.inter_op_num_threads = 1
+    # Spinning would take the core that another run needs.
+    options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+    options.log_severity_level = 3
+    return ort.InferenceSession(str(file), options, providers=["CPUExecutionProvider"])
