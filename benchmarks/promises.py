@@ -4,7 +4,8 @@
 
 They are exactness, fairness, cores, long_text, overload, repeats and soak: see benchmarks/experiments/. The service
 runs on one core and the clients on another; "cores" and "long_text" use both for both. Prints figures and limits, and
-writes them, with the machine, to benchmarks/results/promises.json. Takes about 20 minutes; uses loopback only.
+writes them to benchmarks/results/promises.json, each with the machine and model, since --only replaces some of them.
+Takes half an hour, longer on a slow processor; uses loopback only.
 
 Exit codes: 0 all limits met, 1 a limit exceeded, 2 too few cores.
 """
@@ -31,6 +32,7 @@ EXPERIMENTS = {
     for module in (exactness, fairness, cores, long_text, overload, repeats, soak)
 }
 MODEL = "sentiment-pl-en"
+LIBRARIES = ("bentoml", "onnxruntime", "tokenizers", "uvicorn")
 RESULTS = ROOT / "benchmarks" / "results" / "promises.json"
 
 
@@ -48,8 +50,13 @@ def main(arguments: list[str] | None = None) -> int:
         console.print("two cores are required: one for the service, one for the clients")
         return 2
     texts = load_texts("short", ROOT / "build" / "data", ROOT / "models" / MODEL / "tokenizer.json")
-    report: dict[str, Any] = {"machine": machine.describe(), "versions": machine.versions(ROOT / ".venv")}
-    report["model_sha256"] = sha256(ROOT / "models" / MODEL / "model.onnx")
+    versions = machine.versions(ROOT / ".venv")
+    measured_on = {
+        "machine": machine.describe(),
+        "versions": {name: versions[name] for name in LIBRARIES},
+        "model_sha256": sha256(ROOT / "models" / MODEL / "model.onnx"),
+    }
+    report: dict[str, Any] = {}
     kept = True
     with LoadGenerator(allowed[1:2]) as load:
         for name in options.only:
@@ -57,7 +64,7 @@ def main(arguments: list[str] | None = None) -> int:
             seconds = options.seconds * 3 if name == "overload" else options.seconds
             for title, figures, verdicts in EXPERIMENTS[name].measure(texts, load, allowed[:1], seconds):
                 console.print(_table(title, figures, verdicts))
-                report[title] = {"figures": figures, "limits": verdicts}
+                report[title] = {"figures": figures, "limits": verdicts, **measured_on}
                 kept = kept and all(verdicts.values())
     RESULTS.parent.mkdir(exist_ok=True)
     before = json.loads(RESULTS.read_text()) if RESULTS.exists() and len(options.only) < len(EXPERIMENTS) else {}
