@@ -63,9 +63,9 @@ class Graph:
         return session.run([output], dict(feeds))[0]
 
     def _load(self) -> None:
-        # The session's threads inherit it: they help while a core is idle, and make way for runs on one thread.
-        os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), LOWEST_PRIORITY)
         try:
+            # The session's threads inherit it: they help while a core is idle, and make way for runs on one thread.
+            os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), LOWEST_PRIORITY)
             self._spread = open_session(self._file, self._threads)
         except Exception:  # ONNX Runtime has many
             logger.exception("batches are not spread over threads: %s cannot be loaded again", self._file.name)

@@ -27,7 +27,7 @@ def wait_until(condition: Callable[[], bool]) -> None:
 def test_an_answer_of_several_threads_is_that_of_one_to_the_last_bit() -> None:
     classifier = Classifier(DEFAULT_MODEL, threads=3)
     wait_until(classifier.can_spread)
-    for length, count in ((1, 1), (30, 1), (110, 1), (400, 1), (7, 32), (40, 9)):
+    for length, count in ((1, 1), (30, 1), (110, 1), (7, 32), (40, 9)):
         batch = classifier.encode([f"{number} " + "nie polecam, what a mess " * length for number in range(count)])
         assert np.array_equal(classifier.logits(batch, spread=True), classifier.logits(batch))
 
