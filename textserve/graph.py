@@ -5,7 +5,6 @@ from __future__ import annotations
 import logging
 import os
 import threading
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -50,7 +49,7 @@ class Graph:
             threading.Thread(target=self._load, name="load", daemon=True).start()
         return self._spread is not None
 
-    def run(self, output: str, feeds: Mapping[str, npt.NDArray[np.int64]], *, spread: bool = False) -> Any:
+    def run(self, output: str, feeds: dict[str, npt.NDArray[np.int64]], *, spread: bool = False) -> Any:
         """Compute ``output``, an array.
 
         Args:
@@ -60,7 +59,7 @@ class Graph:
                 cost more than they gain.
         """
         session = self._spread if spread and self._spread else self._session
-        return session.run([output], dict(feeds))[0]
+        return session.run([output], feeds)[0]
 
     def _load(self) -> None:
         try:
