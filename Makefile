@@ -278,8 +278,8 @@ protobuf: .venv/.integration ## Generate the gRPC messages from their .proto fil
 benchmark: .venv/.inference $(BENCHMARK_ENVIRONMENTS) ## Compare with other servers; QUICK=1 for two minutes, ONLY="NAME …" for some
 	@$(BENCHMARK_VENV)/python -m benchmarks.compare $(if $(QUICK),--quick) $(if $(SECONDS),--seconds $(SECONDS)) $(if $(ONLY),--only $(ONLY))
 
-benchmark-bulk: .venv-benchmark/.synced ## Compare bulk scoring with bare loops, Ray and transformers; TEXTS=20000 for fewer than 200,000
-	@$(BENCHMARK_VENV)/python -m benchmarks.bulk $(if $(TEXTS),--texts $(TEXTS))
+benchmark-bulk: .venv-benchmark/.synced ## Compare bulk scoring with bare loops, Ray and transformers, hours; ONLY=rates or memory, TEXTS=100000
+	@$(BENCHMARK_VENV)/python -m benchmarks.bulk $(if $(ONLY),--only $(ONLY)) $(if $(TEXTS),--texts $(TEXTS))
 
 measure-drift: .venv/.inference ## Send texts like the reference, and others, through the window of drift: benchmarks/results/drift.json
 	@$(VENV)/python -m benchmarks.drift

@@ -1,16 +1,18 @@
 """Compare bulk scoring with bare loops, with a process a core, with Ray, and with transformers' pipeline.
 
-    make benchmark-bulk                 # 200,000 texts, hours on two cores without VNNI
-    make benchmark-bulk TEXTS=20000
+    make benchmark-bulk                 # hours on two cores without VNNI
+    make benchmark-bulk ONLY=rates      # or memory, each about half of it; what is known of the other is kept
+    make benchmark-bulk ONLY=memory TEXTS=100000
 
 The texts are those of the mix "mixed" of benchmarks/texts.py, repeated and shuffled: 10 % have 200 to 400 tokens. Each
 copy has its number at the end, since textserve computes equal texts of a window once and the others do not. Every
-contender uses all cores, runs in a process of its own and reads a Parquet file. The bare loops are compared once, on a
-sample. In every round, textserve scores 20,000 texts, on Ray 60,000 since the start of Ray's actors is counted, the
-best loop whole windows, the slow contenders samples; a promise is the median of the ratios within a round. In the end
-textserve scores all texts: the rate that an archive gets, and what memory it takes. Writes texts a second and the
-largest resident memory (of the process that starts the others, where there are several) to
-benchmarks/results/bulk.json, with TEXTS to build/benchmark/.
+contender uses all cores, runs in a process of its own and reads a Parquet file.
+
+Rates: the bare loops are compared once, on a sample. In every round, textserve scores 20,000 texts, on Ray 60,000 since
+the start of Ray's actors is counted, the best loop whole windows, the slow contenders samples; a promise is the median
+of the ratios within a round. Memory: textserve scores 20,000 texts and then ten times as many, which is also the rate
+that an archive gets. Memory is the largest resident memory, of the process that starts the others where there are
+several. Writes texts a second and memory to benchmarks/results/bulk.json, with TEXTS to build/benchmark/.
 
 Exit codes: 0 within the promises, 1 a promise is not kept, 2 bad arguments.
 """
@@ -32,7 +34,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -52,53 +54,77 @@ from textserve.cpus import available_cpus
 MODEL = ROOT / "models" / "sentiment-pl-en"
 RESULTS = ROOT / "benchmarks" / "results" / "bulk.json"
 PARTIAL_RESULTS = ROOT / "build" / "benchmark" / "bulk.json"
+RATES, MEMORY = "rates", "memory"
 TEXTS, FEWER, ON_RAY_TEXTS = 200_000, 20_000, 60_000
 LOOP, SAMPLE, SMALL_SAMPLE = 4 * WINDOW_ROWS, WINDOW_ROWS, 500
 ROUNDS = 2
 OURS, ON_RAY, PROCESSES = "textserve", "textserve on Ray", "textserve, a process a core"
-ALL = f"{OURS}, all texts"
 PIPELINE, PLAIN_RAY = "transformers.pipeline", "Ray, plain function"
 BARE, BARE_BATCHES = "bare loop, batches of", (8, 16, 32)
 PADDED = 32
+Start: TypeAlias = Callable[[str, int], dict[str, float]]
 COUNTS = {OURS: FEWER, ON_RAY: ON_RAY_TEXTS, PROCESSES: 2 * SAMPLE, PLAIN_RAY: SMALL_SAMPLE, PIPELINE: SMALL_SAMPLE}
 
 
 def main(arguments: list[str] | None = None) -> int:
     """Run the script and return its exit code."""
     args = parser(__doc__)
-    args.add_argument("--texts", type=int, default=TEXTS, help="number of texts")
-    args.add_argument("--rounds", type=int, default=ROUNDS, help="number of rounds")
+    args.add_argument("--only", choices=(RATES, MEMORY), help="measure one, and keep the other as it was measured")
+    args.add_argument("--texts", type=int, default=TEXTS, help="number of texts of the measurement of memory")
+    args.add_argument("--rounds", type=int, default=ROUNDS, help="number of rounds of the measurement of rates")
     args.add_argument("--one", nargs=2, metavar=("NAME", "FILE"), help="run one contender and print its figures")
     options = args.parse_args(arguments)
     if options.one:
         print(json.dumps(_measure(*options.one)))
         return 0
+    measured = {}
     with tempfile.TemporaryDirectory() as folder:
         start = partial(_start, Path(folder))
-        figures = {name: start(name, SAMPLE) for name in CONTENDERS if name.startswith(BARE)}
-        best = max(figures, key=lambda name: _rate(figures[name]))
-        counts = {best: LOOP} | COUNTS
-        rounds = [{name: start(name, count) for name, count in counts.items()} for _ in range(options.rounds)]
-        whole = start(OURS, options.texts)
-    figures |= {name: _median([each[name] for each in rounds]) for name in counts} | {ALL: whole}
-    promises = _promises(rounds, best, whole["rss_mb"] / figures[OURS]["rss_mb"])
-    report = {
-        "machine": machine.describe(),
-        "versions": machine.versions(ROOT / ".venv-benchmark"),
-        "model_sha256": sha256(MODEL / MODEL_FILE),
-        "texts": options.texts,
-        "figures": figures,
-        "rounds": rounds,
-        "promises": promises,
-    }
+        if options.only != MEMORY:
+            measured[RATES] = _rates(start, options.rounds)
+        if options.only != RATES:
+            measured[MEMORY] = _memory(start, options.texts)
     target = RESULTS if options.texts == TEXTS else PARTIAL_RESULTS
     target.parent.mkdir(parents=True, exist_ok=True)
-    target.write_text(json.dumps(report, indent=2) + "\n", encoding="utf-8")
-    for name, found in figures.items():
-        print(_line(name, found))
+    before = json.loads(target.read_text(encoding="utf-8")) if options.only and target.exists() else {}
+    target.write_text(json.dumps(before | measured, indent=2) + "\n", encoding="utf-8")
+    promises = [promise for part in measured.values() for promise in part["promises"]]
     for promise in promises:
         print(f"{'kept' if promise['kept'] else 'NOT KEPT':<9} {promise['measured']:.2f}  {promise['promise']}")
     return 0 if all(promise["kept"] for promise in promises) else 1
+
+
+def _about() -> dict[str, Any]:
+    return {
+        "machine": machine.describe(),
+        "versions": machine.versions(ROOT / ".venv-benchmark"),
+        "model_sha256": sha256(MODEL / MODEL_FILE),
+    }
+
+
+def _rates(start: Start, number: int) -> dict[str, Any]:
+    figures = {name: start(name, SAMPLE) for name in CONTENDERS if name.startswith(BARE)}
+    best = max(figures, key=lambda name: _rate(figures[name]))
+    counts = {best: LOOP} | COUNTS
+    rounds = [{name: start(name, count) for name, count in counts.items()} for _ in range(number)]
+    figures |= {name: _median([each[name] for each in rounds]) for name in counts}
+
+    def times(name: str, of: str, least: float) -> dict[str, Any]:
+        ratio = statistics.median(_rate(each[name]) / _rate(each[of]) for each in rounds)
+        return {"promise": f"{name}: {least:g} times {of}", "measured": ratio, "kept": ratio >= least}
+
+    asked = [(OURS, best, 0.95), (OURS, PIPELINE, 6), (OURS, PLAIN_RAY, 1.5), (ON_RAY, OURS, 0.9)]
+    return _about() | {"figures": figures, "rounds": rounds, "promises": [times(*each) for each in asked]}
+
+
+def _memory(start: Start, count: int) -> dict[str, Any]:
+    few, many = start(OURS, FEWER), start(OURS, count)
+    ratio = many["rss_mb"] / few["rss_mb"]
+    promise = f"{OURS}: the same memory for {count:,} texts as for {FEWER:,}, within 5 %"
+    return _about() | {
+        "figures": [few, many],
+        "promises": [{"promise": promise, "measured": ratio, "kept": abs(ratio - 1) <= 0.05}],
+    }
 
 
 def _rate(found: Mapping[str, float]) -> float:
@@ -107,21 +133,6 @@ def _rate(found: Mapping[str, float]) -> float:
 
 def _median(found: Sequence[Mapping[str, float]]) -> dict[str, float]:
     return {figure: statistics.median(each[figure] for each in found) for figure in found[0]}
-
-
-def _promises(rounds: Sequence[Mapping[str, Mapping[str, float]]], best: str, memory: float) -> list[dict[str, Any]]:
-    def times(name: str, of: str, least: float) -> dict[str, Any]:
-        ratio = statistics.median(_rate(each[name]) / _rate(each[of]) for each in rounds)
-        return {"promise": f"{name}: {least:g} times {of}", "measured": ratio, "kept": ratio >= least}
-
-    flat = f"{OURS}: the same memory for all texts as for {FEWER:,}, within 5 %"
-    return [
-        times(OURS, best, 0.95),
-        times(OURS, PIPELINE, 6),
-        times(OURS, PLAIN_RAY, 1.5),
-        times(ON_RAY, OURS, 0.9),
-        {"promise": flat, "measured": memory, "kept": abs(memory - 1) <= 0.05},
-    ]
 
 
 def _write(file: Path, count: int) -> None:

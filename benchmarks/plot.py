@@ -123,9 +123,9 @@ def _line(axis: Any, speed: float, name: str) -> None:
 
 
 def read_bulk(folder: Path) -> dict[str, Any] | None:
-    """The results of benchmarks/bulk.py in ``folder``, if there are any."""
+    """The rates that benchmarks/bulk.py has measured, if its results are in ``folder``."""
     file = folder / "bulk.json"
-    return dict(json.loads(file.read_text(encoding="utf-8"))) if file.exists() else None
+    return json.loads(file.read_text(encoding="utf-8")).get("rates") if file.exists() else None
 
 
 if __name__ == "__main__":
