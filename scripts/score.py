@@ -53,17 +53,18 @@ def parse(arguments: list[str] | None = None) -> argparse.Namespace:
 def main(arguments: list[str] | None = None) -> int:
     """Run the script and return its exit code."""
     options = parse(arguments)
+    from textserve.memory import return_freed
+
+    # Before anything starts a thread. Else what a window has left behind grows with the windows.
+    return_freed()
     import pyarrow as pa
 
     from bulk import report
     from bulk.answers import Answering
     from bulk.reading import Reading
     from bulk.run import Job, run
-    from textserve.memory import return_freed
 
-    # Else what a window has left behind grows with the windows. Arrow's own allocator kept
-    # 50 MB beside 5 in use.
-    return_freed()
+    # Arrow's own allocator kept 50 MB beside 5 in use.
     pa.set_memory_pool(pa.system_memory_pool())
     job = Job(
         input=options.input,
