@@ -9,6 +9,7 @@ import difflib
 import logging
 import os
 import re
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -146,8 +147,8 @@ class Settings(BaseSettings):
     )
     spread_batches: bool = Field(
         True,
-        description="Whether a large batch, such as one long text, is computed on every core while nothing else is. "
-        "The first one begins to load the model once more, which takes its memory again.",
+        description="Whether a large batch, such as one long text, is computed on every core while nothing else is, "
+        "on Linux. The first one begins to load the model once more, which takes its memory again.",
     )
     batch_wait_seconds: float = Field(
         0.0,
@@ -254,8 +255,8 @@ class Settings(BaseSettings):
 
     @property
     def batch_threads(self) -> int:
-        """The threads of a batch that is spread."""
-        return self.threads if self.spread_batches else 1
+        """The threads of a batch that is spread: one if none is, as where a thread has no priority of its own."""
+        return self.threads if self.spread_batches and sys.platform == "linux" else 1
 
     def keys(self) -> ApiKeys:
         """The API keys from both settings.

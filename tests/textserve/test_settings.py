@@ -95,9 +95,13 @@ def test_a_mistyped_setting_is_an_error_that_names_the_likely_one(monkeypatch: p
         Settings.read()
 
 
-def test_batches_are_spread_over_all_threads_or_none() -> None:
+def test_batches_are_spread_over_all_threads_or_none(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("sys.platform", "linux")
     assert Settings.model_validate({"threads": 3}).batch_threads == 3
     assert Settings.model_validate({"threads": 3, "spread_batches": False}).batch_threads == 1
+    # There, a thread has no priority of its own.
+    monkeypatch.setattr("sys.platform", "darwin")
+    assert Settings.model_validate({"threads": 3}).batch_threads == 1
 
 
 # https://kubernetes.io/docs/concepts/services-networking/service/#environment-variables
