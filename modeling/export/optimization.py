@@ -1,14 +1,17 @@
 """A faster graph with the same answers, after :mod:`modeling.export.quantization`.
 
-Three passes, each of which leaves alone what does not look like its pattern:
+Four passes, each of which leaves alone what does not look like its pattern:
 
 1. **Attention** (:func:`fuse_attention`): the heads of an encoder, with their transposes and masked softmax, become one
    ``MultiHeadAttention`` that reads the attention mask itself. Not where positions are relative or rotary, where heads
    share keys, or where the mask is more than that of the padding (causal, or a window).
-2. **The pooled token** (:func:`pool_early`): where only the first or last token of the last layer is read, all after
+2. **Smoothing of the context** (:func:`fold_smoothing`): the factors by which the quantizer multiplies the result of an
+   attention go into the projection of its values, since each channel of one is a mean of the same channel of the other.
+   Answers change by rounding.
+3. **The pooled token** (:func:`pool_early`): where only the first or last token of the last layer is read, all after
    the last keys and values is computed for that token alone. Not where the mean is read, or a token that depends on
    the text.
-3. **Query, key and value** (:func:`merge_projections`): one INT8 product, and one of the outlier channels, with the
+4. **Query, key and value** (:func:`merge_projections`): one INT8 product, and one of the outlier channels, with the
    columns of all that a fused attention reads of one tensor.
 
 The result uses ONNX Runtime's operators of the domain ``com.microsoft``, as the quantized graph does.
@@ -35,8 +38,8 @@ MICROSOFT = "com.microsoft"
 def optimize(model: onnx.ModelProto, attention_mask: str | None) -> tuple[onnx.ModelProto, dict[str, int]]:
     """A copy of the quantized ``model`` with every pass applied that fits, and how much each changed.
 
-    That is the number of ``attentions`` fused, ``pooled_nodes`` computed for one token, ``merged_linears``: all 0 if
-    nothing fits.
+    That is the number of ``attentions`` fused, ``folded_factors`` of attentions, ``pooled_nodes`` computed for one
+    token, ``merged_linears``: all 0 if nothing fits.
 
     Args:
         model: a graph of int64 inputs ``[texts, tokens]``, the first of which are token ids.
@@ -44,7 +47,12 @@ def optimize(model: onnx.ModelProto, attention_mask: str | None) -> tuple[onnx.M
     """
     optimized = onnx.ModelProto()
     optimized.CopyFrom(model)
-    passes = {"attentions": fuse_attention, "pooled_nodes": pool_early, "merged_linears": merge_projections}
+    passes = {
+        "attentions": fuse_attention,
+        "folded_factors": fold_smoothing,
+        "pooled_nodes": pool_early,
+        "merged_linears": merge_projections,
+    }
     if not _can_rewrite(model.graph):
         return optimized, dict.fromkeys(passes, 0)
     changed = {name: apply(optimized, attention_mask) for name, apply in passes.items()}
@@ -65,6 +73,44 @@ def _can_rewrite(graph: onnx.GraphProto) -> bool:
     )
     nested = (onnx.AttributeProto.GRAPH, onnx.AttributeProto.GRAPHS)
     return free and not any(given.type in nested for node in graph.node for given in node.attribute)
+
+
+def fold_smoothing(model: onnx.ModelProto, mask: str | None) -> int:
+    """Multiply the values of an attention by the factors of its result; returns the number of attentions changed."""
+    wiring = Wiring(model, mask)
+    nodes: list[onnx.NodeProto] = []
+    constants: dict[str, Array] = {}
+    folded = 0
+    for node in model.graph.node:
+        smoothed = wiring.only_reader(node.output[0], "Mul") if node.op_type == "MultiHeadAttention" else None
+        factors = wiring.constant(smoothed.input[1]) if smoothed else None
+        value = _projection(wiring, node.input[2]) if smoothed else None
+        if smoothed is None or factors is None or value is None:
+            continue
+        if factors.shape != wiring.values(value.product.input[3])[0].shape:
+            continue
+        nodes.append(_multiplied(wiring, value.product, (3, 6), factors, constants))
+        if value.outside:
+            nodes.append(_multiplied(wiring, value.outside, (1,), factors, constants))
+        attention = copied(node)
+        attention.output[0] = smoothed.output[0]
+        nodes.append(attention)
+        folded += 1
+    if folded:
+        rewrite(model.graph, nodes, constants)
+    return folded
+
+
+def _multiplied(
+    wiring: Wiring, node: onnx.NodeProto, inputs: tuple[int, ...], factors: Array, constants: dict[str, Array]
+) -> onnx.NodeProto:
+    """A copy of ``node`` whose constant ``inputs`` are multiplied by ``factors``, one a column."""
+    node = copied(node)
+    for index in inputs:
+        name = f"{node.input[index]}/smoothed"
+        constants[name] = wiring.values(node.input[index])[0] * factors
+        node.input[index] = name
+    return node
 
 
 def pool_early(model: onnx.ModelProto, mask: str | None) -> int:

@@ -19,7 +19,7 @@ pytestmark = pytest.mark.export
 Array = npt.NDArray[Any]
 MASK = "attention_mask"
 VOCABULARY, CHANNELS, HEADS, LABELS = 50, 16, 4, 3
-NOTHING = {"attentions": 0, "pooled_nodes": 0, "merged_linears": 0}
+NOTHING = {"attentions": 0, "folded_factors": 0, "pooled_nodes": 0, "merged_linears": 0}
 
 
 class Encoder:
@@ -34,6 +34,8 @@ class Encoder:
         relative: bool = False,
         pooling: str = "first",
         window: bool = False,
+        smoothed: bool = True,
+        reused: bool = False,
     ) -> None:
         self.random = np.random.default_rng(0)
         self.nodes: list[onnx.NodeProto] = []
@@ -45,9 +47,13 @@ class Encoder:
         for name in ("query", "key", "value"):
             self.linear("x", name, CHANNELS)
         self.attention(mask, scaled, relative, window)
-        self.quantize("context")
-        self.linear("context", "dense", CHANNELS)
-        self.add("Add", ["dense", "x"], "residual")
+        context = "context"
+        if smoothed:
+            self.add("Mul", ["context", self.number("factors", self.random.uniform(0.5, 2, CHANNELS))], "smoothed")
+            context = "smoothed"
+        self.quantize(context)
+        self.linear(context, "dense", CHANNELS)
+        self.add("Add", ["dense", "context" if reused else "x"], "residual")
         self.norm("residual", "normed")
         self.quantize("normed")
         self.linear("normed", "inner", CHANNELS)
@@ -197,10 +203,11 @@ def operators(model: onnx.ModelProto) -> Counter[str]:
 def test_an_encoder_gets_every_pass_and_answers_the_same(outliers: bool, mask: str, scaled: str) -> None:
     model = Encoder(outliers=outliers, mask=mask, scaled=scaled).model()
     optimized, report = optimize(model, MASK)
-    assert report["attentions"] == 1
+    assert (report["attentions"], report["folded_factors"]) == (1, 1)
     assert report["merged_linears"] == 2  # the query is that of the pooled token alone
     found = operators(optimized)
     assert (found["MultiHeadAttention"], found["Softmax"], found["Transpose"], found["Reshape"]) == (1, 0, 0, 0)
+    assert found["Mul"] == 0
     assert (found["MatMulIntegerToFloat"], found["Split"]) == (4, 1)
     assert_same_answers(model, optimized)
 
@@ -208,9 +215,17 @@ def test_an_encoder_gets_every_pass_and_answers_the_same(outliers: bool, mask: s
 def test_query_key_and_value_become_one_product_where_all_tokens_are_read() -> None:
     model = Encoder(pooling="mean").model()
     optimized, report = optimize(model, MASK)
-    assert report == {"attentions": 1, "pooled_nodes": 0, "merged_linears": 3}
+    assert report == {"attentions": 1, "folded_factors": 1, "pooled_nodes": 0, "merged_linears": 3}
     assert operators(optimized)["MatMulIntegerToFloat"] == 3
     assert operators(optimized)["MatMul"] == operators(model)["MatMul"] - 4  # 2 of outliers, 2 of attention
+    assert_same_answers(model, optimized)
+
+
+@pytest.mark.parametrize("options", [{"smoothed": False}, {"reused": True}], ids=["not smoothed", "read elsewhere"])
+def test_factors_are_not_folded_where_there_are_none_or_another_reads_the_context(options: dict[str, Any]) -> None:
+    model = Encoder(**options).model()
+    optimized, report = optimize(model, MASK)
+    assert (report["attentions"], report["folded_factors"]) == (1, 0)
     assert_same_answers(model, optimized)
 
 
@@ -222,7 +237,7 @@ def test_what_only_leads_to_the_pooled_token_has_one_row_a_text(pooling: str) ->
     observed = onnx.ModelProto()
     observed.CopyFrom(optimized)
     del observed.graph.output[:]
-    observed.graph.output.extend(onnx.ValueInfoProto(name=name) for name in ("query", "context", "inner", "value"))
+    observed.graph.output.extend(onnx.ValueInfoProto(name=name) for name in ("query", "smoothed", "inner", "value"))
     session = ort.InferenceSession(observed.SerializeToString(), providers=["CPUExecutionProvider"])
     shapes = [value.shape for value in session.run(None, dict.fromkeys(("input_ids", MASK), np.ones((2, 6), np.int64)))]
     assert shapes == [(2, 1, CHANNELS)] * 3 + [(2, 6, CHANNELS)]
