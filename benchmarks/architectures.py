@@ -77,10 +77,10 @@ def describe(
     answer = answers.get(content.get("problem_type", "single_label_classification"), {"labels": []})
     draft = ModelSpec.model_validate(content | {"golden": [first | answer] * 2})
     content["golden"] = _golden(draft, inputs, source_scores(draft, checkpoint, inputs))
-    folder = root / "models" / NAME
+    folder = root / "models" / content["name"]
     folder.mkdir(parents=True)
     (folder / "model.yaml").write_text(yaml.safe_dump(content), encoding="utf-8")
-    return ModelFiles.of(NAME, root)
+    return ModelFiles.of(content["name"], root)
 
 
 def _golden(spec: ModelSpec, inputs: Sequence[Input], scores: Scores) -> list[dict[str, Any]]:

@@ -217,6 +217,7 @@ def make(
     labels: Sequence[str] = ("red", "green", "blue"),
     padding_side: str | None = None,
     pads: bool = True,
+    tokenizer: Any = None,
 ) -> None:
     """Write a checkpoint to ``folder``, with a head that tells ``inputs`` apart.
 
@@ -229,16 +230,17 @@ def make(
         labels: the names of its outputs.
         padding_side: that of its tokenizer; default: as its architecture usually has it.
         pads: whether it has a padding token.
+        tokenizer: of ``transformers``; by default a word of ``size`` is a token.
     """
     torch.set_num_threads(1)
     torch.manual_seed(SEED)
-    tokenizer = _tokenizer(architecture.template, size, padding_side, pads)
+    tokenizer = tokenizer or _tokenizer(architecture.template, size, padding_side, pads)
     config = getattr(transformers, architecture.config)(
         **architecture.options(size),
         vocab_size=len(tokenizer),
-        pad_token_id=PAD if pads else None,
-        bos_token_id=SPECIAL.index("[CLS]"),
-        eos_token_id=SPECIAL.index("[SEP]"),
+        pad_token_id=tokenizer.pad_token_id,
+        bos_token_id=tokenizer.bos_token_id,
+        eos_token_id=tokenizer.eos_token_id,
         id2label=dict(enumerate(labels)),
         label2id={name: index for index, name in enumerate(labels)},
         problem_type=problem_type,

@@ -6,11 +6,12 @@
     python -m benchmarks.compare --seconds 10
 
 Every server has one worker on one core and the same model; the clients, on another core, hold 1, 16 and 64 connections
-and send one text per request. Before the warm-up with each mix, 50 labels are compared with those of the bare loop.
-Figures are medians of three rounds; ratios are computed within a round. `benchmarks/contenders.py` has the command of
-each server, `benchmarks/peers/` the peers' code.
+and send one text per request. In the first round, 50 labels of each mix are compared with those of the bare loop.
+Figures are medians of three rounds; ratios are computed within a round. The last round of a full run is with a model of
+BERT-base's size. `benchmarks/contenders.py` has the command of each server, `benchmarks/peers/` the peers' code.
 
-A full run writes `compare.json` and `compare.png` to `benchmarks/results/`, a partial run to `build/benchmark/`.
+A full run writes `compare.json` and `compare.png` to `benchmarks/results/`, on processors without 8-bit dot products to
+its folder `without-vnni`, and a partial run to `build/benchmark/`.
 
 Exit codes: 0 success (skipped servers are listed with the reason), 1 this service or everything failed,
 2 bad arguments or only one core, 130 interrupted.
@@ -27,7 +28,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -36,14 +37,14 @@ from rich.console import Console
 from benchmarks import machine, plot, texts
 from benchmarks.contenders import CONTENDERS, ENVIRONMENTS, Contender, Protocol, Unavailable
 from benchmarks.load import LoadGenerator
-from benchmarks.servers import Server, StartError, pinned
+from benchmarks.servers import DEFAULT_MODEL, Server, StartError, pinned
 from benchmarks.tables import BARE, CHECKED_TEXTS, TORCH, Results, median_cases, median_loops, show
+from modeling.evaluation.fidelity import DOT_PRODUCTS
 from modeling.files import ROOT, sha256
 from modeling.tasks.sentiment.dataset import DataError
 from scripts.command import parser
 from textserve.classifier import MODEL_FILE, TOKENIZER_FILE
 
-MODEL = "sentiment-pl-en"
 DATA = ROOT / "build" / "data"
 RESULTS = ROOT / "benchmarks" / "results"
 PARTIAL_RESULTS = ROOT / "build" / "benchmark"
@@ -57,7 +58,9 @@ WARM_UP_SHARE = 0.25
 CONNECTIONS: tuple[int, ...] = (1, 16, 64)
 QUICK_CONNECTIONS: tuple[int, ...] = (16,)
 CHECK_CONNECTIONS = 16
-# For the other protocols of the service.
+# With the model of BERT-base's size, whose texts take several times as long.
+LARGE_SECONDS, LARGE_MIXES = 1.5, texts.MIXES[:1]
+# For the other protocols of the service, with the default model.
 ALSO_CONNECTIONS = 16
 # Texts per loop, for each second of a case.
 BARE_TEXTS, TORCH_TEXTS = 100, 50
@@ -68,8 +71,9 @@ WIDTH = 128  # columns of the widest table
 
 @dataclass(frozen=True)
 class Plan:
-    """The scope of a run: contenders, rounds, seconds per case, connections and text mixes."""
+    """The scope of a run: model, contenders, rounds, seconds per case, connections and text mixes."""
 
+    model: Path
     names: Sequence[str]
     rounds: int
     seconds: float
@@ -89,14 +93,13 @@ class Comparison:
 
     def __init__(self, plan: Plan, console: Console) -> None:
         self.plan, self.console = plan, console
-        self.model = ROOT / "models" / MODEL
-        self.texts = {mix: texts.load(mix, DATA, self.model / TOKENIZER_FILE) for mix in plan.mixes}
+        self.texts = {mix: texts.load(mix, DATA, plan.model / TOKENIZER_FILE) for mix in plan.mixes}
         self.labels: dict[str, list[str]] = {}
         self.results: Results = {
             "machine": machine.describe(),
             "busy_before": machine.busy_share(),
-            "plan": vars(plan),
-            "model": {"name": MODEL, "sha256": sha256(self.model / MODEL_FILE)},
+            "plan": vars(plan) | {"model": plan.model.name},
+            "model": {"name": plan.model.name, "sha256": sha256(plan.model / MODEL_FILE)},
             "versions": {name: machine.versions(ROOT / name) for name in ENVIRONMENTS},
             "bare": {},
             "bare_rounds": [],
@@ -104,6 +107,7 @@ class Comparison:
             "servers": {},
             "cases": [],
             "not_run": {},
+            "large": None,
         }
 
     def run(self) -> None:
@@ -138,7 +142,7 @@ class Comparison:
 
     def _torch(self, mix: texts.Mix) -> None:
         self.console.print(f"transformers pipeline, {mix} texts …")
-        checkpoint = ROOT / "build" / MODEL / "checkpoint"
+        checkpoint = ROOT / "build" / self.plan.model.name / "checkpoint"
         count = round(TORCH_TEXTS * self.plan.seconds)
         options = ["--mix", mix, "--texts", str(count), "--checkpoint", str(checkpoint)]
         try:
@@ -148,42 +152,48 @@ class Comparison:
 
     def _alone(self, module: str, options: Sequence[str]) -> Any:
         """Run a module on the servers' core and parse its JSON output."""
-        command = [sys.executable, "-m", module, str(self.model), str(DATA), *options]
         with pinned({self.plan.server_core}):
-            done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True)
-        return json.loads(done.stdout.splitlines()[-1])
+            return json.loads(_last_line(module, str(self.plan.model), str(DATA), *options))
 
     def _contender(self, contender: Contender, load: LoadGenerator, number: int) -> None:
         self.console.print(f"{contender.name} …")
         start = time.monotonic()
         try:
-            with contender.server(self.model, {self.plan.server_core}) as server:
-                self.results["servers"][contender.name] = {
-                    "protocol": contender.protocol.name,
-                    "batches": contender.batches,
-                    "start_seconds": time.monotonic() - start,
-                    "different_labels": {
-                        mix: self._check(contender.protocol, server, load, mix) for mix in self.plan.mixes
-                    },
-                }
+            with contender.server(self.plan.model, {self.plan.server_core}) as server:
+                started = time.monotonic() - start
+                self._describe(contender.name, contender, contender.protocol, server, load, self.plan.mixes)
+                self.results["servers"][contender.name]["start_seconds"] = started
                 for mix in self.plan.mixes:
                     self._warm_up(contender.protocol, server, load, mix)
                     for connections in self.plan.connections:
                         case = self._case(contender.protocol, server, load, mix, connections)
                         self._add(case, contender.name, contender.ours, number)
-                for protocol in contender.also:
+                for protocol in contender.also if self.plan.model == DEFAULT_MODEL else ():
                     mix, name = self.plan.mixes[0], f"{contender.name}, {protocol.name}"
-                    self.results["servers"][name] = {
-                        "protocol": protocol.name,
-                        "batches": contender.batches,
-                        "different_labels": {mix: self._check(protocol, server, load, mix)},
-                    }
+                    self._describe(name, contender, protocol, server, load, [mix])
                     self._warm_up(protocol, server, load, mix)
                     case = self._case(protocol, server, load, mix, ALSO_CONNECTIONS)
                     self._add(case, name, contender.ours, number)
         except (Unavailable, StartError) as error:
             self.results["not_run"][contender.name] = str(error)
             self.console.print(f"  failed: {str(error).splitlines()[0]}")
+
+    def _describe(
+        self,
+        name: str,
+        contender: Contender,
+        protocol: Protocol,
+        server: Server,
+        load: LoadGenerator,
+        mixes: Sequence[texts.Mix],
+    ) -> None:
+        """What a server is, with its answers compared; once, as its answers are the same in every round."""
+        if name not in self.results["servers"]:
+            self.results["servers"][name] = {
+                "protocol": protocol.name,
+                "batches": contender.batches,
+                "different_labels": {mix: self._check(protocol, server, load, mix) for mix in mixes},
+            }
 
     def _add(self, case: Results, name: str, ours: bool, number: int) -> None:
         self.results["cases"].append({"server": name, "ours": ours, **case, "round": number})
@@ -230,6 +240,19 @@ class Comparison:
         }
 
 
+def _last_line(module: str, *words: str) -> str:
+    """Run a module and return the last line of its output."""
+    command = [sys.executable, "-m", module, *words]
+    return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True).stdout.splitlines()[-1]
+
+
+def large_plan(plan: Plan) -> Plan:
+    """The plan of the round with the model of BERT-base's size, which is made first if this is the first time."""
+    model = Path(_last_line("benchmarks.base_model", str(PARTIAL_RESULTS), str(DATA)))
+    names = [name for name in plan.names if name != TORCH]
+    return replace(plan, model=model, names=names, rounds=1, seconds=LARGE_SECONDS, mixes=LARGE_MIXES)
+
+
 def _number(value: float) -> float | None:
     """NaN as None, for JSON."""
     return None if math.isnan(value) else value
@@ -258,6 +281,7 @@ def plan_of(options: argparse.Namespace) -> Plan:
     if len(cores) < 2:
         raise ValueError("two cores are required: one for the server, one for the clients")
     return Plan(
+        model=DEFAULT_MODEL,
         names=[known[name.lower()] for name in options.only] if options.only else NAMES,
         rounds=QUICK_ROUNDS if options.quick else ROUNDS,
         seconds=options.seconds or (QUICK_SECONDS if options.quick else SECONDS),
@@ -296,6 +320,10 @@ def main(arguments: list[str] | None = None) -> int:
     start = time.monotonic()
     try:
         comparison.run()
+        if plan.whole:
+            large = Comparison(large_plan(plan), console)
+            large.run()
+            comparison.results["large"] = large.results
     except KeyboardInterrupt:
         print("interrupted; all servers are stopped, nothing is written", file=sys.stderr)
         return 130
@@ -304,7 +332,9 @@ def main(arguments: list[str] | None = None) -> int:
         return 1
     results = comparison.results
     results["minutes"] = (time.monotonic() - start) / 60
-    folder = options.output or (RESULTS if plan.whole else PARTIAL_RESULTS)
+    fast = not DOT_PRODUCTS.isdisjoint(results["machine"]["flags"])
+    whole = RESULTS if fast else RESULTS / "without-vnni"
+    folder = options.output or (whole if plan.whole else PARTIAL_RESULTS)
     write(results, folder)
     show(results, console, plot.read_bulk(RESULTS))
     partial = "" if plan.whole else "; partial run"

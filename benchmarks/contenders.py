@@ -133,7 +133,7 @@ OIP_GRPC = Protocol("OIP gRPC", "/inference.GRPCInferenceService/ModelInfer", _i
 
 
 def _service(model: Path, cores: Collection[int]) -> Server:
-    return textserve_service(cores=cores, model=model.name)
+    return textserve_service(cores=cores, model=model)
 
 
 OURS = Contender(

@@ -30,17 +30,19 @@ def draw(results: dict[str, Any], file: Path, bulk: dict[str, Any] | None = None
     """
     mpl.use("agg")
     connections = sorted({case["connections"] for case in results["cases"]}, reverse=True)
-    mixes = list(dict.fromkeys(case["mix"] for case in results["cases"]))
+    measured = [each for each in (results, results.get("large")) if each and each["cases"]]
+    panels = [(each, mix) for each in measured for mix in dict.fromkeys(case["mix"] for case in each["cases"])]
     rows = len({case["server"] for case in results["cases"] if case["connections"] == connections[0]})
-    count = len(mixes) + bool(bulk)
+    count = len(panels) + bool(bulk)
     columns, lines = min(count, 2), (count + 1) // 2
     size = (1.5 + 5.6 * columns, 0.7 + lines * (1.2 + 0.75 * (rows + 1)))
     figure, grid = plt.subplots(lines, columns, figsize=size, squeeze=False, layout="constrained")
     axes = grid.flat[:count]
     for axis in grid.flat[count:]:
         axis.remove()
-    for axis, mix in zip(axes, mixes, strict=False):
-        _panel(axis, results, mix, connections)
+    for axis, (each, mix) in zip(axes, panels, strict=False):
+        _panel(axis, each, mix, connections)
+        axis.set_title(f"{mix} texts, {each['model']['name']}", fontsize=11)
     if bulk:
         _bulk_panel(axes[-1], bulk)
     figure.suptitle("Texts per second; servers on one core", fontsize=13)
@@ -96,7 +98,6 @@ def _panel(axis: Any, results: dict[str, Any], mix: str, connections: list[int])
     if loops:
         best = max(loops, key=lambda name: loops[name]["texts_per_second"])
         _line(axis, loops[best]["texts_per_second"], f"bare loop, {best}")
-    axis.set_title(f"{mix} texts", fontsize=11)
     axis.set_xlabel(f"dark to light: {', '.join(map(str, connections))} connections")
     axis.margins(x=0.12)
     axis.spines[["top", "right"]].set_visible(False)

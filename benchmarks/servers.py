@@ -29,6 +29,7 @@ import psutil
 
 from modeling.files import ROOT
 
+DEFAULT_MODEL = ROOT / "models" / "sentiment-pl-en"
 MARK = "BENCHMARK_SERVER"
 START_SECONDS = 90.0
 STOP_SECONDS = 15.0
@@ -202,24 +203,24 @@ class Server:
 
 
 def textserve_service(
-    *, cores: Collection[int], model: str = "sentiment-pl-en", env: Mapping[str, str] | None = None
+    *, cores: Collection[int], model: Path = DEFAULT_MODEL, env: Mapping[str, str] | None = None
 ) -> Server:
     """This service as ``make serve`` starts it, with its own model store; not yet started.
 
     Args:
         cores: cores that it may use.
-        model: folder in ``models/``.
+        model: the folder of a verified model.
         env: settings (``TEXTSERVE_*``) and other environment variables.
     """
     programs = ROOT / ".venv" / "bin"
     return Server(
         [str(programs / "bentoml"), "serve", "service:TextClassifier", "--host", "127.0.0.1", "--port", "{port}"],
         cores=cores,
-        prepare=[str(programs / "python"), "-m", "scripts.save", model],
+        prepare=[str(programs / "python"), "-m", "benchmarks.save", str(model)],
         env={
             "BENTOML_HOME": "{folder}",
             "BENTOML_DO_NOT_TRACK": "True",
-            "TEXTSERVE_MODEL": model,
+            "TEXTSERVE_MODEL": model.name,
             "TEXTSERVE_GRPC_PORT": "{grpc_port}",
             **(env or {}),
         },

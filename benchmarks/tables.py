@@ -65,6 +65,15 @@ def show(results: Results, console: Console, bulk: Results | None = None) -> Non
     described = results["machine"]
     console.print()
     console.print(f"{described['cpu']}, {described['cores']} cores; {' '.join(described['flags'])}")
+    _show_measured(results, console)
+    if results["large"]:
+        console.print(f"\nThe same with {results['large']['model']['name']}, in one round:\n")
+        _show_measured(results["large"], console)
+    if bulk:
+        console.print(_bulk(bulk))
+
+
+def _show_measured(results: Results, console: Console) -> None:
     if results["bare"] or results[TORCH]:
         console.print(_loops(results))
     if results[TORCH]:
@@ -73,8 +82,6 @@ def show(results: Results, console: Console, bulk: Results | None = None) -> Non
     for mix in results["plan"]["mixes"]:
         if results["cases"]:
             console.print(_servers(results, mix))
-    if bulk:
-        console.print(_bulk(bulk))
     for name, server in results["servers"].items():
         for mix, count in server["different_labels"].items():
             if count:

@@ -22,11 +22,10 @@ from rich.console import Console
 from benchmarks import machine, texts
 from benchmarks.load import LoadGenerator
 from benchmarks.requests import URL_PATH, body
-from benchmarks.servers import textserve_service
+from benchmarks.servers import DEFAULT_MODEL, textserve_service
 from modeling.files import ROOT
 from scripts import command
 
-MODEL = "sentiment-pl-en"
 BATCH_TOKENS = (128, 256, 512, 1024)
 WAIT_SECONDS = (0.0, 0.001, 0.003)
 
@@ -65,8 +64,8 @@ def main(arguments: list[str] | None = None) -> int:
         parser.error(f"--service-cores: this process may use {sorted(allowed)} only")
     load_cores = (allowed - service_cores) or allowed
     console = Console()
-    model = ROOT / "models" / MODEL
-    bodies = [body([text]) for text in texts.load(options.mix, ROOT / "build" / "data", model / "tokenizer.json")]
+    loaded = texts.load(options.mix, ROOT / "build" / "data", DEFAULT_MODEL / "tokenizer.json")
+    bodies = [body([text]) for text in loaded]
     if (share := machine.busy_share()) > machine.BUSY_SHARE:
         console.print(f"[bold red]Other programs use {share:.0%} of this machine: the result may be unreliable.")
 
@@ -85,7 +84,7 @@ def main(arguments: list[str] | None = None) -> int:
                 if (key := tuple(sorted(settings.items()))) in tried:
                     continue
                 tried.add(key)
-                with textserve_service(cores=service_cores, model=MODEL, env=settings) as server:
+                with textserve_service(cores=service_cores, env=settings) as server:
                     load.closed_loop(server.url + URL_PATH, bodies, options.connections, 1.5)
                     found = load.closed_loop(server.url + URL_PATH, bodies, options.connections, options.seconds)
                 trial = Trial(settings, found.per_second, found.percentile(99))
