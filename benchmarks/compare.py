@@ -1,6 +1,6 @@
 """Compare this service with other servers and with the same model in a bare loop, in one run.
 
-    make benchmark                      # everything, about 15 minutes
+    make benchmark                      # everything, 15 minutes or more
     make benchmark QUICK=1              # short texts, 16 connections, about 2 minutes
     make benchmark ONLY="textserve FastAPI bare"
     python -m benchmarks.compare --seconds 10
