@@ -10,7 +10,7 @@ contender uses all cores, runs in a process of its own and reads a Parquet file.
 
 Rates: the bare loops are compared once, on a sample. In every round, textserve scores 20,000 texts, on Ray 60,000 since
 the start of Ray's actors is counted, the best loop whole windows, the slow contenders samples; a promise is the median
-of the ratios within a round. Memory: textserve scores 20,000 texts and then ten times as many, which is also the rate
+of the ratios within a round. Memory: textserve scores 20,000 texts and then 200,000 or TEXTS, which is also the rate
 that an archive gets. Memory is the largest resident memory, of the process that starts the others where there are
 several. Writes texts a second and memory to benchmarks/results/bulk.json, with TEXTS to build/benchmark/.
 
@@ -40,6 +40,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from benchmarks import machine, texts
+from benchmarks.servers import DEFAULT_MODEL
 from bulk.addresses import sources
 from bulk.reading import Reading, read
 from bulk.run import Job, run
@@ -51,7 +52,6 @@ from scripts.command import parser
 from textserve.classifier import MODEL_FILE, TOKENIZER_FILE, Classifier
 from textserve.cpus import available_cpus
 
-MODEL = ROOT / "models" / "sentiment-pl-en"
 RESULTS = ROOT / "benchmarks" / "results" / "bulk.json"
 PARTIAL_RESULTS = ROOT / "build" / "benchmark" / "bulk.json"
 RATES, MEMORY = "rates", "memory"
@@ -98,7 +98,7 @@ def _about() -> dict[str, Any]:
     return {
         "machine": machine.describe(),
         "versions": machine.versions(ROOT / ".venv-benchmark"),
-        "model_sha256": sha256(MODEL / MODEL_FILE),
+        "model_sha256": sha256(DEFAULT_MODEL / MODEL_FILE),
     }
 
 
@@ -136,7 +136,7 @@ def _median(found: Sequence[Mapping[str, float]]) -> dict[str, float]:
 
 
 def _write(file: Path, count: int) -> None:
-    found = texts.load("mixed", ROOT / "build" / "data", MODEL / TOKENIZER_FILE)
+    found = texts.load("mixed", ROOT / "build" / "data", DEFAULT_MODEL / TOKENIZER_FILE)
     repeated = [f"{text} {copy}" for copy in range(count // len(found) + 1) for text in found][:count]
     random.Random(count).shuffle(repeated)
     pq.write_table(pa.table({"text": repeated}), file)
@@ -186,19 +186,19 @@ def _texts(file: str) -> list[str]:
 
 
 def _textserve(file: str) -> None:
-    score.main([file, f"{file}.out.parquet", "--model", str(MODEL), "--quiet"])
+    score.main([file, f"{file}.out.parquet", "--model", str(DEFAULT_MODEL), "--quiet"])
     Path(f"{file}.out.parquet").unlink()
 
 
 def _on_ray(file: str) -> None:
     from bulk import cluster
 
-    run(Job(file, f"{file}.out.parquet", str(MODEL), quiet=True), cluster.score, available_cpus())
+    run(Job(file, f"{file}.out.parquet", str(DEFAULT_MODEL), quiet=True), cluster.score, available_cpus())
     Path(f"{file}.out.parquet").unlink()
 
 
 def _processes(file: str) -> None:
-    scorer = Scorer(str(MODEL))
+    scorer = Scorer(str(DEFAULT_MODEL))
     with ProcessPoolExecutor(available_cpus(), initializer=_share, initargs=(scorer,)) as pool:
         for _ in pool.map(_score, read(sources(file), Reading())):
             pass
@@ -216,7 +216,7 @@ def _score(window: Any) -> Any:
 
 
 def _bare(size: int, file: str) -> None:
-    classifier, found, cores = Classifier(MODEL), _texts(file), available_cpus()
+    classifier, found, cores = Classifier(DEFAULT_MODEL), _texts(file), available_cpus()
     with ThreadPoolExecutor(cores) as pool:
         parts = [found[core::cores] for core in range(cores)]
         list(pool.map(lambda part: classifier.predict_many(part, size), parts))
@@ -226,7 +226,7 @@ class _Plain:
     """What one writes first: a batch in the order of the input, padded to its longest text."""
 
     def __init__(self) -> None:
-        self._classifier = Classifier(MODEL)
+        self._classifier = Classifier(DEFAULT_MODEL)
 
     def __call__(self, batch: dict[str, Any]) -> dict[str, Any]:
         scores = self._classifier.predict(self._classifier.encode(list(batch["text"])))
@@ -248,7 +248,7 @@ def _pipeline(file: str) -> None:
     from benchmarks.torch_pipeline import load
 
     torch.set_num_threads(len(os.sched_getaffinity(0)))
-    classify, _ = load(MODEL, ROOT / "build" / MODEL.name / "checkpoint")
+    classify, _ = load(DEFAULT_MODEL, ROOT / "build" / DEFAULT_MODEL.name / "checkpoint")
     classify(_texts(file), batch_size=PADDED, truncation=True)
 
 
