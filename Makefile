@@ -281,6 +281,9 @@ benchmark: .venv/.inference $(BENCHMARK_ENVIRONMENTS) ## Compare with other serv
 benchmark-bulk: .venv-benchmark/.synced ## Compare bulk scoring with bare loops, Ray and transformers, hours; ONLY=rates or memory, TEXTS=100000
 	@$(BENCHMARK_VENV)/python -m benchmarks.bulk $(if $(ONLY),--only $(ONLY)) $(if $(TEXTS),--texts $(TEXTS))
 
+measure-graph: .venv-export/.synced ## Measure what the passes over the graph are worth; ONLY="NAME …" for some
+	@OMP_NUM_THREADS=1 OPENBLAS_NUM_THREADS=1 $(EXPORT_VENV)/python -m benchmarks.graph $(if $(ONLY),--only $(ONLY))
+
 measure-drift: .venv/.inference ## Send texts like the reference, and others, through the window of drift: benchmarks/results/drift.json
 	@$(VENV)/python -m benchmarks.drift
 
@@ -303,7 +306,7 @@ docs-serve: .venv-docs/.synced ## Serve the site on http://localhost:8000, rebui
 capacity: .venv/.inference ## Compute docs/capacity.md: pods for a load, and what the autoscaler loses in a day
 	@$(VENV)/python -m scripts.capacity >build/capacity.md && mv build/capacity.md docs/capacity.md
 
-docs-tables: .venv/.inference ## Generate the tables of docs/settings.md, errors.md, metrics.md and architectures.md, and Kubernetes' copy of the alerts
+docs-tables: .venv/.inference ## Generate the tables of docs/settings.md, errors.md, metrics.md, architectures.md, graph.md and bulk.md, and Kubernetes' copy of the alerts
 	@$(VENV)/python -m scripts.docs_tables
 	@$(VENV)/python -m scripts.kubernetes_rules
 

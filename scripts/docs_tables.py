@@ -1,9 +1,9 @@
-"""Write the tables of settings.md, errors.md, metrics.md, architectures.md and bulk.md in docs/.
+"""Write the tables of settings.md, errors.md, metrics.md, architectures.md, graph.md and bulk.md in docs/.
 
     python -m scripts.docs_tables
 
-The tables are of textserve/settings.py, errors.py and metrics.py, and of architectures.json and bulk.json in
-benchmarks/results/. Each replaces the text between two marks such as <!-- settings --> and <!-- /settings -->.
+The tables are of textserve/settings.py, errors.py and metrics.py, and of architectures.json, graph.json and bulk.json
+in benchmarks/results/. Each replaces the text between two marks such as <!-- settings --> and <!-- /settings -->.
 
 Exit codes: 0 done, 1 a docs page or its marks are missing.
 """
@@ -51,7 +51,7 @@ TYPES = {
     "Path | None": "path",
 }
 RESULTS = ROOT / "benchmarks" / "results"
-ARCHITECTURES, BULK = RESULTS / "architectures.json", RESULTS / "bulk.json"
+ARCHITECTURES, BULK, GRAPH = RESULTS / "architectures.json", RESULTS / "bulk.json", RESULTS / "graph.json"
 # Texts, and the price of a core for an hour, of what bulk scoring costs.
 ARCHIVES, PRICE = (10**6, 10**8, 10**10), 0.04
 BOUNDS = {"ge": "≥", "gt": ">", "le": "≤"}
@@ -147,6 +147,22 @@ def architectures_table() -> str:
     return table([*head, "of a text in any batch", "speed-up over float32"], rows)
 
 
+def graph_table() -> str:
+    """What benchmarks/graph.py has measured."""
+    rows = json.loads(GRAPH.read_text(encoding="utf-8"))["rows"]
+    shapes = list(next(iter(rows.values()))["time"])
+    head = ["model", *(f"time, {shape} tokens" for shape in shapes)]
+    head += ["agreement with float32, before and after", "largest change in a batch, before and after"]
+    found = []
+    for name, row in rows.items():
+        times = [f"{row['time'][shape]:.2f}" if shape in row["time"] else "" for shape in shapes]
+        both = [row["before"], row["after"]]
+        agreement = ", ".join(f"{each['agreement']:.1%}" for each in both)
+        change = ", ".join(f"{each['largest_difference_in_batches']:.1g}" for each in both)
+        found.append([name, *times, agreement, change])
+    return table(head, found)
+
+
 def bulk_tables() -> str:
     """What benchmarks/bulk.py has measured, and hours and costs at the rate of the most texts."""
     found = json.loads(BULK.read_text(encoding="utf-8"))
@@ -179,6 +195,7 @@ TABLES = {
     "metrics": metrics_table,
     "architectures": architectures_table,
     "bulk": bulk_tables,
+    "graph": graph_table,
 }
 
 

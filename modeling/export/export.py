@@ -18,7 +18,7 @@ from modeling.errors import ModelingError
 from modeling.evaluation.speed import Feeds, feeds
 from modeling.export.checkpoint import check_golden, check_graph, check_inputs, check_source, export_float
 from modeling.export.optimization import optimize
-from modeling.export.quantization import QuantizationError, quantize
+from modeling.export.quantization import QuantizationError, QuantizationReport, quantize
 from modeling.export.verification import compare_in_batches, likeness
 from modeling.files import ModelFiles, sha256
 from modeling.spec import ModelSpec
@@ -81,13 +81,18 @@ def export(files: ModelFiles, checkpoint: Path, texts: Sequence[Input] | None = 
     return section
 
 
-def _quantize(spec: ModelSpec, files: ModelFiles, texts: Sequence[Input]) -> dict[str, Any]:
-    model, report = quantize(
+def quantized(spec: ModelSpec, files: ModelFiles, texts: Sequence[Input]) -> tuple[onnx.ModelProto, QuantizationReport]:
+    """The float file of a model in INT8, calibrated on ``texts``, before :func:`optimize`; raises as ``quantize``."""
+    return quantize(
         onnx.load(files.float_model),
         _feeds(spec, load_tokenizer(spec, files.tokenizer), texts),
         outlier_ratio=spec.quantization.outlier_ratio,
         weight_bits=spec.quantization.weight_bits,
     )
+
+
+def _quantize(spec: ModelSpec, files: ModelFiles, texts: Sequence[Input]) -> dict[str, Any]:
+    model, report = quantized(spec, files, texts)
     model, changed = optimize(model, spec.graph.attention_mask)
     onnx.save(model, files.model)
     _check_answers(spec, files, texts)
