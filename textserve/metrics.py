@@ -131,19 +131,21 @@ class RequestMetrics:
     """The protocols' metrics: requests by protocol and outcome, and their duration."""
 
     def __init__(self, metrics_registry: CollectorRegistry) -> None:
-        self._requests = Counter(
+        requests = Counter(
             "textserve_requests_total",
             "Requests by protocol and outcome (ok, or the error's type).",
             ["protocol", "outcome"],
             registry=metrics_registry,
         )
-        self._seconds = Histogram(
+        seconds = Histogram(
             "textserve_request_seconds",
             "Time from receiving the body to the response.",
             ["protocol"],
             registry=metrics_registry,
             buckets=SECONDS,
         )
+        # The series are few, and finding one takes a lock and longer than counting.
+        self._outcome, self._seconds = functools.cache(requests.labels), functools.cache(seconds.labels)
         self._in_flight = Gauge(
             "textserve_requests_in_flight", "POST requests and inferences being answered.", registry=metrics_registry
         )
@@ -156,8 +158,8 @@ class RequestMetrics:
     @never_failing
     def observe(self, protocol: str, outcome: str, seconds: float) -> None:
         """Count a request; ``outcome`` is ``ok`` or the ``type`` of a :class:`textserve.errors.TextserveError`."""
-        self._requests.labels(protocol, outcome).inc()
-        self._seconds.labels(protocol).observe(seconds)
+        self._outcome(protocol, outcome).inc()
+        self._seconds(protocol).observe(seconds)
 
 
 class PredictionMetrics:

@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import replace
 
 from textserve.application import Application
 from textserve.errors import Overloaded, TextserveError, Unauthorized
 from textserve.http.router import Headers, HttpProtocol, PathTable, Response, authorization_of, error_response, head_of
-from textserve.telemetry import request_id
+from textserve.telemetry import expected, request_id
 
 # Requests with one of these get more than the usual response: an interim one, or headers for a browser.
 UNUSUAL = frozenset((b"expect", b"origin", b"transfer-encoding"))
@@ -34,7 +33,7 @@ class Refusals:
             application.runner.reject_if_overloaded()
             return None
         except Overloaded as overloaded:
-            error = overloaded
+            error = expected(overloaded, "")
         except TextserveError:
             return None
         path, _, _ = url.partition(b"?")
@@ -54,4 +53,5 @@ class Refusals:
         response = error_response(protocol, error)
         application.requests.observe(protocol.name, error.type, time.perf_counter() - started)
         identity = request_id(headers.get(b"x-request-id", b""))
-        return replace(response, headers=head_of(response, [(b"x-request-id", identity)]))
+        headers_of_all = head_of(response, [(b"x-request-id", identity)])
+        return Response(response.content, response.status, headers=headers_of_all)

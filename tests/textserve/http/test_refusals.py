@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import gc
 import json
 
 import pytest
@@ -65,6 +66,23 @@ def test_all_others_are_for_the_router(serve: Serve, method: bytes, path: bytes,
     found = {"authorization": f"Bearer {KEY}", "content-length": "100"} | headers
     received = [(name.encode(), value.encode()) for name, value in found.items()]
     assert refusals(client, NATIVE, OPERATIONS).find(method, path, received) is None
+
+
+def test_refusals_leave_nothing_for_the_garbage_collector(serve: Serve) -> None:
+    def reject() -> None:
+        raise Overloaded("the queue is 2.1 s long, the limit is 2 s; retry later", retry_after=2.1)
+
+    client = serve(NATIVE)
+    found = refusals(client, NATIVE)
+    client.runner.reject_if_overloaded = reject  # type: ignore[method-assign]  # another error for each request
+    gc.collect()
+    gc.disable()
+    try:
+        for _ in range(100):
+            found.find(b"POST", b"/classify", [])
+        assert gc.collect() < 100
+    finally:
+        gc.enable()
 
 
 @pytest.mark.parametrize("error", [None, ShuttingDown("the service is stopping")])
