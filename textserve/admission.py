@@ -48,7 +48,7 @@ class Admission:
             tokens: tokens of the request.
             seconds: the request's time limit.
             waiting: tokens in the queue.
-            ahead: those of them that are computed before this request's first text.
+            ahead: tokens that are computed before this request's first text, those of running batches included.
 
         Raises:
             RequestTooLarge: if the request alone would take longer than the service's time limit.

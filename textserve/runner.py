@@ -207,6 +207,8 @@ class Runner:
         pending = self._tokenizing.pending
         waiting = self._queue.tokens + sum(pending)
         ahead = self._queue.tokens_ahead + sum(min(tokens, self._limits.tokens) for tokens in pending)
+        if ahead:
+            ahead += sum(worker.tokens for worker in self.workers)
         self._admission.check(tokens, seconds, waiting=waiting, ahead=ahead)
 
     def _admit(self, encodings: list[Encoding], deadline: float, seconds: float) -> Request:
@@ -265,7 +267,7 @@ class Runner:
             batch = self._queue.take(time.monotonic())
             self._metrics.waiting(self._queue.tokens)
             if batch:
-                worker.begin()
+                worker.begin(sum({text.row: len(text.encoding.ids) for text in batch}.values()))
             return None if self._stopping and not batch else batch
 
     def _wait_to_fill_batch(self) -> None:

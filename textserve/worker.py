@@ -13,6 +13,7 @@ class Worker(threading.Thread):
     Attributes:
         batches: the number of batches that it has computed, failed ones included.
         busy: whether it computes one now.
+        tokens: those of the batch that it computes now, else 0.
     """
 
     def __init__(self, number: int, work: Callable[[Worker], None]) -> None:
@@ -20,6 +21,7 @@ class Worker(threading.Thread):
         self._do = work
         self.batches = 0
         self.busy = False
+        self.tokens = 0
         self._busy_seconds = 0.0
         self._since = 0.0
 
@@ -32,14 +34,15 @@ class Worker(threading.Thread):
         """Seconds that it has computed, those of a batch that it computes now included."""
         return self._busy_seconds + (time.perf_counter() - self._since if self.busy else 0.0)
 
-    def begin(self) -> None:
-        """Note that a batch begins."""
+    def begin(self, tokens: int) -> None:
+        """Note that a batch of ``tokens`` tokens begins."""
+        self.tokens = tokens
         self._since = time.perf_counter()
         self.busy = True
 
     def end(self) -> None:
         """Note that a batch ends, or that there was none to compute."""
         seconds = self.busy_seconds
-        self.busy = False
+        self.busy, self.tokens = False, 0
         self._busy_seconds = seconds
         self.batches += 1

@@ -146,7 +146,7 @@ def test_busy_seconds_grow_only_while_a_thread_computes() -> None:
     assert registry.get_sample_value("textserve_worker_threads") == 2
     worker.end()
     assert busy() == 0
-    worker.begin()
+    worker.begin(1)
     during = busy()
     assert 0 < during < busy()
     worker.end()

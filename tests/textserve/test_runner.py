@@ -254,10 +254,26 @@ def test_a_queue_beyond_the_time_limit_rejects_before_tokenizing() -> None:
             encoded = len(service.classifier.encoded)
             with pytest.raises(Overloaded) as error:
                 await service.classify(["3"])
-            assert error.value.retry_after == pytest.approx(60 / 5000)
+            # And the token that is computed.
+            assert error.value.retry_after == pytest.approx(61 / 5000)
             assert len(service.classifier.encoded) == encoded
             service.classifier.gate.set()
             assert [numbers(await task) for task in (first, fits)] == [[0], [1]]
+
+    asyncio.run(run())
+
+
+def test_the_batch_being_computed_is_ahead_of_a_request_too_but_an_empty_queue_admits_any() -> None:
+    async def run() -> None:
+        async with served(FakeClassifier(), max_queue_seconds=0.01) as service:
+            service.classifier.gate.clear()
+            large = service.send("1".ljust(100))
+            await until(lambda: service.classifier.seen == [1])
+            fits = await service.enqueue("2")
+            with pytest.raises(Overloaded, match=r"0\.0 s long, the limit is 0\.01 s"):
+                await service.classify(["3"])
+            service.classifier.gate.set()
+            assert [numbers(await task) for task in (large, fits)] == [[1], [2]]
 
     asyncio.run(run())
 
