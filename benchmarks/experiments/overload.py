@@ -17,6 +17,7 @@ QUEUE_SECONDS = 1.0
 TIMES_CAPACITY = 10
 # Texts per request. With 1, rejections can take most of the CPU time.
 TEXTS_A_REQUEST = (8, 1)
+TEXTS_AT_ONCE = 64
 
 
 def measure(texts: Sequence[str], load: LoadGenerator, cores: Collection[int], seconds: float) -> Findings:
@@ -27,9 +28,9 @@ def measure(texts: Sequence[str], load: LoadGenerator, cores: Collection[int], s
         with textserve_service(cores=cores, env=settings) as server:
             url = server.url + URL_PATH
             bodies = [body(texts[first : first + size]) for first in range(0, len(texts) - size, size)]
-            load.closed_loop(url, bodies, 64, 2.0)
-            # Capacity is the throughput of the same requests in a closed loop.
-            capacity = load.closed_loop(url, bodies, 64, max(5.0, seconds / 3)).per_second
+            load.closed_loop(url, bodies, TEXTS_AT_ONCE // size, 2.0)
+            # Capacity is the throughput of the same requests in a closed loop, none of which is refused.
+            capacity = load.closed_loop(url, bodies, TEXTS_AT_ONCE // size, max(5.0, seconds / 3)).per_second
             before = server.rss_bytes()
             flood = load.open_loop(url, bodies, TIMES_CAPACITY * capacity, seconds)
             after = server.rss_bytes()
