@@ -211,11 +211,6 @@ class Connection(HttpToolsProtocol):
         if len(self.url) > MAX_URL_BYTES:
             self._problem = UrlTooLong(f"has more than {MAX_URL_BYTES} bytes", where="url")
 
-    def on_header(self, name: bytes, value: bytes) -> None:
-        """Keep a header, but no trailer (RFC 9110, 6.5.1): nothing here reads one."""
-        if self._in_head:
-            super().on_header(name, value)
-
     def on_headers_complete(self) -> None:
         """Start the request, unless it exceeds a limit or asks for an upgrade."""
         self._in_head = False
@@ -224,6 +219,8 @@ class Connection(HttpToolsProtocol):
             self._refusal = self._refuse()
             if self._refusal is None:
                 super().on_headers_complete()
+            # The request has the headers. What follows are trailers (RFC 9110, 6.5.1), which nothing here reads.
+            self.headers = []
 
     def on_body(self, body: bytes) -> None:
         """Append to the body."""

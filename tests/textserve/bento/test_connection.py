@@ -184,6 +184,18 @@ def test_trailers_without_an_end_are_refused(server: Server, path: bytes, endles
     assert growth(server, head + endless * (2**26 // len(endless))) < 2**24
 
 
+def test_a_trailer_is_no_header_of_its_request_nor_of_the_next(server: Server) -> None:
+    trailed = CHUNKED.replace(b"Upgrade, HTTP2-Settings", b"keep-alive") + CHUNKS[:-2] + b"X-Request-Id: late\r\n\r\n"
+    with connect(server) as client:
+        client.sendall(trailed + PLAIN + BODY)
+        for _ in range(2):
+            response = http.client.HTTPResponse(client)
+            response.begin()
+            assert response.status == 200
+            assert response.headers["x-request-id"] != "late"
+            response.read()
+
+
 def test_a_long_answer_does_not_wait_for_the_limit_of_the_next_request(impatient: Server) -> None:
     long = long_body(20)
     first = PLAIN.replace(b"%d" % len(BODY), b"%d" % len(long)) + long
