@@ -21,11 +21,13 @@ JSON = {"content-type": "application/json"}
 class Answer:
     """A response; without one, status 0 and the exception as the body.
 
-    A successful gRPC call has status 200, a failed one its gRPC status code.
+    A successful gRPC call has status 200, a failed one its gRPC status code. ``retry_after`` is the header of HTTP, in
+    seconds.
     """
 
     status: int
     body: bytes
+    retry_after: float = 0.0
 
 
 class Client(Protocol):
@@ -83,6 +85,7 @@ class _Connection(asyncio.Protocol):
         self._transport: Any = None
         self._answer: asyncio.Future[Answer] | None = None
         self._chunks: list[bytes] = []
+        self._retry_after = 0.0
         self._parser: Any = None
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
@@ -94,7 +97,7 @@ class _Connection(asyncio.Protocol):
 
     async def request(self, request: bytes, timeout_seconds: float) -> Answer:
         loop = asyncio.get_running_loop()
-        self._answer, self._chunks = loop.create_future(), []
+        self._answer, self._chunks, self._retry_after = loop.create_future(), [], 0.0
         self._parser = httptools.HttpResponseParser(self)
         self._transport.write(request)
         timer = loop.call_later(timeout_seconds, self._late)
@@ -110,13 +113,18 @@ class _Connection(asyncio.Protocol):
             self._fail(ConnectionError("invalid HTTP response"))
             self.abort()
 
+    def on_header(self, name: bytes, value: bytes) -> None:
+        if name.lower() == b"retry-after":
+            self._retry_after = float(value)
+
     def on_body(self, chunk: bytes) -> None:
         self._chunks.append(chunk)
 
     def on_message_complete(self) -> None:
         self.closed = self.closed or not self._parser.should_keep_alive()
         if self._answer is not None and not self._answer.done():
-            self._answer.set_result(Answer(self._parser.get_status_code(), b"".join(self._chunks)))
+            answer = Answer(self._parser.get_status_code(), b"".join(self._chunks), self._retry_after)
+            self._answer.set_result(answer)
 
     def abort(self) -> None:
         self.closed = True

@@ -86,7 +86,7 @@ class Flood:
 
 
 async def closed_loop(url: str, bodies: Sequence[bytes], connections: int, seconds: float) -> Latencies:
-    """Post ``bodies`` cyclically over kept-alive connections.
+    """Post ``bodies`` cyclically over kept-alive connections, each of which waits as long as a ``Retry-After`` says.
 
     Args:
         url: an HTTP URL, or ``grpc://HOST:PORT/SERVICE/METHOD``.
@@ -110,6 +110,7 @@ async def closed_loop(url: str, bodies: Sequence[bytes], connections: int, secon
                 continue
             if answer.status != 200:
                 errors[str(answer.status)] += 1
+                await asyncio.sleep(min(answer.retry_after, max(0.0, end - time.perf_counter())))
                 continue
             last = time.perf_counter()
             answers.append(last - sent)
