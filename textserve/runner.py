@@ -208,7 +208,8 @@ class Runner:
         waiting = self._queue.tokens + sum(pending)
         ahead = self._queue.tokens_ahead + sum(min(tokens, self._limits.tokens) for tokens in pending)
         if ahead:
-            ahead += sum(worker.tokens for worker in self.workers)
+            # The queue goes on once the first worker is free.
+            ahead += len(self.workers) * min(worker.tokens for worker in self.workers)
         self._admission.check(tokens, seconds, waiting=waiting, ahead=ahead)
 
     def _admit(self, encodings: list[Encoding], deadline: float, seconds: float) -> Request:

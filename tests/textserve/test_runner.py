@@ -278,6 +278,19 @@ def test_the_batch_being_computed_is_ahead_of_a_request_too_but_an_empty_queue_a
     asyncio.run(run())
 
 
+def test_a_long_text_on_one_thread_refuses_nothing_while_another_thread_is_nearly_done() -> None:
+    async def run() -> None:
+        async with served(FakeClassifier(), threads=2, max_queue_seconds=0.01) as service:
+            service.classifier.gate.clear()
+            sent = [service.send("1".ljust(100)), service.send("2")]
+            await until(lambda: sorted(service.classifier.seen) == [1, 2])
+            sent += [await service.enqueue("3"), await service.enqueue("4")]
+            service.classifier.gate.set()
+            assert [numbers(await task) for task in sent] == [[1], [2], [3], [4]]
+
+    asyncio.run(run())
+
+
 class SlowClassifier(FakeClassifier):
     """Takes a tenth of a second of the processor for each batch, and tells the event loop when one is computed."""
 
