@@ -33,6 +33,7 @@ class Refusals:
             application.runner.reject_if_overloaded()
             return None
         except Overloaded as overloaded:
+            # Without its traceback, whose frame of this function would refer to it again.
             error = expected(overloaded, "")
         except TextserveError:
             return None
@@ -53,5 +54,4 @@ class Refusals:
         response = error_response(protocol, error)
         application.requests.observe(protocol.name, error.type, time.perf_counter() - started)
         identity = request_id(headers.get(b"x-request-id", b""))
-        headers_of_all = head_of(response, [(b"x-request-id", identity)])
-        return Response(response.content, response.status, headers=headers_of_all)
+        return Response(response.content, response.status, headers=head_of(response, [(b"x-request-id", identity)]))
