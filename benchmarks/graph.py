@@ -6,8 +6,8 @@ Quantizes the default model, from the float file that `make export` leaves, and 
 and applies modeling/export/optimization.py. Runs both graphs in turn on one thread. Writes, for each, the ratio of
 thread time by shape (median over the rounds; below 1 is faster), the agreement of labels with the float graph, and the
 largest difference of a score between a text alone and in a random batch, before and after, to
-benchmarks/results/graph.json, from which make docs-tables writes the table of docs/graph.md. Takes about ten
-minutes.
+benchmarks/results/graph.json, from which make docs-tables writes the table of docs/graph.md. Takes a quarter
+of an hour on a slow processor.
 
 Exit codes: 0 measured, 1 the default model is not exported, 2 bad arguments.
 """

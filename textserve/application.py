@@ -34,7 +34,7 @@ from textserve.watchdog import Watchdog
 logger = logging.getLogger(__name__)
 
 # Allocations, less deallocations, that start a garbage collection. Python's default, 700, is reached by one request; a
-# collection answers nobody while it visits them, for 15 ms on a slow core.
+# collection pauses every request while it visits them.
 GC_ALLOCATIONS = 10_000
 # Scores of one response, some 20 ms of the event loop.
 MAX_SCORES = 50_000
