@@ -141,12 +141,15 @@ def _rows(wanted: PredictionsRequest) -> tuple[list[Any], str]:
 
 
 def _split(table: Split) -> list[Any]:
+    names = [str(name) for name in table.columns]
+    if len(set(names)) != len(names):
+        raise InvalidRequest("must have a different name for each column", where="dataframe_split.columns")
     rows = []
     for index, row in enumerate(table.data):
-        if not isinstance(row, list) or len(row) != len(table.columns):
-            message = f"must be a list of {len(table.columns)}, one for each column"
+        if not isinstance(row, list) or len(row) != len(names):
+            message = f"must be a list of {len(names)}, one for each column"
             raise InvalidRequest(message, where=f"dataframe_split.data[{index}]")
-        rows.append(dict(zip(map(str, table.columns), row, strict=True)))
+        rows.append(dict(zip(names, row, strict=True)))
     return rows
 
 
@@ -222,7 +225,7 @@ def _schemas(application: Application) -> dict[str, Any]:
     # One column of any name, or the two of a pair.
     record = {"minProperties": 1, "maxProperties": 1, "additionalProperties": TEXT}
     columns = {"minProperties": 1, "maxProperties": 1, "additionalProperties": {"oneOf": [TEXT, TEXTS]}}
-    names: dict[str, Any] = array({"type": ["string", "integer"]}, 1)
+    names = array({}, 1)
     if pair:
         record = {ELSEWHERE: "Pair"}
         columns = {"required": ["text", "text_pair"], "properties": {"text": {}, "text_pair": {}}}

@@ -38,6 +38,7 @@ PAIR = {"text": "a", "text_pair": "b"}
         ({"inputs": {"text": "a"}}, ["a"]),
         ({"dataframe_split": {"index": [0, 1], "columns": ["text"], "data": [["a"], ["b"]]}}, ["a", "b"]),
         ({"dataframe_split": {"columns": [0], "data": [["a"]]}}, ["a"]),
+        ({"dataframe_split": {"columns": [-0.5], "data": [["a"]]}}, ["a"]),
         ({"dataframe_records": [{"text": "a"}, {"text": "b"}]}, ["a", "b"]),
     ],
 )
@@ -113,6 +114,8 @@ def test_a_prediction_has_the_shape_of_its_problem(serve: Serve, name: str, answ
         ("single", {"dataframe_split": {"columns": ["a"], "data": [["secret", "b"]]}}, "dataframe_split.data[0] must"),
         ("single", {"dataframe_split": {"columns": ["a"], "data": [["secret"], [" "]]}}, "dataframe_split.data[1] is"),
         ("single", {"dataframe_split": {"data": [["secret"]]}}, "dataframe_split.columns is missing"),
+        ("single", {"dataframe_split": {"columns": ["a", "a"], "data": [["secret", "b"]]}}, "dataframe_split.columns"),
+        ("single", {"dataframe_split": {"columns": [1, "1"], "data": [["secret", "b"]]}}, "dataframe_split.columns"),
         ("single", {"dataframe_records": {"text": "secret"}}, "dataframe_records must be a list"),
         ("single", {"instances": ["secret"], "params": {"top_k": 0}}, "params.top_k must be at least 1"),
         ("pair", {"instances": ["secret"]}, "instances[0] is one text, and this model takes pairs"),
