@@ -9,7 +9,8 @@ tokens computed for it. A new request starts slightly after the current virtual 
 thousand is computed next, not last; small requests are first come, first served; and the request of a thousand still
 gets its share next to an endless stream of small ones. Texts that fill up another request's batch are not charged.
 
-A running batch cannot be interrupted, so while small requests arrive, large ones get only a small part of each batch.
+A running batch cannot be interrupted, so while small requests arrive, large ones get only a small part of each batch,
+and after one of theirs a small request that waits is next.
 
 Answers do not depend on the batch, so texts of equal tokens have equal answers: those that wait are taken together,
 whoever sent them, and only the first of them is computed and charged.
@@ -119,9 +120,10 @@ class BatchQueue(Generic[W]):
         self._limits = limits
         self._by_length: dict[tuple[int, bool], OrderedDict[Text[W], None]] = {}
         self._by_row: dict[bytes, dict[Text[W], None]] = {}
-        self._turns: list[tuple[int, int, W]] = []
+        self._turns: dict[bool, list[tuple[int, int, W]]] = {False: [], True: []}  # of small and of large requests
         self._virtual_time = 0
         self._arrivals = 0
+        self._large_was_last = False
         self._small_arrived = False
         self._small_until = -inf
         self.tokens = 0
@@ -166,7 +168,7 @@ class BatchQueue(Generic[W]):
         for index in list(work._waiting):
             self._remove(Text(work, index))
         if not self:
-            self._turns.clear()
+            self._turns = {False: [], True: []}
 
     def take(self, now: float) -> list[Text[W]]:
         """Remove and return the next batch, the scheduled text first; empty if nothing waits.
@@ -213,13 +215,19 @@ class BatchQueue(Generic[W]):
         return taken
 
     def _next_work(self, now: float) -> W | None:
-        while self._turns:
-            _, _, work = heapq.heappop(self._turns)
+        while turns := self._next_turns():
+            _, _, work = heapq.heappop(turns)
             if work.deadline <= now:
                 self.cancel(work)
             if work._waiting:
+                self._large_was_last = work._large
                 return work
         return None
+
+    def _next_turns(self) -> list[tuple[int, int, W]]:
+        """Those of which the first is next: after a batch of a large request, those of the small ones that wait."""
+        small, large = self._turns[False], self._turns[True]
+        return small if small and (self._large_was_last or not large or small[0] < large[0]) else large
 
     def _room_for_large(self, work: W, now: float) -> float:
         """Tokens that large requests may take of a batch that starts with a text of ``work``."""
@@ -232,7 +240,7 @@ class BatchQueue(Generic[W]):
 
     def _push(self, work: W) -> None:
         # The oldest request wins a tie.
-        heapq.heappush(self._turns, (work._turn, work._arrival, work))
+        heapq.heappush(self._turns[work._large], (work._turn, work._arrival, work))
 
     def _near(self, length: int) -> list[tuple[int, bool]]:
         """Waiting lengths that may share a batch with ``length``, of small and large requests, nearest first."""
