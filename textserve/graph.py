@@ -78,8 +78,9 @@ def open_session(file: Path, threads: int = 1) -> ort.InferenceSession:
     options = ort.SessionOptions()
     options.intra_op_num_threads = threads
     options.inter_op_num_threads = 1
-    # Spinning would take the core that another run needs.
-    options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+    # Threads spin while they wait for each other's part of an operator, which is sooner than the kernel wakes them, but
+    # not between runs: that would take the core that another run needs.
+    options.add_session_config_entry("session.force_spinning_stop", "1")
     # The softmax of an attention gives padding about 1e-39, too little to change a bit of an answer, but an Intel
     # processor multiplies such numbers many times slower than others.
     options.add_session_config_entry("session.set_denormal_as_zero", "1")
