@@ -114,6 +114,10 @@ def scraped(store: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[P
             texts = ["Świetny film, polecam!", "The meeting is on Thursday.", "word " * 1000]
             for _ in range(5):
                 assert client.post("/classify", json={"texts": texts}, timeout=LIMIT_SECONDS).status_code == 200
+                # The first value of a counter is no increase: one request is scraped before the others come.
+                running.wait(
+                    lambda: value('textserve_requests_total{outcome="ok"}') > 0, "a scrape of the first request"
+                )
             assert client.post("/classify", json={"texts": []}).status_code == 400
         running.wait(lambda: value("rate(textserve_texts_total[5m])") > 0, "a scrape after the requests")
         recorded = "textserve:slow_requests:ratio_rate5m"
