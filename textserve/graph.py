@@ -12,6 +12,8 @@ import numpy as np
 import numpy.typing as npt
 import onnxruntime as ort
 
+from textserve.denormals import as_zero
+
 logger = logging.getLogger(__name__)
 
 LOWEST_PRIORITY = 19
@@ -59,7 +61,8 @@ class Graph:
                 cost more than they gain.
         """
         session = self._spread if spread and self._spread else self._session
-        return session.run([output], feeds)[0]
+        with as_zero():
+            return session.run([output], feeds)[0]
 
     def _load(self) -> None:
         try:
@@ -71,18 +74,14 @@ class Graph:
 
 
 def open_session(file: Path, threads: int = 1) -> ort.InferenceSession:
-    """An ONNX Runtime session that computes on the calling thread and ``threads - 1`` of its own.
-
-    The first one of a process makes its thread, and threads that this one starts later, count denormal numbers as zero.
-    """
+    """An ONNX Runtime session that computes on the calling thread and ``threads - 1`` of its own."""
     options = ort.SessionOptions()
     options.intra_op_num_threads = threads
     options.inter_op_num_threads = 1
     # Threads spin while they wait for each other's part of an operator, which is sooner than the kernel wakes them, but
     # not between runs: that would take the core that another run needs.
     options.add_session_config_entry("session.force_spinning_stop", "1")
-    # The softmax of an attention gives padding about 1e-39, too little to change a bit of an answer, but an Intel
-    # processor multiplies such numbers many times slower than others.
-    options.add_session_config_entry("session.set_denormal_as_zero", "1")
+    if threads > 1:  # on its own threads, as Graph.run does on the calling one
+        options.add_session_config_entry("session.set_denormal_as_zero", "1")
     options.log_severity_level = 3
     return ort.InferenceSession(str(file), options, providers=["CPUExecutionProvider"])

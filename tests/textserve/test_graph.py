@@ -1,7 +1,5 @@
 from __future__ import annotations
 
-import subprocess
-import sys
 import threading
 import time
 from collections.abc import Callable
@@ -32,22 +30,6 @@ def test_an_answer_of_several_threads_is_that_of_one_to_the_last_bit() -> None:
     for length, count in ((1, 1), (30, 1), (110, 1), (7, 32), (40, 9)):
         batch = classifier.encode([f"{number} " + "nie polecam, what a mess " * length for number in range(count)])
         assert np.array_equal(classifier.logits(batch, spread=True), classifier.logits(batch))
-
-
-def test_threads_that_start_after_the_first_session_count_denormals_as_zero() -> None:
-    program = f"""
-import threading
-import numpy as np
-from textserve.graph import open_session
-
-def compute():
-    print(np.full(4, 1e-39, np.float32) + np.float32(0))
-
-session = open_session({str(DEFAULT_MODEL / MODEL_FILE)!r})
-threading.Thread(target=compute).start()
-"""
-    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
-    assert done.stdout == "[0. 0. 0. 0.]\n"
 
 
 def test_one_thread_loads_no_second_session() -> None:

@@ -1,0 +1,53 @@
+from __future__ import annotations
+
+import threading
+
+import numpy as np
+
+from tests.conftest import DEFAULT_MODEL
+from textserve.classifier import Classifier
+from textserve.denormals import SUPPORTED, as_zero
+
+
+def denormal() -> float:
+    return float((np.full(8, 1e-39, np.float32) + np.float32(0)).max())
+
+
+def test_within_the_block_they_are_zero_and_after_it_as_before() -> None:
+    before = denormal()
+    assert before > 0
+    with as_zero():
+        assert (denormal() == 0) == SUPPORTED
+    assert denormal() == before
+
+
+def test_they_are_as_before_after_an_error() -> None:
+    try:
+        with as_zero():
+            raise ZeroDivisionError
+    except ZeroDivisionError:
+        assert denormal() > 0
+
+
+def test_other_threads_keep_them() -> None:
+    seen: list[float] = []
+    inside, outside = threading.Event(), threading.Event()
+
+    def compute() -> None:
+        inside.wait()
+        seen.append(denormal())
+        outside.set()
+
+    thread = threading.Thread(target=compute)
+    thread.start()
+    with as_zero():
+        inside.set()
+        outside.wait()
+    thread.join()
+    assert seen[0] > 0
+
+
+def test_a_thread_that_loads_and_runs_a_model_keeps_them() -> None:
+    classifier = Classifier(DEFAULT_MODEL)
+    classifier.logits(classifier.encode(["short", "a text that is longer"]))
+    assert denormal() > 0
