@@ -18,7 +18,9 @@ ENVIRONMENT_BYTES, MXCSR = 32, 28
 # Bits of MXCSR: denormal results become zero, and denormal operands count as zero (Intel SDM, volume 1, 10.2.3).
 AS_ZERO = 1 << 15 | 1 << 6
 
-SUPPORTED = sys.platform == "linux" and platform.machine() == "x86_64"
+# A handle of the whole process, whose functions are called with the GIL. A Python without libm lacks these.
+PROCESS = ctypes.pythonapi
+SUPPORTED = sys.platform == "linux" and platform.machine() == "x86_64" and hasattr(PROCESS, "fesetenv")
 
 
 @contextlib.contextmanager
@@ -27,12 +29,11 @@ def as_zero() -> Iterator[None]:
     if not SUPPORTED:
         yield
         return
-    library = ctypes.pythonapi  # a handle of the whole process, whose functions are called with the GIL
     before = ctypes.create_string_buffer(ENVIRONMENT_BYTES)
-    library.fegetenv(before)
+    PROCESS.fegetenv(before)
     mxcsr = int.from_bytes(before.raw[MXCSR:], "little") | AS_ZERO
-    library.fesetenv(before.raw[:MXCSR] + mxcsr.to_bytes(4, "little"))
+    PROCESS.fesetenv(before.raw[:MXCSR] + mxcsr.to_bytes(4, "little"))
     try:
         yield
     finally:
-        library.fesetenv(before)
+        PROCESS.fesetenv(before)

@@ -1,16 +1,25 @@
 from __future__ import annotations
 
+import platform
+import sys
 import threading
+from typing import Any
 
 import numpy as np
+import pytest
 
 from tests.conftest import DEFAULT_MODEL
-from textserve.classifier import Classifier
+from textserve.classifier import MODEL_FILE, Classifier
 from textserve.denormals import SUPPORTED, as_zero
+from textserve.graph import Graph
 
 
 def denormal() -> float:
     return float((np.full(8, 1e-39, np.float32) + np.float32(0)).max())
+
+
+def test_this_python_has_what_it_takes() -> None:
+    assert (sys.platform == "linux" and platform.machine() == "x86_64") == SUPPORTED
 
 
 def test_within_the_block_they_are_zero_and_after_it_as_before() -> None:
@@ -22,11 +31,9 @@ def test_within_the_block_they_are_zero_and_after_it_as_before() -> None:
 
 
 def test_they_are_as_before_after_an_error() -> None:
-    try:
-        with as_zero():
-            raise ZeroDivisionError
-    except ZeroDivisionError:
-        assert denormal() > 0
+    with pytest.raises(ZeroDivisionError), as_zero():
+        raise ZeroDivisionError
+    assert denormal() > 0
 
 
 def test_other_threads_keep_them() -> None:
@@ -51,3 +58,12 @@ def test_a_thread_that_loads_and_runs_a_model_keeps_them() -> None:
     classifier = Classifier(DEFAULT_MODEL)
     classifier.logits(classifier.encode(["short", "a text that is longer"]))
     assert denormal() > 0
+
+
+def test_a_run_of_a_graph_counts_them_as_zero(monkeypatch: pytest.MonkeyPatch) -> None:
+    class Session:
+        def run(self, outputs: list[str], feeds: Any) -> list[float]:
+            return [denormal()]
+
+    monkeypatch.setattr("textserve.graph.open_session", lambda file: Session())
+    assert (Graph(DEFAULT_MODEL / MODEL_FILE).run("logits", {}) == 0) == SUPPORTED
