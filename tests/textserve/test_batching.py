@@ -210,6 +210,7 @@ def test_one_text_waits_for_a_small_part_of_a_batch_of_one_large_request(
     while single.waiting_texts:
         batch = queue.take(0.0)
         before += sum(lengths_of(batch))
+    # A part of a batch, and the other small request.
     assert before - sum(lengths_of(batch)) <= LARGE_SHARE + 5
     # A batch that starts with it has no texts of the large requests.
     assert batch[0].work is not single or [text.work for text in batch] == [single]
