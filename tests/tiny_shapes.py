@@ -57,9 +57,8 @@ def make_shape(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Path
         torch.set_num_threads(1)
         torch.manual_seed(4)
         architecture, answers = SHAPES[name]
-        texts = golden.examples(["en"], "pair" if name in ("inference", "reranker") else "text")
-        joined = " ".join(text if isinstance(text, str) else " ".join(text) for text in texts)
-        words = list(dict.fromkeys(re.findall(r"\w+|[^\w\s]+", joined)))
+        kind = "pair" if name in ("inference", "reranker") else "text"
+        texts, words = golden.examples(["en"], kind), everyday_words(kind)
         tokenizer = word_tokenizer(words, with_types=architecture == "bert")
         network = random_network(architecture, len(SPECIAL_TOKENS) + len(words), **answers)
         columns = [[text] if isinstance(text, str) else list(text) for text in texts]
@@ -70,6 +69,15 @@ def make_shape(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Path
         return folder
 
     return make
+
+
+def everyday_words(kind: str) -> list[str]:
+    """The vocabulary of these checkpoints: the words and the punctuation of the everyday texts."""
+    from modeling.new import golden
+
+    texts = golden.examples(["en"], kind)
+    joined = " ".join(text if isinstance(text, str) else " ".join(text) for text in texts)
+    return list(dict.fromkeys(re.findall(r"\w+|[^\w\s]+", joined)))
 
 
 def _decide(network: Any, inputs: list[Any]) -> None:

@@ -19,7 +19,7 @@ def write_rated_data(folder: Path, write_data: Callable[..., Path], words: list[
     ratings = {}
     for domain, name in enumerate(dataset.DOMAINS.values()):
         rows = [
-            f"{number}\t{RATINGS[number % 3]}\t{known[number % 3][number % len(known[0])]} {domain} {number}"
+            f"{number}\t{RATINGS[number % 3]}\t{known[number % 3][number % len(known[-1])]} {domain} {number}"
             for number in range(texts)
         ]
         ratings[name] = "\n".join(rows).encode()
