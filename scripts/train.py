@@ -6,7 +6,7 @@
 Recipes:
 
     head   the best of three logistic heads on a frozen encoder: about a minute on two cores, for every change
-    full   fine-tuning, for releases: an hour or two a run on two cores; the result is the mean of the runs. Existing
+    full   fine-tuning, for releases: 15 to 60 minutes a run on two cores; the result is the mean of the runs. Existing
            runs and an existing checkpoint are kept: interrupted training resumes, and runs with other settings
            (--seeds, --learning-rate, ...) can be added. Remove build/NAME to start afresh
 
@@ -48,6 +48,7 @@ def main(arguments: list[str] | None = None) -> None:
     only_full = args.add_argument_group("full only")
     only_full.add_argument("--seeds", type=int, nargs="+", default=[1, 2, 3], help="one run each (default: 1 2 3)")
     only_full.add_argument("--sentences", type=Path, help="folder with the Polish sentences (default: from GitHub)")
+    only_full.add_argument("--average-base", action="store_true", help="average the base, a classifier, with the runs")
     for name, value in SETTINGS.items():
         only_full.add_argument(
             f"--{name.replace('_', '-')}", type=type(value), default=value, help=f"(default: {value})", metavar="N"
@@ -66,7 +67,7 @@ def main(arguments: list[str] | None = None) -> None:
     else:
         print("\n".join(corpora.fetch(task.data, options.sentences)))
         recipe = Recipe(**{name: getattr(options, name) for name in SETTINGS})
-        section = training.train_full(task, options.base, options.seeds, recipe)
+        section = training.train_full(task, options.base, options.seeds, recipe, average_base=options.average_base)
     for made in section["runs"]:
         if MACRO_F1 in made:
             print(f"C = {made['C']:<6g} validation macro-F1 {made[MACRO_F1]:.4f}")

@@ -138,7 +138,7 @@ def training(report: Report) -> str:
     section = report["training"]
     settings = [name for name in section["runs"][0] if name not in ("seed", "minutes")]
     head = ["", *(f"seed {run['seed']}" for run in section["runs"])]
-    rows = [[name.replace("_", " "), *(f"{run[name]:g}" for run in section["runs"])] for name in settings]
+    rows = [[name.replace("_", " "), *(_setting(run[name]) for run in section["runs"])] for name in settings]
     texts = ", ".join(f"{count} {name}" for name, count in section["texts"].items())
     final = section["final"]
     outcome = (
@@ -148,6 +148,10 @@ def training(report: Report) -> str:
         f"{section['polish_dev_accuracy']:.3f} of the Polish sentences of `polish-dev.jsonl` right."
     )
     return f"{table(head, rows)}\n\n{outcome}"
+
+
+def _setting(value: float | str) -> str:
+    return value if isinstance(value, str) else f"{value:g}"
 
 
 BLOCKS: dict[str, Callable[[Report], str]] = {

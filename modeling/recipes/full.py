@@ -11,7 +11,8 @@ on them; the rest is one recipe that was not varied:
   learn.
 - A run's result is half its last weights, half their mean over its second part (Kaddour 2022, arXiv:2209.14981), and
   several runs, which see the data in another order, are averaged too (model soups, Wortsman and others 2022,
-  arXiv:2203.05482).
+  arXiv:2203.05482); on request with the checkpoint that they start from, if that is a classifier already, which keeps
+  what it knew (arXiv:2109.01903, of the same authors).
 - On the validation parts, a bias on the negative and the positive logit maximizes macro-F1, where the rare neutral
   class weighs as much as the others; then a temperature, of the English part, divides all logits, so that of the
   answers with a score of 0.8 about 80 % are correct. Both are folded into the classifier's weights.
@@ -37,7 +38,7 @@ from tokenizers import normalizers
 from torch.optim.swa_utils import AveragedModel
 from transformers import AutoModelForSequenceClassification
 
-from modeling.environment import versions
+from modeling.environment import cpu_flags, versions
 from modeling.errors import ModelingError
 from modeling.export.checkpoint import run_network
 from modeling.export.loading import load_config, load_tokenizer
@@ -61,7 +62,9 @@ MEAN_EVERY = 40
 WEIGHT_DECAY = 0.01
 MAX_TOKENS = 256
 # Batches are cut from chunks of this many batches, sorted by length, to save padding.
-CHUNK = 32
+CHUNK = 128
+# Lengths are padded to multiples of it: for each new shape, products are planned anew.
+SHAPE_STEP = 8
 # Every run starts from the same random head: weights that start apart have no useful mean.
 HEAD_SEED = 0
 BIAS_CANDIDATES = np.arange(-0.6, 0.61, 0.1)
@@ -104,7 +107,9 @@ def batches(tokenizer: Any, examples: Sequence[Example], size: int) -> Iterator[
         cut += [by_length[first : first + size] for first in range(0, len(by_length), size)]
     random.shuffle(cut)
     for batch in cut:
-        inputs = tokenizer.pad({"input_ids": [ids[index] for index in batch]}, return_tensors="pt")
+        inputs = tokenizer.pad(
+            {"input_ids": [ids[index] for index in batch]}, pad_to_multiple_of=SHAPE_STEP, return_tensors="pt"
+        )
         yield inputs, torch.tensor([shuffled[index][1] for index in batch])
 
 
@@ -137,6 +142,14 @@ def rate_at(step: int, steps: int) -> float:
     return step / warm if step < warm else LAST_RATE + (1 - LAST_RATE) * (steps - step) / (steps - warm)
 
 
+def precision() -> str:
+    """The type in which products are computed in training; weights and their updates are always float32.
+
+    Processors with AMX take half as long with bfloat16, those without instructions for it ten times as long.
+    """
+    return "bfloat16" if "amx_bf16" in cpu_flags() else "float32"
+
+
 def fine_tune(model: Any, tokenizer: Any, mixture: Mixture, recipe: Recipe) -> Iterator[tuple[int, float]]:
     """Train ``model`` in place; yields each epoch, from 1, and its mean loss. Afterwards its weights are averaged."""
     model.get_input_embeddings().weight.requires_grad_(False)
@@ -151,7 +164,8 @@ def fine_tune(model: Any, tokenizer: Any, mixture: Mixture, recipe: Recipe) -> I
             model.train()
             losses = []
             for inputs, target in batches(tokenizer, drawn, recipe.batch):
-                logits = model(**inputs).logits
+                with torch.autocast("cpu", torch.bfloat16, enabled=precision() == "bfloat16"):
+                    logits = model(**inputs).logits.float()
                 loss = -(target * logits.log_softmax(dim=-1)).sum(dim=-1).mean()
                 loss.backward()
                 torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
@@ -256,13 +270,16 @@ def train_run(base: str, labels: list[str], data: Data, recipe: Recipe, seed: in
     for epoch, loss in fine_tune(model, tokenizer, data.mixture(), recipe):
         log(epoch, {"train_loss": loss, **scores(validate(model, tokenizer, data))})
     minutes = round((time.perf_counter() - started) / 60, 1)
-    save(model, tokenizer, output, {"seed": seed, **asdict(recipe), "minutes": minutes})
+    made = {"seed": seed, **asdict(recipe), "precision": precision(), "minutes": minutes}
+    save(model, tokenizer, output, made)
 
 
-def finish(runs: Sequence[Path], labels: list[str], data: Data, output: Path) -> None:
-    """Average ``runs``, fold in bias and temperature, and :func:`save` into ``output``."""
+def finish(runs: Sequence[Path], labels: list[str], data: Data, output: Path, base: str | None = None) -> None:
+    """Average ``runs``, and ``base`` if it is given; fold in bias and temperature, and :func:`save` into ``output``."""
     tokenizer, model = load(runs[0], labels)
     states = [load_file(run / "model.safetensors") for run in runs]
+    if base:
+        states.append(load(base, labels)[1].state_dict())
     mean = {name: torch.stack([state[name] for state in states]).mean(dim=0) for name in states[0]}
     model.load_state_dict(mean, strict=False)
     parts = {
@@ -280,7 +297,7 @@ def finish(runs: Sequence[Path], labels: list[str], data: Data, output: Path) ->
         model.classifier.bias += bias
         model.classifier.bias /= temperature
     fitted = {"bias": [round(float(value), 2) for value in bias], "temperature": round(temperature, 3)}
-    save(model, tokenizer, output, {"runs": len(runs), **fitted})
+    save(model, tokenizer, output, {"runs": len(runs), "with_base": bool(base), **fitted})
 
 
 def describe(files: ModelFiles, runs: Sequence[Path], data: Data) -> tuple[dict[str, Any], dict[str, Validation]]:

@@ -15,8 +15,8 @@ from modeling.tasks.sentiment.noise import hurried
 from modeling.tasks.sentiment.sentences import COMPOSED, Sentence
 
 RATING_ERROR = 0.3
-# How often an epoch has each composed sentence, by language: there are few, with what other texts lack.
-COMPOSED_COPIES = {"pl": 3, "en": 6}
+# How often an epoch has each composed sentence: there are few, with what other texts lack.
+COMPOSED_COPIES = 3
 # A seventh of CLARIN-Emo is neutral.
 NEUTRAL_COPIES = 2
 # Of those drawn from plWordNet-emo, where there are as many.
@@ -56,8 +56,7 @@ class Mixture:
         for label in dataset.MEANINGS:
             of_label = [sentence for sentence in self.sentences if sentence.label == label]
             by_source = {name: [one for one in of_label if one.source == name] for name in self.sources}
-            for sentence in by_source.get(COMPOSED, []):
-                chosen += [sentence] * COMPOSED_COPIES[sentence.language]
+            chosen += by_source.get(COMPOSED, []) * COMPOSED_COPIES
             chosen += by_source.get(CLARIN_EMO, []) * (NEUTRAL_COPIES if label == "neutral" else 1)
             chosen += _sample(by_source.get(TATOEBA, []), recipe.tatoeba)
             chosen += _surest(by_source.get(PLWORDNET_EMO, []), recipe.plwordnet // 2)

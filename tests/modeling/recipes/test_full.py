@@ -5,11 +5,13 @@ from pathlib import Path
 
 import pytest
 import torch
+from safetensors.torch import load_file
 from transformers import AutoModelForSequenceClassification
 
 from modeling.export.loading import load_tokenizer
 from modeling.recipes import full
 from modeling.recipes.recipe import Recipe
+from modeling.tasks.sentiment.dataset import MEANINGS, RatedText
 
 pytestmark = [
     pytest.mark.export,
@@ -74,3 +76,34 @@ def test_lower_layers_learn_slower_and_the_head_at_its_own_rate(make_checkpoint:
     for layer in range(layers):
         assert rates[f"bert.encoder.layer.{layer}.attention.self.query.weight"] == 0.5 ** (layers - 1 - layer)
     assert rates["bert.embeddings.position_embeddings.weight"] == 0.5**layers
+
+
+@pytest.mark.parametrize(
+    ("flags", "expected"), [(["amx_bf16", "avx512_bf16"], "bfloat16"), (["avx512_bf16"], "float32"), ([], "float32")]
+)
+def test_products_are_in_bfloat16_only_where_they_are_faster(
+    monkeypatch: pytest.MonkeyPatch, flags: list[str], expected: str
+) -> None:
+    monkeypatch.setattr(full, "cpu_flags", lambda: flags)
+    assert full.precision() == expected
+
+
+def test_a_batch_of_any_length_has_one_of_few_shapes(make_checkpoint: Callable[..., Path]) -> None:
+    tokenizer = load_tokenizer(make_checkpoint("bert"))
+    examples = [("ba " * count, (1.0, 0.0, 0.0)) for count in range(1, 21)]
+    found = {inputs["input_ids"].shape[1] for inputs, _ in full.batches(tokenizer, examples, 2)}
+    assert found == {8, 16, 24}
+
+
+def test_the_result_is_the_mean_of_the_runs_and_of_the_base_if_it_counts(
+    make_checkpoint: Callable[..., Path], tmp_path: Path
+) -> None:
+    checkpoints = [make_checkpoint("bert", seed=seed) for seed in (1, 2, 3)]
+    rows = [RatedText(f"ba {number}", rating, "news") for number in range(60) for rating in (-2.0, 0.0, 2.0)]
+    *runs, base = checkpoints
+    name = "bert.encoder.layer.0.output.dense.weight"
+    weights = [load_file(checkpoint / "model.safetensors")[name] for checkpoint in checkpoints]
+    for counted, expected in ((None, sum(weights[:2]) / 2), (str(base), sum(weights) / 3)):
+        output = tmp_path / str(counted is None)
+        full.finish(runs, list(MEANINGS), full.Data(rows, []), output, counted)
+        torch.testing.assert_close(load_file(output / "model.safetensors")[name], expected)
