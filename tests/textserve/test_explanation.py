@@ -22,26 +22,26 @@ from textserve.watchdog import Watchdog
 
 # Texts, each with the word that carries its sentiment.
 CARRIERS = {
-    "Obsługa była fatalna.": "fatalna",
-    "Jedzenie było pyszne.": "pyszne",
-    "To był najgorszy film.": "najgorszy",
-    "To był wspaniały koncert.": "wspaniały",
-    "Polecam tę restaurację.": "Polecam",
-    "Kelner był niegrzeczny.": "niegrzeczny",
-    "Jestem zachwycona tą książką.": "zachwycona",
-    "Nienawidzę tego telefonu.": "Nienawidzę",
-    "Ten film jest cudowny.": "cudowny",
-    "Pokój był brudny.": "brudny",
-    "The food was delicious.": "delicious",
-    "The service was terrible.": "terrible",
-    "This phone is awful.": "awful",
-    "What a wonderful evening!": "wonderful",
-    "The room was dirty.": "dirty",
-    "I love this phone.": "love",
-    "I hate this phone.": "hate",
-    "The film was boring.": "boring",
-    "It was a beautiful concert.": "beautiful",
-    "This is the worst hotel.": "worst",
+    "Obsługa była fatalna.": ("fatalna", "negative"),
+    "Jedzenie było pyszne.": ("pyszne", "positive"),
+    "To był najgorszy film.": ("najgorszy", "negative"),
+    "To był wspaniały koncert.": ("wspaniały", "positive"),
+    "Polecam tę restaurację.": ("Polecam", "positive"),
+    "Kelner był niegrzeczny.": ("niegrzeczny", "negative"),
+    "Jestem zachwycona tą książką.": ("zachwycona", "positive"),
+    "Nienawidzę tego telefonu.": ("Nienawidzę", "negative"),
+    "Koncert był niesamowity.": ("niesamowity", "positive"),
+    "Pokój był brudny.": ("brudny", "negative"),
+    "The food was delicious.": ("delicious", "positive"),
+    "The service was terrible.": ("terrible", "negative"),
+    "This phone is awful.": ("awful", "negative"),
+    "What a wonderful evening!": ("wonderful", "positive"),
+    "The room was dirty.": ("dirty", "negative"),
+    "I love this phone.": ("love", "positive"),
+    "I hate this phone.": ("hate", "negative"),
+    "The film was boring.": ("boring", "negative"),
+    "It was a beautiful concert.": ("beautiful", "positive"),
+    "This is the worst hotel.": ("worst", "negative"),
 }
 
 
@@ -116,12 +116,12 @@ def test_words_of_long_texts_are_found_in_linear_time() -> None:
         find_words(hard)
 
 
-@pytest.mark.parametrize(("text", "carrier"), CARRIERS.items(), ids=CARRIERS.values())
+@pytest.mark.parametrize(("text", "carrier", "label"), [(text, *found) for text, found in CARRIERS.items()])
 def test_the_word_that_carries_the_sentiment_lowers_the_score_most(
-    classifier: Classifier, text: str, carrier: str
+    classifier: Classifier, text: str, carrier: str, label: str
 ) -> None:
     (explanation,) = explained(classifier, text)
-    assert explanation.prediction.label in ("negative", "positive")
+    assert explanation.prediction.label == label
     lowest = min(explanation.words, key=lambda explained: explained.scores_without)
     assert text[lowest.start : lowest.end] == carrier
 
