@@ -17,6 +17,7 @@ class Recipe:
     layer_decay: float = 0.9
     head_learning_rate: float = 1e-4
     batch: int = 32
+    consistency: float = 1.0
     english: int = 19000
     plwordnet: int = 5000
     tatoeba: int = 1000

@@ -88,6 +88,22 @@ def test_products_are_in_bfloat16_only_where_they_are_faster(
     assert full.precision() == expected
 
 
+def test_two_passes_are_compared_with_the_target_and_with_each_other() -> None:
+    target = torch.tensor([[1.0, 0.0, 0.0], [0.0, 0.5, 0.5]])
+    first = torch.tensor([[2.0, 0.0, 0.0], [0.0, 1.0, 1.0]])
+    second = torch.tensor([[0.0, 2.0, 0.0], [0.0, 1.0, 1.0]])
+    loss, divergence = full.losses_of(torch.cat([first, second]), target)
+    passes = [torch.nn.functional.cross_entropy(logits, target) for logits in (first, second)]
+    assert loss == pytest.approx(float(sum(passes)) / 2)
+    one, other = first.log_softmax(dim=-1), second.log_softmax(dim=-1)
+    directions = [
+        torch.nn.functional.kl_div(other, one, log_target=True, reduction="batchmean"),
+        torch.nn.functional.kl_div(one, other, log_target=True, reduction="batchmean"),
+    ]
+    assert divergence == pytest.approx(float(sum(directions)) / 2)
+    assert full.losses_of(torch.cat([first, first]), target)[1] == 0
+
+
 def test_a_batch_of_any_length_has_one_of_few_shapes(make_checkpoint: Callable[..., Path]) -> None:
     tokenizer = load_tokenizer(make_checkpoint("bert"))
     examples = [("ba " * count, (1.0, 0.0, 0.0)) for count in range(1, 21)]
