@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -51,7 +50,10 @@ def model(root: Path, name: str) -> ModelFiles:
         (folder / file).symlink_to(DEFAULT / file)
     spec = yaml.safe_load((DEFAULT / "model.yaml").read_text(encoding="utf-8"))
     (folder / "model.yaml").write_text(yaml.safe_dump(spec | {"name": name}), encoding="utf-8")
-    shutil.copyfile(DEFAULT / "polish-dev.jsonl", folder / "polish-dev.jsonl")
+    # One label is wrong, so that no model is right on every sentence.
+    wrong = json.dumps({"text": "Nie polecam nikomu.", "label": "positive"})
+    sentences = (DEFAULT / "polish-dev.jsonl").read_text(encoding="utf-8")
+    (folder / "polish-dev.jsonl").write_text(f"{sentences.rstrip()}\n{wrong}\n", encoding="utf-8")
     (folder / "behaviour.yaml").write_text(yaml.safe_dump({"en": SUITE}), encoding="utf-8")
     (folder / "README.md").write_text("<!-- quality --><!-- /quality -->\n<!-- behaviour --><!-- /behaviour -->")
     return ModelFiles.of(name, root)
@@ -68,7 +70,7 @@ def test_everything_is_measured_printed_and_written(files: ModelFiles, capsys: p
     assert set(report) == {"verification", "quality", "behaviour", "performance", "evaluation"}
     languages = report["quality"]["languages"]
     assert (languages["en"]["accuracy"], set(languages["en"]["domains"])) == (1.0, {"tweets"})
-    assert languages["pl"]["texts"] == 66
+    assert languages["pl"]["texts"] == 67
     assert languages["pl"]["macro_f1_interval"][0] < languages["pl"]["macro_f1"] < 1
     outcomes = {test["test"]: test["failures"] for test in report["behaviour"]["tests"]}
     assert outcomes == {"praise": 0, "wrong": 1, "capitals": 0, "complaint": 0}
@@ -85,7 +87,7 @@ def test_everything_is_measured_printed_and_written(files: ModelFiles, capsys: p
     assert "FAIL  minimum functionality, en, failures: 0.5, must be at most" in printed
     assert "agreement is 0.5000, min_agreement is 0.99" in printed
     card = (files.folder / "README.md").read_text(encoding="utf-8")
-    assert "| **Polish** | 66 | " in card
+    assert "| **Polish** | 67 | " in card
     assert "| wrong | minimum functionality | 1 of 1 (100%) |" in card
     assert {file.name for file in (files.folder / "images").iterdir()} == {"confusion.png", "reliability.png"}
     page = (files.build / "report.html").read_text(encoding="utf-8")
