@@ -6,9 +6,10 @@
 Recipes:
 
     head   the best of three logistic heads on a frozen encoder: about a minute on two cores, for every change
-    full   fine-tuning, for releases: 15 to 60 minutes a run on two cores; the result is the mean of the runs. Existing
-           runs and an existing checkpoint are kept: interrupted training resumes, and runs with other settings
-           (--seeds, --learning-rate, ...) can be added. Remove build/NAME to start afresh
+    full   fine-tuning, for releases: about 20 minutes a run and epoch on two cores with AMX, much longer without; the
+           result is the mean of the runs. Existing runs and an existing checkpoint are kept: interrupted training
+           resumes, and runs with other settings (--seeds, --learning-rate, ...) can be added. Remove build/NAME to
+           start afresh
 
 The rated texts come from pinned packages, are cached in build/data, and must pass
 modeling/tasks/sentiment/data_checks.py. The Polish sentences of the recipe full come from GitHub at pinned commits, or
@@ -48,7 +49,6 @@ def main(arguments: list[str] | None = None) -> None:
     only_full = args.add_argument_group("full only")
     only_full.add_argument("--seeds", type=int, nargs="+", default=[1, 2, 3], help="one run each (default: 1 2 3)")
     only_full.add_argument("--sentences", type=Path, help="folder with the Polish sentences (default: from GitHub)")
-    only_full.add_argument("--average-base", action="store_true", help="average the base, a classifier, with the runs")
     for name, value in SETTINGS.items():
         only_full.add_argument(
             f"--{name.replace('_', '-')}", type=type(value), default=value, help=f"(default: {value})", metavar="N"
@@ -67,7 +67,7 @@ def main(arguments: list[str] | None = None) -> None:
     else:
         print("\n".join(corpora.fetch(task.data, options.sentences)))
         recipe = Recipe(**{name: getattr(options, name) for name in SETTINGS})
-        section = training.train_full(task, options.base, options.seeds, recipe, average_base=options.average_base)
+        section = training.train_full(task, options.base, options.seeds, recipe)
     for made in section["runs"]:
         if MACRO_F1 in made:
             print(f"C = {made['C']:<6g} validation macro-F1 {made[MACRO_F1]:.4f}")

@@ -13,8 +13,7 @@ on them; the rest is one recipe that was not varied:
   Liang and others 2021, arXiv:2106.14448.
 - A run's result is half its last weights, half their mean over its second part (Kaddour 2022, arXiv:2209.14981), and
   several runs, which see the data in another order, are averaged too (model soups, Wortsman and others 2022,
-  arXiv:2203.05482); on request with the checkpoint that they start from, if that is a classifier already, which keeps
-  what it knew (arXiv:2109.01903, of the same authors).
+  arXiv:2203.05482).
 - On the validation parts, a bias on the negative and the positive logit maximizes macro-F1, where the rare neutral
   class weighs as much as the others; then a temperature, of the English part, divides all logits, so that of the
   answers with a score of 0.8 about 80 % are correct. Both are folded into the classifier's weights.
@@ -227,7 +226,7 @@ def fit_bias(parts: Sequence[tuple[torch.Tensor, torch.Tensor]]) -> torch.Tensor
     """The bias on the logits, ``[3]``, with the best mean macro-F1 of all ``parts``; that of neutral is 0.
 
     A part has logits ``[texts, 3]`` and labels ``[texts]``. A candidate counts with its neighbours in the grid, since
-    macro-F1 moves by single texts: on halves of the validation parts that chose nothing, this was better.
+    macro-F1 moves by single texts.
     """
     found = np.array(
         [[_mean_f1(parts, (negative, 0.0, positive)) for positive in BIAS_CANDIDATES] for negative in BIAS_CANDIDATES]
@@ -298,12 +297,10 @@ def train_run(base: str, labels: list[str], data: Data, recipe: Recipe, seed: in
     save(model, tokenizer, output, made)
 
 
-def finish(runs: Sequence[Path], labels: list[str], data: Data, output: Path, base: str | None = None) -> None:
-    """Average ``runs``, and ``base`` if it is given; fold in bias and temperature, and :func:`save` into ``output``."""
+def finish(runs: Sequence[Path], labels: list[str], data: Data, output: Path) -> None:
+    """Average ``runs``, fold in bias and temperature, and :func:`save` into ``output``."""
     tokenizer, model = load(runs[0], labels)
     states = [load_file(run / "model.safetensors") for run in runs]
-    if base:
-        states.append(load(base, labels)[1].state_dict())
     mean = {name: torch.stack([state[name] for state in states]).mean(dim=0) for name in states[0]}
     model.load_state_dict(mean, strict=False)
     parts = {
@@ -321,7 +318,7 @@ def finish(runs: Sequence[Path], labels: list[str], data: Data, output: Path, ba
         model.classifier.bias += bias
         model.classifier.bias /= temperature
     fitted = {"bias": [round(float(value), 2) for value in bias], "temperature": round(temperature, 3)}
-    save(model, tokenizer, output, {"runs": len(runs), "with_base": bool(base), **fitted})
+    save(model, tokenizer, output, {"runs": len(runs), **fitted})
 
 
 def describe(files: ModelFiles, runs: Sequence[Path], data: Data) -> tuple[dict[str, Any], dict[str, Validation]]:

@@ -94,12 +94,9 @@ def train_head(task: Task, base: str | None) -> dict[str, Any]:
     return _stage(task, best_run, uri, section)
 
 
-def train_full(
-    task: Task, base: str | None, seeds: Sequence[int], recipe: Recipe, *, average_base: bool = False
-) -> dict[str, Any]:
+def train_full(task: Task, base: str | None, seeds: Sequence[int], recipe: Recipe) -> dict[str, Any]:
     """Train by the recipe ``full``, register the mean of the runs, and return the report's section ``training``.
 
-    ``average_base`` counts ``base``, a finished classifier, as one of the runs.
     The sentences are in the folder of the data; see :func:`modeling.tasks.sentiment.corpora.fetch`.
     """
     composed = texts.own_or_common(task.files, COMPOSED_FILE)
@@ -108,8 +105,6 @@ def train_full(
         raise ModelingError(f"models/{task.name} has no {texts.SENTENCES_FILE}, sentences to measure with")
     data = full.Data(task.rows, sentences.read(composed, task.data), frozenset(map(str, measured.texts)))
     digests = {file.name: sha256(file) for file in (composed, *(task.data / corpus.file for corpus in corpora.CORPORA))}
-    if average_base and base is None:
-        raise ModelingError("--average-base averages the checkpoint of --base; name it")
     for seed in seeds:
         output = task.files.build / "runs" / str(seed)
         if (output / RECIPE_FILE).exists():
@@ -123,7 +118,7 @@ def train_full(
     parameters = {"recipe": "full", "seeds": [int(run.name) for run in runs]}
     with _recorded(task, f"full, mean of {len(runs)}", parameters, digests) as run_id:
         if not (task.files.checkpoint / RECIPE_FILE).exists():
-            full.finish(runs, task.labels, data, task.files.checkpoint, base if average_base else None)
+            full.finish(runs, task.labels, data, task.files.checkpoint)
         section, found = full.describe(task.files, runs, data)
         _log_validation(found["en"])
         mlflow.log_metrics({"polish_dev_accuracy": section["polish_dev_accuracy"], **full.scores(found)})

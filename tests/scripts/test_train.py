@@ -159,26 +159,21 @@ def made_by(files: ModelFiles, **recipe: object) -> None:
 @pytest.mark.parametrize(
     ("change", "recipe", "reason"),
     [
-        (lambda files: None, ["full"], "the recipe full starts from a checkpoint; name it with --base"),
-        (lambda files: None, ["full", "--average-base"], "--average-base averages the checkpoint of --base; name it"),
-        (lambda files: made_by(files, epochs=1), ["head"], "was made by the recipe full; remove it to train by head"),
-        (
-            lambda files: made_by(files, recipe="head", C=1.0),
-            ["full"],
-            "was made by the recipe head; remove it to train",
-        ),
+        (lambda files: None, "full", "the recipe full starts from a checkpoint; name it with --base"),
+        (lambda files: made_by(files, epochs=1), "head", "was made by the recipe full; remove it to train by head"),
+        (lambda files: made_by(files, recipe="head", C=1.0), "full", "was made by the recipe head; remove it to train"),
     ],
 )
 def test_a_missing_base_or_a_checkpoint_of_the_other_recipe_is_an_error(
     files: ModelFiles,
     capsys: pytest.CaptureFixture[str],
     change: Callable[[ModelFiles], None],
-    recipe: list[str],
+    recipe: str,
     reason: str,
 ) -> None:
     change(files)
     write_sentences(files, files.data)
-    assert train("--recipe", *recipe) == 1
+    assert train("--recipe", recipe) == 1
     assert reason in capsys.readouterr().err
 
 
