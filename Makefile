@@ -7,7 +7,7 @@ $(foreach name,BENTOML_HOME BENTOML_CONFIG BENTOML_CONFIG_OPTIONS,$(if $($(name)
 RECIPE ?= full
 MODEL ?= $(if $(filter head,$(RECIPE)),sentiment-en-head,sentiment-pl-en)
 PORT ?= 3000
-# What the machine has, the oldest first, since that is the image's; without any, uv fetches one where it can.
+# What the machine has, the oldest that is supported first (the image has the newest); without any, uv fetches one where it can.
 ifeq ($(origin PYTHON),undefined)
 PYTHON := $(shell for python in python3.11 python3.12 python3.13; do \
 	$$python -c '' 2>/dev/null && echo $$python && exit; done; echo 3.13)
@@ -77,8 +77,8 @@ head: ## Train, export, verify and evaluate sentiment-en-head, against its champ
 	@for verb in "train RECIPE=head" export verify evaluate; do \
 		$(MAKE) --no-print-directory $$verb MODEL=sentiment-en-head || exit; done
 
-train: .venv-export/.synced ## Train by RECIPE=head in a minute, or fine-tune BASE (a Hugging Face id or a folder)
-	@$(EXPORT_VENV)/python -m scripts.train $(MODEL) --recipe $(RECIPE) $(if $(BASE),--base $(BASE)) $(if $(SENTENCES),--sentences '$(SENTENCES)')
+train: .venv-export/.synced ## Train by RECIPE=head in a minute, or fine-tune BASE (a Hugging Face id or a folder); ARGS="--seeds 1 2"
+	@$(EXPORT_VENV)/python -m scripts.train $(MODEL) --recipe $(RECIPE) $(if $(BASE),--base $(BASE)) $(if $(SENTENCES),--sentences '$(SENTENCES)') $(ARGS)
 
 download: .venv-export/.synced ## Download MODEL from its source, or from SOURCE; ALLOW_PICKLE=1 accepts pytorch_model.bin
 	@$(EXPORT_VENV)/python -m scripts.download $(MODEL) $(if $(SOURCE),--source '$(SOURCE)') $(if $(ALLOW_PICKLE),--allow-pickle)

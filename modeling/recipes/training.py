@@ -108,6 +108,7 @@ def train_full(task: Task, base: str | None, seeds: Sequence[int], recipe: Recip
     for seed in seeds:
         output = task.files.build / "runs" / str(seed)
         if (output / RECIPE_FILE).exists():
+            _require_same_settings(output, recipe)
             continue
         if base is None:
             raise ModelingError("the recipe full starts from a checkpoint; name it with --base")
@@ -117,13 +118,21 @@ def train_full(task: Task, base: str | None, seeds: Sequence[int], recipe: Recip
     runs = sorted(file.parent for file in (task.files.build / "runs").glob(f"*/{RECIPE_FILE}"))
     parameters = {"recipe": "full", "seeds": [int(run.name) for run in runs]}
     with _recorded(task, f"full, mean of {len(runs)}", parameters, digests) as run_id:
-        if not (task.files.checkpoint / RECIPE_FILE).exists():
-            full.finish(runs, task.labels, data, task.files.checkpoint)
+        full.finish(runs, task.labels, data, task.files.checkpoint)
         section, found = full.describe(task.files, runs, data)
         _log_validation(found["en"])
         mlflow.log_metrics({"polish_dev_accuracy": section["polish_dev_accuracy"], **full.scores(found)})
         uri = log_checkpoint(task.files.checkpoint, task.spec.tokenization.max_tokens)
     return _stage(task, run_id, uri, {"recipe": "full", "data": dataset.digests() | digests, **section})
+
+
+def _require_same_settings(run: Path, recipe: Recipe) -> None:
+    made = json.loads((run / RECIPE_FILE).read_text(encoding="utf-8"))
+    others = [f"{name} = {made.get(name)}" for name, value in asdict(recipe).items() if made.get(name) != value]
+    if others:
+        raise ModelingError(
+            f"{run} was trained with {', '.join(others)}: repeat these, take another seed, or remove it"
+        )
 
 
 @contextmanager

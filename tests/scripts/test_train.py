@@ -112,8 +112,10 @@ def test_fine_tuning_logs_each_epoch_averages_the_runs_and_resumes(
     config = json.loads((files.checkpoint / "config.json").read_text(encoding="utf-8"))
     assert list(config["id2label"].values()) == [label.name for label in files.spec().labels]
     made = sha256(files.checkpoint / "model.safetensors")
-    assert train(*arguments) == 0
+    assert train(*arguments, *new) == 0
     assert sha256(files.checkpoint / "model.safetensors") == made
+    assert train(*arguments, *new, "--epochs", "1") == 1
+    assert "runs/1 was trained with epochs = 2" in capsys.readouterr().err
     runs = mlflow.search_runs(experiment_names=["tiny"], output_format="list")
     names = ["full, mean of 2", "full, mean of 2", "full, seed 1", "full, seed 2"]
     assert sorted(run.info.run_name for run in runs) == names
@@ -137,6 +139,19 @@ def test_fine_tuning_logs_each_epoch_averages_the_runs_and_resumes(
     assert training["data"].keys() >= {"composed.jsonl", "clarin-emo.jsonl", dataset.VADER_FILE}
     tokenizer = load_tokenizer(files.checkpoint)
     assert tokenizer("BAD bad")["input_ids"] == tokenizer("bad bad")["input_ids"]
+
+
+def test_a_run_that_is_added_is_in_the_result(
+    files: ModelFiles, make_checkpoint: Callable[..., Path], tmp_path: Path
+) -> None:
+    arguments = ["--recipe", "full", "--sentences", str(write_sentences(files, tmp_path))]
+    arguments += ["--base", str(make_checkpoint("bert")), "--batch", "64", "--english", "200", "--epochs", "1"]
+    weights = []
+    for more in (["--seeds", "1"], ["--seeds", "2", "--learning-rate", "0.01"]):
+        assert train(*arguments, *more) == 0
+        weights.append(sha256(files.checkpoint / "model.safetensors"))
+    assert weights[0] != weights[1]
+    assert [run["learning_rate"] for run in files.report()["training"]["runs"]] == [0.0001, 0.01]
 
 
 def write_sentences(files: ModelFiles, folder: Path) -> Path:
