@@ -16,7 +16,7 @@ from textserve.application import Application
 from textserve.classifier import Classifier, Truncation
 from textserve.http.operations import BENTOML, OPERATIONS
 from textserve.http.router import HttpProtocol, HttpProtocols
-from textserve.metrics import HealthMetrics, PredictionMetrics, RequestMetrics
+from textserve.metrics import PredictionMetrics, RequestMetrics
 from textserve.prediction import Classified, Prediction
 from textserve.runner import Runner
 from textserve.settings import Settings
@@ -102,7 +102,7 @@ def fake_application(classifier: Classifier, runner: FakeRunner, settings: dict[
         metrics_registry=registry,
         requests=RequestMetrics(registry),
         predictions=PredictionMetrics(registry, classifier.spec),
-        watchdog=Watchdog(cast(Runner, runner), configured.stall_seconds, HealthMetrics(registry)),
+        watchdog=Watchdog(cast(Runner, runner), configured.stall_seconds),
         ready=True,
         keys=configured.keys(),
     )

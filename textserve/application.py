@@ -87,7 +87,7 @@ class Application:
         reference = Reference.load(folder)
         window = Window(reference, settings.drift_texts) if reference else None
         predictions = PredictionMetrics(metrics_registry, classifier.spec, window)
-        watchdog = Watchdog(runner, settings.stall_seconds, HealthMetrics(metrics_registry))
+        watchdog = Watchdog(runner, settings.stall_seconds)
         WorkerMetrics(metrics_registry, runner.workers)
         ProcessCollector(registry=metrics_registry)
         model = ModelMetrics(metrics_registry)
@@ -97,7 +97,9 @@ class Application:
             model.secret("api_keys", keys.readable)
         if certificate := settings.certificate():
             model.secret("certificate", certificate.readable)
-        return cls(tag, settings, classifier, runner, metrics_registry, requests, predictions, watchdog, ready, keys)
+        loaded = cls(tag, settings, classifier, runner, metrics_registry, requests, predictions, watchdog, ready, keys)
+        HealthMetrics(metrics_registry).ready(lambda: loaded.available)
+        return loaded
 
     @property
     def max_texts(self) -> int:

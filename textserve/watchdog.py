@@ -12,7 +12,6 @@ import logging
 from collections.abc import Awaitable, Callable
 
 from textserve.errors import TextserveError
-from textserve.metrics import HealthMetrics
 from textserve.runner import Runner
 from textserve.worker import Worker
 
@@ -33,7 +32,7 @@ class Watchdog:
     ends, for whatever supervises it to start another. ``checks`` return a problem or ``None``; they do not end it.
     """
 
-    def __init__(self, runner: Runner, seconds: float, metrics: HealthMetrics) -> None:
+    def __init__(self, runner: Runner, seconds: float) -> None:
         self._runner = runner
         self._interval = seconds / ROUNDS
         self._stalls: dict[Worker, tuple[int, int]] = {}
@@ -42,7 +41,6 @@ class Watchdog:
         self._logged: str | None = None
         self._probing: asyncio.Task[None] | None = None
         self.checks: list[Check] = []
-        metrics.ready(lambda: self.problem is None)
 
     @property
     def problem(self) -> str | None:

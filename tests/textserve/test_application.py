@@ -73,6 +73,7 @@ def test_a_model_that_fails_a_golden_text_is_not_ready_and_the_log_has_its_index
     wrong = {"text": "What a wonderful evening, thank you all!", "label": "negative"}
     loaded = Application.load(altered_model({"golden": [*GOLDEN, wrong]}), "tiny:1", Settings(threads=1))
     assert not loaded.ready
+    assert loaded.metrics_registry.get_sample_value("textserve_ready") == 0
     assert "golden[3] is positive, expected negative" in caplog.text
     with pytest.raises(NotReady):
         asyncio.run(loaded.classify(["a"]))

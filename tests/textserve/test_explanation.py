@@ -14,7 +14,7 @@ from textserve.application import Application
 from textserve.classifier import Classifier
 from textserve.errors import EmptyInput, TextTooLong
 from textserve.explanation import Explanation, explain, find_words
-from textserve.metrics import HealthMetrics, PredictionMetrics, RequestMetrics, RunnerMetrics
+from textserve.metrics import PredictionMetrics, RequestMetrics, RunnerMetrics
 from textserve.prediction import Classified
 from textserve.runner import Runner
 from textserve.settings import Settings
@@ -53,7 +53,7 @@ def application_of(classifier: Classifier, **changes: int) -> Application:
     registry = CollectorRegistry()
     chosen = Settings.model_validate({"threads": 1, **changes})
     runner = Runner(classifier, chosen, RunnerMetrics(registry))
-    watchdog = Watchdog(runner, chosen.stall_seconds, HealthMetrics(registry))
+    watchdog = Watchdog(runner, chosen.stall_seconds)
     counted = RequestMetrics(registry), PredictionMetrics(registry, classifier.spec)
     return Application("tiny:1", chosen, classifier, runner, registry, *counted, watchdog, ready=True)
 
