@@ -9,6 +9,7 @@ application and do the same.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 import math
 import signal
@@ -36,16 +37,20 @@ class Stopping:
         self._application = application
         self._loop = asyncio.get_running_loop()
         self._leaving = False
+        # Set once the delay is over, and uvicorn stops accepting.
+        self._stops = asyncio.Event()
         self._task: asyncio.Task[None] | None = None
         self._uvicorn = replace_uvicorn_handlers(self._receive, application.settings.drain_seconds + SENDING_SECONDS)
 
     def _receive(self, number: int, frame: FrameType | None) -> None:
-        if self._leaving:
-            # A second signal skips the delay: uvicorn stops accepting now.
-            self._uvicorn[number](number, frame)
-        else:
+        if not self._leaving:
             self._leaving = True
             self._loop.call_soon_threadsafe(self._start, number)
+        elif not self._stops.is_set():
+            # A second signal skips the delay. uvicorn does not get it: of two, it would abandon the requests in flight.
+            self._loop.call_soon_threadsafe(self._stops.set)
+        else:
+            self._uvicorn[number](number, frame)
 
     def _start(self, number: int) -> None:
         self._application.leave()
@@ -54,7 +59,9 @@ class Stopping:
     async def _stop(self, number: int) -> None:
         settings = self._application.settings
         logger.info("shutdown requested; accepting requests for another %g s", settings.stop_delay_seconds)
-        await asyncio.sleep(settings.stop_delay_seconds)
+        with contextlib.suppress(TimeoutError):
+            await asyncio.wait_for(self._stops.wait(), settings.stop_delay_seconds)
+        self._stops.set()
         self._uvicorn[number](number, None)
         await asyncio.sleep(settings.drain_seconds)
         await self._application.abandon()

@@ -7,15 +7,19 @@ import signal
 import socket
 import time
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import Any
+from types import SimpleNamespace
+from typing import Any, cast
 
 import httpx
+import pytest
 import uvicorn
 
 from tests.server import LIMIT_SECONDS, Server, serve
-from textserve.bento.stopping import SIGNALS, replace_uvicorn_handlers
+from textserve.application import Application
+from textserve.bento.stopping import HANGUP, SIGNALS, Stopping, replace_uvicorn_handlers
+from textserve.settings import Settings
 
 # So many long texts that some are classified long after the service has stopped accepting.
 IN_FLIGHT = 12
@@ -123,6 +127,43 @@ def test_a_client_that_never_finishes_its_request_does_not_keep_the_process(home
         # The service waits for the body.
         assert slow.recv(100).startswith(b"HTTP/1.1 100 ")
         assert stopping.stop(seconds=LIMIT_SECONDS / 5) == 0, "uvicorn has no limit: see replace_uvicorn_handlers"
+
+
+@pytest.fixture
+def ignored() -> Iterator[None]:
+    """Signals that reach nobody once a server no longer handles them."""
+    numbers = (*SIGNALS, HANGUP)
+    before = [signal.signal(number, signal.SIG_IGN) for number in numbers]
+    yield
+    for number, handler in zip(numbers, before, strict=True):
+        signal.signal(number, handler)
+
+
+@pytest.mark.usefixtures("ignored")
+@pytest.mark.parametrize("second", SIGNALS)
+@pytest.mark.parametrize("first", SIGNALS)
+def test_a_second_signal_ends_the_delay_and_no_request_and_a_third_is_uvicorns(
+    first: signal.Signals, second: signal.Signals
+) -> None:
+    left = asyncio.Event()
+    settings = Settings(stop_delay_seconds=2 * LIMIT_SECONDS, drain_seconds=LIMIT_SECONDS)
+    application = cast(Application, SimpleNamespace(settings=settings, leave=left.set))
+    server = uvicorn.Server(uvicorn.Config(app="unused"))
+
+    async def run() -> None:
+        Stopping(application)
+        signal.raise_signal(first)
+        await left.wait()
+        assert not server.should_exit
+        signal.raise_signal(second)
+        while not server.should_exit:
+            await asyncio.sleep(0)
+        assert not server.force_exit
+        signal.raise_signal(signal.SIGINT)
+        assert server.force_exit
+
+    with server.capture_signals():
+        asyncio.run(asyncio.wait_for(run(), LIMIT_SECONDS))
 
 
 def test_uvicorn_still_has_the_handlers_and_the_limit_that_are_replaced() -> None:
