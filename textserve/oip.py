@@ -41,8 +41,10 @@ OUTPUTS: Mapping[ProblemType, Mapping[str, Datatype]] = {
     "regression": {"score": "FP32", **READING},
 }
 
-# More than any valid request has; checked before the elements, of which the first invalid one ends the check.
-BOUNDED = (Field(max_length=16), FailFast())
+# More inputs, outputs or dimensions than any valid request has. Checked before the elements, of which the first invalid
+# one ends the check.
+MAX_ELEMENTS = 16
+BOUNDED = (Field(max_length=MAX_ELEMENTS), FailFast())
 # Some clients send null instead of no parameters, and of no outputs.
 Parameters = Annotated[dict[str, Any], BeforeValidator(lambda value: {} if value is None else value)]
 

@@ -22,8 +22,6 @@ Message = TypeVar("Message")
 # By number: parameters, inputs with their shape, parameters and contents, outputs with their parameters.
 MESSAGES: wire.Messages = {4: {}, 5: {3: None, 4: {}, 5: dict.fromkeys(range(1, 8))}, 6: {2: {}}}
 OTHER_FIELDS = 1000
-# More dimensions than any valid shape has.
-MAX_DIMENSIONS = 16
 
 CONTENTS: Mapping[oip.Datatype, str] = {"FP32": "fp32_contents", "INT32": "int_contents", "BOOL": "bool_contents"}
 
@@ -55,8 +53,11 @@ def read(message: ModelInferRequest) -> oip.InferRequest:
     Raises:
         InvalidRequest: if there are more inputs, outputs or dimensions than any valid request has.
     """
+    for name, tensors in (("inputs", message.inputs), ("outputs", message.outputs)):
+        if len(tensors) > oip.MAX_ELEMENTS:
+            raise InvalidRequest(f"has {len(tensors)} tensors; no model has more than {oip.MAX_ELEMENTS}", where=name)
     for index, tensor in enumerate(message.inputs):
-        if len(tensor.shape) > MAX_DIMENSIONS:
+        if len(tensor.shape) > oip.MAX_ELEMENTS:
             raise InvalidRequest("must be [N] or [N, 1], for N texts", where=f"inputs[{index}].shape")
     return oip.InferRequest(
         parameters=_values(message.parameters),

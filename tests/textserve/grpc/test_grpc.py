@@ -315,6 +315,14 @@ OUTPUT = ModelInferRequest.InferRequestedOutputTensor
             "outputs[0].parameters.classification must be a whole number, at least 1",
         ),
         (
+            request([], inputs=[ModelInferRequest.InferInputTensor()] * 17),
+            "inputs has 17 tensors; no model has more than 16",
+        ),
+        (
+            request(["a"], outputs=[ModelInferRequest.InferRequestedOutputTensor()] * 17),
+            "outputs has 17 tensors; no model has more than 16",
+        ),
+        (
             request(["a"], parameters={"truncate": InferParameter(string_param="no")}),
             "parameters.truncate must be true or false",
         ),
