@@ -1,9 +1,13 @@
 from __future__ import annotations
 
+import subprocess
+import sys
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from tests.server import LIMIT_SECONDS
 from textserve.redaction import redacted
 
 
@@ -20,6 +24,19 @@ from textserve.redaction import redacted
 )
 def test_addresses_names_and_numbers_are_replaced_by_their_kind(text: str, expected: str) -> None:
     assert redacted(text) == expected
+
+
+SCRIPT = """
+from textserve.redaction import redacted
+for text in ("a", "a@", "1", "1 ", "www.", "@a", "a.", "aaaa@aaaa"):
+    redacted(text * (1_000_000 // len(text)))
+redacted("a" * 500_000 + "@" + "b" * 500_000)
+"""
+
+
+def test_no_text_takes_time_that_grows_faster_than_its_length() -> None:
+    # In quadratic time they would take hours, and the expression cannot be interrupted.
+    subprocess.run([sys.executable, "-c", SCRIPT], check=True, timeout=LIMIT_SECONDS)
 
 
 @given(st.text())
