@@ -7,6 +7,7 @@ zero-shot-classification pipeline of transformers.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -14,12 +15,14 @@ import numpy as np
 import numpy.typing as npt
 
 from textserve.application import Application
-from textserve.classifier import softmax
-from textserve.errors import InvalidRequest, TooManyTexts
+from textserve.classifier import Truncation, softmax
+from textserve.errors import InvalidRequest, TextserveError, TooManyTexts
 from textserve.prediction import Classified
 from textserve.spec import ModelSpec
 
 PLACEHOLDER = "{}"
+# Where an error is, in the request for pairs.
+PAIR = re.compile(r"texts\[(\d+)\](\.\w+)?")
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,7 +34,13 @@ class ZeroShot:
 
 
 async def zero_shot(
-    application: Application, texts: Sequence[str], labels: Sequence[str], template: str, *, several: bool
+    application: Application,
+    texts: Sequence[str],
+    labels: Sequence[str],
+    template: str,
+    *,
+    several: bool,
+    truncation: Truncation | None = "right",
 ) -> ZeroShot:
     """The score of each label for each text: they sum to 1, or with ``several`` each is a probability of its own.
 
@@ -41,11 +50,13 @@ async def zero_shot(
         labels: the labels to choose from.
         template: the hypothesis, with ``{}`` in place of the label.
         several: whether any number of labels may apply to a text.
+        truncation: see :meth:`textserve.application.Application.classify`.
 
     Raises:
         InvalidRequest: if the model or the template is unsuitable, or there are no labels.
         TooManyTexts: if texts times labels are more than ``TEXTSERVE_MAX_TEXTS``.
-        TextserveError: see :meth:`textserve.application.Application.classify`.
+        TextserveError: see :meth:`textserve.application.Application.classify`; ``where`` is ``texts[3]``, or of a label
+            ``parameters.candidate_labels[1]``.
     """
     indices = entailment(application.classifier.spec)
     if indices is None:
@@ -62,7 +73,14 @@ async def zero_shot(
         message = f"times the texts are {count} pairs; send at most {limit} in one request"
         raise TooManyTexts(message, where="parameters.candidate_labels")
     pairs = [(text, template.replace(PLACEHOLDER, label)) for text in texts for label in labels]
-    classified = await application.classify(pairs)
+    try:
+        classified = await application.classify(pairs, truncation=truncation)
+    except TextserveError as error:
+        if found := PAIR.fullmatch(error.where or ""):
+            text, label = divmod(int(found[1]), len(labels))
+            of_label = found[2] == ".text_pair"
+            error.where = f"parameters.candidate_labels[{label}]" if of_label else f"texts[{text}]"
+        raise
     logits = np.array([prediction.logits for prediction in classified.predictions], dtype=np.float32)
     logits = logits.reshape(len(texts), len(labels), -1)
     if several or len(labels) == 1:

@@ -5,7 +5,8 @@ from __future__ import annotations
 import codecs
 import json
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from typing import Annotated, Any, TypeVar
 
 from pydantic import BaseModel, BeforeValidator, Field, ValidationError, WithJsonSchema
@@ -241,10 +242,16 @@ async def classify_inputs(
     Raises:
         TextserveError: see :meth:`Application.classify`.
     """
-    several = isinstance(inputs, list)
-    try:
+    with naming("texts" if isinstance(inputs, list) else "texts[0]", name):
         return await application.classify(inputs if isinstance(inputs, list) else [inputs], truncation=truncation)
+
+
+@contextmanager
+def naming(texts: str, name: str) -> Iterator[None]:
+    """Let errors that name ``texts`` name what the request calls them."""
+    try:
+        yield
     except TextserveError as error:
         if error.where is not None:
-            error.where = error.where.replace("texts" if several else "texts[0]", name, 1)
+            error.where = error.where.replace(texts, name, 1)
         raise

@@ -28,6 +28,7 @@ from textserve.http.formats import (
     is_pair,
     message,
     messages,
+    naming,
     ranked,
     read_for,
 )
@@ -132,15 +133,18 @@ async def _infer(application: Application, request: Request) -> Response:
     parameters = wanted.parameters or Parameters()
     if any(getattr(parameters, name) is not None for name in ZERO_SHOT):
         return await _zero_shot(application, wanted.inputs, parameters)
-    truncation: Truncation | None = None if parameters.truncation is False else "right"
     inputs = _inputs(wanted.inputs, application.classifier.spec)
-    classified = await classify_inputs(application, inputs, truncation)
+    classified = await classify_inputs(application, inputs, _truncation(parameters))
     rows = _scores(classified.predictions, parameters.function_to_apply)
     content = [
         ranked(prediction, scores, parameters.top_k)
         for prediction, scores in zip(classified.predictions, rows, strict=True)
     ]
     return Response(dump(content), classified=classified)
+
+
+def _truncation(parameters: Parameters) -> Truncation | None:
+    return None if parameters.truncation is False else "right"
 
 
 async def _zero_shot(application: Application, inputs: Any, parameters: Parameters) -> Response:
@@ -151,7 +155,10 @@ async def _zero_shot(application: Application, inputs: Any, parameters: Paramete
             where = f"inputs[{index}]" if isinstance(inputs, list) else "inputs"
             raise InvalidRequest("must be a string: with candidate_labels the model gets no pairs", where=where)
     several, template = bool(parameters.multi_label), parameters.hypothesis_template or TEMPLATE
-    found = await zero_shot(application, texts, labels, template, several=several)
+    with naming("texts" if isinstance(inputs, list) else "texts[0]", "inputs"):
+        found = await zero_shot(
+            application, texts, labels, template, several=several, truncation=_truncation(parameters)
+        )
     content = []
     for text, scores in zip(texts, found.scores.tolist(), strict=True):
         ranked_labels = sorted(zip(labels, scores, strict=True), key=lambda pair: -pair[1])[: parameters.top_k]

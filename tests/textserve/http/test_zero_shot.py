@@ -62,6 +62,13 @@ def test_the_hypothesis_is_the_clients(serve: Serve) -> None:
     assert client.runner.asked == [[(text, "To jest {0}!") for text in TEXTS]]
 
 
+@pytest.mark.parametrize(("asked_for", "truncation"), [({}, "right"), ({"truncation": False}, None)])
+def test_long_texts_are_rejected_on_request(serve: Serve, asked_for: dict[str, bool], truncation: str | None) -> None:
+    client = serve(HUGGINGFACE, predictions(SPECS["pair"], *LOGITS), SPECS["pair"])
+    assert client.post("/", asked(["weather", "pets"], **asked_for)).status_code == 200
+    assert client.runner.truncations == [truncation]
+
+
 @pytest.mark.parametrize(
     ("name", "content", "status", "where"),
     [
@@ -76,6 +83,10 @@ def test_the_hypothesis_is_the_clients(serve: Serve) -> None:
             413,
             "`parameters.candidate_labels` times the texts are",
         ),
+        ("pair", asked(["a", "b", "c"]) | {"inputs": ["fine", " "]}, 400, "`inputs[1]` is empty"),
+        ("pair", asked(["a", "b", "c"]) | {"inputs": ""}, 400, "`inputs` is empty"),
+        ("pair", asked(["a", "b", "c"]) | {"inputs": []}, 400, "`inputs` is empty"),
+        ("pair", asked(["a", " "], hypothesis_template="{}"), 400, "`parameters.candidate_labels[1]` is empty"),
         ("pair", asked(["a"]) | {"inputs": [{"text": "a", "text_pair": "b"}]}, 400, "`inputs[0]` must be a string"),
     ],
 )
