@@ -42,14 +42,10 @@ class BodyShare:
         """Hold ``size`` more bytes.
 
         Raises:
-            Overloaded: if there is no room, and no slow body that could make room.
+            Overloaded: if there is no room, and the slow bodies could not make it.
         """
-        memory = self._memory
-        if memory.total + size > memory.limit and not self._evict_slowest():
-            raise Overloaded(
-                f"of all requests exceeds {memory.limit} bytes at present; retry later", where="body", retry_after=1
-            )
-        memory.total += size
+        self._make_room(self._memory.total + size - self._memory.limit)
+        self._memory.total += size
         self._bytes += size
 
     def received(self) -> None:
@@ -62,10 +58,19 @@ class BodyShare:
         self._memory.total -= self._bytes
         self._bytes = 0
 
-    def _evict_slowest(self) -> bool:
-        for share, began in self._memory.receiving.items():
-            if share is not self and share._timeout is not None and time.monotonic() - began > SLOW_SECONDS:
+    def _make_room(self, excess: int) -> None:
+        if excess <= 0:
+            return
+        receiving, now = self._memory.receiving, time.monotonic()
+        slow = [share for share, began in receiving.items() if share is not self and now - began > SLOW_SECONDS]
+        if sum(share._bytes for share in slow) < excess:
+            raise Overloaded(
+                f"of all requests exceeds {self._memory.limit} bytes at present; retry later",
+                where="body",
+                retry_after=1,
+            )
+        for share in slow:
+            if excess > 0 and share._bytes and share._timeout is not None:
+                excess -= share._bytes
                 share._timeout.reschedule(0)
                 share.release()
-                return True
-        return False

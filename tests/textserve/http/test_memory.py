@@ -60,6 +60,29 @@ def test_the_oldest_slow_body_gives_way() -> None:
     asyncio.run(asyncio.wait_for(run(), PATIENCE))
 
 
+def test_as_many_slow_bodies_give_way_as_hold_what_is_needed() -> None:
+    async def run() -> None:
+        total = BodyMemory(3 * SHORT_BYTES)
+        senders = [Sender(1), Sender(2), Sender(2), Sender(2)]
+        tasks = []
+        for sender in senders:
+            tasks.append(start(sender, BodyShare(total)))
+            await sender.stalled.wait()
+        assert total.total == 3 * SHORT_BYTES
+        new = BodyShare(total)
+        with pytest.raises(Overloaded):
+            new.add(4 * SHORT_BYTES)
+        assert total.total == 3 * SHORT_BYTES
+        new.add(2 * SHORT_BYTES)
+        assert total.total == 3 * SHORT_BYTES
+        for sender in senders:
+            sender.goes_on.set()
+        found = await asyncio.gather(*tasks, return_exceptions=True)
+        assert [isinstance(result, ReceiveTimeout) for result in found] == [False, True, True, False]
+
+    asyncio.run(asyncio.wait_for(run(), PATIENCE))
+
+
 def test_without_a_slow_body_a_new_one_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(memory, "SLOW_SECONDS", PATIENCE)
 
