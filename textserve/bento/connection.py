@@ -17,10 +17,11 @@ from textserve.application import Application
 from textserve.bento.open_connections import OpenConnections
 from textserve.descriptors import max_connections
 from textserve.errors import HeadTooLarge, InvalidRequest, Overloaded, ReceiveTimeout, TextserveError, UrlTooLong
-from textserve.http.formats import error_body
+from textserve.http.native import NATIVE
 from textserve.http.refusals import Refusals
-from textserve.http.router import JSON, Response
+from textserve.http.router import Response, error_response, head_of
 from textserve.metrics import ConnectionMetrics
+from textserve.telemetry import request_id
 
 # nginx's default for a head (4 buffers of 8 KiB); a URL may take half of it.
 MAX_HEAD_BYTES = 32_768
@@ -319,9 +320,9 @@ class Connection(HttpToolsProtocol):
             self.cycle.disconnected = True
             self.cycle.message_event.set()
         self._application().requests.observe("http", error.type, 0)
-        body = error_body(error)
-        length = (b"content-length", str(len(body)).encode())
-        self._write(error.status, [(b"content-type", JSON), length, (b"connection", b"close")], body)
+        response = error_response(NATIVE, error, close=True)
+        headers = head_of(response, [(b"x-request-id", request_id(b""))])
+        self._write(response.status, headers, response.content)
         if self.transport.can_write_eof():
             # Closed at once, with input unread, the kernel would reset the connection, and the client lose the answer.
             self.transport.write_eof()

@@ -25,7 +25,14 @@ from textserve.http.router import HttpProtocol
 from textserve.settings import Settings, SettingsError
 from textserve.spec import SpecError
 
-EXPOSED_HEADERS = ["X-Request-Id", "Server-Timing", "X-Compute-Tokens", "X-Model-Version", "Retry-After"]
+EXPOSED_HEADERS = [
+    "X-Request-Id",
+    "Server-Timing",
+    "X-Compute-Tokens",
+    "X-Model-Version",
+    "Retry-After",
+    "Inference-Header-Content-Length",
+]
 
 
 class StoredModel(BentoModel):  # type: ignore[misc]  # bentoml has no types here

@@ -1,10 +1,19 @@
 from __future__ import annotations
 
-import pytest
-from prometheus_client import CollectorRegistry
+import asyncio
 
+import pytest
+import uvicorn
+from prometheus_client import CollectorRegistry
+from uvicorn.server import ServerState
+
+from tests.asgi import ANSWER, FakeRunner, fake_application
+from textserve.bento.connection import Connection as RealConnection
 from textserve.bento.open_connections import ANSWERED, OpenConnections
+from textserve.classifier import Classifier
 from textserve.metrics import ConnectionMetrics
+
+PATIENCE = 60.0
 
 
 class Connection:
@@ -51,3 +60,30 @@ def test_if_none_is_idle_a_new_one_is_refused_counted_and_logged(caplog: pytest.
     for connection in (first, new):
         limited.remove(connection)
     assert not limited.crowded
+
+
+def test_one_that_is_refused_learns_when_to_return(classifier: Classifier) -> None:
+    application = fake_application(classifier, FakeRunner(ANSWER), {})
+    none_more = OpenConnections(0, ConnectionMetrics(CollectorRegistry()))
+
+    async def app(scope: object, receive: object, send: object) -> None:
+        raise AssertionError("no request is handled")
+
+    async def head() -> list[bytes]:
+        config = uvicorn.Config(app, log_config=None)
+        config.load()
+        state = {"config": config, "server_state": ServerState(), "app_state": {}}
+        server = await asyncio.get_running_loop().create_server(
+            lambda: RealConnection(lambda: application, lambda: none_more, None, **state), "127.0.0.1", 0
+        )
+        async with server:
+            reader, writer = await asyncio.open_connection(*server.sockets[0].getsockname())
+            try:
+                return (await reader.readuntil(b"\r\n\r\n")).lower().splitlines()
+            finally:
+                writer.close()
+
+    status, *headers = asyncio.run(asyncio.wait_for(head(), PATIENCE))
+    assert status.startswith(b"http/1.1 429")
+    assert b"retry-after: 1" in headers
+    assert any(header.startswith(b"x-request-id: ") for header in headers)
