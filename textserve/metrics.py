@@ -157,7 +157,10 @@ class RequestMetrics:
 
     @never_failing
     def observe(self, protocol: str, outcome: str, seconds: float) -> None:
-        """Count a request; ``outcome`` is ``ok`` or the ``type`` of a :class:`textserve.errors.TextserveError`."""
+        """Count a request; ``outcome`` is ``ok`` or the ``type`` of a :class:`textserve.errors.TextserveError`.
+
+        ``seconds`` are 0 if it was rejected before its body had arrived.
+        """
         self._outcome(protocol, outcome).inc()
         self._seconds(protocol).observe(seconds)
 

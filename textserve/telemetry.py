@@ -40,8 +40,10 @@ def measurements(tag: str, classified: Classified) -> dict[str, str]:
     }
 
 
-def expected(error: Exception, path: str) -> TextserveError:
+def expected(error: Exception, path: str, request: str = "") -> TextserveError:
     """``error`` if it is a :class:`TextserveError`; otherwise log where it was raised, and return :class:`Internal`.
+
+    The log has the ``path`` and, if there is one, the id of the ``request``.
 
     The error forgets where it was raised: kept in a variable of a function on that way, it would keep the request's
     body in memory until the next garbage collection.
@@ -54,5 +56,5 @@ def expected(error: Exception, path: str) -> TextserveError:
     while frame is not None and frame.tb_next is not None:
         frame = frame.tb_next
     line = f"{frame.tb_frame.f_code.co_filename}:{frame.tb_lineno}" if frame else "unknown"
-    logger.error("unexpected %s at %s while answering %s", type(error).__name__, line, path)
+    logger.error("unexpected %s at %s while answering %s %s", type(error).__name__, line, path, request)
     return Internal("unexpected error; the server's log has the details")

@@ -99,13 +99,14 @@ class InferenceService:
         oip.check_model(self._application, request.name, request.version)
 
     async def _model_infer(self, messages: AsyncIterator[bytes], context: Context) -> bytes:
-        started, outcome = time.perf_counter(), "ok"
+        started, outcome = 0.0, "ok"
         identity = ("x-request-id", request_id(_value(context, "x-request-id")).decode())
         try:
             await authorize(self._application, context)
             # Reject early: what a rejection costs is taken from the requests that are answered.
             self._application.runner.reject_if_overloaded()
             body = await self._receiving.message(context.read)
+            started = time.perf_counter()
             self._opened(context)
             response, classified = await self._infer(body, context.time_remaining())
             measured = measurements(self._application.tag, classified)
@@ -116,11 +117,12 @@ class InferenceService:
             outcome = "deadline_exceeded" if context.time_remaining() == 0 else "cancelled"
             raise
         except Exception as error:
-            problem = expected(error, "ModelInfer")
+            problem = expected(error, "ModelInfer", identity[1])
             outcome = problem.type
             return await abort(context, problem, (identity,))
         finally:
-            self._application.requests.observe(PROTOCOL, outcome, time.perf_counter() - started)
+            seconds = time.perf_counter() - started if started else 0.0
+            self._application.requests.observe(PROTOCOL, outcome, seconds)
 
     def _opened(self, context: Context) -> None:
         def closed(context: Context) -> None:

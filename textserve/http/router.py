@@ -212,9 +212,9 @@ class HttpProtocols:
         receive: Receive,
         send: Send,
     ) -> None:
-        application, started = self._application(), time.perf_counter()
+        application = self._application()
         headers: dict[bytes, bytes] = dict(scope["headers"])
-        outcome, body = "ok", None
+        outcome, body, started = "ok", None, 0.0
         share = BodyShare(self._body_memory)
         identity = request_id(headers.get(b"x-request-id", b""))
         protocol, route = served[0]
@@ -225,6 +225,8 @@ class HttpProtocols:
                     # Reject early: what a rejection costs is taken from the requests that are answered.
                     application.runner.reject_if_overloaded()
             body = await read_body(headers, receive, application.settings.max_body_bytes, share)
+            # The client's upload, and the delay of wrong keys, are no time of the service.
+            started = time.perf_counter()
             protocol, route = _by_key(served, body)
             request = Request(identity.decode(), scope["method"], scope["path"], headers, body, parameters)
             response = await _unless_disconnected(receive, (route.handler or _not_found)(application, request))
@@ -232,7 +234,7 @@ class HttpProtocols:
                 application.requests.observe(protocol.name, "cancelled", time.perf_counter() - started)
                 return
         except Exception as error:
-            problem = expected(error, scope["path"])
+            problem = expected(error, scope["path"], identity.decode())
             outcome = problem.type
             # The rest of the body may be long, or, from a client that was not told to continue, never come.
             close = body is None and (b"expect" in headers or isinstance(error, CLOSING) or problem.where == "body")
@@ -241,7 +243,8 @@ class HttpProtocols:
         finally:
             share.release()
         if response.counted:
-            application.requests.observe(protocol.name, outcome, time.perf_counter() - started)
+            seconds = time.perf_counter() - started if started else 0.0
+            application.requests.observe(protocol.name, outcome, seconds)
         measured = measurements(application.tag, response.classified) if response.classified else {}
         added = [(name.encode(), value.encode()) for name, value in measured.items()]
         await _send(send, response, [(b"x-request-id", identity), *added])

@@ -10,6 +10,7 @@ import zlib
 from collections.abc import AsyncIterator
 from dataclasses import replace
 from functools import partial
+from types import SimpleNamespace
 from typing import Any, cast
 
 import httpx
@@ -18,6 +19,7 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from tests.asgi import Message, Serve
 from textserve.errors import Overloaded
+from textserve.http import router
 from textserve.http.native import NATIVE
 
 ONE_TEXT = '{"texts":["ż"]}'.encode()
@@ -122,13 +124,34 @@ def test_an_unexpected_error_is_returned_and_logged_without_the_text(
     native: Serve, caplog: pytest.LogCaptureFixture
 ) -> None:
     caplog.set_level(logging.DEBUG)
-    answer = native(RuntimeError("cannot read 'tajemnica'")).post("/classify", {"texts": ["tajemnica"]})
+    client = native(RuntimeError("cannot read 'tajemnica'"))
+    answer = client.post("/classify", {"texts": ["tajemnica"]}, headers={"X-Request-Id": "mine-7"})
     assert answer.status_code == 500
     assert error_of(answer)["type"] == "internal"
     assert "tajemnica" not in answer.text
     assert "RuntimeError" in caplog.text
     assert "tests/asgi.py:" in caplog.text
+    assert "mine-7" in caplog.text
     assert "tajemnica" not in caplog.text
+
+
+def test_the_upload_is_no_time_of_the_service(native: Serve, monkeypatch: pytest.MonkeyPatch) -> None:
+    seconds = 1.0
+
+    async def slow() -> AsyncIterator[bytes]:
+        nonlocal seconds
+        yield ONE_TEXT[:5]
+        seconds += 100
+        yield ONE_TEXT[5:]
+
+    monkeypatch.setattr(router, "time", SimpleNamespace(perf_counter=lambda: seconds))
+    client = native(max_body_bytes=len(ONE_TEXT))
+    assert client.post("/classify", slow()).status_code == 200
+    assert client.post("/classify", b" " * 100).status_code == 413
+    labels = {"protocol": "native"}
+    value = client.application.metrics_registry.get_sample_value
+    assert value("textserve_request_seconds_count", labels) == 2
+    assert value("textserve_request_seconds_sum", labels) == 0
 
 
 def test_the_metrics_count_requests_by_outcome_with_a_fixed_set_of_labels(native: Serve) -> None:
