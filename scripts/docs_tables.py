@@ -111,6 +111,7 @@ def metrics_table() -> str:
     # A metric with labels has samples, which name them, once it was observed.
     runner.dropped("cancelled", 0)
     runner.failed("exception")
+    runner.repeated("cache", 1)
     model.served("name:version", "digest")
     model.secret("certificate", lambda: True)
     requests.observe("native", "ok", 0.0)
