@@ -74,9 +74,9 @@ class Window:
 
     @property
     def columns(self) -> list[str]:
-        """The names of the input's columns; of JSON Lines, those of the first good row."""
+        """The names of the input's columns; of JSON Lines, the keys of all good rows."""
         if self.table.column_names == [RAW]:
-            return list(json.loads(self.table[RAW][0].as_py())) if self.inputs else []
+            return list(dict.fromkeys(key for line in self.table[RAW].to_pylist() for key in json.loads(line)))
         return list(self.table.column_names)
 
     def digest(self) -> str:

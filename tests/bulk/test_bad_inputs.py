@@ -41,6 +41,7 @@ def bad(output: Path) -> list[tuple[int, int | None, str]]:
         ("in.csv", b"text,text\ngood,bad\n", [], "has two columns 'text'"),
         ("in.csv", b"text,score\ngood,1\n", [], "has a column 'score', as the answer; give --prefix"),
         ("in.jsonl", b'{"text": "good", "score": 1}\n', [], "has a column 'score', as the answer; give --prefix"),
+        ("in.jsonl", b'{"text": "good"}\n{"text": "bad", "score": 1}\n', [], "has a column 'score', as the answer"),
         ("in.parquet", b"PAR1 no", [], "cannot be read as parquet"),
         ("in.jsonl.gz", b"not gzip", [], "cannot be read as jsonl"),
         ("in.txt", b"good\n", [], "its name says no format"),
