@@ -9,6 +9,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, TypeAlias
 
+import pyarrow as pa
 from pyarrow import fs
 
 from bulk import local
@@ -208,7 +209,10 @@ def _stream(
     try:
         for window, scored in local.score(scorer, read(files, reading), available_cpus()):
             if writer is None:
-                writer = Writer(sys.stdout.buffer, form, plan([scored.table], answers), answers.names)
+                schema = answers if form == "jsonl" else plan([scored.table], answers)
+                writer = Writer(sys.stdout.buffer, form, schema, answers.names)
+            elif form == "csv":
+                writer.schema = _widened(writer.schema, scored.table, answers, window.name)
             writer.write(scored.table)
             sys.stdout.buffer.flush()
             for bad in scored.bad:
@@ -219,3 +223,16 @@ def _stream(
         raise BulkError(f"standard output: cannot be written: {reason(error)}") from None
     finally:
         progress.end(summary)
+
+
+def _widened(schema: pa.Schema, table: pa.Table, answers: pa.Schema, name: str) -> pa.Schema:
+    """``schema``, whose header is written, with types that hold the values of another table, of the file ``name``, too.
+
+    Raises:
+        BulkError: if the table has a column that the schema lacks.
+    """
+    widened = plan([schema.empty_table(), table], answers)
+    if late := [column for column in widened.names if column not in schema.names]:
+        where = f"{name}: has a column {late[0]!r} that the first file lacks, whose header is written"
+        raise BulkError(f"{where}; name a file as the output, or give --to jsonl")
+    return widened

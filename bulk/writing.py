@@ -30,10 +30,10 @@ class Writer:
         Args:
             stream: where to write.
             form: the format.
-            schema: of all tables together, by :func:`plan`.
+            schema: of all tables together, by :func:`plan`. That of CSV may get other types later.
             answers: names of the answer's columns.
         """
-        self._stream, self._schema, self._answers = stream, schema, answers
+        self._stream, self.schema, self._answers = stream, schema, answers
         self._waiting: list[pa.Table] = []
         self._parquet = pq.ParquetWriter(stream, schema, compression="zstd") if form == "parquet" else None
         write = {"parquet": self._write_parquet, "csv": self._write_csv, "jsonl": self._write_json}
@@ -48,7 +48,7 @@ class Writer:
             self._parquet.close()
 
     def _write_parquet(self, table: pa.Table) -> None:
-        self._waiting.append(conform(table, self._schema))
+        self._waiting.append(conform(table, self.schema))
         rows, size = sum(map(len, self._waiting)), sum(each.nbytes for each in self._waiting)
         if rows >= GROUP_ROWS or size >= GROUP_BYTES:
             self._write_group()
@@ -59,7 +59,7 @@ class Writer:
             self._waiting = []
 
     def _write_csv(self, table: pa.Table) -> None:
-        rows = self._rows(conform(table, self._schema))
+        rows = self._rows(conform(table, self.schema))
         self._write_lines([list(map(_field, row.values())) for row in rows])
 
     def _write_lines(self, rows: Iterable[Sequence[str]]) -> None:

@@ -163,6 +163,40 @@ def test_a_folder_a_pattern_and_an_address_are_read_in_the_order_of_their_paths(
     assert [row["text"] for row in read_back(tmp_path / "uri.csv")] == ["bad"]
 
 
+def test_files_of_several_formats_are_refused_with_a_pattern_for_one(tmp_path: Path, tiny: Tiny) -> None:
+    (tmp_path / "a.csv").write_text("text\ngood\n", encoding="utf-8")
+    (tmp_path / "b.jsonl").write_text('{"text": "bad", "late": 1}\n', encoding="utf-8")
+    for address in (tmp_path, f"{tmp_path}/*"):
+        with pytest.raises(BulkError, match=r"has files of several formats: csv, jsonl; .* such as '\*\.csv'"):
+            run(job(address, "-", tiny("number")))
+
+
+def test_a_pipe_of_csv_refuses_a_column_that_the_first_file_lacks(
+    tmp_path: Path, tiny: Tiny, capfdbinary: pytest.CaptureFixture[bytes]
+) -> None:
+    for name, content in (("1", "id,text\n1,good\n"), ("2", "text\nbad\n"), ("3", "text,late\nplain,secret\n")):
+        (tmp_path / f"{name}.csv").write_text(content, encoding="utf-8")
+    with pytest.raises(BulkError, match=r"3\.csv: has a column 'late' that the first file lacks, .* --to jsonl$"):
+        run(job(f"{tmp_path}/*.csv", "-", tiny("number")))
+    assert [line.split(b",")[:2] for line in capfdbinary.readouterr().out.splitlines()] == [
+        [b"id", b"text"],
+        [b"1", b"good"],
+        [b"", b"bad"],
+    ]
+    run(job(f"{tmp_path}/*.csv", "-", tiny("number"), output_format="jsonl"))
+    assert json.loads(capfdbinary.readouterr().out.splitlines()[2])["late"] == "secret"
+
+
+def test_a_pipe_of_csv_keeps_the_values_of_later_files_whatever_their_types(
+    tmp_path: Path, tiny: Tiny, capfdbinary: pytest.CaptureFixture[bytes]
+) -> None:
+    for number, value in enumerate([None, 1, 0.5, "x"]):
+        pq.write_table(pa.table({"text": ["good"], "value": [value]}), tmp_path / f"{number}.parquet")
+    run(job(tmp_path, "-", tiny("number"), output_format="csv"))
+    lines = capfdbinary.readouterr().out.decode().splitlines()
+    assert [line.split(",")[1] for line in lines] == ["value", "", "1", "0.5", "x"]
+
+
 def test_windows_are_bounded_in_characters_too(tmp_path: Path, lines: Write, tiny: Tiny) -> None:
     from bulk.addresses import sources
     from bulk.reading import read
