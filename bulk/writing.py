@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import csv
-import io
 import json
 from collections.abc import Callable, Collection, Iterable, Sequence
 from typing import Any, BinaryIO
@@ -63,9 +62,10 @@ class Writer:
         self._write_lines([list(map(_field, row.values())) for row in rows])
 
     def _write_lines(self, rows: Iterable[Sequence[str]]) -> None:
-        text = io.StringIO(newline="")
-        csv.writer(text, lineterminator="\n").writerows(rows)
-        self._stream.write(text.getvalue().encode())
+        # Python 3.11 quotes a carriage return only if rows end in one, so they do until they are joined.
+        lines = _Lines()
+        csv.writer(lines, lineterminator="\r\n").writerows(rows)
+        self._stream.write("".join(line.removesuffix("\r\n") + "\n" for line in lines).encode())
 
     def _write_json(self, table: pa.Table) -> None:
         rows = self._rows(table)
@@ -81,6 +81,12 @@ class Writer:
             for name in scores:
                 row[name] = round(row[name], SCORE_DIGITS)
         return rows
+
+
+class _Lines(list[str]):
+    """What :mod:`csv` writes, a row at a time."""
+
+    write = list[str].append
 
 
 def plan(tables: Iterable[pa.Table], answers: pa.Schema) -> pa.Schema:

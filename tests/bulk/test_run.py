@@ -142,6 +142,16 @@ def test_json_values_keep_their_types_and_parquet_gets_what_it_can_hold(
     assert list(found[0])[:6] == ["text", "n", "mixed", "deep", "big", "late"]
 
 
+def test_csv_keeps_a_carriage_return_in_its_field_and_ends_rows_in_line_feeds(
+    tmp_path: Path, lines: Write, tiny: Tiny
+) -> None:
+    texts = ["good\rbad", "good\r\nbad", "good\r", "plain"]
+    source = lines("in.jsonl", [{"text": text, "a\rb": 1} for text in texts])
+    run(job(source, tmp_path / "out.csv", tiny("number")))
+    assert [(row["text"], row["a\rb"]) for row in read_back(tmp_path / "out.csv")] == [(text, "1") for text in texts]
+    assert (tmp_path / "out.csv").read_bytes().count(b"\r\n") == 1
+
+
 def test_columns_whose_type_changes_between_windows_become_text(
     tmp_path: Path, lines: Write, tiny: Tiny, monkeypatch: pytest.MonkeyPatch
 ) -> None:
