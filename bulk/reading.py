@@ -8,7 +8,7 @@ import io
 import json
 import sys
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from itertools import chain
 from pathlib import PurePosixPath
@@ -135,6 +135,8 @@ def read_file(index: int, source: Source, reading: Reading) -> Iterator[Window]:
     """
     try:
         yield from (_parquet if source.format == "parquet" else _lines)(index, source, reading)
+    except UnicodeError:  # of a codec that cannot go on after bytes that are not of it
+        raise BulkError(f"{source.name}: {_wrong_encoding(reading.encoding)}") from None
     except (pa.ArrowException, OSError) as error:
         raise BulkError(f"{source.name}: cannot be read as {source.format}: {reason(error)}") from None
 
@@ -172,8 +174,9 @@ def _problem(columns: Sequence[str], texts: Sequence[Any]) -> str | None:
     return None
 
 
-def _missing(source: Source, reading: Reading, names: Iterable[str]) -> None:
-    names = list(names)
+def _check_columns(source: Source, reading: Reading, names: Sequence[str]) -> None:
+    if double := [name for name, count in Counter(names).items() if count > 1]:
+        raise BulkError(f"{source.name}: has two columns {double[0]!r}; rename one")
     for name in reading.columns:
         if name not in names:
             option = "--text-column" if name == reading.text else "--pair-column"
@@ -184,8 +187,7 @@ def _lines(index: int, source: Source, reading: Reading) -> Iterator[Window]:
     with _open(source) as (stream, position):
         lines = _decoded(stream, reading.encoding)
         if source.format == "csv":
-            header = _header(source, lines, reading)
-            if header is None:
+            if (header := _header(source, lines, reading)) is None:
                 return
             names, separator = header
             collector = _Collector(index, source, reading, names)
@@ -214,12 +216,8 @@ def _open(source: Source) -> Iterator[tuple[Any, Any]]:
 def _decoded(stream: Any, encoding: str) -> Iterator[str]:
     """Its lines, with their ends. Bytes that are not of the encoding become lone surrogates: see :func:`_is_whole`."""
     plain = encoding.lower().replace("_", "-") in ("utf-8", "utf8")
-    yield from io.TextIOWrapper(
-        io.BufferedReader(stream, 1 << 18),
-        "utf-8-sig" if plain else encoding,
-        "surrogateescape",
-        newline="\n",
-    )
+    buffered = io.BufferedReader(stream, 1 << 18)
+    yield from io.TextIOWrapper(buffered, "utf-8-sig" if plain else encoding, "surrogateescape", newline="\n")
 
 
 def _is_whole(text: str) -> bool:
@@ -264,17 +262,20 @@ def _header(source: Source, lines: Iterator[str], reading: Reading) -> tuple[lis
     if not line.strip():
         return None
     separator = reading.separator or max(SEPARATORS, key=line.count)
-    names = [name.strip() for name in next(csv.reader([line], delimiter=separator))]
+    csv.field_size_limit(CSV_FIELD)
+    try:
+        names = [name.strip() for name in next(csv.reader([line], delimiter=separator))]
+    except csv.Error as error:
+        returns = "has a carriage return within the header; save it with line feeds at the ends of lines"
+        problem = returns if "\r" in line.rstrip() else f"the header is broken: {error}"
+        raise BulkError(f"{source.name}: {problem}") from None
     if not all(map(_is_whole, names)):
         raise BulkError(f"{source.name}: the header {_wrong_encoding(reading.encoding)}")
-    if double := next((name for name in names if names.count(name) > 1), None):
-        raise BulkError(f"{source.name}: has two columns {double!r}; rename one")
-    _missing(source, reading, names)
+    _check_columns(source, reading, names)
     return names, separator
 
 
 def _csv_records(lines: Iterator[str], names: list[str], separator: str, reading: Reading) -> Iterator[_Record]:
-    csv.field_size_limit(CSV_FIELD)
     parser = csv.reader(lines, delimiter=separator, strict=True)
     places = [names.index(name) for name in reading.columns]
     row = 0
@@ -308,7 +309,7 @@ def _parquet(index: int, source: Source, reading: Reading) -> Iterator[Window]:
         pq.ParquetFile(stream, buffer_size=PARQUET_BYTES, pre_buffer=False) as file,
     ):
         schema = file.schema_arrow
-        _missing(source, reading, schema.names)
+        _check_columns(source, reading, schema.names)
         for name in reading.columns:
             kind = schema.field(name).type
             value = kind.value_type if pa.types.is_dictionary(kind) else kind
@@ -319,13 +320,11 @@ def _parquet(index: int, source: Source, reading: Reading) -> Iterator[Window]:
         total = max(file.metadata.num_rows, 1)
         for batch in file.iter_batches(PARQUET_ROWS):
             table, start = pa.Table.from_batches([batch], schema), len(collector.inputs)
-            full = False
-            good: list[bool] = []
+            full, good = False, list[bool]()
             for texts in zip(*(_texts(table[name]) for name in reading.columns), strict=True):
                 row += 1
                 before = len(collector.inputs)
-                broken = any(isinstance(text, bytes) for text in texts)
-                problem = "is not in UTF-8" if broken else None
+                problem = "is not in UTF-8" if any(isinstance(text, bytes) for text in texts) else None
                 full = collector.add(_Record(row, None, texts, problem=problem)) or full
                 good.append(len(collector.inputs) > before)
             kept.append(table.filter(pa.array(good)) if len(collector.inputs) - start < len(good) else table)

@@ -39,6 +39,11 @@ def bad(output: Path) -> list[tuple[int, int | None, str]]:
         ("in.csv", POLISH, [], "is not in utf-8; if the file is not, name its encoding by --encoding"),
         ("in.csv", "żółć\nx\n".encode("cp1250"), [], "the header is not in utf-8"),
         ("in.csv", b"text,text\ngood,bad\n", [], "has two columns 'text'"),
+        ("in.csv", b",text,\n1,good,2\n", [], "has two columns ''"),
+        ("in.csv", b"text\rgood\rbad\r", [], "has a carriage return within the header; save it with line feeds"),
+        ("in.csv", b"text," + b"x" * 1_000_001 + b"\ngood,1\n", [], "the header is broken: field larger than"),
+        ("in.csv", "text\ngood\n".encode("utf-16") + b"x", ["--encoding", "utf-16"], "is not in utf-16; if the file"),
+        ("in.jsonl", b'{"text": "good"}\n', ["--encoding", "utf-16"], "is not in utf-16; if the file is not"),
         ("in.csv", b"text,score\ngood,1\n", [], "has a column 'score', as the answer; give --prefix"),
         ("in.jsonl", b'{"text": "good", "score": 1}\n', [], "has a column 'score', as the answer; give --prefix"),
         ("in.jsonl", b'{"text": "good"}\n{"text": "bad", "score": 1}\n', [], "has a column 'score', as the answer"),
@@ -78,6 +83,14 @@ def test_a_parquet_column_of_numbers_is_named_with_the_others(
     pq.write_table(pa.table({"text": [1, 2], "body": ["a", "b"]}), tmp_path / "in.parquet")
     assert score.main([str(tmp_path / "in.parquet"), str(tmp_path / "out.parquet"), "--model", tiny("number")]) == 1
     assert "of type int64, not of texts; name that of the texts by --text-column: text, body" in capsys.readouterr().err
+
+
+def test_two_parquet_columns_of_one_name_are_refused(
+    tmp_path: Path, tiny: Tiny, capsys: pytest.CaptureFixture[str]
+) -> None:
+    pq.write_table(pa.table([["good"], [1], [2]], names=["text", "id", "id"]), tmp_path / "in.parquet")
+    assert score.main([str(tmp_path / "in.parquet"), str(tmp_path / "out.parquet"), "--model", tiny("number")]) == 1
+    assert "has two columns 'id'; rename one" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(
