@@ -73,10 +73,11 @@ def command(main: Callable[P, int | None]) -> Callable[P, int]:
             print(f"{error.name} is not installed here; run make {Path(sys.argv[0]).stem}", file=sys.stderr)
             return 1
         except OSError as error:
-            # Such as a full disk, or a folder without permission.
-            if error.filename is None:
+            # Such as a folder without permission; or a full disk, which names no file while one is written.
+            if error.strerror is None:
                 raise
-            print(f"{error.filename2 or error.filename}: {error.strerror}", file=sys.stderr)
+            name = error.filename2 or error.filename
+            print(error.strerror if name is None else f"{name}: {error.strerror}", file=sys.stderr)
             return 1
 
     return run

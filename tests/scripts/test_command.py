@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from scripts.command import OUTPUT_VARIABLE, append_to, command
 from tests.server import LIMIT_SECONDS, ROOT, environment
 
 SCRIPTS = sorted(file.stem for file in (ROOT / "scripts").glob("*.py") if file.stem not in ("__init__", "command"))
@@ -63,3 +64,20 @@ def test_a_full_disk_is_named_and_leaves_no_model(tmp_path: Path) -> None:
     assert done.stderr.count("\n") == 1
     assert "model.onnx: File too large" in done.stderr
     assert not list(tmp_path.glob("models/*/*"))
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="Linux has it")
+def test_a_disk_that_is_full_while_a_file_is_written_is_one_line(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv(OUTPUT_VARIABLE, "/dev/full")
+    assert command(lambda: append_to(OUTPUT_VARIABLE, "image=1\n"))() == 1
+    assert capsys.readouterr().err == "No space left on device\n"
+
+
+def test_an_error_that_the_system_has_no_words_for_keeps_its_traceback() -> None:
+    def broken() -> None:
+        raise OSError("of a library")
+
+    with pytest.raises(OSError, match="of a library"):
+        command(broken)()
