@@ -97,7 +97,7 @@ def sources(address: str, wanted: Format | None = None) -> list[Source]:
         wanted: the format, if it is not that of the file's name.
 
     Raises:
-        BulkError: if there is no such file, or its format is unknown, or the formats differ.
+        BulkError: if there is no such file, or its format is unknown.
     """
     if address == PIPE:
         return [Source(None, wanted or "jsonl", 0)]
@@ -115,11 +115,7 @@ def sources(address: str, wanted: Format | None = None) -> list[Source]:
     if not found:
         raise BulkError(f"{address}: has no file to read; known are {KNOWN}")
     one = kind == fs.FileType.File
-    made = [_source(place, info, address if one else _shown(address, place, info.path), wanted) for info in found]
-    if len(formats := sorted({each.format for each in made})) > 1:
-        message = f"{address}: has files of several formats: {', '.join(formats)}"
-        raise BulkError(f"{message}; name those of one by a pattern, such as '*.{formats[0]}'")
-    return made
+    return [_source(place, info, address if one else _shown(address, place, info.path), wanted) for info in found]
 
 
 def output_format(address: str, inputs: Sequence[Source], wanted: Format | None = None) -> Format:

@@ -173,12 +173,20 @@ def test_a_folder_a_pattern_and_an_address_are_read_in_the_order_of_their_paths(
     assert [row["text"] for row in read_back(tmp_path / "uri.csv")] == ["bad"]
 
 
-def test_files_of_several_formats_are_refused_with_a_pattern_for_one(tmp_path: Path, tiny: Tiny) -> None:
-    (tmp_path / "a.csv").write_text("text\ngood\n", encoding="utf-8")
-    (tmp_path / "b.jsonl").write_text('{"text": "bad", "late": 1}\n', encoding="utf-8")
-    for address in (tmp_path, f"{tmp_path}/*"):
-        with pytest.raises(BulkError, match=r"has files of several formats: csv, jsonl; .* such as '\*\.csv'"):
-            run(job(address, "-", tiny("number")))
+def test_files_of_several_formats_have_one_output(
+    tmp_path: Path, tiny: Tiny, capfdbinary: pytest.CaptureFixture[bytes]
+) -> None:
+    folder = tmp_path / "in"
+    folder.mkdir()
+    (folder / "a.csv").write_text("text\ngood\n", encoding="utf-8")
+    (folder / "b.jsonl").write_text('{"text": "bad", "late": 1}\n', encoding="utf-8")
+    run(job(folder, tmp_path / "out.csv", tiny("number")))
+    assert [(row["text"], row["late"]) for row in read_back(tmp_path / "out.csv")] == [("good", ""), ("bad", "1")]
+    run(job(folder, "-", tiny("number"), output_format="jsonl"))
+    rows = [json.loads(line) for line in capfdbinary.readouterr().out.splitlines()]
+    assert [(row["text"], row.get("late")) for row in rows] == [("good", None), ("bad", 1)]
+    with pytest.raises(BulkError, match=r"b\.jsonl: has a column 'late' that the first file lacks"):
+        run(job(folder, "-", tiny("number"), output_format="csv"))
 
 
 def test_a_pipe_of_csv_refuses_a_column_that_the_first_file_lacks(
