@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import hashlib
 import json
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -58,17 +61,18 @@ class ModelFiles:
         return spec
 
     def report(self) -> dict[str, Any]:
-        """The sections of ``report.json``; empty if the file does not exist."""
-        return dict(json.loads(self.report_file.read_text(encoding="utf-8"))) if self.report_file.exists() else {}
+        """The sections of ``report.json``; empty without one. Raises :class:`ModelingError` if it cannot be read."""
+        return _read_json(self.report_file, f"make model MODEL={self.folder.name}") if self.report_file.exists() else {}
 
     def reference(self) -> dict[str, Any]:
-        """The content of ``reference.json``."""
-        return dict(json.loads(self.reference_file.read_text(encoding="utf-8")))
+        """The content of ``reference.json``; raises :class:`ModelingError` if it cannot be read."""
+        return _read_json(self.reference_file, f"make reference MODEL={self.folder.name}")
 
     def add_to_report(self, section: str, content: dict[str, Any]) -> None:
         """Write one section of ``report.json`` and keep the others."""
         text = json.dumps({**self.report(), section: content}, indent=2, ensure_ascii=False, sort_keys=True)
-        self.report_file.write_text(text + "\n", encoding="utf-8")
+        with replacing(self.report_file) as new:
+            new.write_text(text + "\n", encoding="utf-8")
 
     def digests(self) -> dict[str, str]:
         """SHA-256 of ONNX file and tokenizer by file name; raises :class:`ModelingError` if one does not exist."""
@@ -86,6 +90,32 @@ def check_identity(files: ModelFiles, section: dict[str, Any], step: str) -> Non
             raise ModelingError(
                 f"{files.folder}: {key} changed since scripts.{step}; run python -m scripts.{step} {files.folder.name}"
             )
+
+
+def _read_json(file: Path, step: str) -> dict[str, Any]:
+    """The object in a file that ``step`` writes."""
+    try:
+        content = json.loads(file.read_text(encoding="utf-8"))
+    except ValueError as error:  # JSON's and UTF-8's
+        raise ModelingError(f"{file}: is not JSON: {error}; restore it, or remove it and run {step}") from error
+    if not isinstance(content, dict):
+        raise ModelingError(f"{file}: is not a JSON object; restore it, or remove it and run {step}")
+    return content
+
+
+@contextmanager
+def replacing(file: Path) -> Iterator[Path]:
+    """A path to write to, which replaces ``file`` at the end; after an error or interruption ``file`` is as it was.
+
+    Raises :class:`ModelingError` if it cannot be written, such as on a full disk.
+    """
+    try:
+        with tempfile.TemporaryDirectory(prefix="new-", dir=file.parent) as folder:
+            new = Path(folder) / file.name
+            yield new
+            new.replace(file)
+    except OSError as error:
+        raise ModelingError(f"{file}: cannot be written: {error.strerror or error}") from error
 
 
 def sha256(file: Path) -> str:

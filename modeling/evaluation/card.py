@@ -9,6 +9,7 @@ from typing import Any
 
 from modeling.errors import ModelingError
 from modeling.evaluation.names import TITLES
+from modeling.files import replacing
 
 Report = dict[str, Any]
 
@@ -179,7 +180,9 @@ def render(content: str, report: Report) -> str:
 def fill_in(file: Path, report: Report) -> None:
     """Fill in the blocks of the card ``file``, if it exists."""
     if file.exists():
-        file.write_text(render(file.read_text(encoding="utf-8"), report), encoding="utf-8")
+        text = render(file.read_text(encoding="utf-8"), report)
+        with replacing(file) as new:
+            new.write_text(text, encoding="utf-8")
 
 
 def table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:

@@ -10,6 +10,7 @@ import matplotlib.style
 import numpy as np
 from matplotlib.figure import Figure
 
+from modeling.files import replacing
 from textserve.spec import ModelSpec
 
 Report = dict[str, Any]
@@ -31,7 +32,9 @@ def draw(report: Report, spec: ModelSpec, folder: Path) -> None:
     if "quantization" in report.get("export", {}):
         plots["quantization"] = lambda: outliers(report["export"]["quantization"]["linears"])
     for name, plot in plots.items():
-        plot().savefig(folder / f"{name}.png", dpi=110)
+        figure = plot()
+        with replacing(folder / f"{name}.png") as new:
+            figure.savefig(new, dpi=110)
 
 
 def of_report(report: Report, spec: ModelSpec) -> dict[str, Callable[[], Figure]]:

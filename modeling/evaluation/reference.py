@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from modeling.files import ModelFiles, sha256
+from modeling.files import ModelFiles, replacing, sha256
 from modeling.texts import drawn, reference_texts
 from textserve.classifier import Classifier
 from textserve.drift import MAX_LABELS, STATISTICS, Reference, measure
@@ -36,13 +36,15 @@ def write_reference(files: ModelFiles, texts: Mapping[str, Sequence[Input]] | No
         for name, group in (reference_texts(files) if texts is None else texts).items()
         if len(group) >= MIN_TEXTS
     }
-    files.reference_file.unlink(missing_ok=True)
     if groups:
         classifier = Classifier(files.folder)
         answered = {name: predictions(classifier, group) for name, group in groups.items()}
         content = {"sha256": sha256(files.model), **_reference(classifier.spec, answered, _unknown_id(files))}
         text = json.dumps(content, ensure_ascii=False, separators=(",", ":"))
-        files.reference_file.write_text(text + "\n", encoding="utf-8")
+        with replacing(files.reference_file) as new:
+            new.write_text(text + "\n", encoding="utf-8")
+    else:
+        files.reference_file.unlink(missing_ok=True)
     return {name: len(group) for name, group in groups.items()}
 
 

@@ -11,7 +11,7 @@ from modeling.environment import commit, versions
 from modeling.evaluation import behaviour, card, gates, performance, plots, quality, report_page
 from modeling.evaluation.gates import Gate
 from modeling.evaluation.performance import InUse
-from modeling.files import ModelFiles
+from modeling.files import ModelFiles, replacing
 from modeling.registry import served
 from modeling.registry.versions import URI_VARIABLE, Registry
 from modeling.texts import labelled_texts
@@ -29,7 +29,9 @@ def evaluate(files: ModelFiles, against: str | None) -> tuple[list[Gate], Path]:
     plots.draw(report, spec, files.folder / "images")
     card.fill_in(files.folder / "README.md", report)
     page = files.build / "report.html"
-    page.write_text(report_page.render(report, spec, checked), encoding="utf-8")
+    rendered = report_page.render(report, spec, checked)
+    with replacing(page) as new:
+        new.write_text(rendered, encoding="utf-8")
     return checked, page
 
 

@@ -18,7 +18,7 @@ from modeling.errors import ModelingError
 from modeling.export import declared
 from modeling.export.declared import read_config
 from modeling.export.loading import first_line, load_network, load_tokenizer
-from modeling.files import ModelFiles, sha256
+from modeling.files import ModelFiles, replacing, sha256
 from modeling.progress import Progress
 from modeling.spec import ModelSpec
 from textserve import spec as serving
@@ -125,8 +125,9 @@ def check_inputs(spec: ModelSpec, model: Path) -> None:
 def export_float(spec: ModelSpec, checkpoint: Path, model: Path, tokenizer: Path) -> None:
     """Write ``checkpoint`` as float32 graph and tokenizer; raises :class:`ModelingError` if that is not possible."""
     if spec.source.kind == "onnx":
-        _upgrade(spec, checkpoint / spec.source.onnx_file, model)
-        load_tokenizer(checkpoint).backend_tokenizer.save(str(tokenizer))
+        with replacing(model) as new:
+            _upgrade(spec, checkpoint / spec.source.onnx_file, new)
+        _save_tokenizer(checkpoint, tokenizer)
         return
     # Eager attention exports as a plain graph; fused attention leaves the computation of its constant scale in it.
     network = _padding(spec, load_network(checkpoint, attn_implementation="eager"))
@@ -138,8 +139,14 @@ def export_float(spec: ModelSpec, checkpoint: Path, model: Path, tokenizer: Path
                 f"{checkpoint}: a {spec.architecture} cannot be exported at opset {spec.export.opset}: "
                 f"{first_line(error)}"
             ) from error
-        shutil.copyfile(Path(folder) / "model.onnx", model)
-    load_tokenizer(checkpoint).backend_tokenizer.save(str(tokenizer))
+        with replacing(model) as new:
+            shutil.copyfile(Path(folder) / "model.onnx", new)
+    _save_tokenizer(checkpoint, tokenizer)
+
+
+def _save_tokenizer(checkpoint: Path, to: Path) -> None:
+    with replacing(to) as new:
+        load_tokenizer(checkpoint).backend_tokenizer.save(str(new))
 
 
 def _export(spec: ModelSpec, network: Any, folder: str) -> None:

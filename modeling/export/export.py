@@ -20,7 +20,7 @@ from modeling.export.checkpoint import check_golden, check_graph, check_inputs, 
 from modeling.export.optimization import optimize
 from modeling.export.quantization import QuantizationError, QuantizationReport, quantize
 from modeling.export.verification import compare_in_batches, likeness
-from modeling.files import ModelFiles, sha256
+from modeling.files import ModelFiles, replacing, sha256
 from modeling.spec import ModelSpec
 from modeling.texts import PlainTexts, calibration_texts, check_input
 from textserve.classifier import (
@@ -75,7 +75,8 @@ def export(files: ModelFiles, checkpoint: Path, texts: Sequence[Input] | None = 
                 raise
             section["float_reason"] = str(error)
     if "float_reason" in section:
-        shutil.copyfile(files.float_model, files.model)
+        with replacing(files.model) as new:
+            shutil.copyfile(files.float_model, new)
     section |= {"bytes": files.model.stat().st_size, "sha256": sha256(files.model)}
     files.add_to_report("export", section)
     return section
@@ -94,7 +95,8 @@ def quantized(spec: ModelSpec, files: ModelFiles, texts: Sequence[Input]) -> tup
 def _quantize(spec: ModelSpec, files: ModelFiles, texts: Sequence[Input]) -> dict[str, Any]:
     model, report = quantized(spec, files, texts)
     model, changed = optimize(model, spec.graph.attention_mask)
-    onnx.save(model, files.model)
+    with replacing(files.model) as new:
+        onnx.save(model, new)
     _check_answers(spec, files, texts)
     return {**asdict(report), "outlier_channels": report.outlier_channels, "optimization": changed}
 

@@ -1,14 +1,16 @@
 from __future__ import annotations
 
+import errno
 import hashlib
 import json
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from modeling.errors import ModelingError
-from modeling.files import ModelFiles
+from modeling.files import ModelFiles, replacing
 from scripts.command import parser
 
 
@@ -64,3 +66,57 @@ def test_the_report_is_sorted_utf8(files: ModelFiles) -> None:
 
 def test_help_shows_the_docstring_as_written() -> None:
     assert "Reads   one\n    Writes  two" in parser("Do it.\n\n    Reads   one\n    Writes  two\n").format_help()
+
+
+@pytest.mark.parametrize(
+    ("failure", "raised", "message"),
+    [
+        (KeyboardInterrupt(), KeyboardInterrupt, "^$"),
+        (OSError(errno.ENOSPC, "No space left"), ModelingError, r"model\.onnx: cannot be written: No space left$"),
+    ],
+)
+def test_a_write_that_fails_leaves_the_file_as_it_was_and_nothing_beside_it(
+    files: ModelFiles, failure: BaseException, raised: type[BaseException], message: str
+) -> None:
+    def write() -> None:
+        with replacing(files.model) as new:
+            new.write_bytes(b"half of")
+            raise failure
+
+    before = {file.name: file.read_bytes() for file in files.folder.iterdir()}
+    with pytest.raises(raised, match=message):
+        write()
+    assert {file.name: file.read_bytes() for file in files.folder.iterdir()} == before
+
+
+def test_a_report_that_cannot_be_written_keeps_its_sections(files: ModelFiles, monkeypatch: pytest.MonkeyPatch) -> None:
+    files.add_to_report("export", {"bytes": 5})
+
+    def interrupted(path: Path, text: str, **options: Any) -> int:
+        path.write_bytes(text.encode()[:10])
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(Path, "write_text", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        files.add_to_report("verification", {})
+    assert files.report() == {"export": {"bytes": 5}}
+
+
+@pytest.mark.parametrize(
+    ("content", "problem"),
+    [
+        (b'{"export": ', "is not JSON"),
+        (b"<<<<<<< HEAD\n{}\n", "is not JSON"),
+        (b'"\xb1"', "is not JSON"),
+        (b"[]", "is not a JSON object"),
+    ],
+)
+def test_a_file_that_is_not_json_is_an_error_that_names_it_and_what_writes_it(
+    files: ModelFiles, content: bytes, problem: str
+) -> None:
+    files.report_file.write_bytes(content)
+    files.reference_file.write_bytes(content)
+    with pytest.raises(ModelingError, match=rf"report\.json: {problem}.* run make model MODEL=tiny$"):
+        files.report()
+    with pytest.raises(ModelingError, match=rf"reference\.json: {problem}.* run make reference MODEL=tiny$"):
+        files.reference()

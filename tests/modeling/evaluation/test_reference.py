@@ -42,6 +42,22 @@ def test_the_reference_has_the_histograms_of_each_group_and_no_text(tmp_path: Pa
     assert counts["unknown"] == [120, 0]
 
 
+def test_the_reference_stays_until_another_is_measured(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    model = files(tmp_path)
+    write_reference(model, {"en": ENGLISH})
+    before = model.reference_file.read_bytes()
+
+    def interrupted(folder: Path) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("modeling.evaluation.reference.Classifier", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        write_reference(model, {"en": ENGLISH, "offers": OTHER})
+    assert model.reference_file.read_bytes() == before
+    assert write_reference(model, {"few": ["offer"]}) == {}
+    assert not model.reference_file.exists()
+
+
 def test_served_texts_are_measured_as_the_reference_was(tmp_path: Path) -> None:
     model = files(tmp_path)
     write_reference(model, {"en": ENGLISH, "offers": OTHER})
