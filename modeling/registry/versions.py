@@ -44,7 +44,7 @@ from mlflow.utils.mlflow_tags import MLFLOW_GIT_COMMIT
 from requests.exceptions import RequestException
 
 from modeling.environment import commit
-from modeling.errors import ModelingError
+from modeling.errors import ModelingError, masked
 from modeling.files import ROOT
 
 STAGING = "staging"
@@ -79,10 +79,14 @@ class Version:
 
 
 class Registry:
-    """Runs and registered versions at one tracking URI; create it with :meth:`connect`."""
+    """Runs and registered versions at one tracking URI; create it with :meth:`connect`.
+
+    Attributes:
+        uri: for messages: without user and password. That of a database file is whole.
+    """
 
     def __init__(self, uri: str) -> None:
-        self.uri = uri
+        self.uri = masked(uri)
         self._client = mlflow.MlflowClient(tracking_uri=uri)
 
     @classmethod
@@ -184,7 +188,8 @@ def plain_errors(uri: str) -> Iterator[None]:
     try:
         yield
     except (MlflowException, RequestException) as error:
-        raise ModelingError(_explain(uri, error)) from error
+        # MLflow's own message may have the address too.
+        raise ModelingError(masked(_explain(uri, error))) from error
 
 
 def _explain(uri: str, error: MlflowException | RequestException) -> str:

@@ -13,7 +13,7 @@ from typing import Literal
 import requests
 from huggingface_hub import HfApi, constants, errors, hf_hub_download, snapshot_download
 
-from modeling.errors import ModelingError
+from modeling.errors import ModelingError, masked
 from modeling.files import sha256
 
 SHA256 = re.compile(r"[0-9a-f]{64}")
@@ -93,7 +93,7 @@ def _plain_errors(repository: str, revision: str | None, name: str = "") -> Iter
 
 
 def _explain(error: Exception, repository: str, revision: str | None, name: str) -> str | None:
-    hub, at = constants.ENDPOINT, f"{repository}@{revision}" if revision else repository
+    hub, at = masked(constants.ENDPOINT), f"{repository}@{revision}" if revision else repository
     match error:
         case errors.GatedRepoError():
             return f"{repository}: is gated; request access at {hub}/{repository}, and set HF_TOKEN to your token"

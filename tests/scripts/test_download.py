@@ -240,7 +240,8 @@ def test_a_missing_part_or_denied_access_is_rejected_with_the_reason(
 def test_without_a_hub_or_a_cache_the_error_names_the_alternatives(
     project: Project, environment: dict[str, str], reasons: list[str]
 ) -> None:
-    error = project.error(HF_ENDPOINT=f"http://127.0.0.1:{free_port()}", **environment)
+    error = project.error(HF_ENDPOINT=f"http://someone:hidden@127.0.0.1:{free_port()}", **environment)
+    assert "hidden" not in error
     assert all(reason in error for reason in reasons)
 
 

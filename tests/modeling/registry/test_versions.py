@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import subprocess
 from pathlib import Path
+from urllib.parse import quote
 
 import mlflow
 import pytest
@@ -132,6 +133,28 @@ def test_a_server_that_does_not_answer_is_an_error_with_what_to_do(monkeypatch: 
     monkeypatch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")
     with pytest.raises(ModelingError, match=r"^MLflow at http://127\.0\.0\.1:\d+ does not answer; start it, .*$"):
         Registry.connect()
+
+
+@pytest.mark.parametrize("scheme", ["http", "unsupported"])
+def test_no_error_shows_the_user_and_password_of_the_uri(monkeypatch: pytest.MonkeyPatch, scheme: str) -> None:
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", f"{scheme}://someone:hidden@127.0.0.1:{free_port()}/db?key=hidden")
+    monkeypatch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")
+    with pytest.raises(ModelingError, match=rf"^MLflow at {scheme}://\*\*\*@127\.0\.0\.1:\d+/db\?") as raised:
+        Registry.connect()
+    assert "someone" not in str(raised.value)
+    assert "hidden" not in str(raised.value)
+
+
+def test_a_registry_shows_its_uri_without_the_login_that_it_uses(
+    mlflow_server: MlflowServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    unset(monkeypatch)
+    scheme, _, host = mlflow_server.url.partition("://")
+    login = f"{quote(mlflow_server.user)}:{quote(mlflow_server.password)}"
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", f"{scheme}://{login}@{host}")
+    registry = Registry.connect()
+    assert registry.uri == f"{scheme}://***@{host}"
+    assert registry.versions("none") == []
 
 
 def test_a_file_that_is_not_a_database_is_rejected(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
