@@ -24,7 +24,7 @@ VERSION_DIGITS = 16
 
 
 def save(files: ModelFiles) -> str:
-    """Save the model unless the store has this version, make it the latest one, and return its tag.
+    """Save the model unless the store has this version as it is now, make it the latest one, and return its tag.
 
     The stored folder has the ONNX file, the tokenizer, the report, the reference, if there is one, and the part of
     the spec that serving reads. Raises :class:`ModelingError` if a file is missing, or the model is not verified as
@@ -37,38 +37,33 @@ def save(files: ModelFiles) -> str:
     check_identity(files, verification, "verify")
     if problems := fidelity.problems(verification, spec):
         raise ModelingError(f"{files.report_file}: outside the limits of the spec: {'; '.join(problems)}")
-    if files.reference_file.exists() and files.reference()["sha256"] != digests[MODEL_FILE]:
+    if files.reference_file.exists() and files.reference().get("sha256") != digests[MODEL_FILE]:
         raise ModelingError(f"{files.reference_file}: is of another {MODEL_FILE}; run make reference MODEL={spec.name}")
     tag = f"{spec.name}:{version(spec, digests)}"
     stored = find_model(tag)
-    # What does not change an answer is not in the version: with another reference, the same version is stored anew.
     names = [*digests, REPORT_FILE, *([REFERENCE_FILE] if files.reference_file.exists() else [])]
-    if stored is not None and _is_whole(Path(stored.path) / STORED_FOLDER, files, digests):
+    serving = spec.serving.model_dump(mode="json")
+    if "float_reason" in report.get("export", {}):
+        serving["quantization"] = {"method": "none"}
+    text = yaml.safe_dump(serving, allow_unicode=True, sort_keys=False)
+    labels = {"license": spec.license, "languages": "-".join(spec.languages)}
+    # What does not change an answer is not in the version: with another report, the same version is stored anew.
+    wanted = {SPEC_FILE: hashlib.sha256(text.encode()).hexdigest()}
+    wanted |= {name: digests.get(name) or sha256(files.folder / name) for name in names}
+    if stored is not None and stored.info.labels == labels and _digests(Path(stored.path) / STORED_FOLDER) == wanted:
         set_latest(Path(stored.path))
         return tag
-    with create_model(
-        tag,
-        labels={"license": spec.license, "languages": "-".join(spec.languages)},
-        metadata=metadata(spec, digests, report),
-    ) as model:
+    with create_model(tag, labels=labels, metadata=metadata(spec, digests, report)) as model:
         folder = model / STORED_FOLDER
         folder.mkdir()
         for name in names:
             shutil.copyfile(files.folder / name, folder / name)
-        serving = spec.serving.model_dump(mode="json")
-        if "float_reason" in report.get("export", {}):
-            serving["quantization"] = {"method": "none"}
-        text = yaml.safe_dump(serving, allow_unicode=True, sort_keys=False)
         (folder / SPEC_FILE).write_text(text, encoding="utf-8")
     return tag
 
 
-def _is_whole(folder: Path, files: ModelFiles, digests: dict[str, str]) -> bool:
-    present = [folder / name for name in (*digests, REPORT_FILE, SPEC_FILE)]
-    whole = all(file.is_file() and digests.get(file.name) in (None, sha256(file)) for file in present)
-    stored, wanted = folder / REFERENCE_FILE, files.reference_file
-    same = stored.exists() == wanted.exists() and (not stored.exists() or sha256(stored) == sha256(wanted))
-    return whole and same
+def _digests(folder: Path) -> dict[str, str]:
+    return {file.name: sha256(file) for file in folder.glob("*") if file.is_file()}
 
 
 def version(spec: ModelSpec, digests: dict[str, str]) -> str:

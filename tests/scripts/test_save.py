@@ -145,6 +145,27 @@ def test_a_new_reference_replaces_the_stored_one_under_the_same_version(project:
     assert (done.returncode, "run make reference MODEL=tiny" in done.stderr) == (1, True)
 
 
+def test_a_later_evaluation_and_description_reach_the_stored_version(project: Project) -> None:
+    tag = project.save()
+    folder = project.stored(tag)
+    assert "quality" not in yaml.safe_load((folder.parent / "model.yaml").read_text(encoding="utf-8"))["metadata"]
+    project.files.add_to_report("quality", {"test": {"macro_f1": 0.7}})
+    assert project.save() == tag
+    described = yaml.safe_load((folder.parent / "model.yaml").read_text(encoding="utf-8"))
+    assert described["metadata"]["quality"] == {"test": {"macro_f1": 0.7}}
+    assert (folder / "report.json").read_bytes() == project.files.report_file.read_bytes()
+    spec = project.files.folder / "model.yaml"
+    content = yaml.safe_load(spec.read_text(encoding="utf-8")) | {"description": "Other words.", "license": "ISC"}
+    spec.write_text(yaml.safe_dump(content), encoding="utf-8")
+    assert project.save() == tag
+    assert ModelSpec.load(folder).description == "Other words."
+    described = yaml.safe_load((folder.parent / "model.yaml").read_text(encoding="utf-8"))
+    assert described["labels"]["license"] == "ISC"
+    created = described["creation_time"]
+    assert project.save() == tag
+    assert yaml.safe_load((folder.parent / "model.yaml").read_text(encoding="utf-8"))["creation_time"] == created
+
+
 LABELS = ("positive", "neutral", "negative")
 CHANGES_AN_ANSWER: dict[str, dict[str, Any]] = {
     "label order": {"labels": [{"name": name, "label": name} for name in LABELS]},
