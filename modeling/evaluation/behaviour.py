@@ -218,8 +218,8 @@ def load(files: ModelFiles) -> dict[str, Suite]:
     try:
         content = yaml.safe_load(file.read_text(encoding="utf-8"))
         suites = TypeAdapter(dict[str, Suite]).validate_python(content)
-    except (OSError, yaml.YAMLError) as error:
-        raise ModelingError(f"{file}: cannot be read as YAML: {error}") from error
+    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+        raise ModelingError(f"{file}: cannot be read as YAML in UTF-8: {error}") from error
     except ValidationError as error:
         raise ModelingError(f"{file}: {problems(error, {})[0]}") from error
     known = {*spec.label_names, *tasks.labels(spec.task)}
@@ -302,7 +302,10 @@ def section(suites: Mapping[str, Suite], spec: ModelSpec, predict: Predict) -> d
 
 
 def fill(templates: Sequence[Input], words: Words) -> list[Case]:
-    """``templates`` filled with every combination of words, the same words in each template."""
+    """``templates`` filled with every combination of words, the same words in each template.
+
+    Raises :class:`ValueError` for a template with braces around anything but a name.
+    """
     parts = [part for template in templates for part in ([template] if isinstance(template, str) else template)]
     names = list(dict.fromkeys(name for part in parts for name in PLACEHOLDER.findall(part)))
     filled = []
@@ -313,7 +316,13 @@ def fill(templates: Sequence[Input], words: Words) -> list[Case]:
 
 
 def _filled(text: Input, words: Mapping[str, str]) -> Input:
-    return each(lambda part: part.format_map(words), text)
+    try:
+        return each(lambda part: part.format_map(words), text)
+    except (AttributeError, LookupError, TypeError, ValueError) as error:
+        raise ValueError(
+            f"the template {text!r} has wrong braces; in them is a name in words, of letters, digits and _, "
+            "and a brace of the text itself is written twice"
+        ) from error
 
 
 def _added(texts: Sequence[Input], additions: Sequence[str]) -> list[Case]:

@@ -11,7 +11,7 @@ import re
 import shutil
 import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -95,8 +95,10 @@ def _spec(files: ModelFiles) -> ModelSpec:
     try:
         return files.spec()
     except SpecError:
-        file = files.folder / SPEC_FILE
-        match yaml.safe_load(file.read_text(encoding="utf-8")):
+        file, content = files.folder / SPEC_FILE, None
+        with suppress(OSError, UnicodeDecodeError, yaml.YAMLError):
+            content = yaml.safe_load(file.read_text(encoding="utf-8"))
+        match content:
             case {"source": {"kind": "huggingface", "repository": repository, **other}}:
                 revision = str(other.get("revision", "main"))
                 if not COMMIT.fullmatch(revision):

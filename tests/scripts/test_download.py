@@ -245,6 +245,12 @@ def test_without_a_hub_or_a_cache_the_error_names_the_alternatives(
     assert all(reason in error for reason in reasons)
 
 
+@pytest.mark.parametrize("content", [b"source: [", "source: ząb".encode("cp1250")])
+def test_a_spec_that_is_not_yaml_is_an_error_without_traceback(project: Project, content: bytes) -> None:
+    (project.files.folder / "model.yaml").write_bytes(content)
+    assert project.error()
+
+
 def test_only_a_successful_download_replaces_the_earlier_one(project: Project, checkpoint: Path) -> None:
     project.files.checkpoint.mkdir(parents=True)
     (project.files.checkpoint / "earlier.txt").touch()

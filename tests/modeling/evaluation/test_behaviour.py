@@ -196,6 +196,13 @@ def test_the_tests_of_a_model_replace_the_common_ones(tmp_path: Path, write_mode
             "en.tests[0].expected: 'good' is not one of this model's labels: negative, neutral, positive",
         ),
         ({"kind": "direction", "towards": "up", "pairs": [["x", "y"]]}, "en.tests[0].towards: 'up' is not one"),
+        *(
+            (
+                {"kind": "minimum functionality", "templates": [template], "expected": ["positive"]},
+                f"en: the template {template!r} has wrong braces",
+            )
+            for template in ("The {food item} is good.", "Good {}.", "Good {", "Good {0.x}.")
+        ),
         (
             {"kind": "direction", "towards": "positive", "pairs": [[["x", "y"], ["x", "z"]]]},
             "en.tests[0]: has pairs, and the model has input: text",
@@ -213,9 +220,12 @@ def test_an_invalid_test_is_an_error_with_the_file(
     assert reason in str(error.value)
 
 
-def test_invalid_yaml_is_an_error_with_the_file(tmp_path: Path, write_model: Callable[..., ModelFiles]) -> None:
+@pytest.mark.parametrize("content", [b"en: [", "en: ząb".encode("cp1250")])
+def test_invalid_yaml_is_an_error_with_the_file(
+    tmp_path: Path, write_model: Callable[..., ModelFiles], content: bytes
+) -> None:
     files = write_model(tmp_path)
-    (files.folder / "behaviour.yaml").write_text("en: [")
+    (files.folder / "behaviour.yaml").write_bytes(content)
     with pytest.raises(ModelingError, match=r"behaviour\.yaml: cannot be read as YAML"):
         behaviour.load(files)
 
