@@ -11,6 +11,7 @@ from typing import Any, TypeAlias
 
 from modeling.errors import ModelingError
 from modeling.spec import ModelSpec
+from textserve import spec as serving
 from textserve.spec import GOLDEN_KEYS, Input, enumeration
 
 # A label, any number of labels, or a number.
@@ -75,7 +76,7 @@ def labelled(rows: Sequence[Row], spec: ModelSpec, known: Collection[str]) -> tu
     return plain(rows, spec), [_answer(row, spec, known) for row in rows]
 
 
-def plain(rows: Sequence[Row], spec: ModelSpec | None = None) -> list[Input]:
+def plain(rows: Sequence[Row], spec: serving.ModelSpec | None = None) -> list[Input]:
     """The text, or pair, of each row; ``spec`` says which, or else whether it has a ``text_pair``."""
     return [_input(row, spec.input if spec else None) for row in rows]
 

@@ -172,7 +172,8 @@ def calibration_texts(files: ModelFiles) -> PlainTexts:
     if wrong.exists() and not file.exists():
         raise ModelingError(f"{wrong}: a model with input: {spec.input} is calibrated on {file.name}")
     if file.exists():
-        return PlainTexts(drawn(read_texts(file), count))
+        texts = rows.plain(rows.read_lines(file), spec) if file.suffix == ".jsonl" else read_texts(file)
+        return PlainTexts(drawn(texts, count))
     if spec.texts.calibration:
         return PlainTexts(rows.plain(_rows(files, spec.texts.calibration, count), spec))
     if task := tasks.find(spec.task):

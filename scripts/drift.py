@@ -7,7 +7,8 @@ the sample of the service or scored files. It prints for each statistic (docs/dr
 and the p-value that the texts are like the reference.
 
 Writes build/NAME/drift/reference.csv, served.csv    the statistics of each text, and no text
-`make drift` makes a page of them.
+`make drift` makes a page of them. Without the texts of reference.json, which scripts/reference.py --texts may have
+read elsewhere, there is no reference.csv, and so no page.
 
 Exit codes: 0 the texts are like the reference, 1 a file is missing or cannot be read, 2 a statistic has moved.
 """
@@ -27,7 +28,7 @@ def main(arguments: list[str] | None = None) -> int:
     args = model_parser(__doc__)
     args.add_argument("served", type=Path, metavar="TEXTS", help="file with the served texts, .csv or .jsonl")
     options = args.parse_args(arguments)
-    found = distances(options.files, read_served(options.served), options.files.build / "drift")
+    found = distances(options.files, read_served(options.served, options.files.spec()), options.files.build / "drift")
     for name, distance in found.items():
         verdict = "moved" if distance.drifted else "ok"
         print(f"{name:<8} {verdict:<6} index {distance.psi:.3f}, p-value {distance.p_value:.2g}")

@@ -4,7 +4,8 @@
 
 `make drift` runs it in an environment of its own. It imports nothing of this project.
 
-Writes FOLDER/drift.html, one file that loads nothing. Exit codes: 0 written, 1 a file is missing.
+Writes FOLDER/drift.html, one file that loads nothing. Exit codes: 0 written, or there is no reference.csv to compare
+with, 1 a file is missing.
 """
 
 from __future__ import annotations
@@ -19,6 +20,11 @@ def main(arguments: list[str] | None = None) -> int:
     args = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     args.add_argument("folder", type=Path, metavar="FOLDER", help="with served.csv and reference.csv")
     folder: Path = args.parse_args(arguments).folder
+    page = folder / "drift.html"
+    if (folder / "served.csv").exists() and not (folder / "reference.csv").exists():
+        page.unlink(missing_ok=True)
+        print("no page: the texts of reference.json are not those of the model's task, nor its labelled texts")
+        return 0
     import pandas
     from evidently import DataDefinition, Dataset, Report
     from evidently.presets import DataDriftPreset
@@ -33,7 +39,6 @@ def main(arguments: list[str] | None = None) -> int:
     definition = DataDefinition(categorical_columns=labels, numerical_columns=numbers)
     served, reference = (Dataset.from_pandas(table, data_definition=definition) for table in tables)
     # The method of the service's gauge; its bins are evidently's own.
-    page = folder / "drift.html"
     Report([DataDriftPreset(method="psi", threshold=0.2)]).run(served, reference).save_html(str(page))
     print(page)
     return 0

@@ -23,15 +23,15 @@ from pathlib import Path
 from modeling import rows
 from modeling.evaluation.reference import MIN_TEXTS, write_reference
 from scripts.command import command, model_parser
-from textserve.spec import Input
+from textserve.spec import Input, ModelSpec
 
 
-def grouped(file: Path) -> dict[str, Sequence[Input]]:
+def grouped(file: Path, spec: ModelSpec) -> dict[str, Sequence[Input]]:
     """The texts, or pairs, in ``file`` by group; raises :class:`ModelingError` naming the first wrong line."""
     found: dict[str, list[rows.Row]] = {}
     for row in rows.read_lines(file, "--texts "):
         found.setdefault(str(row.get("group") or "texts"), []).append(row)
-    return {group: rows.plain(group_rows) for group, group_rows in found.items()}
+    return {group: rows.plain(group_rows, spec) for group, group_rows in found.items()}
 
 
 @command
@@ -40,7 +40,7 @@ def main(arguments: list[str] | None = None) -> None:
     args = model_parser(__doc__)
     args.add_argument("--texts", type=Path, help="file of texts with their groups (default: those of the task)")
     options = args.parse_args(arguments)
-    groups = write_reference(options.files, grouped(options.texts) if options.texts else None)
+    groups = write_reference(options.files, grouped(options.texts, options.files.spec()) if options.texts else None)
     for group, texts in groups.items():
         print(f"{texts:>6} {group}")
     if not groups:

@@ -28,14 +28,10 @@ MIN_SEEN = 5
 def write_reference(files: ModelFiles, texts: Mapping[str, Sequence[Input]] | None = None) -> dict[str, int]:
     """Write ``reference.json`` of a model; the number of texts of each group.
 
-    ``texts`` are those of each group, by default those of :func:`modeling.texts.reference_texts`. A group with fewer
-    than ``MIN_TEXTS`` is left out; without any group there is no reference, and the file of another one is removed.
+    ``texts`` are as for :func:`reference_groups`. Without any group there is no reference, and the file of another one
+    is removed.
     """
-    groups = {
-        name: drawn(group, MAX_TEXTS)
-        for name, group in (reference_texts(files) if texts is None else texts).items()
-        if len(group) >= MIN_TEXTS
-    }
+    groups = reference_groups(files, texts)
     if groups:
         classifier = Classifier(files.folder)
         answered = {name: predictions(classifier, group) for name, group in groups.items()}
@@ -46,6 +42,20 @@ def write_reference(files: ModelFiles, texts: Mapping[str, Sequence[Input]] | No
     else:
         files.reference_file.unlink(missing_ok=True)
     return {name: len(group) for name, group in groups.items()}
+
+
+def reference_groups(
+    files: ModelFiles, texts: Mapping[str, Sequence[Input]] | None = None
+) -> dict[str, Sequence[Input]]:
+    """The texts to measure of each group; a group with fewer than ``MIN_TEXTS`` is left out.
+
+    ``texts`` are those of each group, by default those of :func:`modeling.texts.reference_texts`.
+    """
+    return {
+        name: drawn(group, MAX_TEXTS)
+        for name, group in (reference_texts(files) if texts is None else texts).items()
+        if len(group) >= MIN_TEXTS
+    }
 
 
 def predictions(classifier: Classifier, texts: Sequence[Input]) -> list[Prediction]:

@@ -9,25 +9,24 @@ from pathlib import Path
 
 from modeling import rows
 from modeling.errors import ModelingError
-from modeling.evaluation.reference import predictions
+from modeling.evaluation.reference import predictions, reference_groups
 from modeling.files import ModelFiles
-from modeling.texts import reference_texts
 from textserve.classifier import Classifier
 from textserve.drift import PARTS, Distance, Reference, Window, measure
 from textserve.prediction import Prediction
-from textserve.spec import Input
+from textserve.spec import Input, ModelSpec
 
 # Longest cell of a CSV file, in characters.
 MAX_CELL = 1_000_000
 
 
-def read_served(file: Path) -> list[Input]:
+def read_served(file: Path, spec: ModelSpec) -> list[Input]:
     """The texts, or pairs, of a .jsonl file, or of the columns ``text`` and ``text_pair`` of a .csv file.
 
-    Raises :class:`ModelingError` naming the first wrong line.
+    Raises :class:`ModelingError` naming the first wrong line, such as one that is not what the model reads.
     """
     if file.suffix != ".csv":
-        return rows.plain(rows.read_lines(file))
+        return rows.plain(rows.read_lines(file), spec)
     csv.field_size_limit(MAX_CELL)
     text = rows.read_text(file)
     delimiter = max(",;\t", key=text.partition("\n")[0].count)
@@ -44,14 +43,15 @@ def read_served(file: Path) -> list[Input]:
         raise ModelingError(f"{file}:{reader.line_num}: is not CSV: {error}") from error
     if not found:
         raise ModelingError(f"{file}: has no text")
-    return rows.plain(found)
+    return rows.plain(found, spec)
 
 
 def distances(files: ModelFiles, served: Sequence[Input], folder: Path) -> dict[str, Distance]:
     """The distance of ``served`` from the reference, by statistic, as the service would measure it on all of them.
 
-    Writes ``reference.csv`` and ``served.csv`` into ``folder``: the statistics of each text, and no text. Raises
-    :class:`ModelingError` if the model has no reference.
+    Writes ``reference.csv`` and ``served.csv`` into ``folder``: the statistics of each text, and no text; the first
+    one only if the reference was measured on the texts of :func:`reference_groups`. Raises :class:`ModelingError` if
+    the model has no reference.
     """
     reference = Reference.load(files.folder)
     if reference is None:
@@ -59,14 +59,28 @@ def distances(files: ModelFiles, served: Sequence[Input], folder: Path) -> dict[
             f"{files.reference_file} is missing or not valid; run make reference MODEL={files.folder.name}"
         )
     classifier = Classifier(files.folder)
-    known = [text for group in reference_texts(files).values() for text in group]
-    answered = {name: predictions(classifier, texts) for name, texts in (("reference", known), ("served", served))}
+    known = {name: predictions(classifier, group) for name, group in reference_groups(files).items()}
+    answered = predictions(classifier, served)
     folder.mkdir(parents=True, exist_ok=True)
-    for name, found in answered.items():
-        _write(folder / f"{name}.csv", reference, found)
+    _write(folder / "served.csv", reference, answered)
+    if _measured_on(known, reference):
+        _write(folder / "reference.csv", reference, [prediction for group in known.values() for prediction in group])
+    else:
+        (folder / "reference.csv").unlink(missing_ok=True)
     window = Window(reference, PARTS * len(served))
-    window.add(answered["served"])
+    window.add(answered)
     return window.distances
+
+
+def _measured_on(known: Mapping[str, Sequence[Prediction]], reference: Reference) -> bool:
+    """Whether ``known`` are the groups of the reference, by what depends on the texts alone."""
+
+    def of_texts(counts: Mapping[str, list[int]]) -> dict[str, list[int]]:
+        # Another processor may compute the last bits of a score otherwise.
+        return {name: bins for name, bins in counts.items() if name not in ("label", "score")}
+
+    found = {name: of_texts(reference.count(group)) for name, group in known.items()}
+    return found == {name: of_texts(counts) for name, counts in reference.groups.items()}
 
 
 def _write(file: Path, reference: Reference, found: Sequence[Prediction]) -> None:

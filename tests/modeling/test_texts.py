@@ -179,3 +179,12 @@ def test_texts_that_are_not_what_the_model_reads_are_rejected_with_their_number(
         check_input(texts, write().spec())
     with pytest.raises(ModelingError, match=r"--texts: text 1 does not fit: tiny has input: pair"):
         check_input(texts, write(input="pair").spec())
+
+
+def test_calibration_rows_of_pairs_need_both_texts(write: Callable[..., ModelFiles]) -> None:
+    files = write(input="pair")
+    (files.folder / "calibration.jsonl").write_text(
+        '{"text": "a", "text_pair": "b"}\n{"text": "c"}\n', encoding="utf-8"
+    )
+    with pytest.raises(ModelingError, match=r"calibration\.jsonl:2: text_pair: is missing$"):
+        calibration_texts(files)

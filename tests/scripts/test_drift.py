@@ -10,9 +10,11 @@ from modeling.evaluation.reference import write_reference
 from modeling.evaluation.served import read_served
 from modeling.files import ModelFiles
 from scripts import drift as script
+from scripts import drift_page as page
 from scripts import reference as reference_script
 from tests import tiny_onnx
 from tests.specs import spec
+from textserve.spec import ModelSpec
 
 SERVED = spec(["meeting", "offer"], "meeting", "offer", name="tiny", graph=tiny_onnx.GRAPH)
 KNOWN = ["meeting today", "offer", "meeting", "offer today offer"] * 30
@@ -24,10 +26,12 @@ def model(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> ModelFiles:
     tiny_onnx.write(
         tmp_path / "models" / "tiny", SERVED, [0.0, 0.0], {"offer": [0, 2], "meeting": [2, 0], "today": [0.1, 0.1]}
     )
+    with (tmp_path / "models" / "tiny" / "model.yaml").open("a", encoding="utf-8") as stream:
+        stream.write("languages: [en]\nlicense: MIT\narchitecture: Tiny\nsource: {kind: folder, repository: /}\n")
     found = ModelFiles.of("tiny", tmp_path)
     write_reference(found, {"en": KNOWN})
     monkeypatch.setattr(ModelFiles, "of", lambda name: found)
-    monkeypatch.setattr("modeling.evaluation.served.reference_texts", lambda files: {"en": KNOWN})
+    monkeypatch.setattr("modeling.evaluation.reference.reference_texts", lambda files: {"en": KNOWN})
     return found
 
 
@@ -72,13 +76,48 @@ def test_a_reference_of_own_texts_has_their_groups(
     assert not model.reference_file.exists()
 
 
+def test_the_page_has_only_the_texts_that_the_reference_was_measured_on(
+    tmp_path: Path, model: ModelFiles, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder, served = model.build / "drift", write(tmp_path / "served.jsonl", ["offer today"] * 120)
+    assert script.main(["tiny", str(served)]) == 2
+    assert len((folder / "reference.csv").read_text(encoding="utf-8").splitlines()) == len(KNOWN) + 1
+    # Of as many texts, in a group of that name.
+    write_reference(model, {"en": ["offer today"] * len(KNOWN)})
+    (folder / "drift.html").touch()
+    assert script.main(["tiny", str(served)]) == 0
+    assert page.main([str(folder)]) == 0
+    assert "no page" in capsys.readouterr().out
+    assert [file.name for file in folder.iterdir()] == ["served.csv"]
+
+
+PAIRS = spec(["no", "yes"], "no", "yes", name="tiny", input="pair", graph=tiny_onnx.GRAPH)
+
+
+@pytest.mark.parametrize(
+    ("served", "row", "problem"),
+    [(PAIRS, {"text": "a"}, "is missing"), (SERVED, {"text": "a", "text_pair": "b"}, "this model has input: text")],
+)
+def test_texts_that_are_not_what_the_model_reads_are_an_error_with_the_line(
+    tmp_path: Path, served: ModelSpec, row: dict[str, str], problem: str
+) -> None:
+    lines, table = tmp_path / "texts.jsonl", tmp_path / "texts.csv"
+    lines.write_text(f"{json.dumps(row)}\n" * 100, encoding="utf-8")
+    table.write_text(f"{','.join(row)}\n{','.join(row.values())}\n", encoding="utf-8")
+    for file, line in ((lines, 1), (table, 2)):
+        with pytest.raises(ModelingError, match=rf"{file.name}:{line}: text_pair: {problem}$"):
+            read_served(file, served)
+    with pytest.raises(ModelingError, match=rf"^--texts .*texts\.jsonl:1: text_pair: {problem}$"):
+        reference_script.grouped(lines, served)
+
+
 @pytest.mark.parametrize("separator", [",", ";", "\t"])
 def test_the_texts_of_a_csv_file_are_in_its_column(tmp_path: Path, separator: str) -> None:
     file = tmp_path / "served.csv"
     file.write_text(f'id{separator}text\n1{separator}"two\nlines"\n2{separator}one\n', encoding="utf-8")
-    assert read_served(file) == ["two\nlines", "one"]
+    assert read_served(file, SERVED) == ["two\nlines", "one"]
     file.write_text("text\nalone\n", encoding="utf-8")
-    assert read_served(file) == ["alone"]
+    assert read_served(file, SERVED) == ["alone"]
 
 
 @pytest.mark.parametrize(
@@ -93,4 +132,4 @@ def test_the_texts_of_a_csv_file_are_in_its_column(tmp_path: Path, separator: st
 def test_a_wrong_csv_file_is_an_error_with_its_place(tmp_path: Path, content: str, problem: str) -> None:
     (tmp_path / "served.csv").write_text(content, encoding="utf-8")
     with pytest.raises(ModelingError, match=problem):
-        read_served(tmp_path / "served.csv")
+        read_served(tmp_path / "served.csv", SERVED)
