@@ -6,6 +6,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from operate.counts import Counts
+from operate.errors import OperateError
 from operate.sequential import Decision, Sprt
 
 # Fewer of the stable version say too little about it.
@@ -19,7 +20,8 @@ class Limits:
     """How much worse than the stable version's a candidate's share may be, and how much worse it must not be.
 
     All are shares from 0 to 1, added to the stable version's share; those of ``blocks`` and ``disagreement`` stand
-    alone. Of each pair: up to the first a candidate is good, from the second on bad.
+    alone. Of each pair: up to the first a candidate is good, from the second on bad. Raises :class:`OperateError`
+    unless that leaves shares that are good, and shares that are bad.
     """
 
     failures: tuple[float, float] = (0.005, 0.03)
@@ -34,6 +36,14 @@ class Limits:
     disagreement: tuple[float, float] = (0.05, 0.20)
     alpha: float = 0.001
     beta: float = 0.01
+
+    def __post_init__(self) -> None:
+        for name in ("failures", "refusals", "slower", "stragglers", "blocks", "labels", "disagreement"):
+            good, bad = getattr(self, name)
+            if not (good >= 0 and Sprt.clipped(good) < Sprt.clipped(bad)):
+                raise OperateError(
+                    f"{name}: expected shares from 0 to 1, the good one below the bad one; found: {good} and {bad}"
+                )
 
 
 @dataclass(frozen=True)

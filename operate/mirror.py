@@ -72,7 +72,7 @@ def _labels(address: str, body: bytes, headers: Mapping[str, str]) -> list[Any]:
 def comparing(address: tuple[str, int], versions: tuple[str, str]) -> Iterator[Comparer]:
     """Listen for mirrored bodies at ``address`` until the block ends; ``versions`` are two addresses, http://HOST:PORT.
 
-    Raises :class:`OperateError` if the port is taken.
+    Raises :class:`OperateError` if the port is taken, or there is no such port.
     """
     comparer = Comparer(versions)
 
@@ -91,8 +91,9 @@ def comparing(address: tuple[str, int], versions: tuple[str, str]) -> Iterator[C
 
     try:
         server = ThreadingHTTPServer(address, Handler)
-    except OSError as error:
-        raise OperateError(f"{address[0]}:{address[1]}: cannot listen for mirrored texts: {error.strerror}") from None
+    except (OSError, OverflowError) as error:
+        reason = getattr(error, "strerror", None) or error
+        raise OperateError(f"{address[0]}:{address[1]}: cannot listen for mirrored texts: {reason}") from None
     thread = threading.Thread(target=server.serve_forever, daemon=True)
     thread.start()
     try:

@@ -41,11 +41,20 @@ class Mirror:
 
 @dataclass(frozen=True)
 class Pace:
-    """Seconds between two looks; seconds that a step may take; what becomes of one that is not decided by then."""
+    """Seconds between two looks; seconds that a step may take; what becomes of one that is not decided by then.
+
+    Raises :class:`OperateError` for seconds that nobody can wait.
+    """
 
     look: float = 2.0
     step: float = 3600.0
     undecided: str = "abort"
+
+    def __post_init__(self) -> None:
+        if not 0 < self.look <= threading.TIMEOUT_MAX:
+            raise OperateError(f"seconds between two looks: expected more than 0; found: {self.look}")
+        if not self.step >= 0:
+            raise OperateError(f"seconds for a step: expected 0 or more; found: {self.step}")
 
 
 def wait_ready(proxy: HAProxy, version: str, seconds: float) -> None:
@@ -62,24 +71,20 @@ def wait_ready(proxy: HAProxy, version: str, seconds: float) -> None:
         pause.wait(0.2)
 
 
-def begin(where: Where, rollout: Rollout) -> None:
-    """Give the candidate its first share; raises :class:`OperateError` if it is not ready, or a rollout is running."""
-    with where.state.locked():
-        before = where.state.read()
-        if before is not None and before.status == "running":
-            raise OperateError(f"a rollout of {before.candidate} is running; abort it or promote it first")
-        shares = where.proxy.share(rollout.candidate)
-        if any(shares.values()):
-            raise OperateError(
-                f"{rollout.candidate} gets {max(shares.values())} % of the requests already: it is no candidate; "
-                f"roll out {rollout.stable}"
-            )
-        for version in (rollout.stable, rollout.candidate):
-            if not where.proxy.ready(version):
-                raise OperateError(f"{version} is not ready: HAProxy finds it down; look at its /readyz and its log")
-        # In this order: after a crash between the two, abort knows what to undo.
-        where.state.write(rollout)
-        where.proxy.route(rollout.candidate, rollout.stable, rollout.share)
+def _check(where: Where, rollout: Rollout) -> None:
+    """Raise an :class:`OperateError` if the candidate is none, or is not ready, or a rollout is running."""
+    before = where.state.read()
+    if before is not None and before.status == "running":
+        raise OperateError(f"a rollout of {before.candidate} is running; abort it or promote it first")
+    shares = where.proxy.share(rollout.candidate)
+    if any(shares.values()):
+        raise OperateError(
+            f"{rollout.candidate} gets {max(shares.values())} % of the requests already: it is no candidate; "
+            f"roll out {rollout.stable}"
+        )
+    for version in (rollout.stable, rollout.candidate):
+        if not where.proxy.ready(version):
+            raise OperateError(f"{version} is not ready: HAProxy finds it down; look at its /readyz and its log")
 
 
 def end(where: Where, reason: str | None) -> Rollout:
@@ -122,15 +127,24 @@ def status(where: Where) -> str:
     return "\n".join(lines)
 
 
-def follow(where: Where, limits: Limits, pace: Pace, mirror: Mirror | None, say: Callable[[str], None]) -> Rollout:
-    """Judge the candidate until the rollout has ended, also by another process; return the rollout.
+def roll_out(
+    where: Where, rollout: Rollout, limits: Limits, pace: Pace, mirror: Mirror | None, say: Callable[[str], None]
+) -> Rollout:
+    """Give the candidate its first share, and judge it until the rollout has ended, also by another process; return it.
 
     If this process ends first, the traffic stays as it is. ``mirror`` is needed by a rollout that mirrors. Raises
-    :class:`OperateError` if HAProxy does not answer, or at Ctrl-C; while Prometheus does not answer, it waits.
+    :class:`OperateError`, before any request moves, if the candidate is none, or is not ready, a rollout is running, or
+    the mirror's port is taken; later if HAProxy does not answer, or at Ctrl-C. While Prometheus does not answer, it
+    waits.
     """
     judging = Judging(where, limits, pace, say)
     with contextlib.ExitStack() as open_:
-        comparer = open_.enter_context(comparing(mirror.listen, mirror.versions)) if mirror else None
+        with where.state.locked():
+            _check(where, rollout)
+            comparer = open_.enter_context(comparing(mirror.listen, mirror.versions)) if mirror else None
+            # In this order: after a crash between the two, abort knows what to undo.
+            where.state.write(rollout)
+            where.proxy.route(rollout.candidate, rollout.stable, rollout.share)
         pause = threading.Event()
         while True:
             rollout = judging.look(comparer.counted if comparer else Mirrored())

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from operate.checks import Limits
 from operate.errors import OperateError
 from operate.plan import OTHER, Rollout
-from operate.rollout import Mirror, Pace, Where, begin, follow, wait_ready
+from operate.rollout import Mirror, Pace, Where, roll_out, wait_ready
 from release.deploy import FOLDER, READY_SECONDS, up, verified
 from release.errors import ReleaseError
 
@@ -67,8 +67,8 @@ def roll(host: Host, image: str, signed_by: str, additions: Sequence[str], say: 
         if first:
             say(f"{candidate} answers all requests; there was no version before")
             return
-        begin(host.where, Rollout(candidate, host.steps, mirror=host.mirror is not None))
-        rollout = follow(host.where, host.limits, host.pace, host.mirror, say)
+        rollout = Rollout(candidate, host.steps, mirror=host.mirror is not None)
+        rollout = roll_out(host.where, rollout, host.limits, host.pace, host.mirror, say)
     except OperateError as error:
         raise ReleaseError(str(error)) from error
     say(f"{rollout.status}: {rollout.reason}")

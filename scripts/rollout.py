@@ -20,7 +20,7 @@ from pathlib import Path
 from operate.checks import Limits
 from operate.haproxy import HAProxy
 from operate.plan import OTHER, STRATEGIES, Rollout
-from operate.rollout import Mirror, Pace, Where, begin, end, follow, status
+from operate.rollout import Mirror, Pace, Where, end, roll_out, status
 from operate.state import StateFile, default_file
 from scripts.command import command, parser
 
@@ -57,13 +57,12 @@ def main(arguments: list[str] | None = None) -> int | None:
         if options.strategy == "shadow" and not options.mirror_port:
             args.error("a shadow needs a mirror port")
         rollout = Rollout(options.candidate, STRATEGIES[options.strategy], mirror=bool(options.mirror_port))
-        begin(where, rollout)
         good = options.disagreement
         limits = Limits(disagreement=(good, good + Limits.disagreement[1] - Limits.disagreement[0]))
         versions = (options.blue, options.green)
         mirror = Mirror(("127.0.0.1", options.mirror_port), versions) if options.mirror_port else None
         pace = Pace(options.look, options.patience, options.undecided)
-        rollout = follow(where, limits, pace, mirror, lambda line: print(line, flush=True))
+        rollout = roll_out(where, rollout, limits, pace, mirror, lambda line: print(line, flush=True))
         print(f"{rollout.status}: {rollout.reason}")
         return ABORTED if rollout.status == "aborted" else None
     if options.verb == "status":

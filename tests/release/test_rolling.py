@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import socket
 import sys
 from pathlib import Path
 
@@ -17,6 +18,7 @@ from release.rolling import PORTS, Host, roll
 from scripts.rollout import MIRROR_PORT, PROMETHEUS
 from tests.faults.honest import beside
 from tests.operate.stand import FOLDER, Stand, stand
+from tests.operate.test_judging import weighing
 from tests.release.test_deploy import IMAGE, PROGRAM, SIGNED_BY
 
 INTERVAL = "0.04"
@@ -88,6 +90,18 @@ def test_an_image_with_tls_of_its_own_is_refused_before_anything_starts(tmp_path
     with pytest.raises(ReleaseError, match="behind the proxy the service has no TLS"):
         roll(Host(where, None, (100,)), IMAGE, SIGNED_BY, ["tls"], print)
     assert not notes.exists()
+
+
+def test_a_taken_port_of_the_mirror_is_an_error_before_any_request_moves(tmp_path: Path, notes: Path) -> None:
+    with weighing(tmp_path / "haproxy.sock") as weights, socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        where = Where(HAProxy(tmp_path / "haproxy.sock"), StateFile(tmp_path / "rollout.json"), "http://127.0.0.1:1")
+        with pytest.raises(ReleaseError, match="cannot listen for mirrored texts"):
+            roll(Host(where, Mirror(taken.getsockname(), ("", "")), (100,)), IMAGE, SIGNED_BY, [], print)
+        assert weights == {"blue": 100, "green": 0}
+        # The next deployment is not refused.
+        assert where.state.read() is None
 
 
 def test_a_rollout_that_runs_is_not_replaced(tmp_path: Path, notes: Path) -> None:
