@@ -62,8 +62,19 @@ class Counts:
         )
 
     def restarted(self, base: Counts) -> bool:
-        """Whether a counter is below ``base``: the process is another one."""
-        return self.answered < base.answered or self.failed < base.failed or self.refused < base.refused
+        """Whether a counter of the service is below ``base``: the process is another one.
+
+        Not ``failed``, of which the proxy counts a part.
+        """
+        return (
+            self.answered < base.answered
+            or self.refused < base.refused
+            or any(self.labels.get(label, 0.0) < count for label, count in base.labels.items())
+            or any(
+                self.seconds.get(protocol, {}).get("inf", 0.0) < by.get("inf", 0.0)
+                for protocol, by in base.seconds.items()
+            )
+        )
 
     def to_json(self) -> dict[str, Any]:
         """As JSON can hold it."""
@@ -73,17 +84,18 @@ class Counts:
 def count(samples: Iterable[Sample], version: str) -> Counts | None:
     """The counts of a version, by the labels ``version`` of the service and ``server`` of the proxy.
 
-    None if there is no sample of the service itself: it was not scraped.
+    None if there is no sample of the service, or none of the proxy: it was not scraped.
     """
-    found, scraped = Counts(), False
+    found, scraped = Counts(), set()
     seconds: defaultdict[str, dict[str, float]] = defaultdict(dict)
     for sample in samples:
         name, labels = sample.labels.get("__name__", ""), sample.labels
         if name in UNANSWERED and labels.get("server") == version:
             found.failed += sample.value
+            scraped.add("proxy")
         if labels.get("version") != version:
             continue
-        scraped = True
+        scraped.add("service")
         if name == REQUESTS:
             outcome = labels["outcome"]
             found.answered += sample.value * (outcome == "ok")
@@ -95,4 +107,4 @@ def count(samples: Iterable[Sample], version: str) -> Counts | None:
         elif name == LABELS:
             found.labels[labels["label"]] = sample.value
     found.seconds = dict(seconds)
-    return found if scraped else None
+    return found if len(scraped) == 2 else None

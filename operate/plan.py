@@ -52,16 +52,18 @@ class Rollout:
             return 100
         return self.steps[self.step] if self.status == "running" and self.steps else 0
 
-    def passed(self) -> Rollout:
-        """After the current step has passed; a final state stays."""
+    def passed(self, undecided: str = "") -> Rollout:
+        """After the current step has passed, or was left ``undecided`` for that reason; a final state stays."""
         if self.status != "running":
             return self
+        reason = "; ".join(filter(None, (self.reason, undecided)))
         if not self.steps:
-            return replace(self, status="observed", reason="every check passed on mirrored texts")
-        following = replace(self, step=self.step + 1, base={}, mirrored=(0, 0))
+            return replace(self, status="observed", reason=reason or "every check passed on mirrored texts")
+        following = replace(self, step=self.step + 1, reason=reason, base={}, mirrored=(0, 0))
         if following.step < len(self.steps):
             return following
-        return replace(following, step=self.step, status="promoted", reason="every check of every step passed")
+        reason = reason or "every check of every step passed"
+        return replace(following, step=self.step, status="promoted", reason=reason)
 
     def promoted(self) -> Rollout:
         """After a person has promoted it, without the steps that remain; a final state stays."""

@@ -165,6 +165,7 @@ class Judging:
         self._step: int | None = None
         self._began = time.monotonic()
         self._mirrored_before = Mirrored()
+        self._counts_before: dict[str, Counts] = {}
         self._blocks: list[dict[str, bool]] = []
         self._block_base: dict[str, Counts] = {}
 
@@ -197,17 +198,20 @@ class Judging:
         counts = self._counts(rollout)
         if counts is not None:
             stable, candidate = (counts[version] for version in (rollout.stable, rollout.candidate))
-            if not rollout.base or stable.restarted(rollout.base[rollout.stable]):
+            before, self._counts_before = self._counts_before or counts, counts
+            if candidate.restarted(before[rollout.candidate]):
+                return rollout.aborted(f"{rollout.candidate} restarted")
+            # The proxy counts failures too, and may have restarted.
+            fewer = any(now.failed < before[version].failed for version, now in counts.items())
+            if not rollout.base or fewer or stable.restarted(before[rollout.stable]):
+                self._block_base = {}
                 # Where the stable version gets no requests, it is known by all that it has answered.
                 base = {rollout.stable: Counts() if rollout.share == 100 else stable, rollout.candidate: candidate}
                 return replace(rollout, base=base)
-            base = dict(rollout.base)
-            if candidate.restarted(base[rollout.candidate]):
-                return rollout.aborted(f"{rollout.candidate} restarted")
-            since = stable.since(base[rollout.stable])
+            since = stable.since(rollout.base[rollout.stable])
             self._add_block(since, stable, candidate, rollout)
             texts = mirrored if rollout.mirror else None
-            findings = judge(since, candidate.since(base[rollout.candidate]), self._blocks, texts, self._limits)
+            findings = judge(since, candidate.since(rollout.base[rollout.candidate]), self._blocks, texts, self._limits)
         decisions = {finding.decision for finding in findings}
         if bad := [finding for finding in findings if finding.decision is Decision.BAD]:
             return rollout.aborted("; ".join(f"{finding.check}: {finding.why}" for finding in bad))
@@ -215,13 +219,14 @@ class Judging:
             return rollout.passed()
         if time.monotonic() - self._began > self._pace.step:
             waiting = [f"{each.check}: {each.why}" for each in findings if each.decision is Decision.MORE]
-            reason = f"no decision within {self._pace.step:.0f} s: {'; '.join(waiting) or 'no counts from Prometheus'}"
-            return rollout.passed() if self._pace.undecided == "promote" else rollout.aborted(reason)
+            why = "; ".join(waiting) or "no counts from Prometheus"
+            reason = f"no decision at {rollout.share} % within {self._pace.step:.0f} s: {why}"
+            return rollout.passed(reason) if self._pace.undecided == "promote" else rollout.aborted(reason)
         return replace(rollout, mirrored=(mirrored.texts, mirrored.disagreed))
 
     def _add_block(self, since: Counts, stable: Counts, candidate: Counts, rollout: Rollout) -> None:
         """Judge the time since the last block, once the candidate has had enough requests."""
-        if self._block_base and not stable.restarted(self._block_base[rollout.stable]):
+        if self._block_base:
             now = (stable.since(self._block_base[rollout.stable]), candidate.since(self._block_base[rollout.candidate]))
             found = block(since, *now, self._limits)
             if found is None:

@@ -139,3 +139,8 @@ def test_counts_are_those_of_the_version_and_leave_out_what_clients_did_wrong() 
     assert count(samples[6:7], "green") is None
     assert Counts(3.0).restarted(Counts(4.0))
     assert not Counts(4.0).restarted(Counts(4.0))
+    # Also before it has answered again. The proxy counts failures too.
+    assert Counts(labels={"positive": 0.0}).restarted(Counts(labels={"positive": 1.0}))
+    assert Counts(seconds={"native": {"inf": 1.0}}).restarted(Counts(seconds={"native": {"inf": 2.0}}))
+    assert Counts().restarted(Counts(seconds={"native": {"inf": 2.0}}))
+    assert not Counts(failed=1.0).restarted(Counts(failed=2.0))
