@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import http.client
 import json
+import re
 import urllib.request
 from pathlib import Path
 from typing import Any
@@ -62,8 +64,8 @@ class Notifications(Section):
 
 def check_address(address: str, where: str) -> None:
     """Raise a :class:`ReleaseError`, without the address, unless it is one of HTTP."""
-    if not address.startswith(("https://", "http://")):
-        raise ReleaseError(f"{where}: is not an address that begins with https://")
+    if not re.fullmatch(r"https?://[^\x00-\x20\x7f]+", address):
+        raise ReleaseError(f"{where}: is not an address that begins with https:// and has no spaces")
 
 
 def alertmanager(notifications: Notifications) -> dict[str, Any]:
@@ -113,12 +115,15 @@ def write(notifications: Notifications, target: Path) -> None:
 
 def notify(webhook: str, text: str) -> None:
     """Send ``text`` to a webhook, as Slack takes it; raises :class:`ReleaseError`, without the address, if it fails."""
+    # A secret is often pasted with the end of its line.
+    webhook = webhook.strip()
     check_address(webhook, "the webhook")
     body = json.dumps({"text": text}).encode()
-    request = urllib.request.Request(webhook, body, {"content-type": "application/json"})  # noqa: S310  # checked above
     try:
+        request = urllib.request.Request(webhook, body, {"content-type": "application/json"})  # noqa: S310  # as checked
         with urllib.request.urlopen(request, timeout=SECONDS):  # noqa: S310  # as above
             pass
-    except (OSError, ValueError) as error:
-        reason = getattr(error, "code", None) or type(getattr(error, "reason", error)).__name__
+    except (OSError, http.client.HTTPException, ValueError) as error:
+        cause = getattr(error, "reason", None)
+        reason = getattr(error, "code", None) or type(cause if isinstance(cause, Exception) else error).__name__
         raise ReleaseError(f"the webhook did not take the message: {reason}") from None

@@ -177,6 +177,7 @@ def test_what_the_comments_of_the_settings_file_show_is_accepted(tmp_path: Path)
     [
         ({"webhok": f"https://{SECRET}"}, "webhok: Extra inputs are not permitted"),
         ({"webhook": SECRET}, "webhook: is not an address"),
+        ({"webhook": f"https://localhost/{SECRET} "}, "webhook: is not an address"),
         ({"email": {"to": [], "from": "a@b", "smarthost": "mail:25"}}, "email.to"),
         ({"email": {"to": ["a@b"], "from": "a@b", "smarthost": "mail", "password": SECRET}}, "email.smarthost"),
     ],
@@ -216,3 +217,29 @@ def test_a_webhook_that_does_not_take_the_message_is_an_error_without_its_addres
     with pytest.raises(ReleaseError, match="did not take the message: ConnectionRefusedError") as raised:
         notify(closed, "text")
     assert SECRET not in str(raised.value)
+
+
+@pytest.mark.parametrize(
+    ("address", "problem"),
+    [
+        ("http://localhost/a {}", "is not an address"),
+        ("http://localhost/a\x07{}", "is not an address"),
+        ("http://localhost/a\n{}", "is not an address"),
+        ("http://localhost/ą{}", "did not take the message: UnicodeEncodeError"),
+        ("http://localhost:{}/", "did not take the message: InvalidURL"),
+        ("http://[{}/", "did not take the message: ValueError"),
+    ],
+)
+def test_a_webhook_that_is_no_address_is_an_error_without_it(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], address: str, problem: str
+) -> None:
+    monkeypatch.setenv("NOTIFICATIONS_WEBHOOK", address.format(SECRET))
+    assert script.main(["text"]) == 1
+    said = capsys.readouterr().err
+    assert problem in said
+    assert SECRET not in said
+
+
+def test_white_space_around_a_webhook_is_not_part_of_it(receivers: Receivers) -> None:
+    notify(f"{receivers.webhook}\n", "text")
+    assert receivers.posts.get(timeout=60) == {"text": "text"}
