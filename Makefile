@@ -139,15 +139,18 @@ measure-image: .venv/.inference ## Measure the size and the start-up time of IMA
 
 FIND_ENGINE = engine=$${CONTAINER_BACKEND:-$$(docker info >/dev/null 2>&1 && echo docker || echo podman)}
 IMAGE_FILE ?= build/image.tar
+image_stem = $(basename $(IMAGE_FILE))
 # $(call require,PROGRAM,WHERE TO GET IT)
 require = command -v $(1) >/dev/null || { echo "make $@ needs $(1): $(2)" >&2; exit 2; }
 require_image_file = test -f $(IMAGE_FILE) || { echo "$(IMAGE_FILE) does not exist: run make image and make image-save, or set IMAGE_FILE" >&2; exit 2; }
 image-save image-load sign deploy: export IMAGE := $(value IMAGE)
 
+# podman does not replace a file. What describes the image before never lies beside the new one.
 image-save: ## Save IMAGE to IMAGE_FILE (build/image.tar), with its metadata beside it as .json
-	@mkdir -p $(dir $(IMAGE_FILE))
-	@$(FIND_ENGINE) && "$$engine" image inspect "$$IMAGE" >$(IMAGE_FILE:.tar=.json) \
-		&& "$$engine" image save --output $(IMAGE_FILE) "$$IMAGE"
+	@mkdir -p $(dir $(IMAGE_FILE)) && rm -f $(IMAGE_FILE).new
+	@$(FIND_ENGINE) && "$$engine" image save --output $(IMAGE_FILE).new "$$IMAGE" \
+		&& "$$engine" image inspect "$$IMAGE" >$(image_stem).json.new && rm -f $(image_stem).json $(image_stem).spdx.json \
+		&& mv $(IMAGE_FILE).new $(IMAGE_FILE) && mv $(image_stem).json.new $(image_stem).json
 
 image-load: ## Load the image in IMAGE_FILE into docker or podman
 	@$(require_image_file)
@@ -155,7 +158,7 @@ image-load: ## Load the image in IMAGE_FILE into docker or podman
 
 scan: | $(filter .uv/bin/uv,$(UV)) ## List the packages in IMAGE_FILE (SBOM), and fail for known vulnerabilities; needs trivy
 	@$(require_image_file)
-	SYFT_CHECK_FOR_APP_UPDATE=false $(SYFT) scan --quiet docker-archive:$(IMAGE_FILE) --output spdx-json=$(IMAGE_FILE:.tar=.spdx.json)
+	SYFT_CHECK_FOR_APP_UPDATE=false $(SYFT) scan --quiet docker-archive:$(IMAGE_FILE) --output spdx-json=$(image_stem).spdx.json
 	@$(call require,trivy,https://trivy.dev/docs/latest/getting-started/)
 	trivy image --quiet --input $(IMAGE_FILE) --severity HIGH,CRITICAL --ignore-unfixed --exit-code 1
 

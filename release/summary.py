@@ -23,7 +23,7 @@ def render(root: Path, models: Sequence[str]) -> str:
     sections = {
         "Tests": _tests(_find(folders, "*.xml", "junit/*.xml")),
         **{f"Model {name}": _model(ModelFiles.of(name, root)) for name in models},
-        "Image": _images(_find(folders, "image-*.json", "image.json")),
+        "Image": _images([file for file in _find(folders, "image-*.json", "image.json") if not _is_sbom(file)]),
         "Benchmark": _benchmark(
             _find([*folders, root / "benchmarks" / "results"], "compare.json", "benchmark/compare.json")
         ),
@@ -80,6 +80,11 @@ def _benchmark(files: Sequence[Path]) -> str:
     machine = comparison["machine"]
     # The folder distinguishes a result of this run from the committed one.
     return f"`{file.parent.name}/{file.name}`: {machine['cpu']}, {machine['date']}.\n\n{table(head, rows)}"
+
+
+def _is_sbom(file: Path) -> bool:
+    """Whether `make scan` wrote the file, beside that of the image."""
+    return file.name.endswith(".spdx.json")
 
 
 def _find(folders: Iterable[Path], *patterns: str) -> list[Path]:

@@ -14,6 +14,13 @@ from tests.server import ROOT
 IMAGE = "ghcr.io/Me/textserve@sha256:abc"
 SIGNED_BY = "https://github.com/Me/textserve/.github/workflows/ci-cd.yaml"
 PROGRAM = '#!/bin/sh\necho "$(basename "$0") $@ IMAGE=$IMAGE" >>"$NOTES"\ntest "$(basename "$0")" != "$REFUSING"\n'
+# As podman, it adds nothing to a file that is there.
+PODMAN = """#!/bin/sh
+case "$2" in
+inspect) echo "$3" ;;
+save) test ! -e "$4" && echo "$5" >"$4" && test "$REFUSING" != save ;;
+esac
+"""
 
 
 @pytest.fixture
@@ -133,6 +140,27 @@ def test_a_missing_argument_or_program_is_named_and_nothing_is_started(
 
 def test_an_image_is_signed_by_its_digest(programs: Path) -> None:
     assert make("sign", programs, IMAGE=IMAGE)[2] == [f"cosign sign --yes {IMAGE} IMAGE={IMAGE}"]
+
+
+@pytest.mark.parametrize("name", ["image-arm64.tar", "image"])
+def test_the_files_of_an_image_are_replaced_together(tmp_path: Path, programs: Path, name: str) -> None:
+    (programs / "podman").write_text(PODMAN, encoding="utf-8")
+    (programs / "podman").chmod(0o755)
+    file = tmp_path / "images" / name
+
+    def save(image: str, refusing: str = "") -> tuple[int, dict[str, str]]:
+        known = {"CONTAINER_BACKEND": "podman", "IMAGE": image, "IMAGE_FILE": str(file), "REFUSING": refusing}
+        code, _, _ = make("image-save", programs, **known)
+        return code, {each.name: each.read_text(encoding="utf-8").strip() for each in file.parent.iterdir()}
+
+    stem = file.stem
+    assert save("one") == (0, {name: "one", f"{stem}.json": "one"})
+    # Of the image before.
+    (file.parent / f"{stem}.spdx.json").write_text("one", encoding="utf-8")
+    code, files = save("two", refusing="save")
+    assert code != 0
+    assert {files[name], files[f"{stem}.json"], files[f"{stem}.spdx.json"]} == {"one"}
+    assert save("two") == (0, {name: "two", f"{stem}.json": "two"})
 
 
 @pytest.mark.parametrize("verb", ["image-load", "scan"])

@@ -53,6 +53,12 @@ def test_tests_and_images_have_a_row(root: Path, file: str, content: str, row: s
     assert row in render(root, [])
 
 
+def test_the_list_of_an_images_packages_is_not_an_image(root: Path) -> None:
+    write(root / "build" / "image-arm64.json", json.dumps(IMAGE))
+    write(root / "build" / "image-arm64.spdx.json", json.dumps({"spdxVersion": "SPDX-2.3", "packages": []}))
+    assert render(root, []).count("| arm64 |") == 1
+
+
 def test_ratios_are_those_of_the_same_texts_and_connections(root: Path) -> None:
     cases = [case("textserve", 1, 300), case("other", 1, 200), case("textserve", 16, 400), case("other", 16, 100)]
     write(root / "build" / "benchmark" / "compare.json", comparison("2026-11-21", *cases))
