@@ -60,6 +60,7 @@ async function open(files) {
   const [file] = files;
   if (!file) return;
   clearError();
+  unstart();
   at('writing').hidden = at('examples').hidden = true;
   await card.open(file, files.length > 1 ? `Only ${file.name} is opened: open other files one after another.` : '');
 }
@@ -91,9 +92,8 @@ async function start() {
   const starting = (state.starting = {});
   let model;
   let source;
-  const asked = !state.model;
   try {
-    if (asked) progress(0, 1);
+    if (!state.model) progress(0, 1);
     model = await known();
     // It may only be known now that a file has two columns of texts: then the file is being read again.
     if (state.starting !== starting || state.reading) return; // or another click has replaced it
@@ -101,7 +101,7 @@ async function start() {
   } catch (error) {
     return state.starting === starting && fail(error, start);
   } finally {
-    if (asked && state.starting === starting) at('progress').hidden = true;
+    if (state.starting === starting) unstart();
   }
   if (!source) return;
   state.job?.stop();
@@ -109,6 +109,12 @@ async function start() {
   const job = (state.job = new Job(service, source, model));
   view.start(job);
   await run(job);
+}
+
+/** Forget a click on Classify for which the model is still awaited. */
+function unstart() {
+  if (state.starting && !state.job?.running) at('progress').hidden = true;
+  state.starting = null;
 }
 
 /** What is written, if there is anything; else the field that lacks it is focused. */
@@ -233,6 +239,10 @@ at('writing').addEventListener('keydown', (event) => {
   }
 });
 at('file').addEventListener('change', () => open(at('file').files));
+// A file that was corrected is chosen again, which changes nothing unless there was none.
+at('file').addEventListener('click', () => {
+  at('file').value = '';
+});
 at('forget').addEventListener('click', () => {
   forget();
   at('text').focus();
@@ -243,7 +253,10 @@ at('key-form').addEventListener('submit', (event) => {
   clearError();
   state.again?.();
 });
-at('stop').addEventListener('click', () => state.job?.stop());
+at('stop').addEventListener('click', () => {
+  if (state.starting) unstart();
+  else state.job?.stop();
+});
 at('resume').addEventListener('click', () => run(state.job));
 at('download').addEventListener('click', download);
 
@@ -264,5 +277,7 @@ window.addEventListener('beforeunload', (event) => {
   if (state.job?.running) event.preventDefault();
 });
 
+// Firefox keeps over a reload that a button was disabled, and not the file for which it was.
+forget();
 // A service with keys names its model once it has the key.
 known().catch((error) => error.status === 401 || fail(error));

@@ -127,6 +127,7 @@ export class FileCard {
   /** Take over what the user changed. */
   async #choose(id, signal) {
     const format = this.#format;
+    const unseparated = !format.separator;
     format.encoding = at('encoding').value;
     format.separator = at('separator').value;
     format.quotes = at('quotes').checked;
@@ -135,8 +136,12 @@ export class FileCard {
     if (id === 'encoding') this.#notes = [];
     if (id === 'encoding' || id === 'separator') {
       // The columns are others then.
-      const {newline, columns, heading} = await guessFormat(this.file, format.encoding, this.#pair, format.separator);
-      if (!signal.aborted) Object.assign(format, {newline, columns, heading});
+      const guessed = await guessFormat(this.file, format.encoding, this.#pair, format.separator);
+      if (signal.aborted) return;
+      const {newline, columns, heading} = guessed;
+      Object.assign(format, {newline, columns, heading});
+      // While rows had one cell nobody said what encloses cells.
+      if (unseparated) format.quotes = guessed.quotes;
     }
   }
 

@@ -21,6 +21,8 @@ export class ResultsView {
   constructor(explain) {
     this.#explain = explain;
     at('filter').addEventListener('change', () => this.#reorder());
+    // Its options stay as they are while one is chosen.
+    at('filter').addEventListener('blur', () => this.#job && this.#fillFilter());
     at('order').addEventListener('change', () => this.#reorder());
     at('previous').addEventListener('click', () => this.#turn(this.#page - 1));
     at('next').addEventListener('click', () => this.#turn(this.#page + 1));
@@ -33,8 +35,11 @@ export class ResultsView {
     this.#job = job;
     this.#page = 0;
     this.#shown = [];
+    this.#renders++;
     at('results').hidden = true;
     at('rows').replaceChildren();
+    at('rows').classList.toggle('single', job.source.total === 1);
+    at('totals').replaceChildren();
     at('filter').replaceChildren(new Option('all', ALL));
     at('order').value = 'row';
     at('filter').value = ALL;
@@ -108,6 +113,7 @@ export class ResultsView {
     this.#page = Number.isFinite(page) ? page : 0;
     if (at('order').value === 'row') this.#select();
     await this.#render();
+    at('page').value = String(this.#page + 1);
     at('results').scrollIntoView({block: 'start'});
     if (focusIsLost()) at('results-title').focus({preventScroll: true});
   }

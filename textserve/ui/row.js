@@ -61,7 +61,7 @@ function fill(detail, row, model, explain) {
 /** The scores as bars: the best ones, and the others on demand. */
 function scores(result, model) {
   const ranked = model.ranked(result);
-  if (ranked.length <= MOST_BARS) return [bars(Object.entries(result.scores), model)]; // in the order of the model
+  if (ranked.length <= MOST_BARS) return [bars(inOrder(result.scores, model), model)];
   const list = bars(ranked.slice(0, MOST_BARS), model);
   const all = button('plain', `Show all ${number(ranked.length)} labels`, () => {
     all.remove();
@@ -69,6 +69,11 @@ function scores(result, model) {
     for (let index = 0; index < MOST_BARS; index++) list.firstChild.remove();
   });
   return [list, all];
+}
+
+/** Scores in the order of the model's labels, which that of an object's keys is not if they are whole numbers. */
+function inOrder(scores, {labels}) {
+  return [...new Set([...labels, ...Object.keys(scores)])].filter((label) => label in scores).map((label) => [label, scores[label]]);
 }
 
 /** Scores as bars with names and numbers; those that are no probabilities from the lowest to the highest. */

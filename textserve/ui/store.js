@@ -51,7 +51,9 @@ export class ResultStore {
    * `highest` or `lowest` score, which is that of the label. Rejected rows are last.
    */
   order(label, by) {
-    const scores = label >= 0 && this.model.several ? new Float32Array(this.length) : this.#scores;
+    // Asked for with every batch, however many rows there are.
+    if (label === null && by === 'row') return new AllRows(this.length);
+    const scores = label !== null && label >= 0 && this.model.several ? new Float32Array(this.length) : this.#scores;
     const indices = new Uint32Array(this.length);
     let count = 0;
     for (let index = 0; index < this.length; index++) {
@@ -165,6 +167,17 @@ export class ResultStore {
     if (index >= 0) return index;
     this.counts.push(0);
     return this.labels.push(label) - 1;
+  }
+}
+
+/** The indices of all rows, without an array of them. */
+class AllRows {
+  constructor(length) {
+    this.length = length;
+  }
+
+  slice(start, end) {
+    return Array.from({length: Math.max(0, Math.min(end, this.length) - start)}, (_, index) => start + index);
   }
 }
 

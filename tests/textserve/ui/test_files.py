@@ -216,6 +216,27 @@ def test_file_that_changes_after_it_was_opened_is_reported(page: Page, tmp_path:
     expect(page.get_by_role("alert")).to_contain_text("opinions.csv cannot be read. It may have been changed")
 
 
+def test_file_that_was_corrected_can_be_opened_again(page: Page) -> None:
+    field = page.get_by_label("Open a CSV file")
+    choose(page, b"text\ngood\n")
+    expect(page.locator("#classify")).to_have_text("Classify 1 text")
+    # A browser says nothing of the same file if it is still in the field.
+    assert field.input_value()
+    with page.expect_file_chooser():
+        field.click()
+    assert not field.input_value()
+    classify_file(page, 1)
+
+
+def test_separator_chosen_for_plain_text_brings_quoted_cells(page: Page) -> None:
+    choose(page, b'id,text\n1,"Great, really"\n2,"Bad, sadly"\n', "data.txt")
+    expect(page.locator("#classify")).to_have_text("Classify 3 texts")
+    page.get_by_label("Separator").select_option(",")
+    expect(page.get_by_label("Quotes enclose cells")).to_be_checked()
+    classify_file(page, 2)
+    assert rows(page) == ["Great, really", "Bad, sadly"]
+
+
 # Downloads
 
 

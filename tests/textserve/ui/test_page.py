@@ -190,8 +190,9 @@ def test_file_is_sent_in_parts_with_progress_and_shown_in_pages(page: Page, serv
     expect(page.get_by_role("button", name="Previous")).to_be_disabled()
     page.get_by_role("button", name="Next").click()
     expect(page.locator(".row-number").first).to_have_text("27")
-    page.get_by_role("spinbutton", name="Page").fill("9")
+    page.get_by_role("spinbutton", name="Page").fill("99")
     page.keyboard.press("Enter")
+    expect(page.get_by_role("spinbutton", name="Page")).to_have_value("9")
     expect(page.locator(".row-number")).to_have_text([str(number) for number in range(202, 222)])
     expect(page.get_by_role("button", name="Next")).to_be_disabled()
 
@@ -215,6 +216,7 @@ def test_results_are_filtered_by_label_and_ordered_by_score(page: Page) -> None:
     expect(numbers).to_have_text(ordered(negative, 1))
     page.get_by_label("Label").select_option("rejected (1)")
     expect(numbers).to_have_text(["14"])
+    expect(numbers).to_be_visible()
     page.get_by_label("Label").select_option("all (13)")
     page.get_by_label("Order").select_option("by label")
     labels = ["negative", "neutral", "positive"]
@@ -343,6 +345,59 @@ def test_error_in_the_middle_keeps_what_was_answered_and_can_be_resumed(page: Pa
     expect(page.locator("#took")).to_have_text(re.compile("^60 texts in "))
     expect(page.get_by_role("alert")).to_be_hidden()
     assert len(downloaded(page)) == 60
+
+
+def test_nothing_is_sent_after_stop_while_the_model_is_awaited(page: Page) -> None:
+    waiting: list[Route] = []
+    sent: list[str] = []
+
+    def hold(route: Route) -> None:
+        waiting.append(route)
+
+    def note(request: Request) -> None:
+        sent.append(request.url)
+
+    page.on("request", note)
+    page.route("**/model.json", hold)
+    with page.expect_request("**/model.json"):
+        page.reload()
+    classify(page, POSITIVE)
+    page.get_by_role("button", name="Stop").click()
+    expect(page.locator("#progress")).to_be_hidden()
+    for route in waiting:
+        route.continue_()
+    expect(page.locator("#name")).to_have_text("sentiment-pl-en")
+    page.get_by_role("button", name="Classify").click()
+    assert rows(page) == [POSITIVE]
+    assert sum(url.endswith("/classify") for url in sent) == 1
+
+
+def test_filter_that_was_in_use_has_the_counts_of_the_end(page: Page) -> None:
+    choose(page, table(["text"], *([f"{POSITIVE} {number}"] for number in range(1, 61))))
+    held: list[Route] = []
+    page.route(
+        "**/classify",
+        lambda route: held.append(route) if " 41" in (route.request.post_data or "") else route.continue_(),
+    )
+    page.get_by_role("button", name="Classify 60 texts").click()
+    expect(page.locator("#took")).to_contain_text("40 of 60 texts in ")
+    page.get_by_label("Label").select_option("positive (40)")
+    page.get_by_label("Label").focus()
+    while not held:
+        page.wait_for_timeout(10)
+    held[0].continue_()
+    expect(page.get_by_role("status").filter(has_text="Done")).to_be_attached()
+    page.get_by_label("Order").focus()
+    assert page.get_by_label("Label").locator("option").first.inner_text() == "all (60)"
+
+
+def test_totals_of_the_run_before_are_not_told_again(page: Page) -> None:
+    classify(page, f"{POSITIVE}\n{NEGATIVE}")
+    expect(page.locator("#status")).to_contain_text("1 positive")
+    page.route("**/classify", lambda route: route.abort())
+    page.get_by_role("button", name="Classify").click()
+    expect(page.locator("#status")).to_contain_text("Stopped: 0 of 2 texts")
+    expect(page.locator("#status")).not_to_contain_text("positive")
 
 
 def test_missing_text_is_reported_and_the_field_is_focused(page: Page) -> None:

@@ -94,6 +94,13 @@ def test_scores_that_are_no_probabilities_are_plain_numbers(page: Page) -> None:
     expect(page.locator(".split")).to_have_count(0)
 
 
+def test_bars_are_in_the_order_of_the_labels_also_if_they_are_numbers(page: Page) -> None:
+    labels = ["5", "-1", "0", "1"]
+    StandIn(page, spec("stars", labels=labels), {("good", "5"): 2.0})
+    classify(page, "good")
+    assert page.locator(".bar dt").all_inner_texts() == labels
+
+
 # Several labels
 
 
@@ -139,7 +146,10 @@ def test_rows_are_filtered_by_a_label_that_applies_and_ordered_by_its_score(page
     expect(numbers(page)).to_have_count(6)
     page.get_by_label("Order").select_option("by label")
     expect(numbers(page)).to_have_text(["2", "4", "1", "5", "3", "6"])
+    page.get_by_label("Order").select_option("lowest score first")
+    expect(numbers(page)).to_have_text(["3", "1", "2", "4", "5", "6"])
     page.get_by_label("Order").select_option("highest score first")
+    expect(numbers(page)).to_have_text(["5", "2", "4", "1", "3", "6"])
     page.get_by_label("Label", exact=True).select_option("emotion 3 (3)")
     expect(numbers(page)).to_have_text(["5", "1", "4"])
     page.get_by_label("Label", exact=True).select_option("joy (2)")
