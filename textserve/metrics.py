@@ -147,7 +147,9 @@ class RequestMetrics:
         # The series are few, and finding one takes a lock and longer than counting.
         self._outcome, self._seconds = functools.cache(requests.labels), functools.cache(seconds.labels)
         self._in_flight = Gauge(
-            "textserve_requests_in_flight", "POST requests and inferences being answered.", registry=metrics_registry
+            "textserve_requests_in_flight",
+            "POST requests and inferences that have arrived and are being answered.",
+            registry=metrics_registry,
         )
 
     @never_failing

@@ -172,16 +172,7 @@ class HttpProtocols:
         if route.handler is None and (protocol.open or self._has_key(scope)):
             await self._app(scope, receive, send)
             return
-        answered = self._answer(served, parameters, scope, receive, send)
-        if scope["method"] != "POST":
-            await answered
-            return
-        requests = self._application().requests
-        requests.in_flight(1)
-        try:
-            await answered
-        finally:
-            requests.in_flight(-1)
+        await self._answer(served, parameters, scope, receive, send)
 
     @cached_property
     def _body_memory(self) -> BodyMemory:
@@ -214,19 +205,21 @@ class HttpProtocols:
     ) -> None:
         application = self._application()
         headers: dict[bytes, bytes] = dict(scope["headers"])
-        outcome, body, started = "ok", None, 0.0
+        outcome, body, started, posted = "ok", None, 0.0, scope["method"] == "POST"
         share = BodyShare(self._body_memory)
         identity = request_id(headers.get(b"x-request-id", b""))
         protocol, route = served[0]
         try:
             if not protocol.open:
                 await application.keys.authorize(authorization_of(headers), (scope.get("client") or ("",))[0])
-                if scope["method"] == "POST":
+                if posted:
                     # Reject early: what a rejection costs is taken from the requests that are answered.
                     application.runner.reject_if_overloaded()
             body = await read_body(headers, receive, application.settings.max_body_bytes, share)
             # The client's upload, and the delay of wrong keys, are no time of the service.
             started = time.perf_counter()
+            if posted:
+                application.requests.in_flight(1)
             protocol, route = _by_key(served, body)
             request = Request(identity.decode(), scope["method"], scope["path"], headers, body, parameters)
             response = await _unless_disconnected(receive, (route.handler or _not_found)(application, request))
@@ -242,6 +235,8 @@ class HttpProtocols:
             response = error_response(protocol, problem, allowed, close=close)
         finally:
             share.release()
+            if started and posted:
+                application.requests.in_flight(-1)
         if response.counted:
             seconds = time.perf_counter() - started if started else 0.0
             application.requests.observe(protocol.name, outcome, seconds)

@@ -154,6 +154,29 @@ def test_the_upload_is_no_time_of_the_service(native: Serve, monkeypatch: pytest
     assert value("textserve_request_seconds_sum", labels) == 0
 
 
+def test_requests_are_in_flight_once_they_have_arrived(native: Serve, monkeypatch: pytest.MonkeyPatch) -> None:
+    client, found = native(), []
+    classify = client.runner.classify
+
+    def in_flight(when: str) -> None:
+        found.append((when, client.application.metrics_registry.get_sample_value("textserve_requests_in_flight")))
+
+    async def body() -> AsyncIterator[bytes]:
+        yield ONE_TEXT[:5]
+        in_flight("uploads")
+        yield ONE_TEXT[5:]
+
+    async def watched(*arguments: Any) -> Any:
+        in_flight("is computed")
+        return await classify(*arguments)
+
+    monkeypatch.setattr(client.runner, "classify", watched)
+    assert client.post("/classify", body()).status_code == 200
+    metrics = client.request("GET", "/metrics").text
+    assert found == [("uploads", 0), ("is computed", 1)]
+    assert "textserve_requests_in_flight 0.0" in metrics
+
+
 def test_the_metrics_count_requests_by_outcome_with_a_fixed_set_of_labels(native: Serve) -> None:
     client = native(max_texts=1)
     for body in (ONE_TEXT, ONE_TEXT, b"{}", b'{"texts":["a"],"odd key":1}', b"nonsense", b'{"texts":["a","b"]}'):
