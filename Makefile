@@ -232,7 +232,8 @@ test-mix: .venv/.integration ## MINUTES (30) of all attacks at random against a 
 	@IMAGE=$(IMAGE) $(VENV)/python -m tests.faults.mix $(if $(MINUTES),--minutes $(MINUTES)) $(if $(SEED),--seed $(SEED))
 
 test-docs: .venv/.integration programs ## Run the examples of the documentation
-	$(VENV)/pytest tests/test_docs.py tests/scripts/test_docs_tables.py
+	$(VENV)/pytest tests/test_docs.py tests/scripts/test_docs_tables.py tests/test_alerts.py tests/test_prometheus.py \
+		tests/modeling/test_models_page.py tests/modeling/evaluation/test_card.py tests/textserve/http/test_explain.py
 
 # Programs that tests start: a browser, curl, openssl, haproxy, Prometheus, Alertmanager, qemu for other processors. Root installs them, or sudo
 # without a password; otherwise the tests fail and name the missing package.
@@ -307,6 +308,7 @@ docs-serve: .venv-docs/.synced ## Serve the site on http://localhost:8000, rebui
 	NO_MKDOCS_2_WARNING=1 $(DOCS_VENV)/mkdocs serve
 
 capacity: .venv/.inference ## Compute docs/capacity.md: pods for a load, and what the autoscaler loses in a day
+	@mkdir -p build
 	@$(VENV)/python -m scripts.capacity >build/capacity.md && mv build/capacity.md docs/capacity.md
 
 docs-tables: .venv/.inference ## Generate the tables of docs/settings.md, errors.md, metrics.md, architectures.md, graph.md and bulk.md, and Kubernetes' copy of the alerts
@@ -321,7 +323,7 @@ update: | $(filter .uv/bin/uv,$(UV)) ## Lock the newest compatible versions of a
 	echo uv | $(UV) pip compile - --upgrade --no-deps --generate-hashes --no-header --no-annotate --quiet --python-version 3.11 --output-file textserve/bento/uv.txt
 
 clean: ## Remove environments and build outputs; the model store stays
-	rm -rf .uv .venv .venv-export .venv-benchmark* .venv-docs build .hypothesis .mypy_cache .pytest_cache .ruff_cache
+	rm -rf .uv .venv .venv-export .venv-benchmark* .venv-docs .venv-ray build .hypothesis .mypy_cache .pytest_cache .ruff_cache
 
 .uv/bin/uv:
 	@python=$$(command -v $(PYTHON) || echo python3); "$$python" -m pip install --quiet --disable-pip-version-check --target .uv --require-hashes --requirement textserve/bento/uv.txt

@@ -156,7 +156,8 @@ def test_a_failure_on_the_default_branch_is_told(file: str, unneeded: set[str]) 
     notify = found.pop("notify")
     assert set(notify["needs"]) == found.keys() - unneeded
     assert {condition.strip() for condition in notify["if"].split("&&")} == {
-        "failure()",
+        "always()",
+        "(contains(needs.*.result, 'failure') || contains(needs.*.result, 'cancelled'))",
         "github.ref == format('refs/heads/{0}', github.event.repository.default_branch)",
     }
     (step,) = [step for step in notify["steps"] if step.get("run") == "make notify"]
