@@ -39,7 +39,8 @@ def roll(host: Host, image: str, signed_by: str, additions: Sequence[str], say: 
     """
     if "tls" in additions:
         raise ReleaseError(
-            "WITH=tls: behind the proxy the service has no TLS; name the certificate in deploy/rollout/haproxy.cfg, or "
+            "WITH=tls: behind the proxy the service has no TLS; put the certificate into "
+            f"{host.where.state.path.parent} and name it in deploy/rollout/haproxy.cfg, as /run/textserve/NAME, or "
             "deploy with STRATEGY=in-place"
         )
     running = host.where.state.read()
