@@ -6,11 +6,10 @@ on them; the rest is one recipe that was not varied:
 - An epoch mixes rated English texts with Polish sentences of several sources (:mod:`modeling.recipes.mixture`). Targets
   are probabilities: a mean rating near a class boundary is an uncertain label, and no source is sure of all its labels.
 - The tokenizer lowers letters. Capitals have tokens of their own, rare ones, of which the encoder knows little.
-- Polish sentences are changed as hurried people type (:mod:`modeling.tasks.sentiment.noise`).
 - Lower layers learn slower (``layer_decay``), which keeps the two languages aligned, and the table of tokens does not
   learn.
-- Every batch passes twice, with other units dropped, and the two answers shall be the same (``consistency``): R-Drop,
-  Liang and others 2021, arXiv:2106.14448.
+- Every batch passes twice, as it is and as hurried people type it (:mod:`modeling.tasks.sentiment.noise`), with other
+  units dropped, and the two answers shall be the same (``consistency``): R-Drop, Liang and others 2021, arXiv:2106.14448.
 - A run's result is half its last weights, half their mean over its second part (Kaddour 2022, arXiv:2209.14981), and
   several runs, which see the data in another order, are averaged too (model soups, Wortsman and others 2022,
   arXiv:2203.05482).
@@ -51,6 +50,7 @@ from modeling.recipes.recipe import Recipe
 from modeling.recipes.validation import MACRO_F1, Validation
 from modeling.tasks.sentiment import dataset, sentences
 from modeling.tasks.sentiment.dataset import MEANINGS, Meaning, RatedText
+from modeling.tasks.sentiment.noise import hurried
 from modeling.tasks.sentiment.sentences import Sentence
 from modeling.tasks.sentiment.texts import SENTENCES_FILE, own_or_common
 
@@ -99,20 +99,27 @@ class Data:
 
 
 def batches(tokenizer: Any, examples: Sequence[Example], size: int) -> Iterator[tuple[Any, torch.Tensor]]:
-    """Batches of texts of similar length, in random order: the tokenizer's tensors, and targets ``[size, 3]``."""
+    """Batches of texts of similar length, in random order, and their targets ``[size, 3]``.
+
+    The tokenizer's tensors are ``[2 * size, tokens]``: each text as it is, then each as a hurried person types it.
+    """
     shuffled = random.sample(examples, len(examples))
-    ids = tokenizer([text for text, _ in shuffled], truncation=True, max_length=MAX_TOKENS)["input_ids"]
+    written = _ids(tokenizer, [text for text, _ in shuffled])
+    typed = _ids(tokenizer, [hurried(text) for text, _ in shuffled])
     cut: list[list[int]] = []
     for start in range(0, len(shuffled), size * CHUNK):
         chunk = range(start, min(start + size * CHUNK, len(shuffled)))
-        by_length = sorted(chunk, key=lambda index: len(ids[index]))
+        by_length = sorted(chunk, key=lambda index: len(written[index]))
         cut += [by_length[first : first + size] for first in range(0, len(by_length), size)]
     random.shuffle(cut)
     for batch in cut:
-        inputs = tokenizer.pad(
-            {"input_ids": [ids[index] for index in batch]}, pad_to_multiple_of=SHAPE_STEP, return_tensors="pt"
-        )
+        ids = [texts[index] for texts in (written, typed) for index in batch]
+        inputs = tokenizer.pad({"input_ids": ids}, pad_to_multiple_of=SHAPE_STEP, return_tensors="pt")
         yield inputs, torch.tensor([shuffled[index][1] for index in batch])
+
+
+def _ids(tokenizer: Any, texts: list[str]) -> Any:
+    return tokenizer(texts, truncation=True, max_length=MAX_TOKENS)["input_ids"]
 
 
 def parameter_groups(model: Any, recipe: Recipe) -> list[dict[str, Any]]:
@@ -179,9 +186,8 @@ def fine_tune(model: Any, tokenizer: Any, mixture: Mixture, recipe: Recipe) -> I
             model.train()
             losses = []
             for inputs, target in batches(tokenizer, drawn, recipe.batch):
-                twice = {name: torch.cat([value, value]) for name, value in inputs.items()}
                 with torch.autocast("cpu", torch.bfloat16, enabled=in_bfloat16):
-                    logits = model(**twice).logits.float()
+                    logits = model(**inputs).logits.float()
                 loss, divergence = losses_of(logits, target)
                 (loss + recipe.consistency * divergence).backward()
                 torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)

@@ -11,7 +11,6 @@ from modeling.recipes.recipe import Recipe
 from modeling.tasks.sentiment import dataset, sentences
 from modeling.tasks.sentiment.corpora import CLARIN_EMO, PLWORDNET_EMO, TATOEBA
 from modeling.tasks.sentiment.dataset import THRESHOLD, RatedText
-from modeling.tasks.sentiment.noise import hurried
 from modeling.tasks.sentiment.sentences import COMPOSED, Sentence
 
 RATING_ERROR = 0.3
@@ -61,7 +60,7 @@ class Mixture:
             chosen += _sample(by_source.get(TATOEBA, []), recipe.tatoeba)
             chosen += _surest(by_source.get(PLWORDNET_EMO, []), recipe.plwordnet // 2)
         return [(row.text, soft_label(row.rating)) for row in rated] + [
-            (hurried(sentence.text), sentence.target) for sentence in chosen
+            (sentence.text, sentence.target) for sentence in chosen
         ]
 
     @property

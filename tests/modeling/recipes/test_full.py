@@ -104,7 +104,22 @@ def test_two_passes_are_compared_with_the_target_and_with_each_other() -> None:
     assert full.losses_of(torch.cat([first, first]), target)[1] == 0
 
 
-def test_a_batch_of_any_length_has_one_of_few_shapes(make_checkpoint: Callable[..., Path]) -> None:
+def test_a_batch_has_each_text_as_it_is_and_as_it_is_typed_in_a_hurry(
+    make_checkpoint: Callable[..., Path], words: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tokenizer = load_tokenizer(make_checkpoint("bert"))
+    monkeypatch.setattr(full, "hurried", lambda text: f"{text} {words[1]}")
+    examples = [(words[0], (1.0, 0.0, 0.0)), (words[2], (0.0, 0.0, 1.0))]
+    ((inputs, target),) = full.batches(tokenizer, examples, 2)
+    found = tokenizer.batch_decode(inputs["input_ids"], skip_special_tokens=True)
+    assert found[2:] == [f"{text} {words[1]}" for text in found[:2]]
+    assert [tuple(row) for row in target.tolist()] == [dict(examples)[text] for text in found[:2]]
+
+
+def test_a_batch_of_any_length_has_one_of_few_shapes(
+    make_checkpoint: Callable[..., Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(full, "hurried", lambda text: text)
     tokenizer = load_tokenizer(make_checkpoint("bert"))
     examples = [("ba " * count, (1.0, 0.0, 0.0)) for count in range(1, 21)]
     found = {inputs["input_ids"].shape[1] for inputs, _ in full.batches(tokenizer, examples, 2)}

@@ -5,7 +5,6 @@ from collections import Counter
 
 import pytest
 
-from modeling.recipes import mixture
 from modeling.recipes.mixture import Mixture, soft_label
 from modeling.recipes.recipe import Recipe
 from modeling.tasks.sentiment.dataset import MEANINGS, RatedText
@@ -49,8 +48,7 @@ def test_a_rating_near_a_boundary_is_an_uncertain_label(rating: float, expected:
     assert found == pytest.approx(expected, abs=0.01)
 
 
-def test_an_epoch_has_its_share_of_each_source(mixed: Mixture, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(mixture, "hurried", lambda text: text)
+def test_an_epoch_has_its_share_of_each_source(mixed: Mixture) -> None:
     random.seed(0)
     drawn = mixed.draw(RECIPE)
     by_text = {sentence.text: sentence for sentence in mixed.sentences}
