@@ -11,6 +11,7 @@ from modeling.recipes.recipe import Recipe
 from modeling.tasks.sentiment import dataset, sentences
 from modeling.tasks.sentiment.corpora import CLARIN_EMO, PLWORDNET_EMO, TATOEBA
 from modeling.tasks.sentiment.dataset import THRESHOLD, RatedText
+from modeling.tasks.sentiment.noise import hurried
 from modeling.tasks.sentiment.sentences import COMPOSED, Sentence
 
 RATING_ERROR = 0.3
@@ -20,9 +21,14 @@ COMPOSED_COPIES = 3
 NEUTRAL_COPIES = 2
 # Of those drawn from plWordNet-emo, where there are as many.
 STRONG_SHARE = 0.75
+# Of the Polish texts, how many have a plain fact beside them when they are typed in a hurry.
+ASIDES = 0.15
+# The most words of such a fact, and of a text that has one.
+ASIDE_WORDS = 12
+WORDS_WITH_ASIDE = 40
 
-# A text, and the target probabilities of negative, neutral and positive.
-Example = tuple[str, Sequence[float]]
+# A text, the same as someone in a hurry types it, and the target probabilities of negative, neutral and positive.
+Example = tuple[str, str, Sequence[float]]
 
 
 def soft_label(rating: float) -> Sequence[float]:
@@ -59,14 +65,23 @@ class Mixture:
             chosen += by_source.get(CLARIN_EMO, []) * (NEUTRAL_COPIES if label == "neutral" else 1)
             chosen += _sample(by_source.get(TATOEBA, []), recipe.tatoeba)
             chosen += _surest(by_source.get(PLWORDNET_EMO, []), recipe.plwordnet // 2)
-        return [(row.text, soft_label(row.rating)) for row in rated] + [
-            (sentence.text, sentence.target) for sentence in chosen
+        facts = [one.text for one in self.sentences if one.source == TATOEBA and len(one.text.split()) <= ASIDE_WORDS]
+        return [(row.text, hurried(row.text), soft_label(row.rating)) for row in rated] + [
+            (one.text, hurried(_with_aside(one.text, facts) if one.language == "pl" else one.text), one.target)
+            for one in chosen
         ]
 
     @property
     def sources(self) -> list[str]:
         """The sources of the sentences."""
         return sorted({sentence.source for sentence in self.sentences})
+
+
+def _with_aside(text: str, facts: Sequence[str]) -> str:
+    """``text``, at times with one of the ``facts`` before or after it, which leaves its label as it is."""
+    if not facts or random.random() >= ASIDES or len(text.split()) > WORDS_WITH_ASIDE:
+        return text
+    return " ".join(random.sample([text, random.choice(facts)], 2))
 
 
 def _surest(found: Sequence[Sentence], count: int) -> list[Sentence]:

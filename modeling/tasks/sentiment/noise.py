@@ -12,7 +12,7 @@ BESIDE = {
     for place, key in enumerate(row)
 }
 # Shares of the texts.
-NO_DIACRITICS = 0.22
+NO_DIACRITICS = 0.35
 TYPO = 0.12
 NO_FULL_STOP = 0.25
 # Characters with one typo.

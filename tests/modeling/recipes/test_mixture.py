@@ -5,6 +5,7 @@ from collections import Counter
 
 import pytest
 
+from modeling.recipes import mixture
 from modeling.recipes.mixture import Mixture, soft_label
 from modeling.recipes.recipe import Recipe
 from modeling.tasks.sentiment.dataset import MEANINGS, RatedText
@@ -52,7 +53,7 @@ def test_an_epoch_has_its_share_of_each_source(mixed: Mixture) -> None:
     random.seed(0)
     drawn = mixed.draw(RECIPE)
     by_text = {sentence.text: sentence for sentence in mixed.sentences}
-    counts = Counter(text for text, _ in drawn)
+    counts = Counter(text for text, _, _ in drawn)
     found = Counter(by_text[text].source if text in by_text else "rated" for text in counts.elements())
     assert found["rated"] == 40
     assert found["tatoeba-neutral"] == 10
@@ -68,6 +69,31 @@ def test_an_epoch_has_its_share_of_each_source(mixed: Mixture) -> None:
     assert drawn_of[("positive", 0.08)] == 15
     assert drawn_of[("negative", 0.08)] + drawn_of[("negative", 0.2)] == 30
     assert drawn_of[("positive", 0.08)] + drawn_of[("positive", 0.2)] == 30
+
+
+def test_polish_texts_typed_in_a_hurry_have_a_plain_fact_beside_them_at_times(
+    mixed: Mixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(mixture, "hurried", lambda text: text)
+    random.seed(0)
+    language = {sentence.text: sentence.language for sentence in mixed.sentences}
+    drawn = [example for _ in range(10) for example in mixed.draw(RECIPE)]
+    polish = [(text, typed) for text, typed, _ in drawn if language.get(text) == "pl"]
+    changed = [(text, typed) for text, typed in polish if text != typed]
+    assert len(changed) / len(polish) == pytest.approx(mixture.ASIDES, abs=0.03)
+    after = [typed.startswith(f"{text} tatoeba-neutral") for text, typed in changed]
+    before = [typed.startswith("tatoeba-neutral") and typed.endswith(f" {text}") for text, typed in changed]
+    assert all(map(any, zip(after, before, strict=True)))
+    assert any(after)
+    assert any(before)
+    assert all(text == typed for text, typed, _ in drawn if language.get(text) != "pl")
+
+
+def test_a_long_text_has_no_fact_beside_it(mixed: Mixture, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(mixture, "hurried", lambda text: text)
+    text = "słowo " * 100
+    long = Mixture(mixed.rated, [*mixed.sentences, Sentence(text, "negative", "pl", "composed", 0.1)])
+    assert {typed for _ in range(20) for found, typed, _ in long.draw(RECIPE) if found == text} == {text}
 
 
 def test_only_training_parts_are_drawn_and_nothing_held_out(mixed: Mixture) -> None:
