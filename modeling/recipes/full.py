@@ -12,8 +12,8 @@ on them; the rest is one recipe that was not varied:
   units dropped, and the two answers shall be the same (``consistency``): R-Drop, Liang and others 2021,
   arXiv:2106.14448. Some Polish texts have a plain fact beside them the second time.
 - A run's result is half its last weights, half their mean over its second part (Kaddour 2022, arXiv:2209.14981), and
-  several runs, which see the data in another order, are averaged too (model soups, Wortsman and others 2022,
-  arXiv:2203.05482).
+  several runs, which see the data in another order or learn at another rate, are averaged too (model soups, Wortsman
+  and others 2022, arXiv:2203.05482).
 - On the validation parts, a bias on the negative and the positive logit maximizes macro-F1, where the rare neutral
   class weighs as much as the others; then a temperature, of the English part, divides all logits, so that of the
   answers with a score of 0.8 about 80 % are correct. Both are folded into the classifier's weights.
