@@ -273,7 +273,8 @@ actionlint: | $(filter .uv/bin/uv,$(UV)) ## Check the workflows with actionlint,
 
 audit: .venv/.integration ## Look up the locked packages in the vulnerability database; fails if it does not know one
 	@mkdir -p build
-	@$(UV) export --frozen --quiet --group inference --group bulk --group export --group train --group integration --group docs --no-emit-project --output-file build/audit.txt
+	@$(UV) export --frozen --quiet --group inference --group bulk --group bulk-ray --group bulk-spark --group export --group train \
+		--group integration --group docs --no-emit-project --output-file build/audit.txt
 	$(VENV)/pip-audit --strict --disable-pip --require-hashes --progress-spinner off --requirement build/audit.txt
 
 protobuf: .venv/.integration ## Generate the gRPC messages from their .proto files
