@@ -242,16 +242,16 @@ async def classify_inputs(
     Raises:
         TextserveError: see :meth:`Application.classify`.
     """
-    with naming("texts" if isinstance(inputs, list) else "texts[0]", name):
+    with naming(inputs, name):
         return await application.classify(inputs if isinstance(inputs, list) else [inputs], truncation=truncation)
 
 
 @contextmanager
-def naming(texts: str, name: str) -> Iterator[None]:
-    """Let errors that name ``texts`` name what the request calls them."""
+def naming(inputs: object, name: str) -> Iterator[None]:
+    """Let errors about ``texts`` name the ``inputs``, one or a list, as the request does: ``name``, or ``name[3]``."""
     try:
         yield
     except TextserveError as error:
         if error.where is not None:
-            error.where = error.where.replace(texts, name, 1)
+            error.where = error.where.replace("texts" if isinstance(inputs, list) else "texts[0]", name, 1)
         raise

@@ -155,7 +155,7 @@ async def _zero_shot(application: Application, inputs: Any, parameters: Paramete
             where = f"inputs[{index}]" if isinstance(inputs, list) else "inputs"
             raise InvalidRequest("must be a string: with candidate_labels the model gets no pairs", where=where)
     several, template = bool(parameters.multi_label), parameters.hypothesis_template or TEMPLATE
-    with naming("texts" if isinstance(inputs, list) else "texts[0]", "inputs"):
+    with naming(inputs, "inputs"):
         found = await zero_shot(
             application, texts, labels, template, several=several, truncation=_truncation(parameters)
         )
