@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable, Sequence
 
 from textserve.application import Application
@@ -28,7 +27,7 @@ class Refusals:
         """The response with all of its headers, counted in the metrics, or ``None``."""
         if method != b"POST":
             return None
-        application, started = self._application(), time.perf_counter()
+        application = self._application()
         try:
             application.runner.reject_if_overloaded()
             return None
@@ -52,6 +51,6 @@ class Refusals:
         except Unauthorized:
             return None
         response = error_response(protocol, error)
-        application.requests.observe(protocol.name, error.type, time.perf_counter() - started)
+        application.requests.observe(protocol.name, error.type, 0.0)
         identity = request_id(headers.get(b"x-request-id", b""))
         return Response(response.content, response.status, headers=head_of(response, [(b"x-request-id", identity)]))
