@@ -105,8 +105,8 @@ def batches(tokenizer: Any, examples: Sequence[Example], size: int) -> Iterator[
     """
     shuffled = random.sample(examples, len(examples))
     written, typed = (
-        tokenizer(list(texts), truncation=True, max_length=MAX_TOKENS)["input_ids"]
-        for texts in list(zip(*shuffled, strict=True))[:2]
+        tokenizer([example[index] for example in shuffled], truncation=True, max_length=MAX_TOKENS)["input_ids"]
+        for index in (0, 1)
     )
     cut: list[list[int]] = []
     for start in range(0, len(shuffled), size * CHUNK):
