@@ -6,7 +6,7 @@
 Recipes:
 
     head   the best of three logistic heads on a frozen encoder: about a minute on two cores, for every change
-    full   fine-tuning, for releases: about 20 minutes a run and epoch on two cores with AMX, much longer without; the
+    full   fine-tuning, for releases: about 27 minutes a run and epoch on two cores with AMX, much longer without; the
            result is the mean of all runs in build/NAME/runs. Finished ones are kept: the same command again resumes
            an interrupted training, and other --seeds add runs, also with other settings. Remove build/NAME/runs to
            start afresh
