@@ -329,8 +329,13 @@ clean: ## Remove environments and build outputs; the model store stays
 .uv/bin/uv:
 	@python=$$(command -v $(PYTHON) || echo python3); "$$python" -m pip install --quiet --disable-pip-version-check --target .uv --require-hashes --requirement textserve/bento/uv.txt
 
-.venv/.inference: uv.lock pyproject.toml | $(filter .uv/bin/uv,$(UV))
+# $(call other_python,FOLDER): something to do if the environment in FOLDER is not of PYTHON.
+other_python = $(if $(filter $(PYTHON),$(file <$(1)/.python)),,another-python)
+another-python:
+
+.venv/.inference: uv.lock pyproject.toml $(call other_python,.venv) | $(filter .uv/bin/uv,$(UV))
 	@$(SYNC) --group inference
+	@echo $(PYTHON) >.venv/.python
 	@touch $@
 
 .venv/.bulk: .venv/.inference
@@ -343,8 +348,9 @@ clean: ## Remove environments and build outputs; the model store stays
 
 # $(call environment,NAME,OPTIONS OF UV): the environment .venv-NAME
 define environment
-.venv-$(1)/.synced: uv.lock pyproject.toml | $(filter .uv/bin/uv,$(UV))
+.venv-$(1)/.synced: uv.lock pyproject.toml $(call other_python,.venv-$(1)) | $(filter .uv/bin/uv,$(UV))
 	@UV_PROJECT_ENVIRONMENT=.venv-$(1) $(SYNC) $(2)
+	@echo $(PYTHON) >.venv-$(1)/.python
 	@touch $$@
 endef
 $(eval $(call environment,export,--group inference --group export --group train --group integration))

@@ -27,7 +27,9 @@ def newest(address: str, metrics: Sequence[str]) -> list[Sample]:
     try:
         with urllib.request.urlopen(url, timeout=SECONDS) as response:  # noqa: S310  # http or https, as checked
             content = json.load(response)
+        return [Sample(series["metric"], float(series["value"][1])) for series in content["data"]["result"]]
     except (OSError, urllib.error.URLError, http.client.HTTPException, ValueError) as error:
         reason = getattr(error, "reason", error)
         raise OperateError(f"{address}: Prometheus does not answer ({reason}); is it running there?") from None
-    return [Sample(series["metric"], float(series["value"][1])) for series in content["data"]["result"]]
+    except (LookupError, TypeError):
+        raise OperateError(f"{address}: answers, but not as Prometheus does; what is running there?") from None

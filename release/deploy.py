@@ -25,7 +25,7 @@ def deploy(image: str, signed_by: str, additions: Sequence[str] = ()) -> None:
     :func:`verified`; raises :class:`ReleaseError` too if the image is not ready in time.
     """
     image, files = verified(image, signed_by, additions)
-    up(files, IMAGE=image)
+    up(files, recreate=True, IMAGE=image)
 
 
 def verified(image: str, signed_by: str, additions: Sequence[str]) -> tuple[str, list[Path]]:
@@ -54,12 +54,16 @@ def verified(image: str, signed_by: str, additions: Sequence[str]) -> tuple[str,
     return image, files
 
 
-def up(files: Sequence[Path], *services: str, project: str | None = None, **variables: str) -> None:
+def up(
+    files: Sequence[Path], *services: str, project: str | None = None, recreate: bool = False, **variables: str
+) -> None:
     """Start the services of compose files (all by default) and wait until they are ready.
 
-    Raises :class:`ReleaseError` if they are not in time.
+    Compose leaves a container whose service did not change, though a file that it mounts did; with ``recreate`` all
+    start anew. Raises :class:`ReleaseError` if they are not ready in time.
     """
     options = ["--detach", "--wait", "--wait-timeout", str(READY_SECONDS), "--no-build"]
+    options += ["--force-recreate"] if recreate else []
     named = ["--project-name", project] if project else []
     named += [word for file in files for word in ("--file", str(file))]
     run("docker", "compose", *named, "up", *options, *services, **variables)

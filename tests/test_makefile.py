@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import shutil
 import signal
 import subprocess
 import time
@@ -89,3 +90,19 @@ def test_what_make_runs_reads_bytecode_the_second_time(tmp_path: Path, monkeypat
     shown = make("--eval=shown: ; @env", "shown", home=tmp_path).stdout
     assert "HF_HUB_DISABLE_TELEMETRY=1" in shown
     assert "PYTHONDONTWRITEBYTECODE" not in shown
+
+
+def test_another_python_makes_its_environment_anew(tmp_path: Path) -> None:
+    for name in ("Makefile", "uv.lock", "pyproject.toml"):
+        shutil.copy(ROOT / name, tmp_path)
+    uv = tmp_path / "uv"
+    uv.write_text('#!/bin/sh\nmkdir -p "${UV_PROJECT_ENVIRONMENT:-.venv}"; echo "$@"\n')
+    uv.chmod(0o755)
+
+    def synced(environment: str, python: str) -> bool:
+        arguments = ["make", environment, f"UV={uv}", f"PYTHON={python}"]
+        return "--frozen" in subprocess.run(arguments, cwd=tmp_path, capture_output=True, text=True, check=True).stdout
+
+    for stamp in (".venv/.inference", ".venv-docs/.synced"):
+        used = [synced(stamp, python) for python in ("python3.11", "python3.11", "python3.13", "python3.13")]
+        assert used == [True, False, True, False]

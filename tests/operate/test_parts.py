@@ -75,6 +75,12 @@ def test_a_prometheus_that_does_not_answer_is_named(address: str) -> None:
         newest(address.format(port=free_port()), ["up"])
 
 
+@pytest.mark.parametrize("content", [[], {"data": None}, {"data": {"result": [{"metric": {}, "value": []}]}}])
+def test_what_is_not_a_prometheus_is_named(content: Any) -> None:
+    with answering(200, content) as address, pytest.raises(OperateError, match="not as Prometheus does"):
+        newest(address, ["up"])
+
+
 def test_samples_are_read_with_their_labels() -> None:
     series = {"metric": {"__name__": "up", "version": "blue"}, "value": [1700000000.0, "1"]}
     with answering(200, {"data": {"result": [series]}}) as address:

@@ -57,6 +57,8 @@ def test_the_digest_is_deployed_after_its_signature_is_verified(programs: Path) 
     # Container registries accept lower case only.
     assert f" {IMAGE.lower()} IMAGE=" in verified
     assert started.startswith(f"docker compose --file {ROOT}/deploy/compose.yaml up --detach --wait ")
+    # Or files that were changed, such as the alerts, would not be read again.
+    assert " --force-recreate " in started
     assert started.endswith(f"IMAGE={IMAGE.lower()}")
 
 

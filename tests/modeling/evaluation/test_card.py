@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 
 from modeling.errors import ModelingError
@@ -17,6 +19,14 @@ def test_the_committed_card_matches_the_committed_report() -> None:
 def test_an_unknown_block_is_named_with_the_known_blocks() -> None:
     with pytest.raises(ModelingError, match=r"'prices'.*quality"):
         card.render("<!-- prices -->\n<!-- /prices -->", {})
+
+
+def test_a_card_in_another_encoding_is_named_and_left(tmp_path: Path) -> None:
+    file = tmp_path / "README.md"
+    file.write_bytes("Zażółć".encode("cp1250"))
+    with pytest.raises(ModelingError, match=r"README\.md: cannot be read as UTF-8"):
+        card.fill_in(file, {})
+    assert file.read_bytes() == "Zażółć".encode("cp1250")
 
 
 def test_text_outside_the_blocks_is_left_alone() -> None:
