@@ -1,4 +1,4 @@
-"""The body of a request: read within its limit, and decompressed."""
+"""Reads the body of a request within its limit, and decompresses it."""
 
 from __future__ import annotations
 
@@ -10,26 +10,26 @@ from typing import Any
 from textserve.errors import BodyTooLarge, InvalidRequest, ReceiveTimeout
 from textserve.http.memory import SHORT_BYTES, BodyShare
 
-# zlib then tells gzip from deflate by the first bytes.
+# With these window bits, zlib tells gzip from deflate by the first bytes.
 DETECT_GZIP_OR_ZLIB = 32 + zlib.MAX_WBITS
 
 CHUNK = 65_536
-# Enough for logs of appended members; each costs the event loop some ten microseconds, even if it is empty.
+# Enough for a log to which members are appended; each costs the event loop some ten microseconds, even an empty one.
 MAX_MEMBERS = 100
 
-# More digits than any limit has; Python refuses to read a number of thousands.
+# No limit has more digits, and Python refuses to parse a number of thousands of digits.
 MAX_DIGITS = 18
 
 Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
 
 
 async def read_body(headers: Mapping[bytes, bytes], receive: Receive, limit: int, share: BodyShare) -> bytes:
-    """The decompressed body of at most ``limit`` bytes, before and after decompression.
+    """The decompressed body; it has at most ``limit`` bytes before and after decompression.
 
     Raises:
         BodyTooLarge: as soon as the limit is known to be exceeded.
-        Overloaded: if the bodies of all requests take too much memory.
-        ReceiveTimeout: if this one is slow and others need the memory.
+        Overloaded: if the bodies of all requests together take too much memory.
+        ReceiveTimeout: if this body arrives slowly and other requests need the memory.
         InvalidRequest: if the client disconnects, or the body cannot be decompressed.
     """
     declared = headers.get(b"content-length", b"0")
@@ -42,7 +42,7 @@ async def read_body(headers: Mapping[bytes, bytes], receive: Receive, limit: int
                 share.receive(timeout)
                 body = await _rest(body, receive, limit, share)
         except TimeoutError:
-            raise ReceiveTimeout("was received slowly while others need the memory", where="body") from None
+            raise ReceiveTimeout("arrived too slowly while other requests needed the memory", where="body") from None
         share.received()
     if len(body) > limit:
         raise _too_large(limit)
@@ -71,7 +71,7 @@ async def _rest(first: bytes, receive: Receive, limit: int, share: BodyShare) ->
 
 
 async def _chunk(receive: Receive) -> tuple[bytes, bool]:
-    """A part of the body, and whether there are more."""
+    """The next part of the body, and whether more follow."""
     message = await receive()
     if message["type"] == "http.disconnect":
         raise InvalidRequest("is incomplete: the connection was closed", where="body")
@@ -79,7 +79,7 @@ async def _chunk(receive: Receive) -> tuple[bytes, bool]:
 
 
 def _decompress(body: bytes, encoding: str, limit: int) -> bytes:
-    """Every member of gzip data (RFC 1952, 2.2), or one zlib stream."""
+    """Decompress all members of gzip data (RFC 1952, section 2.2), or one zlib stream."""
     content: list[bytes] = []
     room, position, members = limit, 0, 0
     while not members or body[position : position + CHUNK].strip(b"\0"):  # gzip data may be padded with zeros
@@ -88,12 +88,12 @@ def _decompress(body: bytes, encoding: str, limit: int) -> bytes:
             raise InvalidRequest(f"has bytes after the end of the {encoding} data", where="body")
         decompressor = zlib.decompressobj(DETECT_GZIP_OR_ZLIB)
         while not decompressor.eof:
-            # In chunks, since zlib copies what follows the end of a member.
+            # In chunks, since zlib copies all input after the end of a member.
             chunk = body[position : position + CHUNK]
             if not chunk:
                 raise InvalidRequest(f"ends before the {encoding} data does", where="body")
             try:
-                # One byte over the limit is enough to know: a bomb is never decompressed as a whole.
+                # One byte over the limit is enough to reject the body: a zip bomb is never decompressed as a whole.
                 content.append(decompressor.decompress(chunk, room + 1))
             except zlib.error:
                 raise InvalidRequest(f"is not valid {encoding}", where="body") from None

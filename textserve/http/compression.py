@@ -12,9 +12,9 @@ LEVEL = 1
 
 
 def compress(content: bytes, accept_encoding: bytes) -> tuple[bytes, list[tuple[bytes, bytes]]]:
-    """``content`` compressed with gzip or deflate, and its headers; unchanged if that is not accepted or not shorter.
+    """``content``, compressed with gzip or deflate if the client accepts that and it gets shorter, and its headers.
 
-    ``accept_encoding`` is the request's header of that name, empty if it has none.
+    ``accept_encoding`` is the request's ``Accept-Encoding`` header, empty if it is missing.
     """
     if not accept_encoding or len(content) < MIN_BYTES:
         return content, []

@@ -1,4 +1,4 @@
-"""``POST /explain``: how far the labels' scores and log-odds fall without each word; see ``docs/explain.md``."""
+"""``POST /explain``: by how much labels' scores and log-odds fall without each word; see ``docs/explain.md``."""
 
 from __future__ import annotations
 
@@ -40,16 +40,16 @@ class ExplainRequest(BaseModel):
 
     model_config = ConfigDict(extra="forbid")
 
-    # allOf, since pydantic adds a title, and a reference with siblings is resolved by pydantic itself.
+    # In allOf, since pydantic adds a title beside the reference.
     text: Annotated[str, WithJsonSchema({"allOf": [TEXT]})]
     text_pair: Annotated[str | None, WithJsonSchema({"allOf": [TEXT]})] = None
     labels: Annotated[list[str] | None, WithJsonSchema(LABELS)] = Field(
-        None, description="The labels to explain; by default those of the answer, or the best one if it has none."
+        None, description="The labels to explain; by default the answer's, or if it has none, the best label."
     )
 
 
 class Influence(TypedDict):
-    """What a word does to a label."""
+    """The influence of a word on a label."""
 
     influence: Annotated[
         float,
@@ -62,8 +62,8 @@ class Influence(TypedDict):
         Annotated[
             float,
             Field(
-                description="The same for the label's log-odds, ln(p / (1 - p)): it tells words apart where the score "
-                "is close to 0 or 1. Left out if the score is not a probability."
+                description="The same difference of the label's log-odds, ln(p / (1 - p)): it tells words apart where "
+                "the score is close to 0 or 1. Left out if the score is not a probability."
             ),
         ]
     ]
@@ -74,30 +74,30 @@ WordPart = TypedDict("WordPart", {"in": Annotated[Part, Field(description="The t
 
 
 class WordInfluence(WordPart, Influence):
-    """One word; its influence is that on the first explained label."""
+    """One word, with its influence on the first explained label."""
 
     text: Annotated[str, Field(description="The word as written in the text.")]
-    start: Annotated[int, Field(description="Where it starts, in Unicode code points from 0.")]
-    end: Annotated[int, Field(description="Where it ends, the first code point that is not part of it.")]
+    start: Annotated[int, Field(description="Index of the word's first Unicode code point.")]
+    end: Annotated[int, Field(description="Index of the first code point after the word.")]
     labels: NotRequired[
         Annotated[
-            dict[Label, Influence], Field(description="Its influence on each explained label, if they are several.")
+            dict[Label, Influence], Field(description="Influence on each label, if several labels are explained.")
         ]
     ]
 
 
 class Explained(BaseModel):
-    """What the response of ``POST /explain`` has beside the result of ``POST /classify``."""
+    """What the response of ``POST /explain`` has in addition to the result of ``POST /classify``."""
 
     model: str = Field(description="Name and version of the model.")
-    explained: list[Label] = Field(description="The explained labels; of a number, its name.")
+    explained: list[Label] = Field(description="The explained labels; for regression, the name of the number.")
     words: list[WordInfluence] = Field(description="Every word, in the order of the text, or of both texts.")
 
 
 def response(application: Application, value: Input, explanation: Explanation) -> dict[str, Any]:
-    """The response: a result and what :class:`Explained` describes, in plain dicts and lists.
+    """The response: a result and the keys of :class:`Explained`, in plain dicts and lists.
 
-    The influence is the difference of two scores rounded as in ``/classify``, so that a client can check it.
+    An influence is the difference of two scores that are rounded as in ``/classify``, so that a client can check it.
     """
     prediction = explanation.prediction
     names = [prediction.spec.label_names[label] for label in explanation.labels]
@@ -117,7 +117,7 @@ def _influences(scores: list[float], word: ExplainedWord) -> list[dict[str, floa
         {"influence": round(score - round(without, SCORE_DIGITS), SCORE_DIGITS)}
         for score, without in zip(scores, word.scores_without, strict=True)
     ]
-    for influence, log_odds in zip(influences, word.log_odds, strict=False):  # of a number there are none
+    for influence, log_odds in zip(influences, word.log_odds, strict=False):  # empty if scores are no probabilities
         influence["log_odds"] = round(log_odds, SCORE_DIGITS)
     return influences
 

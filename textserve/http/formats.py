@@ -21,11 +21,11 @@ from textserve.prediction import Classified, Prediction
 from textserve.spec import Input, ModelSpec, ProblemType
 from textserve.validation import location, problems
 
-# A hundred times finer than the 1e-4 within which results are the same.
+# A hundred times finer than 1e-4, the tolerance within which two results count as equal.
 SCORE_DIGITS = 6
 SURROGATE = re.compile(rb"\\u[dD][89a-fA-F]")
 LONE_SURROGATE = re.compile("[\ud800-\udfff]")
-# A text in a list of its own has a comma and a bracket, in a table also an index.
+# A text in a list of its own adds a comma and a bracket; in a table of pandas, its index adds another comma.
 VALUES_PER_TEXT = 3
 OTHER_VALUES = 1000
 PAIR_EXAMPLE = '{"text": "…", "text_pair": "…"}'
@@ -34,18 +34,18 @@ Model = TypeVar("Model", bound=BaseModel)
 
 
 def _whole(value: Any) -> Any:
-    """A whole number in either notation: in JSON 2.0 is 2."""
+    """A whole number as an ``int``, also if it is written as ``2.0``; other values unchanged."""
     return int(value) if isinstance(value, float) and value.is_integer() else value
 
 
 Whole = Annotated[int, BeforeValidator(_whole)]
-# Not made of Whole: the bound would be missing from the schema.
+# Not built on Whole: the schema would lack the bound.
 TopK = Annotated[int, Field(ge=1), BeforeValidator(_whole)]
 Label = Annotated[str, WithJsonSchema(LABEL)]
 Tokens = Annotated[int, Field(description="Tokens that the model read, special tokens included.")]
 Truncated = Annotated[bool, Field(description="Whether the text was longer than the model reads.")]
 Scores = Annotated[
-    dict[Label, float], Field(description="The score of every label, or with top_k of the best, the highest first.")
+    dict[Label, float], Field(description="Score of every label; with top_k, of the best labels, the highest first.")
 ]
 
 
@@ -60,7 +60,7 @@ class Result(BaseModel):
 
 
 class LabelsResult(BaseModel):
-    """The result for one text, or pair of texts, of a model of several labels at once."""
+    """The result for one text, or pair of texts, to which any number of labels may apply."""
 
     labels: list[Label] = Field(description="The labels whose score reaches their threshold, the highest score first.")
     scores: Scores
@@ -69,7 +69,7 @@ class LabelsResult(BaseModel):
 
 
 class NumberResult(BaseModel):
-    """The result for one text, or pair of texts, of a model of a number."""
+    """The result for one text, or pair of texts, of a regression model: a number."""
 
     score: float = Field(description="The number.")
     tokens: Tokens
@@ -108,7 +108,7 @@ class LabelScore(BaseModel):
 def result(prediction: Prediction, top_k: int | None = None) -> dict[str, Any]:
     """The result for one text, as :data:`RESULTS` describe it.
 
-    ``top_k`` keeps as many of the scores, the highest first; without it all are in the model's order.
+    ``top_k`` keeps that many of the highest scores, the highest first; without it, all are in the model's order.
     """
     spec, tokens, truncated = prediction.spec, prediction.tokens, prediction.truncated
     score = round(prediction.score, SCORE_DIGITS)
@@ -139,7 +139,7 @@ def message(error: TextserveError) -> str:
 
 
 def ranked(prediction: Prediction, scores: Sequence[float], top_k: int | None = None) -> list[dict[str, Any]]:
-    """Each label, or the ``top_k`` best, with its score, as :class:`LabelScore` describes it, the highest first."""
+    """All labels, or the ``top_k`` best, with their scores, the highest first, as :class:`LabelScore` describes."""
     best = prediction.ranked(scores)[:top_k]
     return [{"label": label, "score": round(score, SCORE_DIGITS)} for label, score in best]
 
@@ -163,7 +163,7 @@ def read(model: type[Model], body: bytes, messages: Mapping[str, str], max_texts
 
     Raises:
         InvalidRequest: with the first problem; ``messages`` has the messages by pydantic's error type.
-        TooManyTexts: if it has several times as many values as a request of ``max_texts`` texts, or ``pairs`` of them.
+        TooManyTexts: if the body has far more values than a request of ``max_texts`` texts, or pairs if ``pairs``.
     """
     limit = VALUES_PER_TEXT * max_texts * (2 if pairs else 1) + OTHER_VALUES
     if has_more_values(body, limit):
@@ -181,7 +181,7 @@ def read(model: type[Model], body: bytes, messages: Mapping[str, str], max_texts
 
 
 def _find_surrogate(body: bytes) -> str | None:
-    """The first string with half of a surrogate pair, which pydantic's parser rejects without its position."""
+    """The location of the first string with half of a surrogate pair, which pydantic's parser does not tell."""
     try:
         waiting: list[tuple[tuple[int | str, ...], Any]] = [((), json.loads(body))]
     except (ValueError, RecursionError):
@@ -189,7 +189,7 @@ def _find_surrogate(body: bytes) -> str | None:
     while waiting:
         path, value = waiting.pop()
         if isinstance(value, str) and LONE_SURROGATE.search(value):
-            # A key may have half of a pair too.
+            # A key in the path may have half of a surrogate pair too.
             return location(path).encode("utf-8", "replace").decode()
         if isinstance(value, dict | list):
             items = value.items() if isinstance(value, dict) else enumerate(value)
@@ -204,7 +204,7 @@ def read_for(application: Application, model: type[Model], body: bytes, messages
 
 
 def is_pair(value: Any, spec: ModelSpec) -> bool:
-    """Whether ``value`` is meant to be a pair: an object with its keys, or for a model of pairs any object."""
+    """Whether ``value`` is meant as a pair: an object with the keys of a pair, or for a model of pairs any object."""
     return isinstance(value, dict) and (spec.input == "pair" or value.keys() == set(PAIR_KEYS))
 
 
@@ -212,7 +212,7 @@ def as_input(value: Any, where: str, spec: ModelSpec) -> Input:
     """A text or pair of texts in JSON: a string, or an object with ``text`` and ``text_pair``.
 
     Raises:
-        InvalidRequest: if it is neither; the message does not quote it.
+        InvalidRequest: if ``value`` is neither; the message does not quote it.
     """
     if isinstance(value, str):
         return value
@@ -228,7 +228,7 @@ def as_input(value: Any, where: str, spec: ModelSpec) -> Input:
 
 
 def as_inputs(values: list[Any], where: str, spec: ModelSpec) -> list[Input]:
-    """The texts or pairs of texts in a list; raises as :func:`as_input` does, with the index."""
+    """The texts or pairs of texts in a list; errors are those of :func:`as_input`, with the index of the input."""
     if all(isinstance(value, str) for value in values):
         return values
     return [as_input(value, f"{where}[{index}]", spec) for index, value in enumerate(values)]
@@ -237,7 +237,7 @@ def as_inputs(values: list[Any], where: str, spec: ModelSpec) -> list[Input]:
 async def classify_inputs(
     application: Application, inputs: list[Input] | Input, truncation: Truncation | None, name: str = "inputs"
 ) -> Classified:
-    """Classify a text or several; errors name them as the request does, ``inputs`` or ``inputs[3]``.
+    """Classify one input or a list; errors name an input as the request does, such as ``inputs`` or ``inputs[3]``.
 
     Raises:
         TextserveError: see :meth:`Application.classify`.
@@ -248,7 +248,7 @@ async def classify_inputs(
 
 @contextmanager
 def naming(inputs: object, name: str) -> Iterator[None]:
-    """Let errors about ``texts`` name the ``inputs``, one or a list, as the request does: ``name``, or ``name[3]``."""
+    """Rename ``texts`` in errors to the request's key: ``name`` for a single input, ``name[3]`` for one of a list."""
     try:
         yield
     except TextserveError as error:

@@ -2,8 +2,8 @@
 
 Requests and responses are those of ``huggingface_hub.InferenceClient(url).text_classification`` and of the Inference
 API's ``text-classification`` task. The response is a list of lists even for a single text,
-``[[{"label", "score"}, …]]``: of a flat list that client would return the first label only. With ``candidate_labels``
-they are those of ``zero_shot_classification``.
+``[[{"label", "score"}, …]]``: from a flat list that client would return only the first label. With
+``candidate_labels``, requests and responses are those of ``zero_shot_classification``.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ from textserve.zero_shot import entailment, zero_shot
 
 # The default of transformers' pipeline.
 TEMPLATE = "This example is {}."
-# The parameters that make it zero-shot classification.
+# Any of these parameters makes a request zero-shot classification.
 ZERO_SHOT = ("candidate_labels", "multi_label", "hypothesis_template")
 
 PROBLEMS = messages(
@@ -55,7 +55,7 @@ PROBLEMS = messages(
 
 
 def _inputs(value: Any, spec: ModelSpec) -> list[Input] | Input:
-    """A text, or a list of them. Pydantic's errors for a union would not name the index."""
+    """The input or list of inputs. It is read here since pydantic's errors for a union would not name the index."""
     if isinstance(value, list):
         return as_inputs(value, "inputs", spec)
     if isinstance(value, str) or is_pair(value, spec):
@@ -69,23 +69,23 @@ class _Strict(BaseModel):
 
 
 class Parameters(_Strict):
-    """What the response contains; ``null`` is the default of each."""
+    """What the response contains; ``null`` is the same as leaving a parameter out."""
 
     top_k: TopK | None = Field(None, description="Number of labels, the highest score first; all by default.")
     function_to_apply: Activation | None = Field(
         None,
-        description="How scores are computed from logits: softmax, the probabilities, which sum to 1; sigmoid of each; "
-        "none, the logits themselves. By default as the model does.",
+        description="How scores are computed from logits: softmax gives probabilities that sum to 1, sigmoid a "
+        "probability of each label by itself, none the logits. The default is the model's own function.",
     )
     truncation: bool | None = Field(
         None, description="False rejects a text with more tokens than the model reads; otherwise its end is cut off."
     )
     candidate_labels: Annotated[list[str], Field(min_length=1)] | None = Field(
-        None, description="Labels to choose from, for a model of entailment; the answer is then that of zero-shot."
+        None, description="Labels to choose from, for an entailment model; the response is then a zero-shot answer."
     )
     multi_label: bool | None = Field(None, description="Whether any number of the candidate labels may apply.")
     hypothesis_template: str | None = Field(
-        None, description=f"The sentence that a candidate label makes; by default {TEMPLATE!r}."
+        None, description=f"The sentence into which a candidate label is put; by default {TEMPLATE!r}."
     )
 
 
@@ -99,7 +99,7 @@ class Options(_Strict):
 class InferenceRequest(_Strict):
     """The body of ``POST /``."""
 
-    inputs: Annotated[Any, WithJsonSchema({"oneOf": [INPUT, TEXTS]})] = Field(description="A text, or a list of them.")
+    inputs: Annotated[Any, WithJsonSchema({"oneOf": [INPUT, TEXTS]})] = Field(description="A text, or a list of texts.")
     parameters: Parameters | None = None
     options: Options | None = None
 
@@ -153,7 +153,7 @@ async def _zero_shot(application: Application, inputs: Any, parameters: Paramete
     for index, text in enumerate(texts):
         if not isinstance(text, str):
             where = f"inputs[{index}]" if isinstance(inputs, list) else "inputs"
-            raise InvalidRequest("must be a string: with candidate_labels the model gets no pairs", where=where)
+            raise InvalidRequest("must be a string: candidate labels apply to texts, not to pairs", where=where)
     several, template = bool(parameters.multi_label), parameters.hypothesis_template or TEMPLATE
     with naming(inputs, "inputs"):
         found = await zero_shot(

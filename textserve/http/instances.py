@@ -1,4 +1,4 @@
-"""The contract that most platforms share: a body of instances, and as many predictions.
+"""The contract that most platforms share: a request has instances, and its response one prediction for each.
 
 - KServe V1 and TensorFlow Serving: ``GET /v1/models/{model}``, ``POST /v1/models/{model}:predict``
 - MLflow's scoring server and SageMaker: ``POST /invocations``
@@ -6,8 +6,8 @@
 
 https://kserve.github.io/website/docs/concepts/architecture/data-plane/v1-protocol, mlflow's ``pyfunc/scoring_server``,
 https://docs.aws.amazon.com/sagemaker/latest/dg/your-algorithms-inference-code.html and
-https://cloud.google.com/vertex-ai/docs/predictions/custom-container-requirements. None of them says what a prediction
-is: here, a result as ``POST /classify`` has it.
+https://cloud.google.com/vertex-ai/docs/predictions/custom-container-requirements. None of them defines a prediction:
+here it is a result of ``POST /classify``.
 """
 
 from __future__ import annotations
@@ -53,9 +53,9 @@ PROBLEMS = messages(
     list_type="must be a list",
     greater_than_equal="must be at least 1",
 )
-# The keys of a body, one of which has the instances.
+# The keys of a body; exactly one of them has the instances.
 FORMATS = ("instances", "inputs", "dataframe_records", "dataframe_split")
-# MLflow's names, by HTTP status.
+# MLflow's error codes by HTTP status.
 ERROR_CODES = {
     401: "UNAUTHENTICATED",
     404: "ENDPOINT_NOT_FOUND",
@@ -89,21 +89,21 @@ class Split(_Lenient):
 
 
 class PredictionsRequest(_Lenient):
-    """A body with instances under one of four keys: texts, or pairs of texts, as the model takes."""
+    """A body with instances under one of four keys: texts or pairs of texts, whichever the model takes."""
 
-    # Their defaults are never read: what the body has is in model_fields_set.
+    # The defaults are never read: model_fields_set says which keys the body has.
     instances: Annotated[list[Any], WithJsonSchema({ELSEWHERE: "Instances"})] = []
     inputs: Annotated[Any, WithJsonSchema({ELSEWHERE: "Columns"})] = Field(
-        None, description="A text, a list of instances, or a list for each column."
+        None, description="A text, a list of instances, or an object with a list for each column."
     )
     dataframe_records: Annotated[list[Any], WithJsonSchema({ELSEWHERE: "Instances"})] = []
     dataframe_split: Annotated[Split, WithJsonSchema({ELSEWHERE: "Split"})] = Split(columns=[], data=[])
-    parameters: PredictionOptions | None = Field(None, description="As Vertex AI has them.")
-    params: PredictionOptions | None = Field(None, description="The same, as MLflow has them.")
+    parameters: PredictionOptions | None = Field(None, description="Options under Vertex AI's name.")
+    params: PredictionOptions | None = Field(None, description="The same options under MLflow's name.")
 
 
 class PredictionsResponse(BaseModel):
-    """As many predictions as instances, in their order."""
+    """One prediction for each instance, in the order of the request."""
 
     predictions: list[AnyResult]
 
@@ -122,7 +122,7 @@ class InvocationsError(BaseModel):
 
 
 def _rows(wanted: PredictionsRequest) -> tuple[list[Any], str]:
-    """The instances, and what errors call them."""
+    """The instances, and the name that errors give to their list."""
     given = [name for name in FORMATS if name in wanted.model_fields_set]
     if len(given) != 1:
         names = ", ".join(FORMATS)
@@ -147,7 +147,7 @@ def _split(table: Split) -> list[Any]:
     rows = []
     for index, row in enumerate(table.data):
         if not isinstance(row, list) or len(row) != len(names):
-            message = f"must be a list of {len(names)}, one for each column"
+            message = f"must be a list of {len(names)} values, one for each column"
             raise InvalidRequest(message, where=f"dataframe_split.data[{index}]")
         rows.append(dict(zip(names, row, strict=True)))
     return rows
@@ -158,7 +158,7 @@ def _columns(columns: dict[str, Any]) -> list[Any]:
     if not lists or not all(isinstance(column, list) for column in lists.values()):
         raise InvalidRequest("must have a list of texts for each column", where="inputs")
     if len({len(column) for column in lists.values()}) != 1:
-        raise InvalidRequest("must have as many texts in each column", where="inputs")
+        raise InvalidRequest("must have the same number of texts in each column", where="inputs")
     return [dict(zip(lists, row, strict=True)) for row in zip(*lists.values(), strict=True)]
 
 
@@ -167,12 +167,12 @@ def _instance(value: Any, where: str, spec: ModelSpec) -> Input:
     pair = spec.input == "pair"
     if isinstance(value, list):
         if len(value) != (2 if pair else 1) or not all(isinstance(text, str) for text in value):
-            raise InvalidRequest(f"must have {'two strings' if pair else 'one string'} in its list", where=where)
+            raise InvalidRequest(f"must be a list with {'two strings' if pair else 'one string'} in it", where=where)
         return tuple(value) if pair else value[0]
     if isinstance(value, dict) and not pair:
         # The only column of a table, whatever its name.
         if len(value) != 1:
-            raise InvalidRequest(f"has {len(value)} columns, and this model takes single texts; send one", where=where)
+            raise InvalidRequest(f"has {len(value)} columns; send one, as this model takes single texts", where=where)
         (value,) = value.values()
     return as_input(value, where, spec)
 
@@ -194,7 +194,7 @@ async def _predict_model(application: Application, request: Request) -> Response
 
 
 async def _model(application: Application, request: Request) -> Response:
-    """What KServe asks, and what TensorFlow Serving answers."""
+    """The status of the model, with the keys of KServe and of TensorFlow Serving."""
     oip.check_model(application, name := request.parameters["model"])
     ready = application.available
     status = {
@@ -222,7 +222,7 @@ def _schemas(application: Application) -> dict[str, Any]:
     spec, limit = application.classifier.spec, application.max_texts
     pair = spec.input == "pair"
     sequence = {**array(TEXT, 2), "minItems": 2} if pair else array(TEXT, 1)
-    # One column of any name, or the two of a pair.
+    # One column of any name, or the two columns of a pair.
     record = {"minProperties": 1, "maxProperties": 1, "additionalProperties": TEXT}
     columns = {"minProperties": 1, "maxProperties": 1, "additionalProperties": {"oneOf": [TEXT, TEXTS]}}
     names = array({}, 1)
@@ -255,7 +255,7 @@ def _of_model(operation: dict[str, Any], application: Application) -> dict[str, 
 
 def _described_model(application: Application) -> dict[str, Any]:
     operation = _of_model(_status(application), application)
-    operation["responses"]["503"] = {**operation["responses"]["200"], "description": "It is not ready."}
+    operation["responses"]["503"] = {**operation["responses"]["200"], "description": "The model is not ready."}
     return operation
 
 
@@ -283,7 +283,7 @@ _status = get(
 KSERVE_V1 = HttpProtocol(
     "kserve-v1",
     [
-        # Before the other: its template would take this path for a model's name.
+        # First, since the template of the other route would take this path for a model's name.
         Route("POST", "/v1/models/{model}:predict", _predict_model, _described_prediction),
         Route("GET", "/v1/models/{model}", _model, _described_model),
     ],
@@ -302,15 +302,15 @@ INVOCATIONS = HttpProtocol(
 def vertex(environment: Mapping[str, str]) -> list[HttpProtocol]:
     """The protocols of Vertex AI on the paths that its variables name, if they are set.
 
-    Another protocol may have the path of predictions too: a body with ``instances`` is one of Vertex AI's.
+    Another protocol may have the path of predictions too: a body with ``instances`` is then a request of Vertex AI.
 
     Raises:
-        ValueError: if a path does not begin with a slash.
+        ValueError: if a path does not begin with a slash, or is a template.
     """
     paths = {name: environment.get(name, "") for name in ("AIP_PREDICT_ROUTE", "AIP_HEALTH_ROUTE")}
     for name, path in paths.items():
         if path and (not path.startswith("/") or "{" in path):
-            raise ValueError(f"{name}: must be a path that begins with /, such as /predict")
+            raise ValueError(f"{name}: must be a path that begins with / and has no {{, such as /predict")
     predict, health = paths.values()
     routes = [Route("POST", predict, _predict, describe, key="instances")] if predict else []
     checks = [Route("GET", health, _health)] if health else []

@@ -1,4 +1,4 @@
-"""Bounds the memory of long bodies, received or being received, of all requests that are not answered yet."""
+"""Limits the memory of long request bodies, from their first bytes until their requests are answered."""
 
 from __future__ import annotations
 
@@ -7,24 +7,24 @@ import time
 
 from textserve.errors import Overloaded
 
-# uvicorn holds as much of any body before it is read.
+# uvicorn buffers as much of every body before it is read.
 SHORT_BYTES = 65_536
-# A body that takes longer gives way to others, in seconds.
+# In seconds; a body that takes longer to arrive gives way to others that need the memory.
 SLOW_SECONDS = 1.0
 
 
 class BodyMemory:
-    """The bytes of long bodies of all requests, at most ``limit``."""
+    """The memory for the long bodies of all requests, at most ``limit`` bytes."""
 
     def __init__(self, limit: int) -> None:
         self.limit = limit
         self.total = 0
-        # Those still being received, the oldest first.
+        # The bodies still being received and their start times, the oldest first.
         self.receiving: dict[BodyShare, float] = {}
 
 
 class BodyShare:
-    """The share of one request: :meth:`add` what it holds, and :meth:`release` it once it is answered."""
+    """The share of one request: :meth:`add` the bytes that it holds; :meth:`release` them once it is answered."""
 
     __slots__ = ("_bytes", "_memory", "_timeout")
 
@@ -34,7 +34,7 @@ class BodyShare:
         self._timeout: asyncio.Timeout | None = None
 
     def receive(self, timeout: asyncio.Timeout) -> None:
-        """Start receiving a long body; if others need the memory and it is slow, ``timeout`` ends."""
+        """Start receiving a long body; ``timeout`` expires if the body is slow and other requests need the memory."""
         self._timeout = timeout
         self._memory.receiving[self] = time.monotonic()
 
@@ -42,18 +42,18 @@ class BodyShare:
         """Hold ``size`` more bytes.
 
         Raises:
-            Overloaded: if there is no room, and the slow bodies could not make it.
+            Overloaded: if the memory is full, and giving up all slow bodies would not free enough.
         """
         self._make_room(self._memory.total + size - self._memory.limit)
         self._memory.total += size
         self._bytes += size
 
     def received(self) -> None:
-        """The body is complete."""
+        """Mark the body as complete."""
         self._memory.receiving.pop(self, None)
 
     def release(self) -> None:
-        """Hold nothing."""
+        """Give back all bytes of the share."""
         self.received()
         self._memory.total -= self._bytes
         self._bytes = 0
@@ -65,7 +65,7 @@ class BodyShare:
         slow = [share for share, began in receiving.items() if share is not self and now - began > SLOW_SECONDS]
         if sum(share._bytes for share in slow) < excess:
             raise Overloaded(
-                f"of all requests exceeds {self._memory.limit} bytes at present; retry later",
+                f"does not fit now: all bodies together may have {self._memory.limit} bytes; retry later",
                 where="body",
                 retry_after=1,
             )

@@ -53,7 +53,7 @@ class ClassifyResponse(BaseModel):
     """The response of ``POST /classify``."""
 
     model: str = Field(description="Name and version of the model.")
-    results: list[AnyResult] = Field(description="One for each text, in the order of the request.")
+    results: list[AnyResult] = Field(description="One result for each text, in the order of the request.")
 
 
 def response(application: Application, predictions: Sequence[Prediction], top_k: int | None = None) -> dict[str, Any]:

@@ -2,8 +2,8 @@
 
 https://github.com/kserve/open-inference-protocol/blob/main/specification/protocol/inference_rest.md, with Triton's
 binary tensor data extension,
-https://github.com/triton-inference-server/server/blob/main/docs/protocol/extension_binary_data.md: a body is JSON, its
-length in the header ``Inference-Header-Content-Length``, and after it the data of the tensors that are not in the JSON.
+https://github.com/triton-inference-server/server/blob/main/docs/protocol/extension_binary_data.md: a body begins with
+JSON, whose length is the header ``Inference-Header-Content-Length``; the data of tensors that are not in it follows.
 """
 
 from __future__ import annotations
@@ -51,14 +51,14 @@ def _columns(request: InferRequest, count: int, binary: bytes) -> list[list[str]
             columns.append(_flat(tensor, f"{where}.data"))
             continue
         if tensor.data is not None:
-            raise InvalidRequest("must not be there beside binary_data_size", where=f"{where}.data")
-        # What follows the JSON is the data of one input after the other.
+            raise InvalidRequest("must be left out, since binary_data_size is given", where=f"{where}.data")
+        # The JSON is followed by the data of the inputs, one after the other.
         if type(size) is not int or not (0 <= size <= len(binary) if index != last else size == len(binary)):
             follows = "the JSON" if index == 0 or sizes[0] is None else "the data of inputs[0]"
             raise InvalidRequest(
-                f"must be the length of what follows {follows}, {len(binary)} bytes"
+                f"must be {len(binary)}, the number of bytes after {follows}"
                 if index == last
-                else f"must be at most the length of what follows the JSON, {len(binary)} bytes",
+                else f"must be at most {len(binary)}, the number of bytes after the JSON",
                 where=f"{where}.parameters.binary_data_size",
             )
         key = f".{tensor.name}" if len(sizes) > 1 else ""
@@ -76,13 +76,13 @@ def _flat(tensor: InputTensor, where: str) -> list[str]:
     for index, element in enumerate(tensor.data):
         text = element[0] if isinstance(element, list) and len(element) == 1 else element
         if not isinstance(text, str):
-            raise InvalidRequest("must be a string, or a list of one", where=f"{where}[{index}]")
+            raise InvalidRequest("must be a string, or a list of one string", where=f"{where}[{index}]")
         texts.append(text)
     return texts
 
 
 def _binary_flags(content: InferRequest, spec: ModelSpec) -> list[bool]:
-    """Whether each requested output follows the JSON of the response."""
+    """For each requested output, whether its data follows the JSON of the response."""
     default = oip.flag(content.parameters, "binary_data_output", default=False)
     return [
         oip.flag(output.parameters, "binary_data", default=default, where=f"outputs[{index}].parameters")
@@ -91,7 +91,7 @@ def _binary_flags(content: InferRequest, spec: ModelSpec) -> list[bool]:
 
 
 def _outputs(tensors: Sequence[oip.Tensor], flags: Sequence[bool]) -> tuple[list[dict[str, Any]], bytes]:
-    """The outputs as in the JSON, and the data that follows it."""
+    """The outputs in the JSON of the response, and the binary data that follows the JSON."""
     outputs: list[dict[str, Any]] = []
     binary: list[bytes] = []
     for tensor, is_binary in zip(tensors, flags, strict=True):
@@ -153,7 +153,7 @@ def _error_body(error: TextserveError) -> bytes:
 
 
 def _model_routes(method: str, suffix: str, handler: Handler, describe: Describe) -> list[Route]:
-    """A route of the model, without and with its version in the path."""
+    """The routes of the model for one method and suffix: without and with its version in the path."""
 
     async def checked(application: Application, request: Request) -> Response:
         oip.check_model(application, request.parameters["model"], request.parameters.get("version", ""))
@@ -175,7 +175,7 @@ OIP = HttpProtocol(
     schemas=oip_openapi.schemas,
     title=TITLE,
 )
-# Operators request these without a key.
+# Operators request these routes without an API key.
 OIP_HEALTH = HttpProtocol(
     "oip",
     [

@@ -1,4 +1,4 @@
-"""The descriptions of :mod:`textserve.http.oip` in the OpenAPI document, for bodies that are JSON only."""
+"""Describes the routes of :mod:`textserve.http.oip` in the OpenAPI document, with bodies that are only JSON."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ EXTENSION = (
     "Tensors may follow the JSON, in the request and in the answer, as Triton's binary tensor data extension says; the "
     "header Inference-Header-Content-Length is then the length of the JSON."
 )
-# A model, and a version of it.
+# The paths of a model: without and with its version.
 MODEL_PATHS = ("/v2/models/{model}", "/v2/models/{model}/versions/{version}")
 OBJECT: dict[str, Any] = {"type": "object"}
 ANY_JSON = {"application/json": {"schema": OBJECT}}
@@ -101,7 +101,7 @@ def schemas(application: Application) -> dict[str, Any]:
         [], truncate={"type": "boolean", "default": True}, binary_data_output={"type": "boolean", "default": False}
     )
     # Not a property: a test generated from the document would send a few microseconds, and time out.
-    parameters["description"] = "Also timeout: whole microseconds from 0, which is none."
+    parameters["description"] = "There is also timeout, in whole microseconds; 0 is no timeout."
     request = _object(
         ["inputs"],
         id={"type": ["string", "null"], "description": "Returned in the answer."},

@@ -1,7 +1,7 @@
 """The API docs: ``GET /docs.json``, an OpenAPI document of every route, and ``GET /``, Swagger UI.
 
 BentoML's own document has only the endpoint that ``service.py`` declares, without limits and errors, and its page loads
-a script from another site. So both are served here; the files of Swagger UI are BentoML's.
+a script from another site. So the document and the page are served here; the files of Swagger UI are BentoML's.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ PAGE = b"""<!DOCTYPE html>
 
 
 def documentation(protocols: Sequence[HttpProtocol]) -> HttpProtocol:
-    """The API docs of ``protocols``, and of themselves, as a protocol."""
+    """A protocol that serves the API docs of ``protocols`` and of itself."""
 
     async def document(application: Application, request: Request) -> Response:
         return Response(dump(openapi(application, [*protocols, itself])), counted=False)
@@ -94,7 +94,7 @@ def openapi(application: Application, protocols: Sequence[HttpProtocol]) -> dict
 
 
 def _either(first: dict[str, Any], second: dict[str, Any]) -> dict[str, Any]:
-    """The operation of two routes that a key of the body tells apart: a body of either, and its answer."""
+    """One operation for two routes that a key of the body tells apart: it has the bodies and answers of both."""
     responses = dict(first["responses"])
     for status, response in second["responses"].items():
         responses[status] = _either_content(responses[status], response) if status in responses else response

@@ -1,4 +1,4 @@
-"""What operators request: health and metrics, which BentoML has too, and the paths that only BentoML serves."""
+"""The routes for operators: health and metrics, which BentoML has too, and the paths that only BentoML serves."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ NOT_READY = {
         "description": "No: the model fails its golden texts, the service is shutting down, or a part of it has failed."
     }
 }
-NOT_ALIVE = {"503": {"description": "No: it has not recovered, and ends."}}
+NOT_ALIVE = {"503": {"description": "No: the process has not recovered, and ends."}}
 
 
 async def _metrics(application: Application, request: Request) -> Response:

@@ -1,4 +1,4 @@
-"""Refusals of a full queue, told before a request is handled: what they cost is taken from the requests answered."""
+"""Refuses requests while the queue is full, at little cost: a refusal takes time from the requests in the queue."""
 
 from __future__ import annotations
 
@@ -9,14 +9,14 @@ from textserve.errors import Overloaded, TextserveError, Unauthorized
 from textserve.http.router import Headers, HttpProtocol, PathTable, Response, authorization_of, error_response, head_of
 from textserve.telemetry import expected, request_id
 
-# Requests with one of these get more than the usual response: an interim one, or headers for a browser.
+# Requests with one of these headers need more than the usual response: an interim one, or headers for a browser.
 UNUSUAL = frozenset((b"expect", b"origin", b"transfer-encoding"))
 
 
 class Refusals:
-    """Finds the response to a request that the queue has no room for, from its head alone.
+    """Finds the response to a request for which the queue has no room, from the head of the request alone.
 
-    It is the response of :class:`~textserve.http.router.HttpProtocols`, which decides on all other requests.
+    :class:`~textserve.http.router.HttpProtocols` would send the same response; it handles all other requests.
     """
 
     def __init__(self, application: Callable[[], Application], protocols: Sequence[HttpProtocol]) -> None:
@@ -24,7 +24,7 @@ class Refusals:
         self._paths = PathTable(protocols)
 
     def find(self, method: bytes, url: bytes, received: Headers) -> Response | None:
-        """The response with all of its headers, counted in the metrics, or ``None``."""
+        """The refusal with all of its headers, counted in the metrics, or ``None`` if the router has to decide."""
         if method != b"POST":
             return None
         application = self._application()
@@ -32,7 +32,7 @@ class Refusals:
             application.runner.reject_if_overloaded()
             return None
         except Overloaded as overloaded:
-            # Without its traceback, whose frame of this function would refer to it again.
+            # Without its traceback, which has the frame of this function, which in turn refers to the error.
             error = expected(overloaded, "")
         except TextserveError:
             return None

@@ -1,7 +1,7 @@
 """``POST /v1/rerank`` and ``/v2/rerank`` of Cohere, Jina and vLLM, for a model that scores pairs with a number.
 
 https://docs.cohere.com/reference/rerank, https://jina.ai/reranker, vLLM's ``entrypoints/pooling/scoring/protocol.py``:
-the answer has what clients of each of them read. A score is the sigmoid of the logit, since theirs are from 0 to 1.
+the response has the keys that clients of all three read. A score is the sigmoid of the logit, from 0 to 1 like theirs.
 """
 
 from __future__ import annotations
@@ -52,7 +52,7 @@ class Document(BaseModel):
 class RankedDocument(BaseModel):
     """A document and how well it fits the query."""
 
-    index: int = Field(ge=0, description="That of the document in the request.")
+    index: int = Field(ge=0, description="Index of the document in the request.")
     relevance_score: float
     document: Document | None = Field(None, description="The document, if the request asks for it.")
 
@@ -70,12 +70,12 @@ class RankingResponse(BaseModel):
     id: str
     model: str = Field(description="The served model's name.")
     results: list[RankedDocument] = Field(description="The highest score first.")
-    usage: RankingUsage = Field(description="As Jina and vLLM have it.")
-    meta: dict[str, Any] = Field(description="The same as Cohere has it.")
+    usage: RankingUsage = Field(description="The tokens as Jina and vLLM report them.")
+    meta: dict[str, Any] = Field(description="The tokens as Cohere reports them.")
 
 
 class RankingError(BaseModel):
-    """The body of an error: the message as Cohere has it, and as Jina."""
+    """The body of an error: the message under Cohere's key, and under Jina's."""
 
     message: str
     detail: str

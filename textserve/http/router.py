@@ -75,7 +75,7 @@ class Route:
         path: literal, or a template as Starlette writes it, such as ``/v2/models/{model}``.
         handler: ``None`` passes the request on to BentoML.
         describe: the operation in the OpenAPI document; ``None``, or an empty one, leaves the route out of it.
-        key: of several routes of a method and path, the one for bodies with this key; ``None`` is for all others.
+        key: among routes of the same method and path, this route is for bodies with this key; ``None`` is for others.
     """
 
     method: str
@@ -93,7 +93,7 @@ class HttpProtocol:
         name: the label of its metrics.
         routes: what it serves.
         error_body: the body of an error in its format.
-        status: the HTTP status of an error, if the protocol documents its own.
+        status: the HTTP status of an error, by default that of its class; some protocols document other statuses.
         open: whether it needs no API key.
         prefix: unknown paths below it get this protocol's 404.
         schemas: the schemas that its operations refer to, by name.
@@ -112,7 +112,7 @@ class HttpProtocol:
 
 # A route and its protocol.
 Served = tuple[HttpProtocol, Route]
-# The routes of one path by method: several if a key of the body tells them apart, the one without a key first.
+# The routes of one path by method: several if a key of the body tells them apart, the route without a key first.
 Methods = dict[str, list[Served]]
 
 
@@ -134,7 +134,7 @@ class PathTable:
         ]
 
     def find(self, path: str) -> tuple[Methods, dict[str, str]]:
-        """The routes of a requested path by method, empty if it is unknown, and its path parameters."""
+        """The routes of a requested path by method, empty if the path is unknown, and its path parameters."""
         if methods := self._literal.get(path):
             return methods, {}
         for pattern, methods in self._templates:
@@ -144,7 +144,7 @@ class PathTable:
 
 
 def _by_key(served: Sequence[Served], body: bytes) -> Served:
-    """The route whose key the body has, else the first."""
+    """The route whose key the body has, else the first route."""
     keyed = ((route.key, (protocol, route)) for protocol, route in served if route.key)
     return next((found for key, found in keyed if has_key(body, key)), served[0])
 
@@ -153,10 +153,10 @@ CLOSING = BodyTooLarge | Unauthorized | ReceiveTimeout
 
 
 class HttpProtocols:
-    """ASGI middleware that serves ``protocols``; the first one answers unknown paths."""
+    """ASGI middleware that serves ``protocols``; the first protocol answers unknown paths."""
 
     def __init__(self, app: App, application: Callable[[], Application], protocols: Sequence[HttpProtocol]) -> None:
-        """Wrap ``app``; ``application()`` is called per request, since it is loaded later than this."""
+        """Wrap ``app``; ``application()`` is called per request, since the application is loaded later."""
         self._app = app
         self._application = application
         self._protocols = protocols
@@ -213,10 +213,10 @@ class HttpProtocols:
             if not protocol.open:
                 await application.keys.authorize(authorization_of(headers), (scope.get("client") or ("",))[0])
                 if posted:
-                    # Reject early: what a rejection costs is taken from the requests that are answered.
+                    # Reject early: each rejection delays the requests that are answered.
                     application.runner.reject_if_overloaded()
             body = await read_body(headers, receive, application.settings.max_body_bytes, share)
-            # The client's upload, and the delay of wrong keys, are no time of the service.
+            # The time of the service does not include the client's upload, nor the delay after a wrong key.
             started = time.perf_counter()
             if posted:
                 application.requests.in_flight(1)
@@ -229,7 +229,7 @@ class HttpProtocols:
         except Exception as error:
             problem = expected(error, scope["path"], identity.decode())
             outcome = problem.type
-            # The rest of the body may be long, or, from a client that was not told to continue, never come.
+            # The rest of the body may be long; a client that awaits 100 Continue may never send it.
             close = body is None and (b"expect" in headers or isinstance(error, CLOSING) or problem.where == "body")
             allowed = self._paths.find(scope["path"])[0] if isinstance(problem, MethodNotAllowed) else ()
             response = error_response(protocol, problem, allowed, close=close)
@@ -248,7 +248,7 @@ class HttpProtocols:
 def error_response(
     protocol: HttpProtocol, error: TextserveError, allowed: Collection[str] = (), *, close: bool = False
 ) -> Response:
-    """The response to a request that failed; ``allowed`` are the methods of a path that lacks the requested one."""
+    """The response to a request that failed; ``allowed`` has the methods of the path if it lacks the requested one."""
     headers: list[tuple[bytes, bytes]] = []
     if error.retry_after is not None:
         headers.append((b"retry-after", str(max(1, math.ceil(error.retry_after))).encode()))
@@ -270,7 +270,7 @@ async def _method_not_allowed(application: Application, request: Request) -> Res
 
 
 def authorization_of(headers: Mapping[bytes, bytes]) -> str:
-    """The header ``Authorization``, empty without one."""
+    """The value of the header ``Authorization``, empty if it is missing."""
     return headers.get(b"authorization", b"").decode("utf-8", "replace")
 
 
@@ -296,8 +296,8 @@ async def _unless_disconnected(receive: Receive, result: Awaitable[Result]) -> R
 
 
 def head_of(response: Response, headers: Headers) -> Headers:
-    """All headers of a response: those of its content, ``headers`` of the request's, and its own."""
-    # A 304 has no body, and may not have the length of another (RFC 9110, section 8.6).
+    """All headers of a response: length and type of its content, the given ``headers``, and its own."""
+    # A 304 has no body, and its length would have to be that of the 200 response (RFC 9110, section 8.6).
     length = [] if response.status == 304 else [(b"content-length", str(len(response.content)).encode())]
     return [*length, (b"content-type", response.content_type), *headers, *response.headers]
 

@@ -1,7 +1,7 @@
 """Builds the descriptions of routes and bodies for the OpenAPI document.
 
-Pydantic models describe the bodies that they read or write. What depends on a setting is a schema of its own that they
-refer to, so that the document has the limits of this service.
+Pydantic models describe the bodies that they read or write. Whatever depends on a setting is a separate schema, to
+which the models refer, so that the document has the limits of this service.
 """
 
 from __future__ import annotations
@@ -20,13 +20,13 @@ from textserve.http.router import Describe
 from textserve.spec import LabelName, ModelSpec
 
 REFERENCE = "#/components/schemas/{model}"
-# Stands in a model for a reference to a schema that is not a model; pydantic would look for it among the models.
+# A key that stands for a reference to a schema that is not a model: pydantic would look for it among the models.
 ELSEWHERE = "x-schema"
 TEXT = {ELSEWHERE: "Text"}
 INPUT = {ELSEWHERE: "Input"}
 TEXTS = {ELSEWHERE: "Texts"}
 LABEL = {ELSEWHERE: "Label"}
-# Of a model with more, the document does not list them.
+# The document does not list the labels of a model that has more.
 MAX_LISTED_LABELS = 50
 
 # The errors of a request that classifies texts, in the order of the checks.
@@ -50,7 +50,7 @@ POSITIVE: dict[str, Any] = {"type": "integer", "minimum": 1}
 REQUEST_ID = {"X-Request-Id": {"description": "The request's own id, or a new one.", "schema": STRING}}
 HEADERS: dict[str, Any] = {
     **REQUEST_ID,
-    "Server-Timing": {"description": "Milliseconds of tokenization, in the queue, and of inference.", "schema": STRING},
+    "Server-Timing": {"description": "Milliseconds of tokenization, queueing and inference.", "schema": STRING},
     "X-Compute-Tokens": {"description": "Tokens that the model read.", "schema": POSITIVE},
     "X-Model-Version": {"description": "Name and version of the model.", "schema": STRING},
 }
@@ -79,7 +79,7 @@ def shared(application: Application) -> dict[str, Any]:
 
 
 def label(spec: ModelSpec) -> dict[str, Any]:
-    """The schema of a label's name: one of the model's, if they are few."""
+    """The schema of a label's name: an enumeration of the model's labels, if they are few."""
     if len(spec.labels) <= MAX_LISTED_LABELS:
         return {"type": "string", "enum": spec.label_names}
     return {**TypeAdapter(LabelName).json_schema(), "description": f"One of {len(spec.labels)} labels."}
@@ -120,7 +120,7 @@ def reference(name: str) -> dict[str, Any]:
     return {"$ref": REFERENCE.format(model=name)}
 
 
-PAIR = {**closed(text=reference("Text"), text_pair=reference("Text")), "description": "A text and the one beside it."}
+PAIR = {**closed(text=reference("Text"), text_pair=reference("Text")), "description": "A pair of texts."}
 
 
 def get(summary: str, content: dict[str, Any], error: type[BaseModel]) -> Describe:
@@ -148,7 +148,7 @@ def post(
     """The description of a ``POST`` route that classifies texts.
 
     ``{settings.NAME}`` in ``summary`` is replaced by that setting. ``request`` and ``answer`` are bodies as in
-    :func:`json_content`; ``status`` is the protocol's status of an error, ``more`` errors beside REFUSALS.
+    :func:`json_content`; ``status`` returns the protocol's status of an error; ``more`` are errors besides REFUSALS.
     """
 
     def describe(application: Application) -> dict[str, Any]:
@@ -174,7 +174,7 @@ def post(
 
 
 def json_content(body: Any) -> dict[str, Any]:
-    """Content of type JSON: a model, a type made of models such as ``list[LabelScore]``, or the name of a schema."""
+    """JSON content; ``body`` is a model, a type made of models such as ``list[LabelScore]``, or a schema's name."""
     if isinstance(body, str | type):
         schema = reference(body if isinstance(body, str) else body.__name__)
     else:

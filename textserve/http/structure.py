@@ -1,7 +1,7 @@
 """Looks into a JSON body before it is parsed: counts its values, and finds a key.
 
-A value may be two bytes and its object, or the error about it, a thousand: 4 MB of ``1,1,1,…`` would take seconds of
-the event loop and gigabytes.
+A value may have two bytes, and its Python object, or the error about it, a thousand: 4 MB of ``1,1,1,…`` would block
+the event loop for seconds and take gigabytes.
 """
 
 from __future__ import annotations
@@ -11,10 +11,10 @@ from functools import cache
 
 import numpy as np
 
-# Before each value but the first, and at the start of each list and object.
+# A comma is before each value but the first, a bracket or brace at the start of each list or object.
 COMMA, BRACKET, BRACE = b",[{"
 QUOTE = ord('"')
-# Counted at a time, until there are too many.
+# The body is searched in blocks, until there are too many values.
 BLOCK_BYTES = 16_384
 
 
@@ -27,7 +27,7 @@ def has_more_values(body: bytes, limit: int) -> bool:
     found = quotes = 0
     for start in range(0, len(plain), BLOCK_BYTES):
         marks = np.frombuffer(plain, np.uint8, min(BLOCK_BYTES, len(plain) - start), start)
-        # An odd number of quotes before a mark: it is in a string. The sum of bytes overflows, its last bit does not.
+        # A mark after an odd number of quotes is in a string. The sum overflows a byte, but its last bit stays right.
         before = np.cumsum(marks == QUOTE, dtype=np.uint8) + np.uint8(quotes)
         structural = (marks == COMMA) | (marks == BRACKET) | (marks == BRACE)
         found += int(np.count_nonzero(structural & (before & 1 == 0)))
@@ -38,15 +38,15 @@ def has_more_values(body: bytes, limit: int) -> bool:
 
 
 def has_key(body: bytes, key: str) -> bool:
-    """Whether an object in JSON has ``key``, of ASCII letters: the outermost, since no protocol nests such a key.
+    """Whether an object in JSON has ``key``, a name of ASCII letters: the outermost, since no protocol nests the key.
 
-    A quote inside a string has a backslash before it, so what a text says is not mistaken for a key.
+    A quote inside a string has a backslash before it, so the content of a text is not mistaken for a key.
     """
     return _key(key).search(body) is not None
 
 
 @cache
 def _key(key: str) -> re.Pattern[bytes]:
-    # Looks behind only where the key is: at every byte, that would hold the event loop.
+    # The look-behind is after the key: before it, it would run at every byte, and block the event loop.
     quoted = rb'"%s"' % key.encode()
     return re.compile(rb"%s(?<!\\%s)\s*+:" % (quoted, quoted))

@@ -1,8 +1,8 @@
 """The protocol of Hugging Face's text-embeddings-inference: ``POST /predict``, ``POST /rerank`` and ``GET /info``.
 
 It follows the OpenAPI document (docs/openapi.json of huggingface/text-embeddings-inference, version 1.9) and, for what
-that leaves open, the router: too many tokens in a text are a 422, too many texts a 413. ``error_type`` is capitalized
-as in the document's schema; its examples differ.
+that leaves open, the router's code: too many tokens in a text are a 422, too many texts a 413. ``error_type`` is
+capitalized as in the document's schema; the document's examples differ.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ from textserve.spec import Input, ModelSpec
 
 ErrorType = Literal["Unhealthy", "Backend", "Overloaded", "Validation", "Tokenizer", "Empty"]
 
-# Status and error_type; all others are failures of the model.
+# Status and error_type by error; all other errors are failures of the model.
 ERRORS: dict[type[TextserveError], tuple[int, ErrorType]] = {
     errors.InvalidRequest: (422, "Validation"),
     errors.TextTooLong: (422, "Validation"),
@@ -70,7 +70,7 @@ PAIR = "is a pair, and this model takes single texts; send two texts as [[…], 
 
 
 def _inputs(value: Any, spec: ModelSpec) -> list[Input] | Input:
-    """A text or pair, or those of a batch. As in the original, a list of one string is that string, of two a pair."""
+    """An input or a list of inputs. As in the original, a list of one string is a text, a list of two is a pair."""
     if isinstance(value, str):
         return value
     if not isinstance(value, list):
@@ -93,12 +93,12 @@ def _sequence(sequence: Any, where: str, spec: ModelSpec) -> Input:
 
 
 class _Request(BaseModel):
-    """What requests have in common. Unknown keys are ignored, as in the original."""
+    """The keys that all requests have. Unknown keys are ignored, as in the original."""
 
     model_config = ConfigDict(strict=True)
 
     truncate: bool | None = Field(
-        False, description="Cut off the tokens beyond the model's limit; otherwise such a text is rejected."
+        False, description="Cut off the tokens beyond the model's limit; otherwise a longer text is rejected."
     )
     truncation_direction: Literal["Left", "Right", "left", "right"] = Field(
         "Right", description="The side that is cut off."
@@ -117,7 +117,7 @@ class PredictRequest(_Request):
     """The body of ``POST /predict``."""
 
     inputs: Annotated[Any, WithJsonSchema({"oneOf": [{ELSEWHERE: "Sequence"}, {ELSEWHERE: "Batch"}]})] = Field(
-        description="A text or pair of texts, as the model takes, or a batch, each in its own list."
+        description="A text or pair of texts, whichever the model takes, or a batch, each in its own list."
     )
 
 
@@ -134,7 +134,7 @@ class RerankRequest(_Request):
 class Rank(BaseModel):
     """A text and how well it fits the query."""
 
-    index: int = Field(ge=0, description="That of the text in the request.")
+    index: int = Field(ge=0, description="Index of the text in the request.")
     score: float
     text: str = Field("", description="The text, if the request asks for it.")
 
@@ -147,7 +147,7 @@ class PredictError(BaseModel):
 
 
 class Labels(BaseModel):
-    """The labels of a classifier, both ways."""
+    """The labels of a classifier by index, and their indices by label."""
 
     id2label: dict[str, str]
     label2id: dict[str, int]

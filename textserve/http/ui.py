@@ -1,8 +1,8 @@
 """``GET /ui``: the UI, which calls ``/classify`` and ``/explain`` from the browser.
 
 Its files in ``textserve/ui`` are served as they are: there is no build step, and nothing is loaded from another site,
-which the Content-Security-Policy enforces. They need no API key; the UI prompts for one when the service requires it,
-as ``/ui/model.json``, the description of the model, does.
+which the Content-Security-Policy enforces. They need no API key. If the service requires one, so does
+``/ui/model.json``, the description of the model, and the UI prompts for the key.
 """
 
 from __future__ import annotations
@@ -53,7 +53,7 @@ async def _file(application: Application, request: Request) -> Response:
 
 
 def description(application: Application) -> dict[str, Any]:
-    """What the UI shows of the model, and the limits by which it splits a file into requests."""
+    """What the UI shows of the model, and the limits within which it splits a file into requests."""
     spec, settings = application.classifier.spec, application.settings
     several = spec.problem_type == "multi_label_classification"
     labels = [
@@ -75,7 +75,7 @@ def description(application: Application) -> dict[str, Any]:
 
 
 def _examples(spec: ModelSpec) -> list[dict[str, str]]:
-    """The first golden text, and the last with another answer."""
+    """The first golden text, and the last golden text with another answer."""
 
     def answer(golden: GoldenText) -> object:
         return golden.label, golden.labels and sorted(golden.labels), golden.score
@@ -105,5 +105,5 @@ UI = HttpProtocol(
     error_body,
     open=True,
 )
-# With a key: labels and golden texts are the model's, not the page's.
+# It needs a key: labels and golden texts belong to the model, not to the page.
 UI_MODEL = HttpProtocol("ui", [Route("GET", f"{PATH}/model.json", _model)], error_body)

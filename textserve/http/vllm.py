@@ -1,8 +1,8 @@
 """vLLM's classification, which SGLang has too: ``POST /classify``, ``POST /v1/classify`` and ``GET /v1/models``.
 
 It follows vLLM's ``entrypoints/pooling/classify/protocol.py`` and ``entrypoints/openai/engine/protocol.py``.
-``/classify`` has our own protocol as well: a body with ``input`` is one of vLLM's. ``probs`` are a model's scores as it
-computes them, and so in vLLM: probabilities that sum to 1, one for each of several labels, or a number.
+``/classify`` has the native protocol as well: a body with ``input`` is a request of vLLM's. ``probs`` are, as in vLLM,
+the model's scores: probabilities that sum to 1, for several labels one probability each, or a number.
 """
 
 from __future__ import annotations
@@ -26,8 +26,8 @@ EXAMPLE = '{"input": "…"}'
 PROBLEMS = messages(
     f"is missing; send {EXAMPLE}", f"must be an object: {EXAMPLE}", greater_than_equal="must be -1 or more"
 )
-NO_PAIRS = "is of single texts in this protocol, and this model takes pairs; use /classify with texts"
-# vLLM's names; it calls other errors as HTTP does.
+NO_PAIRS = "has only single texts in this protocol, and this model takes pairs; use /classify with texts"
+# vLLM's names by status; it gives other errors the name of their HTTP status.
 ERROR_TYPES = {400: "BadRequestError", 404: "NotFoundError", 500: "InternalServerError"}
 
 
@@ -39,18 +39,18 @@ class ClassificationRequest(BaseModel):
     model: Annotated[str | None, WithJsonSchema({ELSEWHERE: "ServedModel"})] = Field(
         None, description="Name of the served model, with or without its version."
     )
-    input: Annotated[Any, WithJsonSchema({"oneOf": [TEXT, TEXTS]})] = Field(description="A text, or a list of them.")
+    input: Annotated[Any, WithJsonSchema({"oneOf": [TEXT, TEXTS]})] = Field(description="A text, or a list of texts.")
     truncate_prompt_tokens: Annotated[Whole | None, Field(ge=-1), WithJsonSchema({ELSEWHERE: "PromptTokens"})] = Field(
-        None, description="-1 cuts off the tokens beyond the model's limit; otherwise such a text is rejected."
+        None, description="-1 cuts off the tokens beyond the model's limit; otherwise a longer text is rejected."
     )
-    use_activation: bool | None = Field(None, description="False answers logits.")
+    use_activation: bool | None = Field(None, description="False returns logits.")
 
 
 class ClassificationData(BaseModel):
     """The answer for one text."""
 
-    index: int = Field(ge=0, description="That of the text in the request.")
-    label: Label = Field(description="The label with the highest score; of a number, its name.")
+    index: int = Field(ge=0, description="Index of the text in the request.")
+    label: Label = Field(description="The label with the highest score; for regression, the number's name.")
     probs: list[float] = Field(description="The score of every label, in the model's order.")
     num_classes: int
 
@@ -69,7 +69,7 @@ class ClassificationResponse(BaseModel):
 
     id: str
     object: str
-    created: int = Field(description="When, in seconds since 1970.")
+    created: int = Field(description="Time of the response, in seconds since 1970.")
     model: str = Field(description="The served model's name.")
     data: list[ClassificationData]
     usage: Usage
@@ -82,7 +82,7 @@ class Model(BaseModel):
     object: str
     created: int
     owned_by: str
-    root: str = Field(description="Name and version.")
+    root: str = Field(description="Name and version of the model.")
     parent: None
     max_model_len: int = Field(description="Limit of tokens per text, special tokens included.")
     permission: list[Any]

@@ -282,7 +282,7 @@ def test_an_invalid_size_of_the_binary_data_is_rejected(oip: Serve, size: Any) -
     ("parameters", "more", "message"),
     [
         ({}, b"more", "body has 4 bytes after the JSON, and no input has binary_data_size"),
-        ({"binary_data_size": 0}, b"", "inputs[0].data must not be there beside binary_data_size"),
+        ({"binary_data_size": 0}, b"", "inputs[0].data must be left out, since binary_data_size is given"),
     ],
 )
 def test_data_in_and_after_the_json_is_rejected(
