@@ -1,4 +1,4 @@
-// The page: from what is written, pasted or opened to results.
+// The page: takes texts that are written, pasted or opened as a file, and shows their results.
 
 import {at, button, counted, duration, element, excerpt, focusIsLost, number} from './dom.js';
 import {FileCard} from './file.js';
@@ -21,7 +21,7 @@ const state = {model: null, job: null, again: null, reading: false, starting: nu
 
 // The model
 
-/** The model of the service, which is asked for until it is known. */
+/** The model of the service; requested at each call until the service has answered. */
 async function known() {
   if (state.model) return state.model;
   const model = await service.model();
@@ -70,7 +70,7 @@ function fileChanged({share = 1, texts}) {
   const classify = at('classify');
   classify.textContent = state.reading ? `Reading… ${Math.floor(share * 100)}%` : `Classify ${counted(texts, state.model?.noun)}`;
   classify.disabled = state.reading || !texts;
-  // What had the focus, such as the button that opened the file, is of no use now.
+  // The element that had the focus, such as the button that opened the file, is of no use now.
   if (texts && (focusIsLost() || document.activeElement === at('file'))) classify.focus();
 }
 
@@ -95,8 +95,8 @@ async function start() {
   try {
     if (!state.model) progress(0, 1);
     model = await known();
-    // It may only be known now that a file has two columns of texts: then the file is being read again.
-    if (state.starting !== starting || state.reading) return; // or another click has replaced it
+    // If the page learns only now that the model takes pairs, it reads an opened file again.
+    if (state.starting !== starting || state.reading) return; // or another click has replaced this one
     source = card.file ? card.source() : sourceOf(model);
   } catch (error) {
     return state.starting === starting && fail(error, start);
@@ -111,13 +111,13 @@ async function start() {
   await run(job);
 }
 
-/** Forget a click on Classify for which the model is still awaited. */
+/** Forget a click on Classify that still waits for the model. */
 function unstart() {
   if (state.starting && !state.job?.running) at('progress').hidden = true;
   state.starting = null;
 }
 
-/** What is written, if there is anything; else the field that lacks it is focused. */
+/** The source of the written texts; without a text, shows an error, focuses the empty field, and returns null. */
 function sourceOf(model) {
   const fields = [at('text'), at('text-pair')].slice(0, model.pair ? 2 : 1);
   const source = written(fields.map((field) => field.value), at('lines').checked);
@@ -158,7 +158,7 @@ async function finish(job, problem) {
   at('status').textContent = `${problem ? 'Stopped' : 'Done'}: ${view.summary()}. ${await view.spoken()}`;
   if (!length) return;
   if (!problem && !card.file && length <= ROWS_THAT_OPEN) at('rows').querySelector('button[aria-expanded="false"]')?.click();
-  // Where the focus was in something that is gone, it goes on here; elsewhere it stays with what is being written.
+  // If the focused element is gone, move the focus here; otherwise leave it, since the user may be writing.
   if (focusIsLost()) {
     (at('resume').hidden ? at('results-title') : at('resume')).focus({preventScroll: true});
   }
@@ -209,7 +209,7 @@ function fail(error, again = null) {
   let {message} = error;
   if (error.status === 401) {
     askForKey(again);
-    message = service.key && 'The service does not take this API key.';
+    message = service.key && 'The service does not accept this API key.';
   }
   at('error').textContent = message;
   at('error').hidden = !message;
@@ -239,7 +239,7 @@ at('writing').addEventListener('keydown', (event) => {
   }
 });
 at('file').addEventListener('change', () => open(at('file').files));
-// A file that was corrected is chosen again, which changes nothing unless there was none.
+// Choosing the same file again, once it is corrected, is a change only if the field is empty.
 at('file').addEventListener('click', () => {
   at('file').value = '';
 });
@@ -260,7 +260,7 @@ at('stop').addEventListener('click', () => {
 at('resume').addEventListener('click', () => run(state.job));
 at('download').addEventListener('click', download);
 
-// A file may be dropped anywhere; a browser left to itself would leave the page for it.
+// A file may be dropped anywhere; by default a browser would leave the page and show the file.
 document.addEventListener('dragover', (event) => {
   event.preventDefault();
   at('form').classList.toggle('dropping', event.dataTransfer.types.includes('Files'));
@@ -277,7 +277,7 @@ window.addEventListener('beforeunload', (event) => {
   if (state.job?.running) event.preventDefault();
 });
 
-// Firefox keeps over a reload that a button was disabled, and not the file for which it was.
+// After a reload, Firefox keeps a button disabled, but does not keep the file because of which it was disabled.
 forget();
-// A service with keys names its model once it has the key.
+// Without an API key, a service that needs one does not describe its model: the page asks for the key on Classify.
 known().catch((error) => error.status === 401 || fail(error));

@@ -1,11 +1,11 @@
 // CSV by Papa Parse, which index.html loads before this module: https://www.papaparse.com
 //
-// `Papa.parse(file)` decodes each part of a file alone and breaks letters at their borders, so this feeds Papa's parser
-// from a decoder that keeps its state.
+// `Papa.parse(file)` decodes each part of a file separately and breaks letters at the borders of parts, so this module
+// feeds Papa's parser from a decoder that keeps its state.
 
 import {FileError, decode, decodeBeginning} from './encoding.js';
 
-/** What a user can choose. */
+/** The separators that a user can choose, and their names. */
 export const SEPARATORS = [
   [',', 'comma'],
   [';', 'semicolon'],
@@ -17,9 +17,9 @@ export const SEPARATORS = [
 const BEGINNING = 262_144;
 const ROWS_TO_GUESS_FROM = 100;
 const MOST_CHARACTERS_OF_A_ROW = 1_000_000;
-// Papa's parser always has a separator: a noncharacter of Unicode is in no text.
+// Papa's parser needs a separator: no text has this noncharacter of Unicode.
 const NO_SEPARATOR = '\uffff';
-// Excel's line that names the separator, which is no row.
+// Excel's first line that names the separator; it is not a row.
 const SEPARATOR_LINE = /^"?sep=(.)"?(?:\r\n|\n|\r|$)/i;
 const TEXT_COLUMNS = /^(text|texts|tekst|treść|tresc|opinia|komentarz|recenzja|comment|review|content|message|body|sentence)$/i;
 const FIRST_COLUMNS = /^(text[ _-]?[1a]|sentence[ _-]?[1a]|question[ _-]?[1a]?|premise|query|anchor)$/i;
@@ -30,7 +30,7 @@ const FORMULA = /^(?![-+]?\d+(?:[.,]\d+)?$)(?:\s*[=+\-@＝＋－＠]|[\t\r\n])/;
 
 /**
  * How to read a file: `{encoding, separator, quotes, newline, heading, columns}`, guessed from its beginning.
- * `columns` are those of the text, or of both texts of a `pair`. `chosen` is the separator that the user chose.
+ * `columns` has the index of the text's column, or of both columns of a `pair`. `chosen` is the user's separator.
  */
 export async function guessFormat(file, encoding, pair, chosen = null) {
   const {content, complete} = await decodeBeginning(file, encoding, BEGINNING);
@@ -51,8 +51,8 @@ export async function firstRows(file, format, count) {
 }
 
 /**
- * All rows of a file, in parts: `{rows, faults}`, where `faults` are the indices of rows with misplaced quotes and
- * `unclosed` is whether a quote is open at the end. Throws a FileError for a row that does not end.
+ * All rows of a file, in parts: `{rows, faults, unclosed}`, where `faults` are the indices of rows with misplaced
+ * quotes and `unclosed` is whether a quote is open at the end. Throws a FileError for a row that does not end.
  */
 export async function* readRows(file, format, options) {
   let rest = '';
@@ -76,7 +76,7 @@ export async function* readRows(file, format, options) {
 function endlessRow(row, quotes) {
   const what = `Row ${row} has more than a million characters`;
   return quotes
-    ? `${what}: its quote is probably never closed. Correct the file, or say that quotes do not enclose cells.`
+    ? `${what}: its quote is probably never closed. Correct the file, or clear “Quotes enclose cells”.`
     : `${what}. Choose another encoding, or correct the file.`;
 }
 
@@ -84,7 +84,7 @@ function parsed(content, {separator, quotes, newline}, more) {
   // Fast mode reads quotes as plain characters.
   const parser = new Papa.Parser({delimiter: separator || NO_SEPARATOR, newline, fastMode: quotes ? undefined : true});
   const {data: rows, errors, meta} = parser.parse(content, 0, more);
-  // After the last line end Papa sees a row with one empty cell.
+  // After the last line end, Papa sees another row, with one empty cell.
   if (!more && rows.length && isEmpty(rows.at(-1))) rows.pop();
   if (newline === '\n') {
     for (const row of rows) if (row.at(-1).endsWith('\r')) row.push(row.pop().slice(0, -1));
@@ -97,7 +97,7 @@ function isEmpty(row) {
   return row.length === 1 && row[0] === '';
 }
 
-/** The separator by which most rows have as many cells as the first; none if no separator does that. */
+/** The separator by which most rows have as many cells as the first row, or '' if there is none. */
 function guessSeparator(parse, plain) {
   let best = '';
   let bestShare = plain ? 0.9 : 0.5;
@@ -106,7 +106,7 @@ function guessSeparator(parse, plain) {
     const rows = parse(separator).rows.slice(0, ROWS_TO_GUESS_FROM).filter((row) => !isEmpty(row));
     const width = rows[0]?.length ?? 0;
     const share = rows.filter((row) => row.length === width).length / rows.length;
-    // A single line of prose may have commas: then only its names tell that it has columns.
+    // A single line of prose may have commas: only the names of columns tell that a line has columns.
     if (width < 2 || (rows.length === 1 && !names(rows[0]))) continue;
     if (share > bestShare || (share === bestShare && width > bestWidth)) {
       [best, bestShare, bestWidth] = [separator, share, width];
@@ -119,7 +119,7 @@ function names(row) {
   return row.some((cell) => [TEXT_COLUMNS, FIRST_COLUMNS, SECOND_COLUMNS].some((names) => names.test(cell.trim())));
 }
 
-/** The columns named like texts, or else with the longest cells; and whether the first row has names. */
+/** The columns named like texts, or else those with the longest cells; and whether the first row names the columns. */
 function guessColumns(all, pair) {
   const rows = all.slice(0, ROWS_TO_GUESS_FROM);
   const [first = [], ...others] = rows;
@@ -129,10 +129,10 @@ function guessColumns(all, pair) {
   const lengths = first.map((_, column) => rows.reduce((sum, row) => sum + (row[column]?.length ?? 0), 0));
   const longest = [...lengths.keys()].sort((one, other) => lengths[other] - lengths[one] || one - other);
   const free = longest.filter((column) => !found.includes(column)).slice(0, found.length);
-  // Of two columns without such a name the left one is the first text.
+  // If neither column has such a name, the left column has the first text.
   if (found.every((column) => column < 0)) free.sort((one, other) => one - other);
   const columns = found.map((column) => (column < 0 ? free.shift() ?? 0 : column));
-  // A column of numbers under a word.
+  // Or if a column has numbers under a word.
   const heading = found.some((column) => column >= 0) || (others.length > 0 && first.some(
     (cell, index) => cell.trim() && !NUMBER.test(cell.trim()) && others.every((row) => NUMBER.test(row[index]?.trim() ?? '')),
   ));

@@ -1,4 +1,4 @@
-// Elements, and numbers in words.
+// Makes elements, and puts numbers in words.
 
 /** The element with this id. */
 export function at(id) {
@@ -21,7 +21,7 @@ export function button(className, name, onClick) {
   return node;
 }
 
-/** Whether what had the focus is gone, hidden or disabled. */
+/** Whether the element that had the focus is gone, hidden or disabled. */
 export function focusIsLost() {
   const focused = document.activeElement;
   return !focused || focused === document.body || focused.disabled || !focused.checkVisibility();

@@ -1,6 +1,6 @@
-// From the bytes of a file of any size to its characters, one part at a time.
+// Decodes the bytes of a file of any size to characters, one part at a time.
 
-/** What a user can choose; the browser knows each by the first name. */
+/** The encodings that a user can choose: the browser's name, and the name for the user. */
 export const ENCODINGS = [
   ['utf-8', 'UTF-8'],
   ['utf-16le', 'UTF-16 LE (Excel’s “Unicode Text”)'],
@@ -36,7 +36,7 @@ const WINDOWS_LETTERS = [0xb9, 0xa5];
 export class FileError extends Error {}
 
 /**
- * The encoding of a file: `{encoding, warning}`. It reads the whole file, as one letter may be far from the beginning.
+ * The encoding of a file: `{encoding, warning}`. Reads the whole file, since the first telling letter may be late.
  *
  * A byte order mark decides, then NUL bytes (UTF-16), then whether the bytes are UTF-8; else it is a guess, and
  * `warning` says so. Throws a FileError for a file that is no text.
@@ -65,14 +65,14 @@ export async function detect(file, options) {
   };
 }
 
-/** The characters of a file, in parts. `progress(share)` is called for each, `signal` ends it with an AbortError. */
+/** The characters of a file, in parts. `progress(share)` is called after each; `signal` ends it with an AbortError. */
 export async function* decode(file, encoding, options) {
   const decoder = new TextDecoder(encoding);
   for await (const bytes of read(file, options)) yield decoder.decode(bytes, {stream: true});
   yield decoder.decode();
 }
 
-/** The first characters of a file, about `bytes` long, and whether they are all. */
+/** The first characters of a file, from its first `bytes` bytes, and whether they are the whole file. */
 export async function decodeBeginning(file, encoding, bytes) {
   const content = await readable(file, file.slice(0, bytes).arrayBuffer());
   const complete = file.size <= bytes;
@@ -108,7 +108,7 @@ function startsWith(bytes, beginning) {
   return beginning.every((byte, index) => bytes[index] === byte);
 }
 
-/** Without a byte order mark: letters of most scripts have a NUL byte at the same side of most pairs. */
+/** The kind of UTF-16 without a byte order mark, or '': each Latin letter has a NUL byte, always on the same side. */
 function utf16(bytes) {
   const zeros = [0, 0];
   for (let index = 0; index < bytes.length; index++) if (bytes[index] === 0) zeros[index % 2]++;
@@ -130,7 +130,7 @@ async function isUtf8(file, options) {
   }
 }
 
-/** Letters beyond ASCII that are `broken` and `whole` if read as UTF-8, and how often each byte is `seen`. */
+/** How many letters beyond ASCII are `broken` and `whole` if read as UTF-8, and how often each byte is `seen`. */
 async function statistics(file, options) {
   const decoder = new TextDecoder('utf-8');
   const seen = new Uint32Array(256);

@@ -1,5 +1,5 @@
-// Shows every error that nothing else handles. It is loaded first and is no module, so that it also reports a script
-// that does not load or does not parse.
+// Shows every error that nothing else handles. It is loaded first, and not as a module, so that it also reports a
+// script that does not load or does not parse.
 (() => {
   function report(problem) {
     const alert = document.getElementById('fault');

@@ -1,14 +1,14 @@
-// The words of a text, coloured by their influence on one label: by how much its log-odds fall without each. The score
-// itself hardly moves where it is close to 1, as in most texts. Where there are no odds, it is the score that falls.
+// The words of a text, coloured by their influence on one label: by how much its log-odds fall without the word. The
+// score itself hardly moves where it is close to 1, as for most texts; it is used only where there are no odds.
 
 import {button, element} from './dom.js';
 import {plain} from './model.js';
 
-// Below these nothing is coloured: differences so small say nothing about a word.
+// If no influence is as large as this, the colours stay weak: differences so small say nothing about a word.
 const LEAST_SCALE = {log_odds: 0.2, influence: 0.001};
 const LEAST_SHARE = 0.05;
 const STRONGEST = 5;
-// Statuses that say that the same text will never be explained.
+// Statuses of a text that will not be explained at a second attempt either.
 const REJECTED = [400, 413];
 
 /** The explanation of a row, filled in when `explain(row, labels)` has answered: `{answer, took}`. */
@@ -16,7 +16,7 @@ export function explanationOf(row, model, explain) {
   const view = element('div', 'explanation');
   const words = element('div');
   words.setAttribute('aria-live', 'polite');
-  const known = new Map(); // what was answered, by label
+  const known = new Map(); // the answers so far, by label
   const ranked = model.ranked(row.result);
   const [[best]] = model.several && model.applied(row.result).length ? model.applied(row.result) : ranked;
   let chosen = best;
@@ -48,7 +48,7 @@ export function explanationOf(row, model, explain) {
     view.append(element('label', 'choices', element('span', '', 'Words that speak for ', choice)));
   }
   view.append(words);
-  show(); // of several labels the service explains all that apply
+  show(); // without labels, the service explains all that apply
   return view;
 }
 
@@ -57,7 +57,7 @@ function wordsFor(words, label) {
   return words.map((word) => ({...word, ...word.labels?.[label]}));
 }
 
-/** The texts with their words coloured, and the strongest of them as a list with numbers. */
+/** The texts with their words coloured, and the strongest words as a list with numbers. */
 function explanation({text, text_pair}, {words, took}, label, model) {
   const kind = words.some((word) => 'log_odds' in word) ? 'log_odds' : 'influence';
   const scale = words.reduce((most, word) => Math.max(most, Math.abs(word[kind])), LEAST_SCALE[kind]);

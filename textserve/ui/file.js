@@ -1,4 +1,4 @@
-// A file that was opened: its first rows, how it is read, which can be changed, and what is doubtful about it.
+// An opened file: its first rows, the choices of how to read it, and warnings about it.
 
 import {SEPARATORS, firstRows, guessFormat, readRows} from './csv.js';
 import {at, counted, element, excerpt, fileSize, number} from './dom.js';
@@ -7,9 +7,9 @@ import {ENCODINGS, FileError, detect} from './encoding.js';
 const ROWS_SHOWN = 5;
 const COLUMNS_SHOWN = 30;
 const CHARACTERS_SHOWN = 100;
-// Where the columns of the text, and of the second one of a pair, are chosen.
+// Ids of the fields where the columns of the text, and of the second text of a pair, are chosen.
 const COLUMNS = ['column', 'column-pair'];
-// In text these tell of a wrong encoding: the replacement character, NUL and other control characters.
+// Signs of a wrong encoding in a text: the replacement character, NUL and other control characters.
 const UNREADABLE = /[\ufffd\0\x80-\x84\x86-\x9f]/;
 
 export class FileCard {
@@ -23,7 +23,7 @@ export class FileCard {
   #changed;
   #failed;
 
-  /** `changed(state)` is called with `{share}` while the file is read, then with `{texts}`; `failed(error)` instead. */
+  /** `changed` is called with `{share}` while the file is read, then with `{texts}`, or `failed(error)` is called. */
   constructor(changed, failed) {
     this.#changed = changed;
     this.#failed = failed;
@@ -34,7 +34,7 @@ export class FileCard {
     }
   }
 
-  /** Whether the model takes pairs of texts; an open file is read again if that was not known. */
+  /** Whether the model takes pairs of texts; an open file is read again if this changes. */
   set pair(pair) {
     if (this.#pair === pair) return;
     this.#pair = pair;
@@ -67,7 +67,7 @@ export class FileCard {
     at('loaded').hidden = true;
   }
 
-  /** What to classify, as a job expects it. */
+  /** The source of a job. */
   source() {
     const {file} = this;
     const format = {...this.#format};
@@ -106,7 +106,7 @@ export class FileCard {
       this.#found = found;
     } catch (error) {
       if (signal.aborted) return;
-      // Before the format is known there is nothing to choose.
+      // Without a format and a preview, the user has nothing to choose.
       if (!(error instanceof FileError) || !this.#format || !at('preview').childElementCount) {
         this.close();
         return this.#failed(error);
@@ -124,7 +124,7 @@ export class FileCard {
     this.#changed({share});
   }
 
-  /** Take over what the user changed. */
+  /** Apply a change by the user. */
   async #choose(id, signal) {
     const format = this.#format;
     const unseparated = !format.separator;
@@ -135,12 +135,12 @@ export class FileCard {
     format.columns = format.columns.map((_, index) => Number(at(COLUMNS[index]).value));
     if (id === 'encoding') this.#notes = [];
     if (id === 'encoding' || id === 'separator') {
-      // The columns are others then.
+      // The file then has other columns.
       const guessed = await guessFormat(this.file, format.encoding, this.#pair, format.separator);
       if (signal.aborted) return;
       const {newline, columns, heading} = guessed;
       Object.assign(format, {newline, columns, heading});
-      // While rows had one cell nobody said what encloses cells.
+      // Without a separator, the user could not tell whether quotes enclose cells.
       if (unseparated) format.quotes = guessed.quotes;
     }
   }
@@ -190,10 +190,10 @@ function table(rows, columns, {heading, columns: chosen}) {
   return element('table', '', element('caption', 'hidden', 'The first rows'), element('thead', '', head), element('tbody', '', ...lines));
 }
 
-/** Reads the whole file once, and keeps only numbers and the first row. */
+/** Counts the rows of the whole file; keeps only the counts and the first row. */
 async function count(file, format, options) {
   const found = {rows: 0, texts: 0, skipped: 0, width: 0, names: [], unclosed: false};
-  const kinds = {misquoted: [0, 0], ragged: [0, 0], unreadable: [0, 0]}; // how many, and the first row
+  const kinds = {misquoted: [0, 0], ragged: [0, 0], unreadable: [0, 0]}; // how many rows, and the first of them
   const note = (kind, row) => {
     if (!kinds[kind][0]++) kinds[kind][1] = row;
   };
@@ -233,7 +233,7 @@ function doubts({rows, texts, skipped, unclosed, misquoted, ragged, unreadable},
   add(unreadable, 'characters that do not fit the encoding, such as �. Try another encoding.');
   const [first, second] = columns;
   const pair = columns.length > 1;
-  if (first === second) warnings.push('Both texts are in the same column. Choose another for one of them.');
+  if (first === second) warnings.push('Both texts are in the same column. Choose another column for one of them.');
   if (!texts) warnings.push(`${pair ? 'No row has both texts' : 'This column has no texts'}. Choose another column or separator.`);
   else if (skipped) warnings.push(`${counted(skipped, 'row')} without ${pair ? 'both texts' : 'a text in this column'} will be skipped.`);
   return warnings;

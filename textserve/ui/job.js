@@ -8,21 +8,21 @@ const TEXTS_IN_A_REQUEST = 50;
 const ENVELOPE = new TextEncoder().encode('{"texts":[]}').length;
 // Statuses of a request that fails again if it is repeated.
 const REJECTED = [400, 413, 422];
-// Where in a request an error lies, and how the page calls that.
+// The text in which an error is, as the service names it and as the page names it.
 const INPUT = /^texts\[(\d+)\](?:\.(text|text_pair)\b)?/i;
 const PLACES = {'': 'This text', text: 'The first text', text_pair: 'The second text'};
 
 /**
  * The classification of a source: an object with `name`, `columns`, `separator`, `total` texts, `skipped` rows, and
- * `parts()`, an async iterator of arrays of rows `{number, cells, text}`, of pairs with a `text_pair`.
+ * `parts()`, an async iterator of arrays of rows `{number, cells, text}`; rows of pairs also have `text_pair`.
  *
- * `store` has the results so far, `finished` is whether that is all, and `failed` whether the source can be read no
- * further.
+ * `store` has the results so far, `finished` is whether these are all, and `failed` whether the source cannot be read
+ * any further.
  */
 export class Job {
   finished = false;
   failed = false;
-  /** Milliseconds since the start, without stops, and those of the model. */
+  /** Milliseconds that the job has run, without the time it was stopped, and that the model has worked. */
   elapsed = 0;
   inference = 0;
   /** Name and version of the model that answered. */
@@ -48,7 +48,7 @@ export class Job {
   }
 
   /**
-   * Classify what is left. `done()` is called after each request, `busy(seconds)` before each wait for the service.
+   * Classify the rest. `done()` is called after each batch, `busy(seconds)` before each wait for the service.
    * Errors of the service that concern one text become the `problem` of its row; others are thrown.
    */
   async run({done, busy}) {
@@ -74,7 +74,7 @@ export class Job {
     }
   }
 
-  /** Whether there is a batch: the last, if it was not answered, or the next. */
+  /** Load the next batch, unless the last one is still unanswered; return whether there is a batch. */
   async #fill() {
     if (!this.#batch.length) this.#batch = (await this.batches.next()).value ?? [];
     return this.#batch.length > 0;
@@ -94,7 +94,7 @@ export class Job {
         if (!REJECTED.includes(error.status)) throw error;
         const rejected = rows.length === 1 ? rows[0] : rowOf(error, rows);
         if (rejected) rejected.problem = error.message.replace(INPUT, (_, index, key) => PLACES[key ?? '']);
-        // A proxy with a limit of its own names no text: smaller requests may pass.
+        // The error of a proxy with a limit of its own names no text: smaller requests may pass.
         else await this.#classify(rows.slice(0, Math.ceil(rows.length / 2)), options);
         rows = rows.filter((row) => !row.result && !row.problem);
       }

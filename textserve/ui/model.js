@@ -1,4 +1,4 @@
-// What the page knows of the model: the shape of its answers, the names, colours and thresholds of its labels.
+// What the page knows of the model: the shape of its answers, and the names, colours and thresholds of its labels.
 
 import {number, percent} from './dom.js';
 
@@ -14,18 +14,18 @@ export class Model {
   constructor({model, description, problem_type, activation, input, labels, examples, ...limits}) {
     this.name = model;
     this.description = description;
-    /** Names of the labels in the order of the model's outputs; of a number, its name. */
+    /** Names of the labels in the order of the model's outputs; for regression, the name of the number. */
     this.labels = labels.map(({label}) => label);
-    /** Whether any number of labels applies to a text, or the answer is a number. */
+    /** Whether any number of labels may apply to a text, and whether the answer is a number. */
     this.several = problem_type === 'multi_label_classification';
     this.number = problem_type === 'regression';
-    /** Whether a score is a probability, and whether it is from 0 to 1. */
+    /** Whether a score is a probability, and whether a score is always from 0 to 1. */
     this.probabilities = !this.number && activation !== 'none';
     this.bounded = activation !== 'none';
     this.pair = input === 'pair';
-    /** What it classifies. */
+    /** What it classifies, in words. */
     this.noun = this.pair ? 'pair' : 'text';
-    /** Texts that the model answers surely, `{text, text_pair}`. */
+    /** Golden texts of the model, `{text, text_pair}`. */
     this.examples = examples ?? [];
     this.limits = limits;
     this.#tones = new Map(labels.map(({label, tone}, index) => [label, tone ?? String(index % TONES)]));
@@ -37,7 +37,7 @@ export class Model {
     return this.#tones.get(label) ?? '0';
   }
 
-  /** The score from which on one of several labels applies, or null. */
+  /** The lowest score at which a label applies, or null if only one label can. */
   threshold(label) {
     return this.#thresholds.get(label) ?? null;
   }

@@ -17,11 +17,11 @@ export class ResultsView {
   #explain;
   #renders = 0;
 
-  /** `explain(row)` is called for the words of a row when it is opened. */
+  /** `explain(row, labels)` is called for the words of a row when it is opened. */
   constructor(explain) {
     this.#explain = explain;
     at('filter').addEventListener('change', () => this.#reorder());
-    // Its options stay as they are while one is chosen.
+    // The options do not change while the user chooses one.
     at('filter').addEventListener('blur', () => this.#job && this.#fillFilter());
     at('order').addEventListener('change', () => this.#reorder());
     at('previous').addEventListener('click', () => this.#turn(this.#page - 1));
@@ -46,7 +46,7 @@ export class ResultsView {
     at('by-label').hidden = at('by-label').disabled = job.store.model.number;
   }
 
-  /** Show what the job has so far. Rows on the page stay as they are, so that nothing closes while it is read. */
+  /** Show the results so far. Rows on the page stay as they are, so that no row closes while the user reads it. */
   async update() {
     const {store} = this.#job;
     if (!store.length) return;
@@ -55,14 +55,14 @@ export class ResultsView {
     at('totals').replaceChildren(...totals(store));
     at('totals').hidden = at('refine').hidden = store.length < 2;
     at('filters').hidden = store.model.number && !store.rejected;
-    // The scale of numbers that have no bounds: they move along it when it grows.
+    // The scale of numbers without bounds; their points move along it when it grows.
     at('rows').classList.toggle('scaled', store.model.number && !store.model.bounded && store.highest > store.lowest);
     at('rows').style.setProperty('--lowest', store.lowest);
     at('rows').style.setProperty('--highest', store.highest);
     at('resume').hidden = this.#job.running || this.#job.finished || this.#job.failed;
     if (document.activeElement !== at('filter')) this.#fillFilter();
     const sorted = at('order').value !== 'row';
-    // Rows that are sorted would move under the reader with every batch.
+    // With every batch, sorted rows would move while the user reads them.
     if (sorted && this.#job.running) return;
     this.#select();
     await this.#render();

@@ -1,4 +1,4 @@
-// A row of the results, which opens to its scores and its words.
+// A row of the results, which opens to show its scores and its words.
 
 import {button, element, excerpt, number} from './dom.js';
 import {explanationOf} from './explanation.js';
@@ -39,7 +39,7 @@ function textsOf({text, text_pair}) {
   return text_pair === undefined ? [text] : [text, text_pair];
 }
 
-/** The result for a glance down a list: the label, the labels that apply, or the number. */
+/** The result in short: the label, the labels that apply, or the number. */
 function answer(result, model) {
   if (model.number) return [element('span', 'verdict', element('span', 'number', model.format(result.score))), gauge(result, model)];
   const applied = model.applied(result);
@@ -53,7 +53,7 @@ function fill(detail, row, model, explain) {
   if (!model.number) detail.append(...scores(row.result, model));
   for (const text of textsOf(row)) if (text.length > MOST_CHARACTERS) detail.append(element('p', 'full quiet', text));
   if (row.result.truncated) {
-    detail.append(element('p', 'quiet', `Not all of it was read, only ${number(row.result.tokens)} tokens.`));
+    detail.append(element('p', 'quiet', `Cut off: the model read only ${number(row.result.tokens)} tokens.`));
   }
   detail.append(explanationOf(row, model, explain));
 }
@@ -71,12 +71,12 @@ function scores(result, model) {
   return [list, all];
 }
 
-/** Scores in the order of the model's labels, which that of an object's keys is not if they are whole numbers. */
+/** Scores in the order of the model's labels: an object has those of its keys that are whole numbers first. */
 function inOrder(scores, {labels}) {
   return [...new Set([...labels, ...Object.keys(scores)])].filter((label) => label in scores).map((label) => [label, scores[label]]);
 }
 
-/** Scores as bars with names and numbers; those that are no probabilities from the lowest to the highest. */
+/** Scores as bars with names and numbers; bars of scores without bounds reach from the lowest to the highest. */
 function bars(scores, model) {
   const values = scores.map(([, score]) => score);
   const [lowest, highest] = model.bounded ? [0, 1] : [Math.min(0, ...values), Math.max(0, ...values)];
@@ -87,7 +87,7 @@ function bars(scores, model) {
     if (model.several) {
       const threshold = element('span', 'threshold');
       threshold.style.setProperty('--share', model.threshold(label));
-      threshold.title = `It applies from ${model.format(model.threshold(label))} on`;
+      threshold.title = `The label applies from ${model.format(model.threshold(label))} on`;
       track.append(threshold);
     }
     const bar = element('div', 'bar', element('dt', '', label), element('dd', '', track, model.format(score)));
@@ -123,7 +123,7 @@ function chips(applied, model) {
   return element('span', 'chips', ...shown);
 }
 
-/** A number as a bar from 0 to 1, or as a point on the scale of all results, which style.css has. */
+/** A number as a bar from 0 to 1, or as a point, which style.css places on the scale of all results. */
 function gauge({score}, model) {
   const track = element('span', model.bounded ? 'gauge' : 'gauge point', element('span'));
   track.setAttribute('aria-hidden', 'true');

@@ -1,4 +1,4 @@
-// Calls the service: errors in words, and another attempt when an overloaded service says when.
+// Calls the service, puts its errors in words, and retries when an overloaded service says so.
 
 import {Model} from './model.js';
 
@@ -6,7 +6,7 @@ const ATTEMPTS = 20;
 const RETRIED = [429, 503];
 const MOST_SECONDS_TO_WAIT = 60;
 
-/** A response other than the requested: `status`, the error's `type`, and `where` in the request it lies. */
+/** A request that failed: `status` of the response, `type` of the error, and `where` in the request the fault is. */
 export class ServiceError extends Error {
   constructor(message, {status = 0, type = '', where = ''} = {}) {
     super(message);
@@ -19,7 +19,7 @@ export class Service {
   key = '';
 
   /**
-   * The service's answer to a POST, and the milliseconds that its model worked for it.
+   * The service's answer to a POST, and the milliseconds that its model worked on it.
    * `busy(seconds)` is called before each wait for a service that is overloaded.
    */
   async post(path, content, {signal, busy = () => {}} = {}) {
@@ -42,8 +42,8 @@ export class Service {
   }
 
   async #fetch(path, options = {}) {
-    // A header cannot have other characters, so no service has such a key.
-    if (/[^\x20-\x7e]/.test(this.key)) throw new ServiceError('This is no API key.', {status: 401});
+    // A header cannot have other characters, so no service accepts such a key.
+    if (/[^\x20-\x7e]/.test(this.key)) throw new ServiceError('This is not a valid API key.', {status: 401});
     const headers = {...options.headers, ...(this.key && {authorization: `Bearer ${this.key}`})};
     try {
       return await fetch(path, {...options, headers});
@@ -66,7 +66,7 @@ async function json(response, signal) {
   }
 }
 
-/** Seconds after which to try again; 0 if the response does not ask for it. */
+/** Seconds after which to retry; 0 if the response does not ask for a retry. */
 function waiting(response) {
   const header = response.headers.get('retry-after');
   if (!RETRIED.includes(response.status) || (!header && response.status !== 429)) return 0;

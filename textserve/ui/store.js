@@ -1,22 +1,22 @@
-// The results of any number of rows. The rows themselves are in blobs, which the browser moves to its disk cache; in
-// this page's memory is only what sorting and filtering needs: eight bytes a row, and six for each label of it.
+// The results of any number of rows. The rows themselves are in blobs, which the browser moves to its disk cache; the
+// page's memory has only what sorting and filtering need: eight bytes per row, and six per label that applies to it.
 
 import {formatRows} from './csv.js';
 
 const ROWS_IN_A_BLOB = 256;
 const ROWS_IN_A_PART = 4096;
 const LABEL_SEPARATOR = '; ';
-/** In place of a label: rows that the service rejected, and those to which no label applies. */
+/** In place of a label's index: the rows that the service rejected, and the rows to which no label applies. */
 export const REJECTED = -1;
 export const NONE = -2;
 
 export class ResultStore {
-  /** How many rows there are, to how many each label applies, to how many none, and how many were rejected. */
+  /** Number of rows, of rows to which each label applies, of rows to which none applies, and of rejected rows. */
   length = 0;
   counts;
   none = 0;
   rejected = 0;
-  /** The lowest and the highest score, and their sum. */
+  /** The lowest and the highest score, and the sum of all scores. */
   lowest = Infinity;
   highest = -Infinity;
   sum = 0;
@@ -27,7 +27,7 @@ export class ResultStore {
   #labels = new Uint16Array(1024);
   #labelScores = new Float32Array(1024);
 
-  /** `model` is the one that answers. */
+  /** `model` is the model that answers. */
   constructor(model) {
     this.model = model;
     this.labels = [...model.labels];
@@ -47,11 +47,11 @@ export class ResultStore {
   }
 
   /**
-   * The indices of the rows to which a label applies, or all with `null`; by `row`, by their first `label`, or by the
-   * `highest` or `lowest` score, which is that of the label. Rejected rows are last.
+   * The indices of the rows to which a label applies, or of all with `null`; ordered by `row`, by the first `label` of
+   * each row, or by the `highest` or `lowest` score, which is the label's if several may apply. Rejected rows are last.
    */
   order(label, by) {
-    // Asked for with every batch, however many rows there are.
+    // Called with every batch: its time must not grow with the number of rows.
     if (label === null && by === 'row') return new AllRows(this.length);
     const scores = label !== null && label >= 0 && this.model.several ? new Float32Array(this.length) : this.#scores;
     const indices = new Uint32Array(this.length);
@@ -81,11 +81,11 @@ export class ResultStore {
     return Array.from(indices, (index) => parts.get(Math.floor(index / ROWS_IN_A_BLOB))[index % ROWS_IN_A_BLOB]);
   }
 
-  /** All rows as CSV for a spreadsheet: the columns of the input, padded to their number, and those of the results. */
+  /** All rows as CSV for a spreadsheet: the columns of the input, missing cells filled with '', and the results. */
   async csv({columns, separator}) {
     const heading = [...columns];
     for (const name of ['row', ...this.#answer, 'truncated', 'problem']) heading.push(unused(name, heading));
-    const parts = ['\ufeff', formatRows([heading], separator)]; // by the byte order mark Excel knows UTF-8
+    const parts = ['\ufeff', formatRows([heading], separator)]; // Excel needs the byte order mark to read UTF-8
     let lines = [];
     const end = this.length; // more may be added while the blobs are read
     for (let part = 0; part * ROWS_IN_A_BLOB < end; part++) {
@@ -121,7 +121,7 @@ export class ResultStore {
     return index < this.#blobs.length ? JSON.parse(await this.#blobs[index].text()) : [...this.#open];
   }
 
-  /** Keep what sorting and filtering needs of a result, or of none. */
+  /** Keep what sorting and filtering need of a result, or of a rejected row, which has none. */
   #index(result) {
     let end = this.#start(this.length);
     const score = result ? this.model.score(result) : NaN;
@@ -151,7 +151,7 @@ export class ResultStore {
     return index ? this.#ends[index - 1] : 0;
   }
 
-  /** Where a label of a row is, or -1; 0 for a row that is wanted for another reason. */
+  /** Position of a label of a row in the arrays, or -1; without a label, 0 if the row is wanted, else -1. */
   #find(index, label) {
     const [start, end] = [this.#start(index), this.#ends[index]];
     if (label === null) return 0;
@@ -161,7 +161,7 @@ export class ResultStore {
     return -1;
   }
 
-  /** A label that the model did not name may come from another version of it. */
+  /** The index of a label. A label that the model did not name may come from another version of the model. */
   #labelOf(label) {
     const index = this.labels.indexOf(label);
     if (index >= 0) return index;
@@ -181,7 +181,7 @@ class AllRows {
   }
 }
 
-/** A typed array, or one twice as long, with room at an index. */
+/** The typed array, or a copy twice as long if it has no room at the index. */
 function withRoom(array, index) {
   if (index < array.length) return array;
   const longer = new array.constructor(2 * array.length);
@@ -189,7 +189,7 @@ function withRoom(array, index) {
   return longer;
 }
 
-/** Also of two infinities. */
+/** Compares two numbers, also if both are infinite. */
 function compare(one, other) {
   return one === other ? 0 : one - other;
 }

@@ -1,19 +1,19 @@
-// The texts that are written on the page: one, or one on each line; of a pair, in two fields.
+// The texts that the user writes on the page: one text, or one on each line; the texts of a pair are in two fields.
 
 import {number} from './dom.js';
 
 /**
- * What to classify, as a job expects it. `fields` has what is written in each field; with `lines` each line is a text
- * of its own. A single line pairs with every line of the other field. Throws an Error if the lines do not pair up.
+ * The source of a job. `fields` has the content of each field; with `lines`, each line is a text of its own. A single
+ * line pairs with every line of the other field. Throws an Error if the lines do not pair up.
  */
 export function written(fields, lines) {
   const texts = fields.map((field) => (lines ? field.split(/\r?\n/) : [field]).map((text) => text.toWellFormed?.() ?? text));
-  for (const one of texts) while (one.length > 1 && !one.at(-1).trim()) one.pop(); // line ends at the end
+  for (const one of texts) while (one.length > 1 && !one.at(-1).trim()) one.pop(); // empty lines at the end
   const length = Math.max(...texts.map((one) => one.length));
   const [first, second] = texts;
   if (texts.some((one) => one.length !== length && one.length !== 1)) {
     throw new Error(
-      `The first field has ${number(first.length)} lines and the second ${number(second.length)}: write as many in both, or one line in one of them.`,
+      `The first field has ${number(first.length)} lines and the second ${number(second.length)}: write as many lines in both, or a single line in one of them.`,
     );
   }
   const rows = Array.from({length}, (_, index) => {

@@ -444,7 +444,7 @@ def test_service_with_keys_gets_the_key_that_the_user_enters(browser: Browser, s
             for wrong in ("wrong", "żółć"):
                 field.fill(wrong)
                 page.keyboard.press("Enter")
-                expect(page.get_by_role("alert")).to_contain_text("does not take this API key")
+                expect(page.get_by_role("alert")).to_contain_text("does not accept this API key")
                 expect(field).to_be_focused()
             field.fill(KEY)
             page.get_by_role("button", name="Use this key").click()
