@@ -41,7 +41,7 @@ ANSWER = [Prediction(SPEC, [0.1, 0.2, 0.7], tokens=3, truncated=False, logits=[-
 
 
 class FakeRunner:
-    """Answers every request with ``outcome``, or once ``finished`` is set if that is ``None``, and records requests.
+    """Records every request and answers it with ``outcome``; if that is ``None``, it answers once ``finished`` is set.
 
     A single prediction answers every text; several answer the texts of a request in order.
     """
@@ -117,7 +117,7 @@ class Client:
         self.runner = FakeRunner(outcome)
         self.application = fake_application(classifier, self.runner, settings)
         self.passed_on: list[Message] = []
-        # The first answers unknown paths, except below the prefix of another.
+        # The first protocol answers unknown paths, except below the prefix of another protocol.
         self.app = HttpProtocols(self._wrapped, lambda: self.application, [BENTOML, protocol, OPERATIONS])
 
     async def _wrapped(self, scope: Message, receive: Callable[..., Any], send: Callable[..., Any]) -> None:

@@ -29,7 +29,7 @@ def executable() -> str:
 def browser(*args: str) -> Iterator[Browser]:
     """Chromium without a window, until the block ends; ``args`` are added to its command line."""
     with sync_playwright() as playwright:
-        # Shared memory is small in containers, where Chromium would end for want of it.
+        # Containers have little shared memory, without which Chromium would crash.
         one = playwright.chromium.launch(executable_path=executable(), args=["--disable-dev-shm-usage", *args])
         try:
             yield one

@@ -26,7 +26,7 @@ DEFAULT_MODEL = ROOT / "models" / "sentiment-pl-en"
 
 
 def pytest_make_parametrize_id(val: object, argname: str) -> str | None:
-    """A stable id for gzip data, which holds the time: pytest-xdist's workers must collect the same names."""
+    """A stable test id for gzip data, which contains the time: pytest-xdist's workers must collect the same names."""
     return argname if isinstance(val, bytes) and b"\x1f\x8b" in val else None
 
 
@@ -54,7 +54,7 @@ def store(tmp_path_factory: pytest.TempPathFactory, saved_model: Path) -> Path:
 
 @pytest.fixture(scope="session")
 def server(tmp_path_factory: pytest.TempPathFactory, saved_model: Path) -> Iterator[Server]:
-    """The default model served with the default settings, for every test that leaves it as it is."""
+    """A service with the default model and settings, shared by all tests that do not change its state."""
     home = tmp_path_factory.mktemp("served")
     shutil.copytree(saved_model / "models", home / "models")
     with serve(home) as running:

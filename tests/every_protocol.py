@@ -44,7 +44,7 @@ def _post(server: Server, path: str, content: object) -> Any:
     return answer.json()
 
 
-# In a process of its own: the tests keep the hub's client from any network.
+# In a separate process: in the process of the tests, the hub's client has no network.
 CLIENT = """
 import json, sys
 from huggingface_hub import InferenceClient

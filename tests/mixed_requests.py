@@ -141,7 +141,7 @@ def with_client_libraries(model: str, bento: Any, face: Any, triton_http: Any, t
 
 
 async def ask_all(model: str, url: str, grpc_address: str, count: int) -> dict[str, Any]:
-    """Send ``count`` requests, ``AT_ONCE`` in parallel, equally many of each protocol; the answers and the errors."""
+    """Send ``count`` requests in equal numbers per protocol, ``AT_ONCE`` in parallel; return answers and errors."""
     import bentoml
     import tritonclient.grpc.aio as triton_grpc
     import tritonclient.http.aio as triton_http
@@ -173,7 +173,7 @@ async def ask_all(model: str, url: str, grpc_address: str, count: int) -> dict[s
                 except Exception as error:
                     errors.append(f"{name}: {type(error).__name__}: {error}")
                 else:
-                    # Protocols for a single text answer the first.
+                    # Protocols for a single text answer only the first text.
                     rows.extend((name, index, scores) for index, scores in zip(indexes, answers, strict=False))
                     asked[name] += 1
 

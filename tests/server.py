@@ -19,12 +19,12 @@ import httpx
 import psutil
 
 ROOT = Path(__file__).resolve().parents[1]
-# A limit for a busy machine, of everything that the tests wait for.
+# The limit of whatever the tests wait for, long enough for a busy machine.
 LIMIT_SECONDS = 600.0
 BENTOML = str(Path(sys.executable).with_name("bentoml"))
 # The command of the image.
 ONE_PROCESS = (sys.executable, "-m", "textserve.bento.start")
-# Below the ports that Linux gives to clients (32768 to 60999), which must not take one between two tests.
+# Below the ports that Linux gives to clients (32768 to 60999): a client must not take a port between two tests.
 PORTS = range(10_000, 30_000)
 # Other processes that run these tests, such as workers of pytest-xdist, start at another port.
 _first = os.getpid() * 199 % len(PORTS)
@@ -65,7 +65,7 @@ def free_port() -> int:
     """A port on which nothing listens, on any address; a different one at each call."""
     for port in itertools.islice(_ports, len(PORTS)):
         with contextlib.suppress(OSError), socket.socket() as listening:
-            # As servers do: a port whose connections have not timed out is free.
+            # As servers do: a port counts as free although its closed connections have not timed out yet.
             listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             listening.bind(("0.0.0.0", port))  # noqa: S104  # a port may be taken on any address
             return port
@@ -116,8 +116,8 @@ def serve(
     """Serve ``bento`` until the block ends; ``ready=False`` waits only until it is live.
 
     It starts one process by ``command``, as the image does, or with ``supervisor=True`` `bentoml serve`, whose
-    supervisor doubles the time of the start and kills a worker that takes longer than 30 s to stop. A ``port`` is that
-    of HTTP, which ``extra`` sets.
+    supervisor doubles the time of the start and kills a worker that takes longer than 30 s to stop. ``port`` is the
+    HTTP port if ``extra`` sets it.
 
     Kills the processes that remain after it has stopped.
     """

@@ -52,6 +52,6 @@ def predictions(served: ModelSpec, *logits: Sequence[float], tokens: int = 3) ->
 
 
 def some(served: ModelSpec) -> list[Prediction]:
-    """One prediction, whose best label is the last and the second best the first."""
+    """One prediction: its best label is the model's last label, its second best the first."""
     count = len(served.labels)
     return predictions(served, [1.0, *[-2.0] * (count - 2), 3.0] if count > 1 else [1.5])

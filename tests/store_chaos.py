@@ -1,4 +1,4 @@
-"""Kills writers of one store at random moments, three at a time, and checks that what the store has is whole.
+"""Kills writers of one store at random moments, three at a time, and checks that every item of the store is complete.
 
     .venv/bin/python -m tests.store_chaos --rounds 20
 
@@ -27,7 +27,7 @@ from release.bento import DIGEST_LABEL, content_digest
 from tests.server import ROOT, environment, free_port
 
 VERBS = ("save", "serve", "bento")
-# Longer than `make bento` takes on an idle machine: some are not killed. `make serve` always is.
+# Longer than `make bento` takes on an idle machine: some runs are not killed. `make serve` is always killed.
 LONGEST_SECONDS = 20.0
 
 
@@ -95,7 +95,7 @@ def _kill_all(port: str) -> None:
 
 
 def damaged(home: Path) -> list[str]:
-    """What is not whole in the stores of ``home``."""
+    """The incomplete items in the stores of ``home``."""
     found = []
     for model in (home / "models").glob("*/*/"):
         try:

@@ -128,7 +128,7 @@ def test_grafana_finds_its_dashboard_and_every_panel_its_source(compose: dict[st
     assert len({panel["id"] for panel in panels}) == len(panels)
 
 
-def test_what_watches_is_reached_from_this_machine_only_and_hardened(compose: dict[str, Any]) -> None:
+def test_monitoring_is_hardened_and_reached_only_from_this_machine(compose: dict[str, Any]) -> None:
     for name in ("prometheus", "alertmanager", "grafana"):
         service = compose["services"][name]
         assert all(port.startswith("127.0.0.1:") for port in service["ports"])

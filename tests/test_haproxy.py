@@ -136,7 +136,7 @@ def test_one_address_has_at_most_50_connections_and_another_one_is_served(server
             readable, _, _ = select.select(clients - closed, [], [], LIMIT_SECONDS)
             assert readable, f"{len(clients) - len(closed)} connections are open"
             closed.update(readable)
-        # The connection that waited for the start may be among the first 50.
+        # The connection that waited for HAProxy to start may still count as one of the 50.
         assert len(clients) - len(closed) >= 49
         assert {received(client) for client in closed} <= {b""}
         transport = httpx.HTTPTransport(local_address="127.0.0.2")
@@ -170,7 +170,7 @@ def test_its_log_has_neither_urls_nor_headers(proxy: Proxy) -> None:
     assert "my-secret" not in log
 
 
-def test_a_service_that_stops_is_asked_no_more(store: Path, tmp_path: Path) -> None:
+def test_a_stopping_service_gets_no_more_requests(store: Path, tmp_path: Path) -> None:
     with serve(store) as stopping, proxied(stopping, tmp_path, {}) as running:
         stopping.stop()
         wait_status(running, 503)

@@ -84,7 +84,7 @@ def test_the_image_is_named_by_its_digest_in_one_place(overlay: str) -> None:
 def test_pods_are_restricted_as_the_image_allows(overlay: str) -> None:
     spec = pod(overlay)
     (container,) = spec["containers"]
-    # Knative refuses one of the pod.
+    # Knative refuses a security context of the pod.
     assert ("securityContext" in spec) == (overlay != "kserve")
     # What the Pod Security Standard "restricted" asks for.
     assert spec["automountServiceAccountToken"] is False
@@ -152,7 +152,7 @@ def test_a_pod_has_time_to_drain(overlay: str) -> None:
 
 
 @pytest.mark.parametrize("overlay", [name for name in OVERLAYS if name != "kserve"])
-def test_what_selects_pods_selects_these(overlay: str) -> None:
+def test_selectors_of_pods_match_the_labels_of_the_deployment(overlay: str) -> None:
     labels = named(overlay, "Deployment")["spec"]["template"]["metadata"]["labels"]
     for resource in resources(overlay):
         spec = resource["spec"]

@@ -1,4 +1,4 @@
-"""A real Prometheus that scrapes the real service: what alerts, panels and the documentation ask for is there."""
+"""A real Prometheus that scrapes the real service has all that alerts, panels and the documentation query."""
 
 from __future__ import annotations
 
@@ -20,7 +20,6 @@ from tests.server import LIMIT_SECONDS, ROOT, Server, free_port, self_signed, se
 
 DEPLOY = ROOT / "deploy"
 KEY = "a-key-of-16-characters"
-# Of a metric that only a fault brings into being, or an alert that is silent: its name is enough.
 RULES = [rule for group in yaml.safe_load((DEPLOY / "alerts.yaml").read_text())["groups"] for rule in group["rules"]]
 PANELS = json.loads((DEPLOY / "grafana" / "dashboard.json").read_text(encoding="utf-8"))["panels"]
 SHOWN = {f"{panel['title']} {target['refId']}": target["expr"] for panel in PANELS for target in panel["targets"]}
@@ -52,7 +51,7 @@ class Prometheus:
 
 @contextlib.contextmanager
 def prometheus(server: Server, folder: Path) -> Iterator[Prometheus]:
-    """A Prometheus with the configuration of deploy/ for TLS, but for the address of the service, and every second."""
+    """A Prometheus with the TLS configuration of deploy/, except that it scrapes ``server``, and every second."""
     content = yaml.safe_load((DEPLOY / "prometheus.tls.yaml").read_text(encoding="utf-8"))
     content["global"] = {"scrape_interval": "1s", "evaluation_interval": "1s"}
     content["rule_files"] = [str(DEPLOY / name) for name in content["rule_files"]]
@@ -114,7 +113,7 @@ def scraped(store: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[P
             texts = ["Świetny film, polecam!", "The meeting is on Thursday.", "word " * 1000]
             for _ in range(5):
                 assert client.post("/classify", json={"texts": texts}, timeout=LIMIT_SECONDS).status_code == 200
-                # The first value of a counter is no increase: one request is scraped before the others come.
+                # A counter's first value is no increase: one request must be scraped before the others are sent.
                 running.wait(
                     lambda: value('textserve_requests_total{outcome="ok"}') > 0, "a scrape of the first request"
                 )
@@ -127,7 +126,7 @@ def scraped(store: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[P
 
 def test_no_rule_panel_or_example_names_a_metric_that_a_scrape_lacks(scraped: Prometheus) -> None:
     known = set(scraped.ask("label/__name__/values"))
-    # Without a series until a text is dropped or repeated, or a batch fails.
+    # These have no series until a text is dropped or repeated, or a batch fails.
     known |= {"textserve_dropped_texts_total", "textserve_failed_batches_total", "textserve_repeated_texts_total"}
     expressions = [*(rule["expr"] for rule in RULES), *SHOWN.values(), *DOCUMENTED]
     named = {name for expression in expressions for name in NAME.findall(expression)}
@@ -149,11 +148,11 @@ def test_the_rules_are_evaluated_and_silent_while_all_is_well(scraped: Prometheu
     )
     rules = [rule for group in scraped.ask("rules")["groups"] for rule in group["rules"]]
     assert len(rules) == len(RULES)
-    # A window of ten texts is what its setting says here; their drift is no chance, but known to nobody.
+    # Windows of ten texts may drift, but the alert fires only after minutes.
     assert [rule["name"] for rule in rules if rule.get("state") == "firing"] == []
 
 
-def test_the_served_model_and_its_secrets_are_told(scraped: Prometheus) -> None:
+def test_metrics_describe_the_served_model_and_its_secrets(scraped: Prometheus) -> None:
     (info,) = scraped.ask("query", query="textserve_model_info")["result"]
     assert info["metric"]["name"] == "sentiment-pl-en"
     assert re.fullmatch("[0-9a-f]{16}", info["metric"]["digest"])

@@ -188,7 +188,7 @@ def test_natural_language_inference(start: Start) -> None:
     assert labels[:2] == ["contradiction", "entailment"]
     client = InferenceClient(server.url)
     for pair, result in zip(content, results, strict=True):
-        # It takes a text by its type, and sends what it is given.
+        # The client is typed for a text, but sends any value.
         best, *_ = client.text_classification(pair)  # type: ignore[arg-type]
         assert (best.label, best.score) == (result["label"], result["score"])
     chosen, *_ = client.zero_shot_classification("rain", ["sun", "rain"], hypothesis_template="a {}")
@@ -228,7 +228,7 @@ def test_bentomls_client_sends_pairs(start: Start) -> None:
 
 @pytest.mark.parametrize("direction", ["Left", "Right"])
 def test_truncation_cuts_a_pair_on_the_side_that_is_asked_for(start: Start, direction: str) -> None:
-    # Of 64 tokens, three are special: either side keeps one of the two ends of the second text.
+    # Of the 64 tokens, three are special: truncation on either side keeps one end of the second text.
     pair = ["rain", "sun " + "a " * 80 + "rain"]
     content = {"inputs": [pair], "truncate": True, "truncation_direction": direction}
     ((best, *_),) = post(start("nli"), "/predict", content)

@@ -52,7 +52,7 @@ def test_no_job_from_the_model_to_the_push_restores_a_cache(jobs: dict[str, dict
     released = {name for name in needed(jobs, "push") if "model" in needed(jobs, name)}
     assert released == {"model", "bento", "image", "test-image", "scan", "push"}
     assert [(name, step) for name in sorted(released) for step in jobs[name]["steps"] if caching(step)] == []
-    # The check itself sees the jobs that have one.
+    # The check does find a cache in a job that has one.
     assert [step for step in jobs["test"]["steps"] if caching(step)] != []
 
 
@@ -102,7 +102,7 @@ def test_push_downloads_no_artifact_by_a_name_that_anybody_may_choose(jobs: dict
 
 @pytest.mark.parametrize("file", sorted(path.name for path in FOLDER.iterdir()))
 def test_every_output_that_is_read_is_written(file: str) -> None:
-    """Elsewhere GitHub reads an empty text: an output that is misspelled would silently be nothing."""
+    """GitHub reads an output that does not exist, such as a misspelled one, as an empty text, without an error."""
     found = load(f"workflows/{file}")["jobs"]
     for name, job in found.items():
         text = yaml.safe_dump(job, width=10_000)

@@ -54,7 +54,7 @@ EXPORT_WARNINGS = [
 LABELS = ("negative", "neutral", "positive")
 SPECIAL_TOKENS = ("<s>", "<pad>", "</s>", "<unk>")
 HIDDEN = 64
-# As other libraries, and other versions of these, have saved them.
+# Checkpoints as other libraries, and other versions of these libraries, have saved them.
 SAVED = ROOT / "tests" / "fixtures"
 MAX_TOKENS = 32
 
@@ -167,7 +167,7 @@ def make_checkpoint(tmp_path_factory: pytest.TempPathFactory, words: list[str]) 
 
 
 def attend(linears: Mapping[str, Any]) -> None:
-    """The head reads the first token, so let that depend on the words more than on itself."""
+    """Let the first token, the only one that the head reads, depend on the words more than on itself."""
     for name, layer in linears.items():
         if name.endswith(("self.value", "attention.output.dense", "attention.v_lin", "attention.out_lin")):
             layer.weight.mul_(3)

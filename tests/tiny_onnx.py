@@ -30,9 +30,9 @@ INPUTS = ["input_ids", "attention_mask", "token_type_ids"]
 
 
 def write(folder: Path, spec: ModelSpec, bias: Sequence[float], *weights: Mapping[str, Sequence[float]]) -> None:
-    """Write a model into ``folder``: logits are ``bias`` and for each word of a text its ``weights``.
+    """Write a model into ``folder``: logits are the sum of ``bias`` and of the ``weights`` of all words of a text.
 
-    ``weights`` are those of the first text, and of the second of a pair, each with a weight for each label.
+    ``weights`` has the words of the first text, and those of the second text of a pair, with a weight for each label.
     """
     words = sorted({word for part in weights for word in part})
     vocabulary = [*SPECIAL, *words]

@@ -50,7 +50,7 @@ def drained(queue: BatchQueue[Work]) -> list[list[Text[Work]]]:
 
 
 class AnyOrderOfEvents(RuleBasedStateMachine):
-    """Requests arrive, are rejected, are cancelled, time out and are taken in any order.
+    """Requests arrive, are rejected or cancelled, time out, and are taken, in any order.
 
     The clock is a number, and a text's result is its ids. In some requests, texts of one length are equal.
     """
@@ -210,9 +210,9 @@ def test_one_text_waits_for_a_small_part_of_a_batch_of_one_large_request(
     while single.waiting_texts:
         batch = queue.take(0.0)
         before += sum(lengths_of(batch))
-    # A part of a batch, and the other small request.
+    # Only a part of a batch, and the other small request, were taken before.
     assert before - sum(lengths_of(batch)) <= LARGE_SHARE + 5
-    # A batch that starts with it has no texts of the large requests.
+    # A batch that starts with the single text has no texts of the large requests.
     assert batch[0].work is not single or [text.work for text in batch] == [single]
 
 
@@ -237,7 +237,7 @@ def test_a_small_request_keeps_its_turn_until_it_is_done() -> None:
 def test_a_large_request_gets_its_share_next_to_endless_small_ones() -> None:
     chance = random.Random(1)
     queue: BatchQueue[Work] = BatchQueue(BatchLimits(texts=8, tokens=256, padding=0))
-    # Longer than any single text, so that it is computed only in its own turns.
+    # Its texts are longer than any single text, so that they are computed only in the turns of this request.
     bulk = request(*[70] * 1000)
     queue.add(bulk)
     singles = 10
@@ -324,7 +324,7 @@ def test_a_text_longer_than_a_batch_is_computed_alone() -> None:
 
 
 def equal(*lengths: int, deadline: float = inf) -> Work:
-    """Texts that are equal if they are of one length."""
+    """Texts that are equal if they have the same length."""
     return Work([Encoding([-1] * length, truncated=False) for length in lengths], deadline=deadline)
 
 
@@ -336,7 +336,7 @@ def test_equal_texts_are_taken_with_the_first_of_them_whoever_sent_them() -> Non
     assert queue.tokens == 41
     batch = queue.take(1.0)
     assert [(text.work, text.index) for text in batch[:3]] == [(first, 0), (first, 1), (second, 0)]
-    # Of two texts computed, the limit, one is another's.
+    # The batch computes two texts, its limit: one for the first three, and one of another request.
     assert lengths_of(batch) == [6] * 4
     assert not late.waiting_texts
     assert [lengths_of(batch) for batch in drained(queue)] == [[5], [6]]

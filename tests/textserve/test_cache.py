@@ -43,7 +43,7 @@ def test_the_rows_used_last_are_kept_within_the_limit(limit: int, events: list[t
 
 
 @pytest.mark.parametrize("limit", [0, size(b"key") - 1])
-def test_what_is_larger_than_the_limit_is_not_kept(limit: int) -> None:
+def test_an_answer_larger_than_the_limit_is_not_kept(limit: int) -> None:
     cache = AnswerCache(limit)
     cache.keep(b"key", row(0))
     assert cache.find(b"key") is None

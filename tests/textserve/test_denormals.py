@@ -18,7 +18,7 @@ def denormal() -> float:
     return float((np.full(8, 1e-39, np.float32) + np.float32(0)).max())
 
 
-def test_this_python_has_what_it_takes() -> None:
+def test_only_linux_on_x86_64_is_supported() -> None:
     assert (sys.platform == "linux" and platform.machine() == "x86_64") == SUPPORTED
 
 

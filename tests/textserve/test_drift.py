@@ -90,7 +90,7 @@ def test_psi_is_symmetric_positive_and_0_for_equal_shares(first: Any, data: st.D
     assert psi(np.array([0.5, 0.5]), np.array([0.75, 0.25])) == pytest.approx(0.25 * np.log(3))
 
 
-def test_of_samples_of_one_distribution_the_share_below_a_level_is_that_level() -> None:
+def test_for_samples_of_one_distribution_the_share_of_p_values_below_a_level_is_that_level() -> None:
     random = np.random.default_rng(0)
     shares = np.array([0.02, 0.08, 0.3, 0.25, 0.2, 0.15])
     p_values = [
@@ -114,7 +114,7 @@ def test_a_mixture_of_known_groups_is_found_and_is_no_drift() -> None:
     served = {name: 0.3 * polish[name] + 0.7 * english[name] for name in polish}
     assert mixture([polish, english], served) == pytest.approx([0.3, 0.7], abs=0.02)
     assert not any(distance.drifted for distance in compare([polish, english], served).values())
-    # Alone, English is far from it.
+    # The English group alone differs from the served texts.
     assert compare([english], served)["label"].drifted
 
 
@@ -153,7 +153,7 @@ def test_texts_like_the_reference_raise_no_alert_and_others_do_by_the_statistic_
         for served in like_the_reference(5000, seed):
             window.add([served])
             assert not any(distance.drifted for distance in window.distances.values())
-        # From here on the other label wins; within a window it shows, and in nothing else.
+        # From here on the other label wins: after a window of texts, only the statistic of labels has drifted.
         window.add([prediction(served.scores[::-1], served.ids) for served in like_the_reference(1000, seed)])
         assert [name for name, distance in window.distances.items() if distance.drifted] == ["label"]
 
@@ -174,7 +174,7 @@ def test_a_window_is_measured_at_each_part_and_forgets_the_oldest() -> None:
     assert (window.texts, window.distances["label"]) == (100, whole)
 
 
-def test_drift_is_both_no_chance_and_large() -> None:
+def test_drift_is_both_significant_and_large() -> None:
     assert Distance(psi=0.3, p_value=0.0001).drifted
     assert not Distance(psi=0.3, p_value=0.01).drifted
     assert not Distance(psi=0.1, p_value=0.0001).drifted

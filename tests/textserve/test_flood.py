@@ -9,7 +9,7 @@ from textserve.flood import FloodLog
 
 
 class Lines(logging.Handler):
-    """Keeps the lines of a log, and tells when one is written."""
+    """Keeps the lines of a log, and notifies ``written`` of each line."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -40,7 +40,7 @@ def test_the_first_event_is_logged_at_once_and_others_not(lines: Lines) -> None:
     assert lines.lines == ["1 guesses"]
 
 
-def test_those_that_follow_are_one_line_with_their_number(lines: Lines) -> None:
+def test_the_events_that_follow_are_one_line_with_their_number(lines: Lines) -> None:
     log = flood_log(lines, 0.2)
     for _ in range(1000):
         log.add()

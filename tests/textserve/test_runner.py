@@ -254,7 +254,7 @@ def test_a_queue_beyond_the_time_limit_rejects_before_tokenizing() -> None:
             encoded = len(service.classifier.encoded)
             with pytest.raises(Overloaded) as error:
                 await service.classify(["3"])
-            # And the token that is computed.
+            # 60 tokens that wait, and the token that is computed.
             assert error.value.retry_after == pytest.approx(61 / 5000)
             assert len(service.classifier.encoded) == encoded
             service.classifier.gate.set()

@@ -99,7 +99,7 @@ def test_batches_are_spread_over_all_threads_or_none(monkeypatch: pytest.MonkeyP
     monkeypatch.setattr("sys.platform", "linux")
     assert Settings.model_validate({"threads": 3}).batch_threads == 3
     assert Settings.model_validate({"threads": 3, "spread_batches": False}).batch_threads == 1
-    # There, a thread has no priority of its own.
+    # On macOS, a thread has no priority of its own.
     monkeypatch.setattr("sys.platform", "darwin")
     assert Settings.model_validate({"threads": 3}).batch_threads == 1
 

@@ -20,7 +20,7 @@ PATIENCE = 60.0
 
 
 class FakeTokenizer:
-    """Tokenizes a text as its length; on another thread than the test's, once ``gate`` is set. No pair fits."""
+    """A text has one token, its length. Threads other than the test's wait for ``gate``. Every pair is too long."""
 
     spec = SimpleNamespace(tokenization=SimpleNamespace(max_tokens=100, truncation="only_first"))
 

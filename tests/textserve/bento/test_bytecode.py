@@ -1,4 +1,4 @@
-"""Outside an image; tests/image/ looks for what was compiled inside."""
+"""Bytecode outside an image; tests/image/ checks the bytecode inside."""
 
 from __future__ import annotations
 

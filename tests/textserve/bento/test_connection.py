@@ -49,14 +49,14 @@ def impatient(store: Path) -> Iterator[Server]:
 
 
 def long_body(count: int) -> bytes:
-    """A body with ``count`` long texts, no two of which are equal: those would be computed once."""
+    """A body with ``count`` long texts, all different: equal texts would be computed once."""
     texts = [f"{number}. {'A long text that takes a while. ' * 60}" for number in range(count)]
     return json.dumps({"texts": texts}).encode()
 
 
 @pytest.fixture
 def full(store: Path, request: pytest.FixtureRequest) -> Iterator[Server]:
-    """A server whose queue has room for nothing else while it has a request; more settings by its parameter."""
+    """A server whose queue is full, with a request of long texts; the fixture's parameter has more settings."""
     body, settings = long_body(100), {"TEXTSERVE_MAX_WAITING_TOKENS": "1", **SETTINGS, **getattr(request, "param", {})}
     with serve(store, **settings) as running, connect(running) as client:
         client.sendall(PLAIN.replace(b"%d" % len(BODY), b"%d" % len(body)) + body)
@@ -88,10 +88,10 @@ def exchange(server: Server, *segments: bytes) -> tuple[int, Any]:
 
 
 def growth(server: Server, sent: bytes) -> int:
-    """By how many bytes the service's memory has grown once it has closed the connection that sends so much."""
+    """By how many bytes the service's memory has grown once it has closed the connection that sends ``sent``."""
     (process,) = server.processes()
     before = process.memory_info().rss
-    # Reset once it has read on for a while, if all is not sent by then.
+    # The service reads on for a while; if not everything is sent by then, it resets the connection.
     with connect(server) as client, contextlib.suppress(ConnectionError):
         client.sendall(sent)
         while client.recv(2**16):

@@ -55,7 +55,7 @@ def test_it_asks_over_tls_where_the_service_talks_tls(service: tuple[int, int]) 
     assert exit_code(service[0], TEXTSERVE_TLS_CERTIFICATE="certificate.pem") == 1
 
 
-def test_a_port_that_is_none_is_named() -> None:
+def test_an_invalid_port_is_named() -> None:
     command = [sys.executable, "-IS", str(Path(health.__file__))]
     done = subprocess.run(command, env={"PORT": "http"}, capture_output=True, text=True, timeout=30)
     assert done.returncode == 1

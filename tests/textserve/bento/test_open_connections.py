@@ -37,7 +37,7 @@ def test_the_connection_that_is_idle_longest_gives_way_to_a_new_one() -> None:
     assert registry.get_sample_value("textserve_connections") == 3
 
 
-def test_one_whose_request_may_be_on_its_way_does_not_give_way() -> None:
+def test_a_connection_whose_request_may_be_on_its_way_does_not_give_way() -> None:
     limited = OpenConnections(1, ConnectionMetrics(CollectorRegistry()))
     first = Connection(1.0)
     assert limited.add(first, 1.0)
@@ -45,7 +45,7 @@ def test_one_whose_request_may_be_on_its_way_does_not_give_way() -> None:
     assert not first.closed
 
 
-def test_if_none_is_idle_a_new_one_is_refused_counted_and_logged(caplog: pytest.LogCaptureFixture) -> None:
+def test_if_no_connection_is_idle_a_new_one_is_refused_counted_and_logged(caplog: pytest.LogCaptureFixture) -> None:
     registry = CollectorRegistry()
     limited = OpenConnections(2, ConnectionMetrics(registry))
     first, new = Connection(None), Connection(None)
@@ -62,7 +62,7 @@ def test_if_none_is_idle_a_new_one_is_refused_counted_and_logged(caplog: pytest.
     assert not limited.crowded
 
 
-def test_one_that_is_refused_learns_when_to_return(classifier: Classifier) -> None:
+def test_a_refused_connection_learns_when_to_retry(classifier: Classifier) -> None:
     application = fake_application(classifier, FakeRunner(ANSWER), {})
     none_more = OpenConnections(0, ConnectionMetrics(CollectorRegistry()))
 

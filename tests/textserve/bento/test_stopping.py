@@ -54,7 +54,7 @@ def label(path: str, answer: httpx.Response) -> str:
 
 
 async def post_and_stop(server: Server, paths: Sequence[str]) -> list[tuple[str, httpx.Response, float]]:
-    """Post to all paths at once, then send SIGTERM; every path, its response, and the seconds until that arrived."""
+    """Post to all paths at once, then send SIGTERM; return paths, responses, and the seconds until each response."""
     limits = httpx.Limits(max_connections=None)
     async with httpx.AsyncClient(base_url=server.url, limits=limits, timeout=LIMIT_SECONDS) as client:
 
@@ -64,7 +64,7 @@ async def post_and_stop(server: Server, paths: Sequence[str]) -> list[tuple[str,
             return path, answer, time.monotonic()
 
         tasks = [asyncio.create_task(post(number, path)) for number, path in enumerate(paths)]
-        # Sent after the requests: the service has received the first of them, and receives the others in its delay.
+        # This is sent last: when it is answered, the first requests have arrived; the others arrive in the delay.
         assert (await client.get("/livez")).status_code == 200
         stopped = time.monotonic()
         server.process.send_signal(signal.SIGTERM)

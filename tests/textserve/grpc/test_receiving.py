@@ -46,7 +46,7 @@ def test_more_messages_than_slots_wait_and_slow_ones_give_way(monkeypatch: pytes
     asyncio.run(asyncio.wait_for(run(), PATIENCE))
 
 
-def test_of_those_that_wait_the_newest_is_next(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_newest_waiting_message_is_next(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(receiving, "CONTENDED_SECONDS", PATIENCE)
 
     async def run() -> None:
@@ -67,7 +67,7 @@ def test_of_those_that_wait_the_newest_is_next(monkeypatch: pytest.MonkeyPatch) 
     asyncio.run(asyncio.wait_for(run(), PATIENCE))
 
 
-def test_a_message_that_never_comes_is_too_late_and_none_is_invalid() -> None:
+def test_a_message_that_never_arrives_times_out_and_a_missing_one_is_invalid() -> None:
     async def nothing() -> Any:
         return EOF
 
@@ -94,7 +94,7 @@ def test_whoever_waits_gets_a_slot_in_the_end_though_others_hold_and_give_up(mon
             task.cancel()
         slow += [asyncio.create_task(slots.message(Stream().read)) for _ in range(20)]
         assert await asyncio.gather(*quick[:5], *quick[10:]) == [b"message"] * 15
-        while sum(not task.done() for task in slow) > 2:  # for the last two nobody waits
+        while sum(not task.done() for task in slow) > 2:  # nobody waits for the last two slots
             await asyncio.sleep(0)
         assert await slots.message(Stream(there=True).read) == b"message"
         for task in slow:

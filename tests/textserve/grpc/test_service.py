@@ -14,7 +14,7 @@ from textserve.grpc.inference_pb2 import InferParameter, ModelInferRequest
 
 MESSAGES = 8
 BYTES = 1_000_000
-# Of a parameter that the service does not know, and ignores.
+# A parameter that the service does not know, and ignores.
 LONG = {"note": InferParameter(string_param="a" * BYTES)}
 
 
@@ -48,7 +48,7 @@ def test_a_message_leaves_memory_without_garbage_collection(
         assert await call.code() is code
 
     async def use(served: Served) -> None:
-        await send(served)  # allocates what is kept
+        await send(served)  # the first message allocates memory that is kept
         tracemalloc.start()
         try:
             for _ in range(MESSAGES):

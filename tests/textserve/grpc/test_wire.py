@@ -59,13 +59,13 @@ def test_a_request_with_many_texts_has_a_field_for_each() -> None:
         name="text", datatype="BYTES", shape=[1000], contents=InferTensorContents(bytes_contents=[b"a"] * 1000)
     )
     message = encoded(model_name="m", inputs=[tensor])
-    # Beside the texts: model name, input; name, data type, shape, of two bytes, and contents.
+    # Besides 1000 texts: model name and input; in the input its name, data type, shape (two bytes) and contents.
     assert wire.has_more_fields(message, 1007, MESSAGES)
     assert not wire.has_more_fields(message, 1008, MESSAGES)
 
 
 @given(st.binary(max_size=300))
-# A list of numbers that says that it is longer than the message that it is in.
+# A list of numbers whose stated length exceeds the message that contains it.
 @example(b"*\x01\x1a\x80\x04")
 def test_any_bytes_are_counted_to_an_end(message: bytes) -> None:
     assert not wire.has_more_fields(message, 400, MESSAGES)

@@ -24,7 +24,7 @@ from textserve.http.router import HttpProtocol
 
 MODEL = "/v2/models/sentiment-pl-en"
 ERRORS = TextserveError.__subclasses__()
-# Those of the OpenAPI document of text-embeddings-inference.
+# Status and error_type in the OpenAPI document of text-embeddings-inference.
 TEI_ERRORS: dict[type[TextserveError], tuple[int, str]] = {
     errors.InvalidRequest: (422, "Validation"),
     errors.TextTooLong: (422, "Validation"),

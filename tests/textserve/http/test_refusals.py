@@ -19,7 +19,7 @@ KEY = "0123456789abcdef"
 
 
 def refusals(client: Client, *protocols: HttpProtocol, error: TextserveError | None = FULL) -> Refusals:
-    """Those of ``client``, whose runner rejects by ``error``."""
+    """The refusals for the application of ``client``, whose runner rejects requests with ``error``."""
 
     def reject() -> None:
         if error:
@@ -61,7 +61,7 @@ def test_a_refusal_is_what_the_protocol_answers(serve: Serve, protocol: HttpProt
         (b"POST", b"/classify", {"authorization": ""}),
     ],
 )
-def test_all_others_are_for_the_router(serve: Serve, method: bytes, path: bytes, headers: dict[str, str]) -> None:
+def test_other_requests_are_for_the_router(serve: Serve, method: bytes, path: bytes, headers: dict[str, str]) -> None:
     client = serve(NATIVE, max_body_bytes=100, api_keys=json.dumps([KEY]))
     found = {"authorization": f"Bearer {KEY}", "content-length": "100"} | headers
     received = [(name.encode(), value.encode()) for name, value in found.items()]

@@ -63,7 +63,7 @@ def test_a_body_of_the_maximum_size_is_read_in_chunks(native: Serve, step: int) 
 @pytest.mark.parametrize(
     ("headers", "parts"), [([(b"content-length", b"101")], 0), ([], 3), ([(b"content-length", b"10")], 3)]
 )
-def test_a_body_is_read_no_further_than_it_is_known_to_be_too_large(
+def test_a_body_is_read_no_further_once_it_is_too_large(
     native: Serve, headers: list[tuple[bytes, bytes]], parts: int
 ) -> None:
     client = native(max_body_bytes=100)

@@ -151,11 +151,11 @@ def test_classify_answers_in_the_protocol_whose_key_the_body_has(both: Client, b
 
 
 @pytest.mark.parametrize(("body", "key"), [({"input": ""}, "code"), ({"texts": [""]}, "where"), ({}, "where")])
-def test_so_do_its_errors(both: Client, body: Any, key: str) -> None:
+def test_errors_of_classify_have_the_format_of_that_protocol(both: Client, body: Any, key: str) -> None:
     assert key in both.post("/classify", body).json()["error"]
 
 
-def test_each_is_counted_as_its_own_protocol(both: Client) -> None:
+def test_a_request_to_classify_is_counted_for_its_protocol(both: Client) -> None:
     both.post("/classify", {"texts": ["a"]})
     both.post("/classify", {"input": "a"})
     registry = both.application.metrics_registry

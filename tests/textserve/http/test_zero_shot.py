@@ -12,7 +12,7 @@ from tests.specs import SPECS, predictions, spec
 from textserve.classifier import softmax
 from textserve.http.huggingface import HUGGINGFACE
 
-# Contradiction, entailment, neither: of two candidates for each of two texts.
+# Logits of contradiction, entailment and neither, for two candidates with each of two texts.
 LOGITS = [[2.0, -1.0, 0.5], [-3.0, 2.5, 1.0], [0.0, 1.0, 4.0], [1.0, 0.5, -2.0]]
 ROWS = np.array(LOGITS, dtype=np.float32)
 TEXTS = ["Dogs bark.", "It rains."]
@@ -48,7 +48,7 @@ def test_each_candidate_label_has_a_probability_of_its_own_if_several_apply_or_t
         assert answer["scores"] == sorted(answer["scores"], reverse=True)
 
 
-def test_a_label_may_be_none_of_two_that_says_so(serve: Serve) -> None:
+def test_a_model_of_two_labels_tells_entailment_from_its_negation(serve: Serve) -> None:
     two = spec(["not_entailment", "entailment"], "entailment", "not_entailment", input="pair")
     client = serve(HUGGINGFACE, predictions(two, [0.0, 2.0]), two)
     answer = client.post("/", {"inputs": "a", "parameters": {"candidate_labels": ["b"]}}).json()

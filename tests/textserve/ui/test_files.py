@@ -220,7 +220,7 @@ def test_file_that_was_corrected_can_be_opened_again(page: Page) -> None:
     field = page.get_by_label("Open a CSV file")
     choose(page, b"text\ngood\n")
     expect(page.locator("#classify")).to_have_text("Classify 1 text")
-    # A browser says nothing of the same file if it is still in the field.
+    # A browser fires no event for the same file if it is still in the field.
     assert field.input_value()
     with page.expect_file_chooser():
         field.click()

@@ -38,7 +38,7 @@ CONTENT_TYPES = {
     ".svg": "image/svg+xml",
     ".txt": "text/plain; charset=utf-8",
 }
-# Everything that is drawn on a plain background, by what it is drawn on.
+# Selectors of the texts that are drawn on a plain background.
 DRAWN = [
     "h1",
     "header p",
@@ -391,7 +391,7 @@ def test_filter_that_was_in_use_has_the_counts_of_the_end(page: Page) -> None:
     assert page.get_by_label("Label").locator("option").first.inner_text() == "all (60)"
 
 
-def test_totals_of_the_run_before_are_not_told_again(page: Page) -> None:
+def test_totals_of_the_previous_run_are_not_announced_again(page: Page) -> None:
     classify(page, f"{POSITIVE}\n{NEGATIVE}")
     expect(page.locator("#status")).to_contain_text("1 positive")
     page.route("**/classify", lambda route: route.abort())

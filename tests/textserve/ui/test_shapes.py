@@ -28,7 +28,7 @@ from textserve.http.ui import description
 JOY = {("happy", "joy"): 3.0, ("happy", "emotion 3"): 2.0, ("sad", "emotion 5"): 4.0, ("sad", "joy"): -3.0}
 LINES = ["happy", "sad", "plain", "happy sad", "happy happy"]
 RATING = {("good", "stars"): 1.5, ("bad", "stars"): -2.0}
-# The colours that a spec may ask for, in the light.
+# The colours that a spec may ask for, in light mode.
 TONES = {"red": "rgb(196, 73, 47)", "gray": "rgb(102, 112, 133)", "green": "rgb(21, 128, 106)"}
 
 
