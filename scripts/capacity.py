@@ -62,7 +62,7 @@ def main(arguments: list[str] | None = None) -> None:
     print(f"## Pods\n\nPods are busy {target:.0%} of the time; of three zones, one may be lost.\n")
     rows = [(load, pods(load, rate, target), pods(load, rate, target, zones=3)) for load in LOADS]
     table(("texts a second", "pods", "pods, three zones"), rows, print)
-    print(f"\n## A day\n\nThe load rises from {NIGHT:.0f} texts a second at night to {NOON:.0f} at noon. There it jumps")
+    print(f"\n## A day\n\nThe load rises from {NIGHT:.0f} texts a second at night to {NOON:.0f} at noon. It then jumps")
     print("to a multiple of that for ten minutes. A new pod answers some seconds after the autoscaler asks for it.\n")
     days = []
     for spike in SPIKES:
