@@ -59,11 +59,11 @@ def main(arguments: list[str] | None = None) -> None:
     target = scaler(0).utilisation
     print("# Capacity\n\nWritten by `make capacity`; computed, not measured, from ", end="")
     print(f"{rate:.0f} texts a second for a pod of one core\n(`benchmarks/results/compare.json`, mixed texts).\n")
-    print(f"## Pods\n\nBusy for {target:.0%}; with three zones, one of which may be lost.\n")
+    print(f"## Pods\n\nPods are busy {target:.0%} of the time; of three zones, one may be lost.\n")
     rows = [(load, pods(load, rate, target), pods(load, rate, target, zones=3)) for load in LOADS]
     table(("texts a second", "pods", "pods, three zones"), rows, print)
-    print(f"\n## A day\n\nFrom {NIGHT:.0f} texts a second at night to {NOON:.0f} at noon, when the load is a multiple")
-    print("for ten minutes, from one second to the next. A pod answers some seconds after it was wished for.\n")
+    print(f"\n## A day\n\nThe load rises from {NIGHT:.0f} texts a second at night to {NOON:.0f} at noon. It then jumps")
+    print("to a multiple of that for ten minutes. A new pod answers some seconds after the autoscaler asks for it.\n")
     days = []
     for spike in SPIKES:
         for start in STARTS:
