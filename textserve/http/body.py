@@ -83,9 +83,11 @@ def _decompress(body: bytes, encoding: str, limit: int) -> bytes:
     content: list[bytes] = []
     room, position, members = limit, 0, 0
     while not members or body[position : position + CHUNK].strip(b"\0"):  # gzip data may be padded with zeros
+        if members and encoding == "deflate":
+            raise InvalidRequest("has bytes after the end of the deflate data", where="body")
+        if members == MAX_MEMBERS:
+            raise InvalidRequest(f"has more than {MAX_MEMBERS} gzip members; compress it as one", where="body")
         members += 1
-        if members > (1 if encoding == "deflate" else MAX_MEMBERS):
-            raise InvalidRequest(f"has bytes after the end of the {encoding} data", where="body")
         decompressor = zlib.decompressobj(DETECT_GZIP_OR_ZLIB)
         while not decompressor.eof:
             # In chunks, since zlib copies all input after the end of a member.

@@ -148,6 +148,9 @@ def _truncation(parameters: Parameters) -> Truncation | None:
 
 
 async def _zero_shot(application: Application, inputs: Any, parameters: Parameters) -> Response:
+    if parameters.function_to_apply is not None:
+        where = "parameters.function_to_apply"
+        raise InvalidRequest("does not apply to candidate_labels; leave it out, or set multi_label", where=where)
     labels = parameters.candidate_labels or []
     texts = inputs if isinstance(inputs, list) else [inputs]
     for index, text in enumerate(texts):

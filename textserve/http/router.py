@@ -297,9 +297,10 @@ async def _unless_disconnected(receive: Receive, result: Awaitable[Result]) -> R
 
 def head_of(response: Response, headers: Headers) -> Headers:
     """All headers of a response: length and type of its content, the given ``headers``, and its own."""
-    # A 304 has no body, and its length would have to be that of the 200 response (RFC 9110, section 8.6).
-    length = [] if response.status == 304 else [(b"content-length", str(len(response.content)).encode())]
-    return [*length, (b"content-type", response.content_type), *headers, *response.headers]
+    if response.status == 304:  # has no content; its length would have to be that of the 200 (RFC 9110, section 8.6)
+        return [*headers, *response.headers]
+    length = str(len(response.content)).encode()
+    return [(b"content-length", length), (b"content-type", response.content_type), *headers, *response.headers]
 
 
 async def _send(send: Send, response: Response, headers: Headers) -> None:

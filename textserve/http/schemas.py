@@ -147,8 +147,8 @@ def post(
 ) -> Describe:
     """The description of a ``POST`` route that classifies texts.
 
-    ``{settings.NAME}`` in ``summary`` is replaced by that setting. ``request`` and ``answer`` are bodies as in
-    :func:`json_content`; ``status`` returns the protocol's status of an error; ``more`` are errors besides REFUSALS.
+    ``request`` and ``answer`` are bodies as in :func:`json_content`; ``status`` returns the protocol's status of an
+    error; ``more`` are errors besides REFUSALS.
     """
 
     def describe(application: Application) -> dict[str, Any]:
@@ -157,7 +157,7 @@ def post(
             if kind is not Unauthorized or application.keys:
                 by_status.setdefault(status(kind("")), []).append(kind)
         return {
-            "summary": summary.format(settings=application.settings),
+            "summary": summary,
             "requestBody": {
                 "required": True,
                 "description": f"JSON in UTF-8, whatever its content type, of at most "

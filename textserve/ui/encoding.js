@@ -50,7 +50,7 @@ export async function detect(file, options) {
   const marked = BYTE_ORDER_MARKS.find(([, bytes]) => startsWith(beginning, bytes));
   if (marked) return {encoding: marked[0], warning: ''};
   const wide = utf16(beginning);
-  if (wide) return {encoding: wide, warning: ''};
+  if (wide) return wide;
   if (beginning.includes(0)) throw new FileError(`${file.name} is not a text file. Open a CSV or a plain text file.`);
 
   if (await isUtf8(file, options)) return {encoding: 'utf-8', warning: ''};
@@ -108,14 +108,30 @@ function startsWith(bytes, beginning) {
   return beginning.every((byte, index) => bytes[index] === byte);
 }
 
-/** The kind of UTF-16 without a byte order mark, or '': each Latin letter has a NUL byte, always on the same side. */
+/**
+ * The encoding of UTF-16 without a byte order mark, as of `detect`, or nothing. Letters of Latin scripts have a NUL byte,
+ * those of other scripts do not, but spaces, digits and line breaks do, always on the same side.
+ */
 function utf16(bytes) {
   const zeros = [0, 0];
   for (let index = 0; index < bytes.length; index++) if (bytes[index] === 0) zeros[index % 2]++;
-  const most = bytes.length / 2;
-  if (zeros[1] > 0.3 * most && zeros[0] < 0.05 * most) return 'utf-16le';
-  if (zeros[0] > 0.3 * most && zeros[1] < 0.05 * most) return 'utf-16be';
-  return '';
+  const [least, most] = [Math.min(...zeros), Math.max(...zeros)];
+  const encoding = zeros[1] > zeros[0] ? 'utf-16le' : 'utf-16be';
+  const units = bytes.length / 2;
+  if (most > 0.3 * units && least < 0.05 * units) return {encoding, warning: ''};
+  if (most > 0.01 * units && least === 0 && isText(bytes, encoding)) {
+    return {encoding, warning: 'The file seems to be UTF-16. That is a guess: check the letters in the preview.'};
+  }
+}
+
+/** Whether `bytes`, the beginning of a file, are characters of the encoding, without control characters. */
+function isText(bytes, encoding) {
+  try {
+    const content = new TextDecoder(encoding, {fatal: true}).decode(bytes, {stream: true});
+    return !/[^\P{Cc}\t\n\r]|\p{Co}|\p{Cn}/u.test(content);
+  } catch {
+    return false;
+  }
 }
 
 async function isUtf8(file, options) {

@@ -77,6 +77,7 @@ def test_long_texts_are_rejected_on_request(serve: Serve, asked_for: dict[str, b
         ("pair", asked([]), 400, "`parameters.candidate_labels` is empty"),
         ("pair", asked("a"), 400, "`parameters.candidate_labels`"),
         ("pair", asked(["a"], hypothesis_template="about"), 400, "`parameters.hypothesis_template` must contain {}"),
+        ("pair", asked(["a"], function_to_apply="none"), 400, "`parameters.function_to_apply` does not apply"),
         (
             "pair",
             asked([str(number) for number in range(101)]),

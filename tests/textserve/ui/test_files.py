@@ -32,6 +32,7 @@ FORMATS: dict[str, tuple[bytes, tuple[str, str, str], list[str]]] = {
     "unicode-text.txt": (f"\ufeffTekst\r\n{POLISH}\r\n".encode("utf-16le"), ("utf-16le", "", "Tekst"), [POLISH]),
     "excel.txt": (f"\ufeffTekst\t1\r\n{POLISH}\t2\r\n".encode("utf-16le"), ("utf-16le", "\t", "Tekst"), [POLISH]),
     "unmarked.csv": (f"id;Tekst\r\n1;{POLISH}\r\n".encode("utf-16le"), ("utf-16le", ";", "Tekst"), [POLISH]),
+    "cyrillic.csv": ("id;текст\n1;Всё хорошо\n".encode("utf-16le"), ("utf-16le", ";", "текст"), ["Всё хорошо"]),
     "utf-16be.csv": (f"\ufeffid;Tekst\n1;{POLISH}\n".encode("utf-16be"), ("utf-16be", ";", "Tekst"), [POLISH]),
     "sep.csv": (b"sep=;\r\na,b;text\r\n1;x, y\r\n", ("utf-8", ";", "text"), ["x, y"]),
     "rare-sep.csv": (b"sep=:\r\nid:text\r\n1:x,y\r\n", ("utf-8", ":", "text"), ["x,y"]),
