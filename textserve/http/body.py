@@ -86,7 +86,7 @@ def _decompress(body: bytes, encoding: str, limit: int) -> bytes:
         if members and encoding == "deflate":
             raise InvalidRequest("has bytes after the end of the deflate data", where="body")
         if members == MAX_MEMBERS:
-            raise InvalidRequest(f"has more than {MAX_MEMBERS} gzip members; compress it as one", where="body")
+            raise InvalidRequest(f"has more than {MAX_MEMBERS} gzip members; send one", where="body")
         members += 1
         decompressor = zlib.decompressobj(DETECT_GZIP_OR_ZLIB)
         while not decompressor.eof:

@@ -46,7 +46,7 @@ def test_every_member_of_compressed_data_is_read(encoding: str, body: bytes) -> 
         (
             "gzip",
             gzip.compress(b"") * (MAX_MEMBERS + 1),
-            f"has more than {MAX_MEMBERS} gzip members; compress it as one",
+            f"has more than {MAX_MEMBERS} gzip members; send one",
         ),
         ("deflate", zlib.compress(b"whole") + b"more", "has bytes after the end of the deflate data"),
         ("gzip", b"", "ends before the gzip data does"),
