@@ -23,7 +23,7 @@ MOST = 6
 FEWEST = 2
 # The distance to another answer, in standard deviations of all logits, that INT8 should not bridge.
 SURE = 0.5
-# The tolerance of a number, as a share of its range over all texts. In the tests, INT8 uses at most a seventh of it.
+# Tolerance of a number, as a share of its range over all texts. INT8 moves the tests' numbers by 1/7 of it at most.
 TOLERANCE = 0.2
 
 

@@ -20,7 +20,7 @@ RUN = re.compile(r"runs:/(?P<run_id>[^/]+)(/.+)?")
 def fetch(uri: str, into: Path) -> tuple[Path, dict[str, Any]]:
     """Download ``uri`` into ``into``, and return the folder of its checkpoint, and its ``run_id``, name and version.
 
-    Raises :class:`ModelingError` if MLflow does not answer, has no such version or run, or not exactly one checkpoint.
+    Raises :class:`ModelingError` if MLflow does not answer, has no such version or run, or it has not one checkpoint.
     """
     registered, run = VERSION.fullmatch(uri), RUN.fullmatch(uri)
     if not registered and not run:
@@ -42,7 +42,7 @@ def fetch(uri: str, into: Path) -> tuple[Path, dict[str, Any]]:
             raise ModelingError(f"{uri}: {registry.uri} has no such artifacts") from error
         except OSError as error:
             raise ModelingError(f"{uri}: its artifacts cannot be read: {error.strerror or error}") from error
-    # An adapter is refused where its files are selected.
+    # An adapter counts here; the selection of its files refuses it.
     found = sorted(file.parent for file in [*into.rglob(CONFIG_FILE)] or into.rglob(ADAPTER_FILE))
     if len(found) != 1:
         folders = ", ".join(str(path.relative_to(into)) for path in found) or "none"
