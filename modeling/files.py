@@ -21,7 +21,7 @@ REPORT_FILE = "report.json"
 
 
 class ModelFiles:
-    """The files of one model: ``folder`` has the served files, ``build`` the intermediate ones."""
+    """The files of one model: ``folder`` has the served files, ``build`` the intermediate files."""
 
     def __init__(self, folder: Path, build: Path) -> None:
         self.folder = folder

@@ -91,7 +91,7 @@ def _check_tokenizer(spec: ModelSpec, folder: Path) -> None:
 
 
 def check_golden(spec: ModelSpec, checkpoint: Path) -> None:
-    """Raise a :class:`ModelingError` if the source contradicts the spec, or does not give a golden answer."""
+    """Raise a :class:`ModelingError` if the source contradicts the spec, or answers a golden text differently."""
     if spec.source.kind != "onnx":
         declared.check(spec, checkpoint)
     if wrong := golden_problems(spec, source_scores(spec, checkpoint, [golden.input for golden in spec.golden])):

@@ -1,4 +1,4 @@
-"""The linear layers of an ONNX graph, and their replacement by 8-bit ones."""
+"""The linear layers of an ONNX graph, and their replacement by 8-bit layers."""
 
 from __future__ import annotations
 

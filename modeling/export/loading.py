@@ -28,7 +28,7 @@ EXPORT_IT = "export it to ONNX with that version, and serve the file: kind: onnx
 
 
 def load_tokenizer(folder: str | Path) -> Any:
-    """The checkpoint's own tokenizer, never its code; raises :class:`ModelingError` if it is not a fast tokenizer.
+    """The checkpoint's own tokenizer, without its code; raises :class:`ModelingError` if it is not a fast tokenizer.
 
     ``folder`` may also be an id on the hub.
     """

@@ -45,7 +45,7 @@ class Card:
 
 
 def read(text: str) -> Card:
-    """The card in ``text``; what is missing, or not in the known form, is left out."""
+    """The card in ``text``; entries that are missing or not in the known form are left out."""
     match = FRONT_MATTER.match(text.removeprefix("\ufeff"))
     try:
         content = yaml.safe_load(match[1]) if match else None

@@ -15,7 +15,7 @@ BLOCKS = ("labels", "golden")
 def render(content: Mapping[str, Any], comments: Mapping[str, str]) -> str:
     """``content`` as YAML: sections after an empty line, values on one line.
 
-    ``comments`` has the comment after each key, such as ``tokenization.max_tokens``; the key ``""`` is the first line.
+    ``comments`` maps keys, such as ``tokenization.max_tokens``, to the comments after them; ``""`` to the first line.
     """
     lines = [f"# {comments['']}"]
     block = False

@@ -58,7 +58,7 @@ RECIPE_FILE = "recipe.json"
 WARMUP = 0.05
 # The learning rate of the last step, as a share of the highest.
 LAST_RATE = 0.1
-# The share of the steps after which weights are averaged, and the number of steps from one average to the next.
+# The share of the steps after which weights enter the mean, and the number of steps between those that do.
 MEAN_FROM = 0.45
 MEAN_EVERY = 40
 WEIGHT_DECAY = 0.01

@@ -145,7 +145,7 @@ class Registry:
 
     @contextmanager
     def run(self, experiment: str, name: str) -> Iterator[str]:
-        """Record a run, to which ``mlflow.log_params`` and the like write; yields its id. On an exception it fails."""
+        """Record a run, to which ``mlflow.log_params`` and others write; yields its id. An exception fails the run."""
         found = commit()
         git = {MLFLOW_GIT_COMMIT: found["commit"], "git.changed_files": found["changed_files"]} if found else {}
         with plain_errors(self.uri):

@@ -20,7 +20,7 @@ RUN = re.compile(r"runs:/(?P<run_id>[^/]+)(/.+)?")
 def fetch(uri: str, into: Path) -> tuple[Path, dict[str, Any]]:
     """Download ``uri`` into ``into``, and return the folder of its checkpoint, and its ``run_id``, name and version.
 
-    Raises :class:`ModelingError` if MLflow does not answer, has no such version or run, or it has not one checkpoint.
+    Raises :class:`ModelingError` if MLflow does not answer, has no such version or run, or not exactly one checkpoint.
     """
     registered, run = VERSION.fullmatch(uri), RUN.fullmatch(uri)
     if not registered and not run:

@@ -28,7 +28,7 @@ SECONDS = 60
 CLARIN_EMO = "clarin-emo"
 PLWORDNET_EMO = "plwordnet-emo"
 TATOEBA = "tatoeba-neutral"
-# The characters of a line that has no sentence: its label is that of the whole review before it.
+# The characters of a line without a sentence, whose label is for the whole review before it.
 END_OF_REVIEW = {"#"}
 # Emotions that contradict a negative, and a positive, rating.
 PLEASANT, UNPLEASANT = {"radosc", "podziw"}, {"zlosc", "smutek", "strach", "wstret"}

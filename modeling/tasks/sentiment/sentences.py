@@ -2,7 +2,7 @@
 
 A label from a person who read the whole sentence is surer than one from a person who rated a sense of a word in it, and
 this is surer than one from a translation without a strong word. So the target of a sentence leaves the other classes a
-share, its ``doubt``: most of it goes to neutral, which people confuse with the others more often than these two.
+share, its ``doubt``: most of it goes to neutral, which people confuse more often than negative with positive.
 
 Validation and test parts are cut by the hash of the text (see :func:`~modeling.tasks.sentiment.dataset.part_of`) from
 the composed and the CLARIN-Emo sentences, whose labels are the surest; all other sentences are for training.
