@@ -1,4 +1,4 @@
-"""The expected error of the library, and what no message shows."""
+"""The error that the library raises on purpose, and the masking of secrets in messages."""
 
 from __future__ import annotations
 
@@ -10,6 +10,6 @@ class ModelingError(Exception):
 
 
 def masked(text: str) -> str:
-    """``text`` without what may be secret in its addresses: user and password, and the query; a path has neither."""
+    """``text`` with user, password and query masked in its URLs; a URL without a host, ``file:///…``, has none."""
     without_users = re.sub(r"(?<=://)(?!/)\S*@", "***@", text)
     return re.sub(r"(://(?!/)[^\s?]*\?)\S+", r"\1***", without_users)

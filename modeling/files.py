@@ -21,19 +21,19 @@ REPORT_FILE = "report.json"
 
 
 class ModelFiles:
-    """The files of one model: ``folder`` has the served files, ``build`` the intermediate ones."""
+    """The files of one model: ``folder`` has the served files, ``build`` the intermediate files."""
 
     def __init__(self, folder: Path, build: Path) -> None:
         self.folder = folder
         self.model = folder / MODEL_FILE
         self.tokenizer = folder / TOKENIZER_FILE
         self.report_file = folder / REPORT_FILE
-        # What the model reads and answers on known texts, to notice drift.
+        # Statistics of the model on known texts, to detect drift.
         self.reference_file = folder / REFERENCE_FILE
         self.build = build
-        # In float32, before quantization.
+        # The float32 graph, before quantization.
         self.float_model = build / "float.onnx"
-        # From which the ONNX files are exported by default.
+        # The default source of the export.
         self.checkpoint = build / "checkpoint"
         # Shared by all models.
         self.data = build.with_name("data")
@@ -53,7 +53,7 @@ class ModelFiles:
         """The validated spec.
 
         Raises:
-            SpecError: if it is not valid, or has the name of another folder, such as the one that it was copied from.
+            SpecError: if it is invalid, or its ``name`` is not that of its folder, as after copying a folder.
         """
         spec = ModelSpec.load(self.folder)
         if spec.name != self.folder.name:
@@ -61,11 +61,11 @@ class ModelFiles:
         return spec
 
     def report(self) -> dict[str, Any]:
-        """The sections of ``report.json``; empty without one. Raises :class:`ModelingError` if it cannot be read."""
+        """The sections of ``report.json``; empty if it is missing. Raises :class:`ModelingError` if it is not JSON."""
         return _read_json(self.report_file, f"make model MODEL={self.folder.name}") if self.report_file.exists() else {}
 
     def reference(self) -> dict[str, Any]:
-        """The content of ``reference.json``; raises :class:`ModelingError` if it cannot be read."""
+        """The content of ``reference.json``; raises :class:`ModelingError` if it is not JSON."""
         return _read_json(self.reference_file, f"make reference MODEL={self.folder.name}")
 
     def add_to_report(self, section: str, content: dict[str, Any]) -> None:
@@ -75,7 +75,7 @@ class ModelFiles:
             new.write_text(text + "\n", encoding="utf-8")
 
     def digests(self) -> dict[str, str]:
-        """SHA-256 of ONNX file and tokenizer by file name; raises :class:`ModelingError` if one does not exist."""
+        """SHA-256 of ONNX file and tokenizer by file name; raises :class:`ModelingError` if a file is missing."""
         files = (self.model, self.tokenizer)
         for file in files:
             if not file.exists():
@@ -93,10 +93,10 @@ def check_identity(files: ModelFiles, section: dict[str, Any], step: str) -> Non
 
 
 def _read_json(file: Path, step: str) -> dict[str, Any]:
-    """The object in a file that ``step`` writes."""
+    """The JSON object in ``file``; errors name ``step``, the command that writes it."""
     try:
         content = json.loads(file.read_text(encoding="utf-8"))
-    except ValueError as error:  # JSON's and UTF-8's
+    except ValueError as error:  # from JSON or UTF-8
         raise ModelingError(f"{file}: is not JSON: {error}; restore it, or remove it and run {step}") from error
     if not isinstance(content, dict):
         raise ModelingError(f"{file}: is not a JSON object; restore it, or remove it and run {step}")
@@ -105,9 +105,9 @@ def _read_json(file: Path, step: str) -> dict[str, Any]:
 
 @contextmanager
 def replacing(file: Path) -> Iterator[Path]:
-    """A path to write to, which replaces ``file`` at the end; after an error or interruption ``file`` is as it was.
+    """A temporary path to write to, which replaces ``file`` at the end; after an error, ``file`` is unchanged.
 
-    Raises :class:`ModelingError` if it cannot be written, such as on a full disk.
+    Raises :class:`ModelingError` if ``file`` cannot be written, such as on a full disk.
     """
     try:
         with tempfile.TemporaryDirectory(prefix="new-", dir=file.parent) as folder:

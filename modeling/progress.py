@@ -1,4 +1,4 @@
-"""Progress of long steps: a bar on a terminal; elsewhere, such as in the log of a pipeline, a line now and then."""
+"""Progress of long steps: a bar on a terminal; elsewhere, such as in a CI log, a line every 30 seconds."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ LINE = "{desc}: {n_fmt} of {total_fmt} after {elapsed}"
 
 
 def is_terminal() -> bool:
-    """Whether somebody watches standard error."""
+    """Whether standard error is a terminal."""
     return sys.stderr.isatty()
 
 

@@ -1,4 +1,4 @@
-"""Rows of texts and their answers, from JSON Lines or a data set, and errors that name the place of a wrong one."""
+"""Rows of texts and their answers, from JSON Lines or a data set, and errors that name file, line and key."""
 
 from __future__ import annotations
 
@@ -20,13 +20,13 @@ Answer: TypeAlias = str | tuple[str, ...] | float
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """An object of a file.
+    """A row of a data set, or an object of a JSON Lines file.
 
     Attributes:
-        place: its file and line, or row, for an error.
-        values: its content by key or column.
-        columns: the column of a key, where it has another name.
-        names: the model's label for a value of a data set; ``None`` for a file in the model's folder.
+        place: the file and the line or row number, for error messages.
+        values: the content by key or column.
+        columns: the column of each key that is not the column's name.
+        names: the model's label for each label of a data set; ``None`` for a file in the model's folder.
     """
 
     place: str
@@ -52,7 +52,7 @@ def read_text(file: Path, option: str = "") -> str:
 
 
 def read_lines(file: Path, option: str = "") -> list[Row]:
-    """The rows of a JSON Lines file, at least one; raises :class:`ModelingError` naming the first wrong line."""
+    """The rows of a JSON Lines file, at least one; raises :class:`ModelingError` naming the first invalid line."""
     found = []
     for number, line in enumerate(read_text(file, option).split("\n"), start=1):
         if not line.strip():
@@ -66,7 +66,7 @@ def read_lines(file: Path, option: str = "") -> list[Row]:
             raise ModelingError(f'{place}: is not an object, such as {{"text": "…"}}')
         found.append(Row(place, values))
     if not found:
-        raise ModelingError(f'{option}{file}: has no text; write an object a line, such as {{"text": "…"}}')
+        raise ModelingError(f'{option}{file}: has no text; write one object per line, such as {{"text": "…"}}')
     return found
 
 
@@ -77,7 +77,7 @@ def labelled(rows: Sequence[Row], spec: ModelSpec, known: Collection[str]) -> tu
 
 
 def plain(rows: Sequence[Row], spec: serving.ModelSpec | None = None) -> list[Input]:
-    """The text, or pair, of each row; ``spec`` says which, or else whether it has a ``text_pair``."""
+    """The text or pair of each row, as the input of ``spec``; without a spec, a row with a ``text_pair`` is a pair."""
     return [_input(row, spec.input if spec else None) for row in rows]
 
 

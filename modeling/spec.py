@@ -1,4 +1,4 @@
-"""``model.yaml``: what :class:`textserve.spec.ModelSpec` does not read, the source, the export and the limits.
+"""``model.yaml`` in full: the source, the export and the limits beside :class:`textserve.spec.ModelSpec`.
 
 The spec of the default model, in ``models/``, is a commented example.
 """
@@ -48,7 +48,7 @@ class Source(Section):
     )
     revision: Commit | None = Field(None, description="Commit on the hub; branches move and are rejected.")
     sha256: dict[str, Sha256] = Field(default_factory=dict, description="Expected digests by file name.")
-    tokenizer: TokenizerSource | None = Field(None, description="Of a ready ONNX file; default: the files beside it.")
+    tokenizer: TokenizerSource | None = Field(None, description="For a ready ONNX file; default: its own folder.")
 
     @property
     def onnx_file(self) -> str:
@@ -68,7 +68,7 @@ class Source(Section):
 
 
 def _by_value(names: object) -> object:
-    """A mapping from values, as strings; a list is one from its indices."""
+    """``names`` as a mapping whose keys are strings; the keys of a list are its indices."""
     pairs = enumerate(names) if isinstance(names, list) else names.items() if isinstance(names, dict) else None
     return names if pairs is None else {str(value): name for value, name in pairs}
 
@@ -84,16 +84,16 @@ class DataSet(Section):
     file: Annotated[str, StringConstraints(pattern=r"^[^/].*\.(parquet|csv|jsonl)$")] = Field(
         description="Path in the repository, NAME.parquet, NAME.csv or NAME.jsonl."
     )
-    columns: dict[Column, str] = Field(default_factory=dict, description="The name of a column, where it is another.")
+    columns: dict[Column, str] = Field(default_factory=dict, description="Column names that differ from the key.")
     names: Annotated[dict[str, str], BeforeValidator(_by_value)] = Field(
         default_factory=dict,
-        description="The model's label for a value of the data set, such as 0; a list has those of 0, 1, 2, …",
+        description="The model's label for each value of the data set; a list has the labels of 0, 1, 2, …",
     )
-    rows: int = Field(5000, ge=1, description="At most so many, drawn with a fixed seed.")
+    rows: int = Field(5000, ge=1, description="Maximum number of rows, drawn with a fixed seed.")
 
 
 class Texts(Section):
-    """Data sets to evaluate and to calibrate on, unless the model's folder has files for it."""
+    """Data sets to evaluate and to calibrate on, unless the model's folder has files for that."""
 
     test: DataSet | None = None
     calibration: DataSet | None = None
@@ -116,7 +116,7 @@ class Quantization(spec.Quantization):
 
 
 class Fidelity(Section):
-    """Limits that scripts/verify.py checks: those of one label (1), of several (n) and of a number (x).
+    """Limits that scripts/verify.py checks, marked by answer: one label (1), several labels (n) or a number (x).
 
     Differences are between scores.
     """
@@ -127,10 +127,10 @@ class Fidelity(Section):
         0.005, ge=0, le=1, description="1: macro-F1 lost against the source. n: micro-F1 lost against it."
     )
     min_rank_correlation: float = Field(0.99, ge=-1, le=1, description="x: Spearman's, with the source.")
-    max_difference: float | None = Field(None, gt=0, description="x: from the source; by default any.")
+    max_difference: float | None = Field(None, gt=0, description="x: from the source; default: no limit.")
     min_speedup: float = Field(2.5, ge=0, description="Speed relative to float32 ONNX: one text, one core.")
-    min_speedup_without_vnni: float = Field(1.2, ge=0, description="On a processor without 8-bit dot products.")
-    max_batch_difference: float = Field(1e-4, ge=0, description="Between a text alone and in any batch.")
+    min_speedup_without_vnni: float = Field(1.2, ge=0, description="The same without 8-bit dot products.")
+    max_batch_difference: float = Field(1e-4, ge=0, description="Between a text alone and in a batch.")
 
 
 class FailureRates(Section):
@@ -144,7 +144,7 @@ class FailureRates(Section):
 class Gates(Section):
     """Limits that scripts/promote.py checks on the measurements of scripts/evaluate.py, with :class:`Fidelity`.
 
-    Of those of quality, only those of the model's problem are checked: one label (1), several (n), or a number (x).
+    Quality limits apply to one kind of answer: one label (1), several labels (n), or a number (x).
     """
 
     min_macro_f1: float = Field(0.6, ge=0, le=1, description="1: in each language.")
@@ -153,7 +153,7 @@ class Gates(Section):
     min_micro_f1_bound: float = Field(0.4, ge=0, le=1, description="n: lower end of its 95 % interval, in each.")
     min_rank_correlation: float = Field(0.6, ge=-1, le=1, description="x: Spearman's, with the truth, in each.")
     min_rank_correlation_bound: float = Field(0.5, ge=-1, le=1, description="x: lower end of its 95 % interval.")
-    max_rmse: float | None = Field(None, gt=0, description="x: root mean square error in each; by default any.")
+    max_rmse: float | None = Field(None, gt=0, description="x: root mean square error in each; default: no limit.")
     max_f1_loss: float = Field(
         0.02, ge=0, le=1, description="1, n: macro-F1, or micro-F1, lost to the model in use, in each language."
     )
@@ -204,10 +204,10 @@ class ModelSpec(spec.ModelSpec):
         return spec.ModelSpec.model_validate(self.model_dump())
 
     def identity(self, digests: dict[str, str]) -> dict[str, Any]:
-        """Everything that changes an answer; a verification is valid for one identity, and a version is its hash.
+        """Everything that can change an answer. A verification is valid for one identity, and the version is its hash.
 
         Golden texts are part of it: they decide whether the service answers at all.
         """
         answer = {"problem_type", "activation", "threshold", "input", "labels", "tokenization", "graph", "golden"}
-        exclude = {"labels": {"__all__": {"tone"}}}  # of the page only
+        exclude = {"labels": {"__all__": {"tone"}}}  # only colours the page
         return {"sha256": digests, **self.model_dump(mode="json", include=answer, exclude=exclude, exclude_none=True)}

@@ -24,11 +24,11 @@ VERSION_DIGITS = 16
 
 
 def save(files: ModelFiles) -> str:
-    """Save the model unless the store has this version as it is now, make it the latest one, and return its tag.
+    """Save the model unless the store has it with the same content, make it the latest version, and return its tag.
 
     The stored folder has the ONNX file, the tokenizer, the report, the reference, if there is one, and the part of
-    the spec that serving reads. Raises :class:`ModelingError` if a file is missing, or the model is not verified as
-    it is now or not within its limits.
+    the spec that serving reads. Raises :class:`ModelingError` if a file is missing, the verification is missing or
+    outdated, or a limit is exceeded.
     """
     spec, report = files.spec(), files.report()
     digests, verification = files.digests(), report.get("verification")
@@ -38,7 +38,7 @@ def save(files: ModelFiles) -> str:
     if problems := fidelity.problems(verification, spec):
         raise ModelingError(f"{files.report_file}: outside the limits of the spec: {'; '.join(problems)}")
     if files.reference_file.exists() and files.reference().get("sha256") != digests[MODEL_FILE]:
-        raise ModelingError(f"{files.reference_file}: is of another {MODEL_FILE}; run make reference MODEL={spec.name}")
+        raise ModelingError(f"{files.reference_file}: for another {MODEL_FILE}; run make reference MODEL={spec.name}")
     tag = f"{spec.name}:{version(spec, digests)}"
     stored = find_model(tag)
     names = [*digests, REPORT_FILE, *([REFERENCE_FILE] if files.reference_file.exists() else [])]
@@ -47,7 +47,7 @@ def save(files: ModelFiles) -> str:
         serving["quantization"] = {"method": "none"}
     text = yaml.safe_dump(serving, allow_unicode=True, sort_keys=False)
     labels = {"license": spec.license, "languages": "-".join(spec.languages)}
-    # What does not change an answer is not in the version: with another report, the same version is stored anew.
+    # The version covers only what changes an answer: if only the report differs, the same version is stored again.
     wanted = {SPEC_FILE: hashlib.sha256(text.encode()).hexdigest()}
     wanted |= {name: digests.get(name) or sha256(files.folder / name) for name in names}
     if stored is not None and stored.info.labels == labels and _digests(Path(stored.path) / STORED_FOLDER) == wanted:

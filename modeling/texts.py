@@ -1,7 +1,7 @@
 """The texts that a model is calibrated, compared with its source, and evaluated on.
 
-They are, in this order, in files of the model's folder, in data sets of its spec, or those of its task. A model without
-any is calibrated and compared, not evaluated, on general texts: English sentences, or pairs of neighbouring ones.
+They come from files in the model's folder, else from data sets in its spec, else from its task. A model without any is
+calibrated and compared, but not evaluated, on general texts: English sentences, or pairs of consecutive sentences.
 """
 
 from __future__ import annotations
@@ -24,12 +24,12 @@ from textserve.spec import Input
 SEED = 0
 TEST_FILE = "test.jsonl"
 CALIBRATION_FILES = {"text": "calibration.txt", "pair": "calibration.jsonl"}
-# The key of texts in several languages, as ISO 639-2 has it.
+# The code of ISO 639-2 for texts in several languages.
 SEVERAL = "mul"
 GENERAL = "general English texts"
-# More than any tokenizer adds to a pair.
+# More special tokens than any tokenizer adds to a pair.
 SPECIAL_TOKENS = 8
-# Of a text to compare on, where there are enough.
+# The longest text that is drawn from a large set to compare on.
 MOST_CHARACTERS = 500
 
 Drawn = TypeVar("Drawn")
@@ -41,7 +41,7 @@ class LabelledTexts:
     """Texts, or pairs, and the right answer to each: a label, labels, or a number.
 
     Attributes:
-        language: its code, or SEVERAL.
+        language: the language's code, or SEVERAL.
         name: what the texts are, for a reader of the report.
         domains: the domain of each text, or empty.
     """
@@ -60,7 +60,7 @@ class PlainTexts:
     Attributes:
         answers: the right answer to each text, or ``None``.
         languages: the language of each text, or empty.
-        note: that they are not the model's own, if so.
+        note: for the report, if the texts are not the model's own.
     """
 
     texts: Sequence[Input]
@@ -72,9 +72,9 @@ class PlainTexts:
 def labelled_texts(files: ModelFiles) -> list[LabelledTexts]:
     """The labelled texts of each language of the model that has any, in the order of the spec.
 
-    These are ``test-LANGUAGE.jsonl`` in the model's folder; for all other languages together ``test.jsonl``, or the
-    data set ``texts.test`` of the spec; or else those of the task. Texts whose label the task knows and the model does
-    not have are left out. Raises :class:`ModelingError` naming the file, the line and the key of what cannot be used.
+    They come from ``test-LANGUAGE.jsonl`` in the model's folder; for all languages without it from ``test.jsonl``, else
+    from the data set ``texts.test`` of the spec; else from the task. Texts with a label of the task that the model
+    lacks are left out. Raises :class:`ModelingError` naming file, line and key of an invalid value.
     """
     spec = files.spec()
     task, labels = tasks.find(spec.task), {*spec.label_names, *tasks.labels(spec.task)}
@@ -121,16 +121,16 @@ def _of_labels(labelled: LabelledTexts, spec: ModelSpec) -> LabelledTexts:
 def comparison_texts(files: ModelFiles) -> PlainTexts:
     """The texts on which a model is compared with its source: :func:`labelled_texts`, and general texts.
 
-    The general texts come without their labels where they are not among the labelled ones. A model without a task has
-    them only if it has fewer labelled texts than the spec's ``fidelity.texts``. Of a set much larger than that, so many
-    are drawn, none of them longer than MOST_CHARACTERS: padded to it, the others would take hours in random batches.
+    General texts have no answers unless they are the labelled texts. A model without a task gets them only if it has
+    fewer labelled texts than ``fidelity.texts`` of the spec. From a set with more than twice that number, this many are
+    drawn, none longer than MOST_CHARACTERS: random batches padded to a long text would take hours.
     """
     spec, sets = files.spec(), labelled_texts(files)
     count = sum(len(labelled.texts) for labelled in sets)
     general: list[Input] = []
     if spec.task or count < spec.fidelity.texts:
         general = general_texts(files)
-        # First, labelled or not.
+        # General texts come first, labelled or not.
         sets.sort(key=lambda labelled: list(labelled.texts) != general)
         if sets and list(sets[0].texts) == general:
             general = []
@@ -161,10 +161,10 @@ def _too_few(files: ModelFiles, count: int) -> str:
 
 
 def calibration_texts(files: ModelFiles) -> PlainTexts:
-    """``quantization.calibration_texts`` of the spec, or fewer where there are not as many, drawn with a fixed seed.
+    """At most ``quantization.calibration_texts`` texts of the spec's calibration set, drawn with a fixed seed.
 
-    These are the lines of ``calibration.txt`` in the model's folder (of pairs: the rows of ``calibration.jsonl``), of
-    the data set ``texts.calibration`` of the spec, of the task, or general texts.
+    The set is ``calibration.txt`` in the model's folder (``calibration.jsonl`` for pairs), else the data set
+    ``texts.calibration`` of the spec, else that of the task, else general texts.
     """
     spec, file = files.spec(), files.folder / CALIBRATION_FILES[files.spec().input]
     wrong = files.folder / CALIBRATION_FILES["text" if spec.input == "pair" else "pair"]
@@ -183,7 +183,7 @@ def calibration_texts(files: ModelFiles) -> PlainTexts:
 
 
 def reference_texts(files: ModelFiles) -> dict[str, Sequence[Input]]:
-    """Texts like those to serve, by group: of the task, or the labelled ones by language; empty without any."""
+    """Texts like those to serve, by group: the task's groups, else the labelled texts by language; may be empty."""
     task = tasks.find(files.spec().task)
     if task and task.reference_texts:
         return dict(task.reference_texts(files))
@@ -191,7 +191,7 @@ def reference_texts(files: ModelFiles) -> dict[str, Sequence[Input]]:
 
 
 def general_texts(files: ModelFiles) -> list[Input]:
-    """Sentences, or pairs of neighbouring ones, for a model of any kind: they have no right answer."""
+    """Sentences, or pairs of consecutive sentences, for a model of any kind, without right answers."""
     general = tasks.general().general_texts
     return _inputs(files.spec(), general(files.data) if general else [])
 
@@ -203,13 +203,13 @@ def _inputs(spec: ModelSpec, texts: Sequence[str]) -> list[Input]:
 
 
 def _fits(spec: ModelSpec, pair: tuple[str, str]) -> bool:
-    """Whether the text of ``pair`` that is not to be cut is surely short enough: a token has at least one byte."""
+    """Whether the text of ``pair`` that truncation must not cut surely fits: a token has at least one byte."""
     kept = {"longest_first": "", "only_first": pair[1], "only_second": pair[0]}[spec.tokenization.truncation]
     return len(kept.encode()) + SPECIAL_TOKENS < spec.tokenization.max_tokens
 
 
 def drawn(texts: Sequence[Drawn], count: int) -> list[Drawn]:
-    """At most ``count`` of ``texts``, drawn with a fixed seed; all of them in their order if there are no more."""
+    """At most ``count`` of ``texts``, drawn with a fixed seed; if there are no more, all in their order."""
     if len(texts) <= count:
         return list(texts)
     return [texts[index] for index in np.random.default_rng(SEED).permutation(len(texts))[:count]]
@@ -217,16 +217,16 @@ def drawn(texts: Sequence[Drawn], count: int) -> list[Drawn]:
 
 def _rows(files: ModelFiles, data: DataSet, count: int) -> list[rows.Row]:
     """At most ``count`` rows of a data set."""
-    # Only this needs the hub's client.
+    # Imported here: only data sets need the hub's client.
     from modeling.sources import datasets
 
     return datasets.load(data, files.build / "texts", count, SEED)
 
 
 def read_texts(file: Path, option: str = "") -> list[Input]:
-    """The non-empty lines of ``file`` or, of a ``.jsonl`` file, the text, or pair, of each.
+    """The non-empty lines of ``file``; for a ``.jsonl`` file, the text or pair in each of them.
 
-    Raises :class:`ModelingError` if it cannot be read as UTF-8, has no text, or a line is wrong; its message starts
+    Raises :class:`ModelingError` if it cannot be read as UTF-8, has no text, or has an invalid line; the message starts
     with ``option``, the command-line option that names the file.
     """
     if file.suffix == ".jsonl":
@@ -238,10 +238,10 @@ def read_texts(file: Path, option: str = "") -> list[Input]:
 
 
 def check_input(texts: Sequence[Input], spec: ModelSpec) -> None:
-    """Raise a :class:`ModelingError` if one of ``texts`` is a pair and the model reads single ones, or the reverse."""
+    """Raise a :class:`ModelingError` if one of ``texts`` is a pair and the model reads single texts, or vice versa."""
     wrong = next((index for index, text in enumerate(texts) if isinstance(text, str) != (spec.input == "text")), None)
     if wrong is not None:
-        needs = "single texts, one a line" if spec.input == "text" else 'pairs, a .jsonl file of {"text", "text_pair"}'
+        needs = "one text per line" if spec.input == "text" else 'pairs, a .jsonl file of {"text", "text_pair"}'
         raise ModelingError(
             f"--texts: text {wrong + 1} does not fit: {spec.name} has input: {spec.input}; give {needs}"
         )

@@ -1,4 +1,4 @@
-"""The answers of a model, and the right ones, as arrays."""
+"""The answers of a model, and the right answers, as arrays."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ from modeling.rows import Answer
 from textserve.spec import ModelSpec
 
 Scores: TypeAlias = npt.NDArray[np.float32]
-# Of one label its index, int64 [texts]; of several which apply, bool [texts, labels]; numbers, float64 [texts].
+# One label: its index, int64 [texts]; several labels: which apply, bool [texts, labels]; numbers: float64 [texts].
 Answers: TypeAlias = npt.NDArray[Any]
 
 
 def right_answers(spec: ModelSpec, given: Sequence[Answer]) -> Answers:
-    """Right answers as an array; a label that the model lacks has the index of none of its labels."""
+    """Right answers as an array; a label that the model lacks has an index past the last label, or is left out."""
     index = {label: position for position, label in enumerate(spec.label_names)}
     if spec.problem_type == "regression":
         return np.array(given, dtype=np.float64)

@@ -4,14 +4,14 @@ Three kinds of tests, each a list of cases that no reader of the language would 
 
 - minimum functionality: a plain text has one of the expected labels;
 - invariance: an irrelevant change keeps the label, the set of labels, or the number within TOLERANCE;
-- direction: a change moves the score of the label ``towards`` up; where the task knows an opposite of the label, the
-  difference of the two scores. It may move back by TOLERANCE, as in CheckList, since an addition to a clear text may;
-  ``least`` requires a real step instead.
+- direction: a change raises the score of the label ``towards`` or, if the task knows an opposite label, the difference
+  of the two scores. As in CheckList, a fall by up to TOLERANCE passes, since an addition to an already clear text may
+  cause one; ``least`` can require a rise instead.
 
 The cases come from templates, words and plain texts in the model's own ``behaviour.yaml``, or else in the task's:
 ``templates`` (and ``pairs`` of them) expand to all combinations of the words in their braces, ``varied`` names the
 words whose exchange must change nothing, ``change`` is one of CHANGES, and ``added`` are sentences to append to each of
-the language's texts. For a model of pairs each text is a list of two; both are changed, and the second one added to.
+the language's texts. For a model of pairs each text is a list of two; both are changed, and additions go to the second.
 Everything is drawn with a fixed seed.
 """
 
@@ -81,7 +81,7 @@ CHANGES: dict[str, Callable[[str], str]] = {
 
 
 def each(function: Callable[[str], str], text: Input) -> Input:
-    """``function`` of a text, or of both texts of a pair."""
+    """``function`` applied to a text, or to both texts of a pair."""
     return function(text) if isinstance(text, str) else (function(text[0]), function(text[1]))
 
 
@@ -111,7 +111,7 @@ class MinimumFunctionality(_Section):
 
 
 class Invariance(_Section):
-    """Pairs of texts with the same answer: with exchanged words, a change, or an addition."""
+    """Pairs of texts that need the same answer; the second has another word, a change, or an addition."""
 
     kind: Literal["invariance"]
     templates: list[Template] = []
@@ -154,7 +154,7 @@ class Invariance(_Section):
 
 
 class Direction(_Section):
-    """Pairs of texts; the scores of the second are by ``least`` more ``towards`` a label."""
+    """Pairs of texts; the second must score at least ``least`` more ``towards`` a label."""
 
     kind: Literal["direction"]
     towards: str
@@ -207,7 +207,7 @@ class Suite(BaseModel):
 def load(files: ModelFiles) -> dict[str, Suite]:
     """The suites by language, the model's own or else the task's; empty if there are none.
 
-    Raises :class:`ModelingError` naming the file and the key of what cannot be used.
+    Raises :class:`ModelingError` naming the file and the invalid key.
     """
     spec, file = files.spec(), files.folder / BEHAVIOUR_FILE
     task = tasks.find(spec.task)
@@ -231,7 +231,7 @@ def load(files: ModelFiles) -> dict[str, Suite]:
 
 
 def _problem(test: Test, suite: Suite, spec: ModelSpec, known: Collection[str]) -> str | None:
-    """What of ``test`` does not fit the model, after its key."""
+    """Why ``test`` does not fit the model, as the rest of a message after its index; ``None`` if it fits."""
     if isinstance(test, MinimumFunctionality) and spec.problem_type == "regression":
         return ".kind: a number has no expected label; test its direction or invariance"
     for key, labels in _labels(test).items():
@@ -251,7 +251,7 @@ def _labels(test: Test) -> dict[str, list[str]]:
 
 
 def labels_of(spec: ModelSpec, scores: Scores) -> list[str]:
-    """The labels of a text with these ``scores``, for a reader too: of a number, the number."""
+    """The labels of a text with these ``scores``; for a regression, the number as text."""
     prediction = Prediction(spec, scores.tolist(), tokens=0, truncated=False)
     if spec.problem_type == "regression":
         return [f"{prediction.score:.3g}"]
@@ -259,7 +259,7 @@ def labels_of(spec: ModelSpec, scores: Scores) -> list[str]:
 
 
 def run(suite: Suite, spec: ModelSpec, predict: Predict) -> list[dict[str, Any]]:
-    """The result of each test of one language, except those of labels that the model lacks."""
+    """The result of each test of one language, except tests of labels that the model lacks."""
     tests = [test for test in suite.tests if _applies(test, spec)]
     drawn = [_draw(test.cases(suite.texts, suite.words)) for test in tests]
     texts = list(dict.fromkeys(text for cases in drawn for case in cases for text in case))
@@ -320,8 +320,8 @@ def _filled(text: Input, words: Mapping[str, str]) -> Input:
         return each(lambda part: part.format_map(words), text)
     except (AttributeError, LookupError, TypeError, ValueError) as error:
         raise ValueError(
-            f"the template {text!r} has wrong braces; in them is a name in words, of letters, digits and _, "
-            "and a brace of the text itself is written twice"
+            f"the template {text!r} has wrong braces; between braces, write a name from words (letters, digits "
+            "and _), and double a brace of the text itself"
         ) from error
 
 

@@ -16,7 +16,7 @@ Report = dict[str, Any]
 
 
 def quality(report: Report) -> str:
-    """Quality by language and domain with 95 % intervals, and of VADER's lexicon where it was measured."""
+    """Quality by language and domain with 95 % intervals, and VADER's macro-F1 where it was measured."""
     measured: dict[str, Report] = {}
     for language in report["quality"]["languages"].values():
         measured |= language.get("domains", {})
@@ -102,7 +102,7 @@ def fidelity(report: Report) -> str:
 
 
 def answer_of(verification: Report) -> str:
-    """What the answers of the compared model are: labels, or sets of labels and numbers, which have no shorter name."""
+    """The word for an answer of the compared model: ``label``, or ``answer`` for a set of labels or a number."""
     return "label" if verification["identity"]["problem_type"] == "single_label_classification" else "answer"
 
 

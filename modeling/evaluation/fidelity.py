@@ -1,4 +1,4 @@
-"""The limits of fidelity to the source: verify.py measures and checks them, save.py and the gates check them again."""
+"""The limits of fidelity to the source: verify.py measures and checks it, save.py and the gates check it again."""
 
 from __future__ import annotations
 
@@ -40,11 +40,11 @@ def advice(problems: Sequence[str]) -> str:
 
 
 def problems(verification: dict[str, Any], spec: ModelSpec) -> list[str]:
-    """A line for each limit of ``spec.fidelity`` of its problem that fails; empty if the model may be used."""
+    """One line per limit of ``spec.fidelity`` that the model violates; empty if it may be used."""
     limits, texts, speedup = spec.fidelity, verification["texts"], verification["speedup"]
     key, min_speedup = speedup_limit(limits, verification.get("cpu_flags", []))
     change, max_change = verification["batches"]["largest_difference"], limits.max_batch_difference
-    # What is served in float has no speed-up.
+    # A model served in float has no speed-up.
     quantized = verification.get("quantized", spec.quantization.method != "none")
     fast = speedup >= min_speedup or not quantized
     checks = [
@@ -59,7 +59,7 @@ def problems(verification: dict[str, Any], spec: ModelSpec) -> list[str]:
 def _labels(verification: dict[str, Any], spec: ModelSpec) -> list[tuple[bool, str]]:
     limits, loss = spec.fidelity, verification.get("f1_loss", 0.0)
     average = TITLES[MAIN[spec.problem_type]]
-    # Of a few texts, one that changes is more than the limit allows.
+    # With few texts of a language, a single changed answer could exceed the limit.
     parts = {
         f"agreement in {name}": found["agreement"]
         for name, found in verification.get("languages", {}).items()

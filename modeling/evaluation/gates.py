@@ -34,7 +34,7 @@ class Gate:
 
     @property
     def holds(self) -> bool:
-        """Whether the gate passes. A value that should have been measured and was not fails."""
+        """Whether the gate passes; if it applies, a missing measurement fails."""
         if not self.applies:
             return True
         if self.measured is None:
@@ -69,7 +69,7 @@ def _quality(quality: dict[str, Any], spec: ModelSpec) -> list[Gate]:
     found = [gate for language in _measured(quality, spec) for gate in _scores(quality, spec, language)]
     if spec.problem_type != "single_label_classification" or spec.activation == "none":
         return found
-    # Of a few texts it is mostly chance.
+    # On few texts the calibration error is mostly chance.
     calibrated = {
         language: measured["ece"]
         for language, measured in quality["languages"].items()
@@ -85,7 +85,7 @@ def _quality(quality: dict[str, Any], spec: ModelSpec) -> list[Gate]:
 
 
 def _measured(quality: dict[str, Any], spec: ModelSpec) -> list[str]:
-    """The languages of the model; those that are only measured together are SEVERAL."""
+    """The languages of the model; SEVERAL stands for all that were only measured together."""
     several = SEVERAL in quality["languages"]
     keys = (SEVERAL if several and each not in quality["languages"] else each for each in spec.languages)
     return list(dict.fromkeys(keys))
@@ -114,7 +114,7 @@ def _behaviour(behaviour: dict[str, Any], spec: ModelSpec) -> list[Gate]:
         note = "" if tested else f"behaviour.yaml has no tests for the language {language}"
         rates = behaviour["failure_rates"].get(language, {})
         for kind, limit in limits.items():
-            # A task has tests of every kind; without one, what to test is the model's own business.
+            # A task has tests of every kind; a model without a task chooses what to test.
             applies = tested and (kind in rates or spec.task is not None)
             why = note if applies or note else "behaviour.yaml has no tests of this kind"
             name = f"{kind}, {language}, failures"

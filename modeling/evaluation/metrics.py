@@ -1,8 +1,8 @@
-"""Metrics by problem type, each for all resamples of the texts at once, and their intervals.
+"""Metrics by problem type, computed for all resamples of the texts at once, and their intervals.
 
-A metric takes the right answers and those of a model, and returns its value for each row of indices of texts. Intervals
-are 95 % percentile bootstrap intervals (Efron 1979) over RESAMPLES resamples of the texts, with a fixed seed: how far a
-figure would move on other texts of the same kind.
+A metric takes the right answers and those of a model, and returns a function of rows of text indices: a value per row.
+Intervals are 95 % percentile bootstrap intervals (Efron 1979) over RESAMPLES resamples of the texts, with a fixed seed:
+how far a figure would move on other texts of the same kind.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from textserve.spec import ModelSpec
 
 RESAMPLES = 2000
 SEED = 0
-# Numbers that one step of a bootstrap may hold.
+# Text indices that one batch of the bootstrap may hold.
 STEP = 5_000_000
 
 Indices: TypeAlias = npt.NDArray[np.int64]
@@ -32,7 +32,7 @@ def accuracy(truth: Answers, found: Answers) -> Statistic:
 
 
 def macro_f1(truth: Answers, found: Answers) -> Statistic:
-    """Mean F1 of the labels that occur, of one label each: scikit-learn's ``f1_score``."""
+    """Mean F1 of the labels that occur, for one label per text: scikit-learn's macro ``f1_score``."""
     count = int(max(truth.max(initial=0), found.max(initial=0))) + 1
 
     def occurrences(labels: Answers, counted: npt.NDArray[np.bool_] | None = None) -> npt.NDArray[np.int64]:
@@ -52,7 +52,7 @@ def macro_f1(truth: Answers, found: Answers) -> Statistic:
 
 
 def set_f1(truth: Answers, found: Answers, average: str) -> Statistic:
-    """F1 of sets of labels: over all pairs of text and label (``micro``), or the mean of the labels that occur."""
+    """F1 of sets of labels: over all pairs of text and label (``micro``), or the mean over occurring labels."""
     both, sizes = truth & found, truth.astype(np.int64) + found
 
     def value(indices: Indices) -> npt.NDArray[np.float64]:
@@ -67,10 +67,10 @@ def set_f1(truth: Answers, found: Answers, average: str) -> Statistic:
 
 
 def average_precision(truth: Answers, scores: Scores) -> Statistic:
-    """Mean over labels with a text of scikit-learn's ``average_precision_score``."""
+    """Mean of scikit-learn's ``average_precision_score`` over the labels that some text has."""
     order = np.argsort(-scores, axis=0, kind="stable")
     ranked = np.take_along_axis(scores, order, axis=0)
-    # Texts of equal score are found together.
+    # Texts of equal score share one rank.
     ends = np.vstack([ranked[1:] != ranked[:-1], np.ones((1, scores.shape[1]), dtype=bool)])
 
     def value(indices: Indices) -> npt.NDArray[np.float64]:
@@ -100,7 +100,7 @@ def _shaped(values: npt.NDArray[np.float64], indices: Indices) -> npt.NDArray[np
 
 
 def rank_correlation(truth: Answers, found: Answers) -> Statistic:
-    """Spearman's; 0 where all numbers are equal, which have no order."""
+    """Spearman's rank correlation; 0 where all numbers are equal and so have no order."""
 
     def value(indices: Indices) -> npt.NDArray[np.float64]:
         first, second = (rankdata(numbers[indices], axis=-1) for numbers in (truth, found))
@@ -117,14 +117,14 @@ def rmse(truth: Answers, found: Answers) -> Statistic:
 
 
 def main(spec: ModelSpec, truth: Answers, found: Answers) -> Statistic:
-    """The metric of the spec's problem that gates and comparisons are about: MAIN of :mod:`.names`."""
+    """The main metric of the spec's problem type, which gates and comparisons use: MAIN of :mod:`.names`."""
     if spec.problem_type == "single_label_classification":
         return macro_f1(truth, found)
     return rank_correlation(truth, found) if spec.problem_type == "regression" else set_f1(truth, found, "micro")
 
 
 def of(spec: ModelSpec, truth: Answers, scores: Scores) -> dict[str, Statistic]:
-    """The metrics of the spec's problem by name, in the order of their columns."""
+    """The metrics of the spec's problem type by name, in the order of their columns."""
     found = answers(spec, scores)
     first = main(spec, truth, found)
     if spec.problem_type == "single_label_classification":
@@ -139,13 +139,13 @@ def of(spec: ModelSpec, truth: Answers, scores: Scores) -> dict[str, Statistic]:
 
 
 def value_of(statistic: Statistic, texts: int) -> float:
-    """Its value on all ``texts``."""
+    """The value of ``statistic`` on all texts, whose number is ``texts``."""
     return float(statistic(np.arange(texts)))
 
 
 def interval(statistic: Statistic, texts: int) -> list[float]:
-    """Its 95 % interval over resamples of ``texts``, as its two ends."""
-    if texts < 2:  # scipy resamples no single text
+    """The two ends of the 95 % interval of ``statistic`` over resamples of the texts."""
+    if texts < 2:  # scipy cannot resample a single text
         return [value_of(statistic, texts)] * 2
     found = bootstrap(
         (np.arange(texts),),
@@ -160,6 +160,6 @@ def interval(statistic: Statistic, texts: int) -> list[float]:
 
 
 def figures(statistics: Mapping[str, Statistic], texts: int) -> dict[str, Any]:
-    """Each of ``statistics`` on all ``texts``, with its interval."""
+    """The value on all texts, and the interval, of each of ``statistics``."""
     values = {name: value_of(statistic, texts) for name, statistic in statistics.items()}
     return values | {f"{name}_interval": interval(statistic, texts) for name, statistic in statistics.items()}

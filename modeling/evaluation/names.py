@@ -1,4 +1,4 @@
-"""The names of metrics, in a report and for a reader; without what computes them, which serving does not have."""
+"""The names of metrics in reports and for readers, without the packages that compute them, which serving lacks."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from collections.abc import Mapping
 
 from textserve.spec import ProblemType
 
-# The metric that gates and comparisons are about, and the name of what is lost of it.
+# The main metric, which gates and comparisons use, and the key of its loss against another model.
 MAIN: Mapping[ProblemType, str] = {
     "single_label_classification": "macro_f1",
     "multi_label_classification": "micro_f1",

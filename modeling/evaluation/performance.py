@@ -22,7 +22,7 @@ from textserve.spec import Input
 
 @dataclass(frozen=True, slots=True)
 class InUse:
-    """The model to compare with: its folder, its name in the report, and its version if it is a registered one."""
+    """The model to compare with: its folder, its name in the report, and its version if it is registered."""
 
     folder: Path
     name: str
@@ -80,7 +80,7 @@ def _is_comparable(spec: ModelSpec, other: ModelSpec, language: str) -> bool:
 
 
 def _answers(other: Classifier, texts: Sequence[Input], spec: ModelSpec) -> Answers:
-    """The answers of ``other`` in the terms of ``spec``, which may have the labels in another order, or lack some."""
+    """The answers of ``other`` as labels of ``spec``, which may have the labels in another order, or lack some."""
     scores = other.predict_many(texts)
     if spec.problem_type == "regression":
         return answers(spec, scores)

@@ -15,7 +15,7 @@ from textserve.spec import ModelSpec
 
 Report = dict[str, Any]
 
-# The cells of a matrix of more have no room for two lines.
+# With more labels, the cells of a confusion matrix have no room for two lines.
 FEW_LABELS = 5
 
 # Transparent, with ink that is readable on a light or a dark page.
@@ -26,7 +26,7 @@ THEMES = {
 
 
 def draw(report: Report, spec: ModelSpec, folder: Path) -> None:
-    """Draw the plots of the card into ``folder``: of :func:`of_report` and, if quantized, of outlier channels."""
+    """Draw the card's plots into ``folder``: those of :func:`of_report` and, if quantized, the outlier channels."""
     folder.mkdir(exist_ok=True)
     plots = of_report(report, spec)
     if "quantization" in report.get("export", {}):
@@ -76,7 +76,7 @@ def confusion(matrices: Mapping[str, Sequence[Sequence[int]]], labels: Sequence[
 
 
 def scatter(points: Mapping[str, Sequence[Sequence[float]]]) -> Figure:
-    """Right and given numbers, ``[texts, 2]``, side by side, each under its title."""
+    """Right and predicted numbers, ``[texts, 2]``, side by side, each under its title."""
     figure = Figure(figsize=(4.6 * len(points), 4.2), layout="constrained")
     axes = figure.subplots(1, len(points), squeeze=False)[0]
     for axis, (title, pairs) in zip(axes, points.items(), strict=True):
@@ -89,9 +89,9 @@ def scatter(points: Mapping[str, Sequence[Sequence[float]]]) -> Figure:
 
 
 def reliability(calibration: Mapping[str, Any], texts: str, lowest: float) -> Figure:
-    """Share of correct answers by score, from the ``lowest`` possible, and texts in each bin.
+    """Share of correct answers by score, from the ``lowest`` possible score, and the number of texts in each bin.
 
-    ``calibration`` is that of :func:`modeling.evaluation.quality.calibration`.
+    ``calibration`` is the result of :func:`modeling.evaluation.quality.calibration`.
     """
     bins = calibration["bins"]
     scores, accuracies, counts = ([filled[key] for filled in bins] for key in ("score", "accuracy", "texts"))

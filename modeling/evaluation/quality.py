@@ -18,9 +18,9 @@ from modeling.texts import LabelledTexts
 from textserve.spec import ModelSpec as ServedSpec
 
 BINS = 15
-# A matrix of more labels cannot be read.
+# A confusion matrix of more labels is not readable.
 MOST_LABELS = 20
-# Of a scatter plot.
+# Maximum number of points in a scatter plot.
 MOST_POINTS = 500
 SEED = 0
 
@@ -51,7 +51,7 @@ def figures(spec: ServedSpec, truth: Answers, scores: Scores, lexicon: Answers |
 
 
 def loss(spec: ServedSpec, truth: Answers, own: Answers, other: Answers) -> dict[str, Any]:
-    """What is lost of the main metric against another model's answers, with the interval of the paired difference."""
+    """The main metric of another model, and how much lower it is for ``own``, with the paired difference's interval."""
     mine, others = (metrics.main(spec, truth, found) for found in (own, other))
     name, count = LOSS[spec.problem_type], len(truth)
 
@@ -66,7 +66,7 @@ def loss(spec: ServedSpec, truth: Answers, own: Answers, other: Answers) -> dict
 
 
 def section(spec: ModelSpec, sets: Sequence[LabelledTexts], scores: Sequence[Scores]) -> dict[str, Any]:
-    """The section ``quality`` of the report, from the model's ``scores`` for each of ``sets``, that are not empty."""
+    """The section ``quality`` of the report, from the model's ``scores`` for each of ``sets``, none of them empty."""
     if not sets:
         return {"languages": {}}
     task, languages = tasks.find(spec.task), {}
@@ -87,21 +87,21 @@ def section(spec: ModelSpec, sets: Sequence[LabelledTexts], scores: Sequence[Sco
         languages[labelled.language] = measured
     if not calibrates:
         return {"languages": languages}
-    # The calibration error of a few texts is mostly chance.
+    # The plot shows the largest set: the calibration error of few texts is mostly chance.
     largest, truth, rows = max(zip(sets, truths, scores, strict=True), key=lambda each: len(each[0].texts))
     calibrated = {"language": largest.language, "name": largest.name, "texts": len(largest.texts)}
     return {"languages": languages, "calibration": calibrated | calibration(rows, truth)}
 
 
 def _domains(names: Sequence[str]) -> dict[str, npt.NDArray[np.bool_]]:
-    """Which texts are of each domain; of "reviews, hotels" and "reviews, school" also which are "reviews"."""
+    """A mask of the texts per domain; "reviews, hotels" and "reviews, school" also share the domain "reviews"."""
     found = np.array(names)
     groups = {name.partition(", ")[0] for name in names}
     return {name: (found == name) | np.char.startswith(found, f"{name}, ") for name in sorted({*names, *groups})}
 
 
 def _plotted(spec: ModelSpec, truth: Answers, scores: Scores) -> dict[str, Any]:
-    """What a plot shows: counts of right and given labels, or pairs of right and given numbers."""
+    """The data of a plot: counts of right and predicted labels, or pairs of right and predicted numbers."""
     found = answers(spec, scores)
     if spec.problem_type == "single_label_classification" and len(spec.labels) <= MOST_LABELS:
         return {"confusion": confusion_matrix(truth, found, labels=range(len(spec.labels))).tolist()}

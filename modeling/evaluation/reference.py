@@ -1,4 +1,4 @@
-"""What a model reads and answers on known texts, with which the service compares what it serves."""
+"""The reference of a model: statistics on known texts, with which the service compares its traffic."""
 
 from __future__ import annotations
 
@@ -17,19 +17,19 @@ from textserve.prediction import Prediction
 from textserve.spec import Input, ModelSpec
 
 BINS = 10
-# Fewer say too little about a group.
+# Fewer texts say too little about a group.
 MIN_TEXTS = 100
 MAX_TEXTS = 1000
-# A token is rare if it is not among so many of the most frequent, or was seen less often than that.
+# A token is rare if it is not among the FREQUENT_IDS most frequent tokens, or was seen fewer than MIN_SEEN times.
 FREQUENT_IDS = 2000
 MIN_SEEN = 5
 
 
 def write_reference(files: ModelFiles, texts: Mapping[str, Sequence[Input]] | None = None) -> dict[str, int]:
-    """Write ``reference.json`` of a model; the number of texts of each group.
+    """Write ``reference.json`` of a model, and return the number of texts of each group.
 
-    ``texts`` are as for :func:`reference_groups`. Without any group there is no reference, and the file of another one
-    is removed.
+    ``texts`` are as for :func:`reference_groups`. Without any group, no reference is written and an existing file is
+    removed.
     """
     groups = reference_groups(files, texts)
     if groups:
@@ -47,9 +47,9 @@ def write_reference(files: ModelFiles, texts: Mapping[str, Sequence[Input]] | No
 def reference_groups(
     files: ModelFiles, texts: Mapping[str, Sequence[Input]] | None = None
 ) -> dict[str, Sequence[Input]]:
-    """The texts to measure of each group; a group with fewer than ``MIN_TEXTS`` is left out.
+    """The texts to measure, at most MAX_TEXTS per group; a group with fewer than MIN_TEXTS is left out.
 
-    ``texts`` are those of each group, by default those of :func:`modeling.texts.reference_texts`.
+    ``texts`` has the texts of each group, by default those of :func:`modeling.texts.reference_texts`.
     """
     return {
         name: drawn(group, MAX_TEXTS)
@@ -59,7 +59,7 @@ def reference_groups(
 
 
 def predictions(classifier: Classifier, texts: Sequence[Input]) -> list[Prediction]:
-    """What the model reads and answers, as the service has it."""
+    """The predictions of the model for ``texts``, with token ids, as the service makes them."""
     rows, encodings = classifier.predict_many(texts).tolist(), classifier.encode(texts)
     return [encoding.answer(classifier.spec, row) for row, encoding in zip(rows, encodings, strict=True)]
 
@@ -93,7 +93,7 @@ def _reference(spec: ModelSpec, groups: Mapping[str, Sequence[Prediction]], unkn
 
 
 def _bounds(values: Sequence[float]) -> list[float]:
-    """Quantiles that divide ``values`` into at most ``BINS`` bins; equal ones are one, and no bin is empty."""
+    """Quantiles that divide ``values`` into at most BINS bins: equal quantiles are merged, so that no bin is empty."""
     found = np.quantile(values, np.arange(1, BINS) / BINS, method="lower")
     return [float(bound) for bound in np.unique(found) if bound < max(values)] or [float(max(values))]
 
@@ -106,7 +106,7 @@ def _histograms(reference: Reference, group: Sequence[Prediction], sizes: Mappin
 
 
 def _unknown_id(files: ModelFiles) -> int | None:
-    """The token of what the vocabulary lacks, by the ``tokenizer.json`` of the model."""
+    """The id of the unknown token in the model's ``tokenizer.json``, or ``None``."""
     content = json.loads(files.tokenizer.read_text(encoding="utf-8"))
     model = content["model"]
     if isinstance(model.get("unk_id"), int):

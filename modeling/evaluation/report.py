@@ -36,7 +36,7 @@ def evaluate(files: ModelFiles, against: str | None) -> tuple[list[Gate], Path]:
 
 
 def find_in_use(files: ModelFiles, name: str | None) -> InUse | None:
-    """``models/NAME``, None for ``"none"``, the champion for None; raises :class:`ModelingError` if it has no files."""
+    """``models/NAME``, None for ``"none"``, the champion for None; raises :class:`ModelingError` if it lacks files."""
     if name == NOTHING:
         return None
     if name:

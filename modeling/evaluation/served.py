@@ -1,4 +1,4 @@
-"""How far texts that were served are from a model's reference, and what the model reads and answers on each."""
+"""How far served texts are from a model's reference, and the statistics of each text."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ MAX_CELL = 1_000_000
 def read_served(file: Path, spec: ModelSpec) -> list[Input]:
     """The texts, or pairs, of a .jsonl file, or of the columns ``text`` and ``text_pair`` of a .csv file.
 
-    Raises :class:`ModelingError` naming the first wrong line, such as one that is not what the model reads.
+    Raises :class:`ModelingError` naming the first invalid line, such as a pair for a model of single texts.
     """
     if file.suffix != ".csv":
         return rows.plain(rows.read_lines(file), spec)
@@ -49,9 +49,9 @@ def read_served(file: Path, spec: ModelSpec) -> list[Input]:
 def distances(files: ModelFiles, served: Sequence[Input], folder: Path) -> dict[str, Distance]:
     """The distance of ``served`` from the reference, by statistic, as the service would measure it on all of them.
 
-    Writes ``reference.csv`` and ``served.csv`` into ``folder``: the statistics of each text, and no text; the first
-    one only if the reference was measured on the texts of :func:`reference_groups`. Raises :class:`ModelingError` if
-    the model has no reference.
+    Writes ``reference.csv`` and ``served.csv`` into ``folder``: the statistics of each text, without the text;
+    ``reference.csv`` only if the reference was measured on the texts of :func:`reference_groups`. Raises
+    :class:`ModelingError` if the model has no reference.
     """
     reference = Reference.load(files.folder)
     if reference is None:
@@ -73,10 +73,10 @@ def distances(files: ModelFiles, served: Sequence[Input], folder: Path) -> dict[
 
 
 def _measured_on(known: Mapping[str, Sequence[Prediction]], reference: Reference) -> bool:
-    """Whether ``known`` are the groups of the reference, by what depends on the texts alone."""
+    """Whether the reference was measured on ``known``, compared by statistics that depend on the texts alone."""
 
     def of_texts(counts: Mapping[str, list[int]]) -> dict[str, list[int]]:
-        # Another processor may compute the last bits of a score otherwise.
+        # On another processor the last bits of a score may differ.
         return {name: bins for name, bins in counts.items() if name not in ("label", "score")}
 
     found = {name: of_texts(reference.count(group)) for name, group in known.items()}

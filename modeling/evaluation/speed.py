@@ -35,7 +35,7 @@ def feeds(spec: ModelSpec, tokenizer: Tokenizer, text: Input) -> Feeds:
 def texts_per_second(
     models: Sequence[Callable[[Item], object]], texts: Sequence[Item], rounds: int = ROUNDS
 ) -> list[float]:
-    """Speed of each model, one of ``texts`` at a time: the median of ``rounds`` rounds, in which the models take turns.
+    """Texts per second of each model, one text at a time: the median of ``rounds`` rounds, in which models take turns.
 
     A first round only warms up. The speed of a shared machine changes from minute to minute, so only ratios within one
     call mean anything.

@@ -11,11 +11,11 @@ from onnx import helper
 from modeling.export.wiring import BATCHES, Wiring, attribute, rewrite
 
 MASKED = -10_000.0
-# Where the sizes in a Reshape may come from: those of other tensors, and constants. What compares or divides them
-# could be another layout for longer texts.
+# Operators that may compute the sizes of a Reshape, from shapes of tensors and constants. With comparisons or divisions
+# among them, the layout could be another for longer texts.
 SIZES = frozenset(["Concat", "Unsqueeze", "Squeeze", "Gather", "Slice", "Cast", "Identity"])
-# What may turn the mask of the padding into that of the scores, and how many of its inputs are values: a window or a
-# causal mask would need positions.
+# Operators that may turn the padding mask into the mask of the scores, and how many of their inputs are values rather
+# than shapes or axes. A sliding window or a causal mask would need operators for positions.
 MASKING = {
     "Unsqueeze": 1,
     "Cast": 1,
@@ -31,7 +31,7 @@ MASKING = {
 
 @dataclass(frozen=True)
 class _Attention:
-    """What goes into one attention, ``[texts, tokens, channels]`` each, and the name of what comes out."""
+    """The names of the inputs and the output of one attention, ``[texts, tokens, channels]`` each."""
 
     query: str
     key: str
@@ -42,7 +42,7 @@ class _Attention:
 
 
 def fuse_attention(model: onnx.ModelProto, mask: str | None) -> int:
-    """Replace every attention with nothing but the padding masked; returns the number of those replaced."""
+    """Replace every attention that masks only the padding; returns the number of attentions replaced."""
     if mask is None:
         return 0
     wiring = Wiring(model, mask)
@@ -68,7 +68,7 @@ def fuse_attention(model: onnx.ModelProto, mask: str | None) -> int:
 
 
 def _match(wiring: Wiring, softmax: onnx.NodeProto) -> _Attention | None:
-    """The attention around a softmax, if its mask is that of the padding and its heads are parts of the channels."""
+    """The attention around a softmax, if it masks only the padding and its heads are parts of the channels."""
     if softmax.op_type != "Softmax" or attribute(softmax, "axis", -1) not in (-1, 3):
         return None
     scores = _masked_scores(wiring, softmax.input[0])
@@ -95,7 +95,7 @@ def _match(wiring: Wiring, softmax: onnx.NodeProto) -> _Attention | None:
 
 
 def _scaled(wiring: Wiring, name: str) -> tuple[str, float]:
-    """What was multiplied with or divided by a constant number, and the factor: 1.0 if there is none."""
+    """The tensor before it was multiplied or divided by a constant, and the factor: 1.0 without such a constant."""
     for operator in ("Mul", "Div"):
         if node := wiring.produced(name, operator):
             number = wiring.constant(node.input[1])
@@ -105,7 +105,7 @@ def _scaled(wiring: Wiring, name: str) -> tuple[str, float]:
 
 
 def _masked_scores(wiring: Wiring, name: str) -> str | None:
-    """The scores to which a mask of the padding was added, or that it replaced."""
+    """The scores before a padding mask was added to them, or replaced some of them."""
     if node := wiring.produced(name, "Add"):
         for scores, added in (tuple(node.input), tuple(reversed(node.input))):
             if _hides_padding(wiring, added, 0.0):
@@ -119,7 +119,7 @@ def _masked_scores(wiring: Wiring, name: str) -> str | None:
 
 
 def _hides_padding(wiring: Wiring, name: str, kept: float) -> bool:
-    """Whether a tensor is ``kept`` where the token is one of the text, and true, or very low, where it is padding."""
+    """Whether a tensor is ``kept`` at the tokens of the text, and true, or at most MASKED, at the padding."""
     if not _only_from_mask(wiring, name):
         return False
     for feeds, value in zip(wiring.feeds, wiring.values(name), strict=True):
@@ -150,7 +150,7 @@ def _only_from_mask(wiring: Wiring, name: str) -> bool:
 
 
 def _heads(wiring: Wiring, name: str, order: list[int]) -> str | None:
-    """The tensor ``[texts, tokens, channels]`` of which ``name`` has the heads, transposed to ``order``."""
+    """The tensor ``[texts, tokens, channels]`` whose heads ``name`` has, transposed to ``order``."""
     found = list(range(4))
     while node := wiring.produced(name, "Transpose"):
         found = [attribute(node, "perm")[axis] for axis in found]
@@ -179,7 +179,7 @@ def _joined(wiring: Wiring, transpose: onnx.NodeProto | None) -> str | None:
 
 
 def _is_plain(wiring: Wiring, sizes: str) -> bool:
-    """Whether the sizes of a reshape are constants and sizes of other tensors."""
+    """Whether the sizes of a Reshape come only from constants and the shapes of other tensors."""
     waiting = [sizes]
     while waiting:
         name = waiting.pop()

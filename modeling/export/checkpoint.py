@@ -33,9 +33,9 @@ from textserve.classifier import (
 from textserve.graph import open_session
 from textserve.spec import Input
 
-# Embedding tables are padded, often to a multiple of 64, and have unused tokens, in published encoders at most so many.
+# The most unused rows of an embedding table in published encoders, from padding (often to a multiple of 64) and spares.
 SPARE_ROWS = 1024
-# Between logits of PyTorch and ONNX Runtime in float32, relative to the largest.
+# Maximum difference between logits of PyTorch and ONNX Runtime in float32, relative to the largest logit.
 GRAPH_TOLERANCE = 1e-3
 PADDING_ADVICE = (
     "try the other tokenization.padding_side, or graph.attention_mask: null, with which only texts of equal length "
@@ -76,7 +76,7 @@ def _check_tokenizer(spec: ModelSpec, folder: Path) -> None:
     config = {} if ready else read_config(folder)
     rows = _token_rows(spec, folder / spec.source.onnx_file) if ready else config.get("vocab_size")
     problems = []
-    # Neither has one where the network was made for generation; any token that no text contains will do then.
+    # Networks made for generation have no padding token: any token that no text contains will do.
     pad = config.get("pad_token_id") if tokenizer.pad_token_id is None else tokenizer.pad_token_id
     if pad is not None and pad != spec.tokenization.pad_id:
         problems.append(f"it pads with {pad}, tokenization.pad_id is {spec.tokenization.pad_id}")
@@ -91,12 +91,12 @@ def _check_tokenizer(spec: ModelSpec, folder: Path) -> None:
 
 
 def check_golden(spec: ModelSpec, checkpoint: Path) -> None:
-    """Raise a :class:`ModelingError` if the source contradicts the spec, or answers a golden text otherwise."""
+    """Raise a :class:`ModelingError` if the source contradicts the spec, or answers a golden text differently."""
     if spec.source.kind != "onnx":
         declared.check(spec, checkpoint)
     if wrong := golden_problems(spec, source_scores(spec, checkpoint, [golden.input for golden in spec.golden])):
         raise ModelingError(
-            f"{spec.name}: by {checkpoint} itself, {'; '.join(wrong)}; choose other texts, or correct the answers"
+            f"{spec.name}: answered by {checkpoint}, {'; '.join(wrong)}; choose other texts, or correct the answers"
         )
 
 
@@ -159,7 +159,7 @@ def _export(spec: ModelSpec, network: Any, folder: str) -> None:
     try:
         TasksManager.get_supported_tasks_for_model_type(network.config.model_type, "onnx", library_name="transformers")
     except KeyError:
-        # Unknown to optimum, such as XLNet: most networks read what BERT or DistilBERT reads.
+        # optimum does not know the architecture, such as XLNet; most have the inputs of BERT or DistilBERT.
         kind = BertOnnxConfig if spec.graph.token_type_ids else DistilBertOnnxConfig
         options["custom_onnx_configs"] = {"model": kind(network.config, task="text-classification")}
     onnx_export_from_model(network, output=folder, **options)
@@ -220,7 +220,7 @@ def source_scores(spec: ModelSpec, checkpoint: Path, texts: Sequence[Input]) -> 
     """Scores by the source, ``[len(texts), labels]``; raises :class:`ModelingError` if it does not run."""
     if spec.source.kind != "onnx":
         return activate(spec.activation, torch_logits(spec, checkpoint, texts))
-    # One by one, by the unconverted file.
+    # Text by text, with the file before its conversion.
     encodings = Progress(tokenized(spec, checkpoint, texts), desc="source", unit="text")
     file = checkpoint / spec.source.onnx_file
     try:
@@ -234,7 +234,7 @@ def source_scores(spec: ModelSpec, checkpoint: Path, texts: Sequence[Input]) -> 
 def torch_logits(spec: serving.ModelSpec, checkpoint: Path, texts: Sequence[Input]) -> npt.NDArray[np.float32]:
     """Logits by PyTorch in float32 with the checkpoint's own tokenizer, shape ``[len(texts), labels]``.
 
-    In batches of equal length, since padding changes the answers of some networks.
+    Only texts of equal length share a batch, since padding changes the answers of some networks.
     """
     inputs, network = _call(spec, load_tokenizer(checkpoint), texts), _padding(spec, load_network(checkpoint))
     rows: dict[int, npt.NDArray[np.float32]] = {}
@@ -266,7 +266,7 @@ def run_network(
 
 
 def _padding(spec: serving.ModelSpec, network: Any) -> Any:
-    """``network``, with the padding of the spec if it has none: by it, GPT-2 finds the last token of a text."""
+    """``network``, with the spec's padding token if it has none: GPT-2 needs it to find a text's last token."""
     if getattr(network.config, "pad_token_id", None) is None:
         network.config.pad_token_id = spec.tokenization.pad_id
     return network

@@ -1,7 +1,7 @@
 """What a checkpoint says about its answers: labels, problem type and activation, and whether a spec agrees.
 
-Where a checkpoint says nothing, the rule is that of the ``text-classification`` pipeline of transformers: no activation
-for regression, sigmoid for several labels at once and for a single output, softmax for one of several labels.
+Where a checkpoint says nothing, the rule of transformers' ``text-classification`` pipeline applies: no activation for
+regression, sigmoid for several labels at once and for a single output, softmax for one of several labels.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from modeling.spec import ModelSpec
 from textserve.spec import ACTIVATIONS, Activation, ProblemType
 
 CLASSIFIER = "ForSequenceClassification"
-# What other networks do, and what to do, by the end of their name.
+# What networks that are no classifiers do, and what to do instead, by the end of the architecture's name.
 FINE_TUNE = f"fine-tune it as …{CLASSIFIER}, or choose a checkpoint that is"
 GENERATES = f"generates text, which a server of language models does; to classify texts, {FINE_TUNE}"
 OTHERS = {
@@ -33,7 +33,7 @@ OTHERS = {
     "ForConditionalGeneration": GENERATES,
     "Model": f"has no classification head; {FINE_TUNE}",
 }
-# Of torch, as sentence-transformers records it in the configuration of a cross-encoder.
+# By the class of torch that sentence-transformers records in the configuration of a cross-encoder.
 ACTIVATION_FUNCTIONS: Mapping[str, Activation] = {"Identity": "none", "Sigmoid": "sigmoid", "Softmax": "softmax"}
 
 
@@ -44,10 +44,10 @@ class Declared:
     Attributes:
         architecture: the class of its network.
         labels: the names of its outputs, by index.
-        problem_type: as it says, or else by the number of its outputs.
-        is_explicit: whether it names its problem type.
+        problem_type: as config.json says, or else by the number of outputs.
+        is_explicit: whether config.json names the problem type.
         activation: as sentence-transformers recorded it, or else by the rule of transformers' pipeline.
-        is_cross_encoder: whether sentence-transformers has saved it: it reads pairs of texts.
+        is_cross_encoder: whether sentence-transformers saved it, as a network that reads pairs of texts.
     """
 
     architecture: str
@@ -94,11 +94,11 @@ def declared(folder: Path) -> Declared:
         )
     problem_type: ProblemType = explicit or ("regression" if len(labels) == 1 else "single_label_classification")
     recorded = _recorded(content, file)
-    if recorded is None or (recorded == "none" and len(labels) > 1):  # Identity is then only the default
+    if recorded is None or (recorded == "none" and len(labels) > 1):  # of several labels, Identity is only the default
         recorded = _by_pipeline(explicit, len(labels))
     if recorded not in ACTIVATIONS[problem_type]:
         raise ModelingError(
-            f"{file}: its activation is {recorded}, and its answer {problem_type}, which has "
+            f"{file}: its activation is {recorded}, but its problem type is {problem_type}, which has "
             f"{' or '.join(ACTIVATIONS[problem_type])}; correct one of them"
         )
     return Declared(architecture, labels, problem_type, bool(explicit), recorded, _is_cross_encoder(content))
@@ -113,18 +113,18 @@ def check(spec: ModelSpec, folder: Path) -> None:
     if found.labels != names:
         raise ModelingError(f"{file}: id2label is {_short(found.labels)}, the spec's labels are {_short(names)}")
     if found.is_explicit and found.problem_type != spec.problem_type:
-        raise ModelingError(f"{file}: problem_type is {found.problem_type}, that of the spec is {spec.problem_type}")
+        raise ModelingError(f"{file}: problem_type is {found.problem_type}, the spec's is {spec.problem_type}")
     same = found.problem_type == spec.problem_type
     if same and "activation" not in spec.model_fields_set and found.activation != spec.activation:
         raise ModelingError(
-            f"{file}: its activation is {found.activation}, that of the spec is by default {spec.activation}; write "
+            f"{file}: its activation is {found.activation}, the spec's is by default {spec.activation}; write "
             f"activation: {found.activation} in the spec, or another one if its scores are to differ"
         )
 
 
 def _labels(content: dict[str, Any], file: Path) -> list[str]:
     try:
-        # Its defaults are two labels, LABEL_0 and LABEL_1, which are not written.
+        # A config.json without id2label has the defaults of transformers, LABEL_0 and LABEL_1.
         id2label = PretrainedConfig.from_dict(content).id2label
         labels = [str(id2label[index]) for index in range(len(id2label))]
     except (KeyError, TypeError, ValueError, AttributeError) as error:

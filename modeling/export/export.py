@@ -34,16 +34,16 @@ from textserve.classifier import (
 from textserve.graph import open_session
 from textserve.spec import Input
 
-# That are computed in random batches after the quantization.
+# Calibration texts to compute in random batches after the quantization.
 BATCHED_TEXTS = 100
 
 
 def export(files: ModelFiles, checkpoint: Path, texts: Sequence[Input] | None = None) -> dict[str, Any]:
     """Write the float and the served ONNX file, and return the section ``export`` of the report, which it adds.
 
-    ``texts`` are calibration texts, by default those of :func:`modeling.texts.calibration_texts`. A graph that cannot
-    be quantized, or answers otherwise then, is served in float, and ``float_reason`` of the section says why; unless
-    the spec names the method.
+    ``texts`` are calibration texts, by default those of :func:`modeling.texts.calibration_texts`. If the graph
+    cannot be quantized, or INT8 changes its answers, the float graph is served, and ``float_reason`` of the section
+    says why; if the spec names the method, that is an error.
 
     Raises:
         QuantizationError: if the graph cannot be quantized by the method that the spec names.
@@ -83,7 +83,7 @@ def export(files: ModelFiles, checkpoint: Path, texts: Sequence[Input] | None = 
 
 
 def quantized(spec: ModelSpec, files: ModelFiles, texts: Sequence[Input]) -> tuple[onnx.ModelProto, QuantizationReport]:
-    """The float file of a model in INT8, calibrated on ``texts``, before :func:`optimize`; raises as ``quantize``."""
+    """The float graph of a model in INT8, calibrated on ``texts``, not optimized; raises what ``quantize`` raises."""
     return quantize(
         onnx.load(files.float_model),
         _feeds(spec, load_tokenizer(spec, files.tokenizer), texts),
@@ -106,13 +106,13 @@ def _feeds(spec: ModelSpec, tokenizer: Tokenizer, texts: Sequence[Input]) -> Ite
     for index, text in enumerate(texts, start=1):
         try:
             found = feeds(spec, tokenizer, text)
-        except Exception as error:  # the library has no class of its own
+        except Exception as error:  # tokenizers has no exception class
             raise ModelingError(f"{spec.name}: calibration text {index} cannot be tokenized: {error}") from error
         yield found
 
 
 def _check_answers(spec: ModelSpec, files: ModelFiles, texts: Sequence[Input]) -> None:
-    """Raise a :class:`QuantizationError` if INT8 changes a golden text or clearly too many answers, or a batch one."""
+    """Raise a :class:`QuantizationError` if INT8 changes a golden answer or too many, or a batch changes scores."""
     try:
         classifier = Classifier(files.folder)
     except ModelFilesError as error:
@@ -123,7 +123,7 @@ def _check_answers(spec: ModelSpec, files: ModelFiles, texts: Sequence[Input]) -
     limits = spec.fidelity
     ((measure, alike),) = likeness(spec, activate(spec.activation, np.concatenate(logits)), alone).items()
     least = limits.min_rank_correlation if spec.problem_type == "regression" else limits.min_agreement
-    # On so few texts: two standard errors more. In doubt, scripts/verify.py decides.
+    # The texts are few: allow two standard errors more, and let scripts/verify.py decide in doubt.
     if not 1 - alike <= 1 - least + 2 * sqrt((1 - least) / len(texts)):
         raise QuantizationError(
             f"in INT8 the {measure.replace('_', ' ')} with float32 on {len(texts)} calibration texts is {alike:.3f}; "

@@ -1,4 +1,4 @@
-"""The linear layers of an ONNX graph, and their replacement by 8-bit ones."""
+"""The linear layers of an ONNX graph, and their replacement by 8-bit layers."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ class Linear:
 
 
 def share_constants(graph: onnx.GraphProto) -> None:
-    """Let layers that share a constant read it itself: the export gives all but the first an ``Identity`` of it."""
+    """Let layers that share a constant read it directly: the export gives all but the first an ``Identity`` of it."""
     constants = {constant.name for constant in graph.initializer}
     names = {
         node.output[0]: node.input[0]
@@ -57,8 +57,8 @@ def share_constants(graph: onnx.GraphProto) -> None:
 def find_linears(graph: onnx.GraphProto) -> list[Linear]:
     """The linear layers of ``graph`` in order: each product of an activation and a constant matrix, with its bias.
 
-    Not among them: the last layer, if its output is one row per text, since it decides the answer and costs little even
-    where it is computed for every token (as in GPT-2); and products that do not depend on the text (the positions of
+    Left out are the last layer, if its output is one row per text, since it decides the answer and costs little even
+    where it is computed for every token (as in GPT-2), and products that do not depend on the text (the positions of
     DeBERTa), which ONNX Runtime computes once, when it loads the graph.
     """
     constants = {constant.name: constant for constant in graph.initializer}
@@ -105,7 +105,7 @@ def _is_matrix(constant: onnx.TensorProto) -> bool:
 
 
 def _answers(graph: onnx.GraphProto, linears: Iterable[str]) -> set[str]:
-    """The outputs of the last ``linears`` before the answer, if that is one row per text: ``[texts, labels]``."""
+    """The outputs of the last ``linears`` before the answer, if the answer is one row per text: ``[texts, labels]``."""
     (answer,) = graph.output
     if len(answer.type.tensor_type.shape.dim) != 2:
         return set()
@@ -163,7 +163,7 @@ class GraphEditor:
     def replace_linear(
         self, linear: Linear, codes: Array, weight_scale: Array, bias: Array, outlier_weight: Array
     ) -> None:
-        """Multiply the quantized activation instead; see :meth:`quantize_activation`."""
+        """Replace a layer by the product of its quantized activation; see :meth:`quantize_activation`."""
         # Named by layer, not by weight: layers that share a weight have their own scales.
         name = linear.matmul.output[0]
         inside = f"{linear.output}/inside" if len(outlier_weight) else linear.output

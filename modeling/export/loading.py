@@ -1,8 +1,8 @@
 """Loads the tokenizer and the network of a checkpoint, whichever version of transformers saved it; never its code.
 
-Version 5 writes what 4, which optimum holds us to, does not know or reads elsewhere: the class of a tokenizer, which is
-then that of ``tokenizer.json``; extra special tokens as a list; and the parameters of rotary positions, without which a
-network would load and answer otherwise. What cannot be translated is an error.
+optimum requires version 4, which does not know, or expects elsewhere, some of what version 5 writes: a tokenizer class
+that stands for ``tokenizer.json`` as it is; extra special tokens as a list; and the parameters of rotary positions,
+without which a network would load but answer differently. What cannot be translated raises an error.
 """
 
 from __future__ import annotations
@@ -19,16 +19,16 @@ from transformers.models.auto.tokenization_auto import get_tokenizer_config, tok
 
 from modeling.errors import ModelingError
 
-# Of rotary positions, those whose parameters have the same names in both versions.
+# The kinds of rotary positions whose parameters have the same names in both versions.
 SAME_ROTARY = ("default", "linear", "llama3", "yarn")
-# That version 4 has elsewhere.
+# Rotary parameters that version 4 expects at the top level of the configuration.
 MOVED = ("rope_theta", "partial_rotary_factor")
 FULL, SLIDING = "full_attention", "sliding_attention"
 EXPORT_IT = "export it to ONNX with that version, and serve the file: kind: onnx"
 
 
 def load_tokenizer(folder: str | Path) -> Any:
-    """The checkpoint's own tokenizer, never code; raises :class:`ModelingError` if no fast one can be loaded.
+    """The checkpoint's own tokenizer, without its code; raises :class:`ModelingError` if it is not a fast tokenizer.
 
     ``folder`` may also be an id on the hub.
     """
@@ -51,7 +51,7 @@ def _tokenizer(folder: str | Path) -> Any:
     is_version_5 = settings.get("backend") == "tokenizers"
     if "auto_map" in settings or not (is_version_5 or (name and known is None)):
         return AutoTokenizer.from_pretrained(folder, trust_remote_code=False, **options)
-    # As saved: a class of version 4 would change what it reads. Defaults are those of its class, or of version 5.
+    # As saved: a class of version 4 would change its tokens. Defaults come from that class, or from version 5.
     options["model_input_names"] = settings.get("model_input_names") or getattr(
         known, "model_input_names", ["input_ids", "attention_mask"]
     )
@@ -62,7 +62,7 @@ def _tokenizer(folder: str | Path) -> Any:
 
 @contextmanager
 def _quiet() -> Iterator[None]:
-    """Without the warning that the class is another one."""
+    """Silence the warning that the tokenizer has another class."""
     before = transformers.logging.get_verbosity()
     transformers.logging.set_verbosity_error()
     try:
@@ -72,7 +72,7 @@ def _quiet() -> Iterator[None]:
 
 
 def load_config(folder: str | Path, **values: Any) -> Any:
-    """The configuration of the checkpoint's network, with other ``values``.
+    """The configuration of the checkpoint's network, in which ``values`` replace its own.
 
     Raises what transformers raises, or :class:`ModelingError` if only a later version can read it. ``folder`` may also
     be an id on the hub.
@@ -85,7 +85,7 @@ def load_config(folder: str | Path, **values: Any) -> Any:
     except _Unknown as error:
         raise ModelingError(
             f"{folder}: transformers {transformers.__version__} cannot read {error} of the {config.model_type} in its "
-            f"config.json, which {config.transformers_version} wrote; {EXPORT_IT}"
+            f"config.json, which version {config.transformers_version} wrote; {EXPORT_IT}"
         ) from error
     for key, value in translated.items():
         setattr(config, key, value)
@@ -97,12 +97,12 @@ class _Unknown(Exception):
 
 
 def _known(config: Any) -> Mapping[str, Any]:
-    """The keys that version 4 reads of such a configuration, with their defaults."""
+    """The keys that version 4 knows for a configuration of this class, with their defaults."""
     return dict(type(config)().to_dict())
 
 
 def _rotary(config: Any) -> dict[str, Any]:
-    """``rope_parameters`` and what belongs to them, as version 4 has it."""
+    """The rotary parameters of ``config`` under the keys of version 4; empty if none need translation."""
     found, known = getattr(config, "rope_parameters", None), _known(config)
     if not found or "rope_parameters" in known:
         return {}
@@ -118,7 +118,7 @@ def _rotary(config: Any) -> dict[str, Any]:
 
 
 def _modernbert(config: Any, found: Mapping[str, Any]) -> dict[str, Any]:
-    """Every n-th layer reads the whole text, and each kind of layer has its own base."""
+    """The keys for ModernBERT: every n-th layer reads the whole text, and each kind of layer has its own base."""
     kinds = config.layer_types
     every = next(
         (n for n in range(1, len(kinds) + 1) if kinds == [SLIDING if i % n else FULL for i in range(len(kinds))]), 0
@@ -136,7 +136,7 @@ def _modernbert(config: Any, found: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def load_network(folder: Path, **options: Any) -> Any:
-    """The checkpoint's network in float32; raises :class:`ModelingError` if it cannot be loaded whole."""
+    """The checkpoint's network in float32; raises :class:`ModelingError` if it, or any of its weights, is missing."""
     try:
         network, loading = AutoModelForSequenceClassification.from_pretrained(
             folder,
@@ -151,10 +151,10 @@ def load_network(folder: Path, **options: Any) -> Any:
     except Exception as error:  # transformers raises anything on damaged files
         raise ModelingError(f"{folder}: its network cannot be loaded: {first_line(error)}") from error
     if missing := sorted(loading["missing_keys"]):
-        raise ModelingError(f"{folder}: has no weights for {missing[0]}; random ones would answer")
+        raise ModelingError(f"{folder}: has no weights for {missing[0]}; random weights would answer")
     return network.eval()
 
 
 def first_line(error: Exception) -> str:
-    """The first line of its message, or the name of its class."""
+    """The first line of the error's message, or the name of its class if it has none."""
     return str(error).strip().split("\n")[0] or type(error).__name__

@@ -1,4 +1,4 @@
-"""What a spec must know of a checkpoint's network beside its answers: inputs, opset, longest input, padding."""
+"""What a spec must say of a checkpoint's network beside its answers: inputs, opset, longest input, padding."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ from modeling.export.loading import load_network, load_tokenizer
 from modeling.spec import Export
 from textserve.spec import Graph
 
-# Where neither the tokenizer nor the network has a limit, as those with relative positions.
+# For a tokenizer and a network without a limit, as with relative positions.
 USUAL_TOKENS = 512
 LONGEST = 8192
-# A tokenizer without a limit has a number in its place.
+# A tokenizer without a limit has a larger number instead.
 NO_LIMIT = 10**6
 # Embeddings of positions in transformers; wpe is that of GPT-2.
 POSITION_TABLES = ("position_embeddings", "wpe")
@@ -31,11 +31,11 @@ class Network:
 
     Attributes:
         inputs: names of the inputs of its graph.
-        opset: of its graph.
+        opset: the opset of its graph.
         max_tokens: its longest input, special tokens included.
         pad_id: the token id that pads.
-        padding_side: where padding changes no answer.
-        width: of its layers.
+        padding_side: the side on which padding changes the answer less.
+        width: the number of channels of its layers.
     """
 
     inputs: list[str]
@@ -47,7 +47,7 @@ class Network:
 
 
 def inspect(checkpoint: Path) -> Network:
-    """What the checkpoint in ``checkpoint`` needs; raises :class:`ModelingError` if it cannot be exported or served."""
+    """The network in the folder ``checkpoint``; raises :class:`ModelingError` if it cannot be exported or served."""
     tokenizer = load_tokenizer(checkpoint)
     network = load_network(checkpoint)
     pad_id = _pad_id(network, tokenizer)
@@ -63,9 +63,9 @@ def inspect(checkpoint: Path) -> Network:
 
 
 def _pad_id(network: Any, tokenizer: Any) -> int | None:
-    """The padding of the tokenizer, or else of the network, or else, of those made for generation, their last token.
+    """The padding token of the tokenizer, else of the network, else (if made for generation) the end-of-text token.
 
-    That must be in no text: a network such as GPT-2 reads its answer from the last token that is not padding.
+    No text may contain it: a network such as GPT-2 reads its answer from the last token that is not padding.
     """
     if tokenizer.pad_token_id is not None:
         return int(tokenizer.pad_token_id)
@@ -100,19 +100,19 @@ def _graph(network: Any, checkpoint: Path) -> tuple[list[str], int]:
 
 
 def _max_tokens(network: Any, tokenizer: Any) -> int:
-    """The smaller limit of tokenizer and network, or else a usual one."""
+    """The smaller limit of tokenizer and network, at most LONGEST; USUAL_TOKENS if neither has a limit."""
     positions = getattr(network.config, "max_position_embeddings", None) or 0
     tables = (table for name, table in network.named_modules() if name.endswith(POSITION_TABLES))
     table = next((table for table in tables if isinstance(table, torch.nn.Embedding)), None)
     if table is not None:
-        # As in RoBERTa, positions start after the id of the padding.
+        # Positions start after the padding's index, as in RoBERTa.
         positions = table.num_embeddings - (0 if table.padding_idx is None else table.padding_idx + 1)
     limits = [limit for limit in (positions, tokenizer.model_max_length) if 0 < limit < NO_LIMIT]
     return min(*limits, LONGEST) if limits else USUAL_TOKENS
 
 
 def _padding_side(network: Any, tokenizer: Any, pad_id: int) -> Literal["right", "left"]:
-    """The side on which padding changes the answer less; right in doubt."""
+    """The side on which padding changes the answer less; right if both are equal."""
     ids = tokenizer(A_TEXT)["input_ids"]
     padding = [pad_id] * PADDING
     rows = {"alone": (ids, [1] * len(ids)), "right": (ids + padding, [1] * len(ids) + [0] * PADDING)}

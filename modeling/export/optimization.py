@@ -1,18 +1,18 @@
 """A faster graph with the same answers, after :mod:`modeling.export.quantization`.
 
-Four passes, each of which leaves alone what does not look like its pattern:
+Four passes, each of which changes only what matches its pattern:
 
 1. **Attention** (:func:`fuse_attention`): the heads of an encoder, with their transposes and masked softmax, become one
-   ``MultiHeadAttention`` that reads the attention mask itself. Not where positions are relative or rotary, where heads
-   share keys, or where the mask is more than that of the padding (causal, or a window).
+   ``MultiHeadAttention`` that reads the attention mask itself. Not applied where positions are relative or rotary,
+   where heads share keys, or where more than the padding is masked (causal, or a window).
 2. **Smoothing of the context** (:func:`fold_smoothing`): the factors by which the quantizer multiplies the result of an
-   attention go into the projection of its values, since each channel of one is a mean of the same channel of the other.
-   Answers change by rounding.
-3. **The pooled token** (:func:`pool_early`): where only the first or last token of the last layer is read, all after
-   the last keys and values is computed for that token alone. Not where the mean is read, or a token that depends on
-   the text.
-4. **Query, key and value** (:func:`merge_projections`): one INT8 product, and one of the outlier channels, with the
-   columns of all that a fused attention reads of one tensor.
+   attention go into the projection of its values, since each channel of the result is a mean of the same
+   channel of the values. Answers change only by rounding.
+3. **The pooled token** (:func:`pool_early`): where only the first or last token of the last layer is read, everything
+   after the last keys and values is computed for that token alone. Not applied where the mean is read, or a token
+   whose index depends on the text.
+4. **Query, key and value** (:func:`merge_projections`): all projections of one tensor that a fused attention reads
+   become one INT8 product, and one product of the outlier channels.
 
 The result uses ONNX Runtime's operators of the domain ``com.microsoft``, as the quantized graph does.
 """
@@ -36,10 +36,10 @@ MICROSOFT = "com.microsoft"
 
 
 def optimize(model: onnx.ModelProto, attention_mask: str | None) -> tuple[onnx.ModelProto, dict[str, int]]:
-    """A copy of the quantized ``model`` with every pass applied that fits, and how much each changed.
+    """A copy of the quantized ``model`` after every pass that applies, and how much each changed.
 
-    That is the number of ``attentions`` fused, ``folded_factors`` of attentions, ``pooled_nodes`` computed for one
-    token, ``merged_linears``: all 0 if nothing fits.
+    The counts are the ``attentions`` fused, ``folded_factors`` of attentions, ``pooled_nodes`` computed for one token,
+    and ``merged_linears``: all 0 if no pass applies.
 
     Args:
         model: a graph of int64 inputs ``[texts, tokens]``, the first of which are token ids.
@@ -63,7 +63,7 @@ def optimize(model: onnx.ModelProto, attention_mask: str | None) -> tuple[onnx.M
 
 
 def _can_rewrite(graph: onnx.GraphProto) -> bool:
-    """Whether all inputs are int64 of any shape ``[texts, tokens]``, and no node has a graph of its own."""
+    """Whether all inputs are int64 ``[texts, tokens]`` of free sizes, and no node has a subgraph."""
     types = [declared.type.tensor_type for declared in graph.input]
     free = all(
         kind.elem_type == onnx.TensorProto.INT64
@@ -104,7 +104,7 @@ def fold_smoothing(model: onnx.ModelProto, mask: str | None) -> int:
 def _multiplied(
     wiring: Wiring, node: onnx.NodeProto, inputs: tuple[int, ...], factors: Array, constants: dict[str, Array]
 ) -> onnx.NodeProto:
-    """A copy of ``node`` whose constant ``inputs`` are multiplied by ``factors``, one a column."""
+    """A copy of ``node`` whose constant ``inputs`` are multiplied by ``factors``, one per column."""
     node = copied(node)
     for index in inputs:
         name = f"{node.input[index]}/smoothed"
@@ -114,13 +114,13 @@ def _multiplied(
 
 
 def pool_early(model: onnx.ModelProto, mask: str | None) -> int:
-    """Compute what only leads to the pooled token for that token alone; returns the number of such nodes."""
+    """Compute the nodes that lead only to the pooled token for that token alone; returns their number."""
     wiring = Wiring(model, mask)
     tokens = {node.output[0]: token for node in model.graph.node if (token := _pooled_token(wiring, node)) is not None}
     if len(set(tokens.values())) != 1:
         return 0
     (token,) = set(tokens.values())
-    # By first output: the inputs of which one row is read. The nodes that pick the token find it as the only one.
+    # By a node's first output: the inputs of which it reads one row. The nodes that pick the token find only that row.
     narrowed = {output: [0] for output in tokens}
     for node in reversed(model.graph.node):
         rows = _rows(wiring, node)
@@ -144,7 +144,7 @@ def pool_early(model: onnx.ModelProto, mask: str | None) -> int:
 
 
 def _pooled_token(wiring: Wiring, node: onnx.NodeProto) -> int | None:
-    """0 or -1 if ``node`` picks the first or last token of every text: of one token, the same one."""
+    """0 or -1 if ``node`` picks the first or last token of every text; of a single token, both pick it."""
     if node.op_type != "Gather" or attribute(node, "axis", 0) != 1 or node.input[0] in wiring.constants:
         return None
     index = wiring.constant(node.input[1])
@@ -154,7 +154,7 @@ def _pooled_token(wiring: Wiring, node: onnx.NodeProto) -> int | None:
 
 
 def _rows(wiring: Wiring, node: onnx.NodeProto) -> list[int]:
-    """Which inputs ``node`` reads token by token; none if a row of its result depends on other rows as well."""
+    """Indices of the inputs that ``node`` reads token by token; none if a row of its result depends on other rows."""
     if not wiring.is_per_token(node.output[0]):
         return []
     ranks = [wiring.values(name)[0].ndim if name else 0 for name in node.input]
@@ -170,7 +170,7 @@ def _rows(wiring: Wiring, node: onnx.NodeProto) -> list[int]:
     elif operator == "Gather":
         rows = [0] if attribute(node, "axis", 0) in (-1, 2) and ranks[1] == 1 else []
     elif operator == "MultiHeadAttention":
-        # Of queries, each has a result of its own; a bias would have a row for each of them.
+        # Each query has a result of its own; a bias, the sixth input, would have a row for each query.
         rows = [0] if len(node.input) <= 5 and len(node.output) == 1 else []
     else:
         rows = []
@@ -187,7 +187,7 @@ class _Projection:
 
 
 def merge_projections(model: onnx.ModelProto, mask: str | None) -> int:
-    """Multiply once for all projections of one tensor that one attention reads; returns the number of those merged."""
+    """Merge the projections of one tensor that one attention reads into one product; returns the number merged."""
     wiring = Wiring(model, mask)
     merged = 0
     nodes: list[onnx.NodeProto] = []

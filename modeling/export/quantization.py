@@ -6,18 +6,18 @@ Each linear layer ``y = x W + b`` (``x``: tokens by channels, ``W``: constant) g
    all others, and a scale that covers it leaves no resolution for the rest. Channels whose largest calibration value
    exceeds ``outlier_ratio`` times the 90th percentile of the layer's channel maxima are multiplied in float with their
    rows of ``W``, and added to the INT8 result of the others: LLM.int8() (Dettmers and others 2022, arXiv:2208.07339),
-   but once, in the graph.
+   but fixed in the graph.
 2. **One fixed scale and zero point per tensor** for ``x`` (uint8), with the least squared output error on calibration
-   texts; results do not depend on the batch, as with dynamic quantization. Uneven channels are smoothed first
-   (SmoothQuant, Xiao and others 2022, arXiv:2211.10438): multiplied by a factor that divides the rows of ``W``.
+   texts; unlike with dynamic quantization, results do not depend on the batch. Uneven channels are smoothed first
+   (SmoothQuant, Xiao and others 2022, arXiv:2211.10438): multiplied by factors that divide the rows of ``W``.
 3. **One scale per output channel** for ``W`` (int8, symmetric), rounded with GPTQ (Frantar and others 2022,
    arXiv:2210.17323): weights not yet rounded absorb the error of those already rounded. CPUs without VNNI add the
    products of two neighbouring channels in 16 bits and saturate (onnxruntime#5849), so the codes of two neighbours
    never exceed PAIR_LIMIT together.
 4. **The mean error** on the calibration texts is subtracted from ``b``.
 
-Embedding tables become int8 with one scale per row. The classification head stays in float: what is computed once per
-text, and the last layer.
+Embedding tables become int8 with one scale per row. The classification head, which is the last layer and all that is
+computed once per text, stays in float.
 The result uses ONNX Runtime's operators of the domain ``com.microsoft``.
 """
 
@@ -87,7 +87,7 @@ def quantize(
         weight_bits: width of the integer weights, at most 8.
 
     Raises:
-        QuantizationError: if the graph has no linear layer for each token, or ``calibration`` is empty.
+        QuantizationError: if no linear layer of the graph is computed for each token, or ``calibration`` is empty.
     """
     quantized = onnx.ModelProto()
     quantized.CopyFrom(model)
@@ -150,7 +150,7 @@ def calibrate(
     observed.CopyFrom(model)
     observed.graph.output.extend(onnx.ValueInfoProto(name=name) for name in tensors)
     options = ort.SessionOptions()
-    # Between two texts its threads would only take the cores from what collects the statistics.
+    # Spinning between two texts, its threads would take the cores from the collection of the statistics.
     options.add_session_config_entry("session.intra_op.allow_spinning", "0")
     session = ort.InferenceSession(observed.SerializeToString(), options, providers=["CPUExecutionProvider"])
     declared = {argument.name for argument in session.get_inputs()}

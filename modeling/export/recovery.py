@@ -1,7 +1,7 @@
 """Reads the weights of a quantized graph back into a float checkpoint, to train a model further without its source.
 
-Of an INT8 layer, codes times scales are the weights to half a step of rounding; smoothing factors and the rows of the
-outlier channels are folded back in. What quantization corrected in the biases stays corrected.
+Codes times scales are the weights of an INT8 layer, up to half a rounding step; smoothing factors and the rows of the
+outlier channels are folded back in. Corrections of the biases by the quantization stay.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ Array = npt.NDArray[Any]
 def recover(model_file: Path, like: Path, output: Path) -> None:
     """Write a checkpoint with the weights of ``model_file``, and the configuration and tokenizer of ``like``.
 
-    Raises :class:`ModelingError` if ``model_file`` is not the quantized graph of such a network, or ``like`` is none.
+    Raises :class:`ModelingError` if ``model_file`` is not a quantized graph of the network of ``like``.
     """
     try:
         found = weights_of(onnx.load(model_file))
@@ -54,7 +54,7 @@ def weights_of(model: onnx.ModelProto) -> dict[str, Array]:
                 layer = output.removesuffix("/Add_output_0").strip("/").replace("/", ".")
                 found |= {f"{layer}.weight": weight.T, f"{layer}.bias": bias}
         elif node.op_type in ("LayerNormalization", "Gemm"):
-            # Their constants have the name of another layer if they are equal.
+            # Layers with equal constants share them under the name of one layer.
             layer = node.output[0].rpartition("/")[0].strip("/").replace("/", ".") or node.input[1].rpartition(".")[0]
             found |= {
                 f"{layer}.weight": graph.constants[node.input[1]],
@@ -73,7 +73,7 @@ class _Graph:
         self.readers = {name: node for node in graph.node for name in node.input}
 
     def activation(self, name: str) -> onnx.NodeProto:
-        """What produces ``name``, but for the choice of the pooled token."""
+        """The node that produces ``name``, before the choice of the pooled token."""
         node = self.producers[name]
         return self.activation(node.input[0]) if name.endswith("/pooled") else node
 

@@ -27,7 +27,7 @@ class ActivationStatistics:
 
     ``peak``: largest absolute value per channel, float64 ``[K]``. ``gram``: sum over tokens of the outer product,
     float64 ``[K, K]``. ``rows``: the first tokens, in arrays of float32 ``[T, K]``. ``count``: number of tokens.
-    ``is_per_token``: whether a text had several rows, so that the tensor is not computed once for the whole text.
+    ``is_per_token``: whether a text had several rows, that is, the tensor is not computed once per text.
     """
 
     def __init__(self, channels: int) -> None:
@@ -99,7 +99,7 @@ def plan_activation(stats: ActivationStatistics, weights: Array, outliers: Array
     """The plan with the least squared output error on a sample of the calibration tokens.
 
     Searches smoothing exponents and, for each, shrunken ranges, which clip a few values and resolve the others better.
-    ``weights``: float32 ``[K, N]`` of all layers that read the activation, rounded here to the nearest code for GPTQ.
+    ``weights``: float32 ``[K, N]`` of all layers that read the activation, rounded here to nearest, not by GPTQ.
     """
     rows = stats.sample[:: max(1, len(stats.sample) // PLAN_ROWS)]
     # Bounded factors: a channel silent on the calibration texts may be active on others.

@@ -61,9 +61,9 @@ def compare(
     truths: GivenAnswers,
     languages: Sequence[str] = (),
 ) -> dict[str, Any]:
-    """The measurements of :func:`verify` on ``texts``; a truth of ``None`` is not known.
+    """The measurements of :func:`verify` on ``texts``; ``None`` in ``truths`` is an unknown answer.
 
-    Of several ``languages``, one a text, each has its own likeness, too.
+    ``languages`` has the language of each text; of several languages, each has its own likeness, too.
     """
     spec = files.spec()
     source = check_source(files, checkpoint)
@@ -73,14 +73,14 @@ def compare(
     try:
         encodings = classifier.encode(texts)
     except PairTooLong as error:
-        raise ModelingError(f"{spec.name}: of the texts to compare, {error}; leave it out, or cut it") from error
+        raise ModelingError(f"{spec.name}: of the texts to compare, {error}; leave out or shorten that text") from error
     _check_served_tokenizer(classifier, checkpoint, texts, encodings)
     try:
         classifier.check_golden()
     except GoldenMismatch as error:
         raise ModelingError(str(error)) from error
     reference = source_scores(spec, checkpoint, texts)
-    # One by one: in batches an inexact graph would hide its error.
+    # Text by text: batches would hide the error of an inexact graph.
     alone = np.concatenate(list(_computed(classifier, [[text] for text in encodings], "one by one")))
     flips, largest = compare_in_batches(classifier, encodings, alone)
     sessions = [partial(open_session(file).run, None) for file in (files.float_model, files.model)]
@@ -133,7 +133,7 @@ def _check_served_tokenizer(
 
 
 def compare_in_batches(classifier: Classifier, encodings: list[Encoding], alone: Scores) -> tuple[int, float]:
-    """Answers changed, and the largest difference of a score, when texts are computed in random batches."""
+    """The number of changed answers, and the largest difference of a score, when texts share random batches."""
     random = np.random.default_rng(SEED)
     batches = [
         batch for _ in range(GROUPINGS) for batch in _random_batches(random, encodings, equal=not classifier.pads)
@@ -148,7 +148,7 @@ def compare_in_batches(classifier: Classifier, encodings: list[Encoding], alone:
 
 
 def _random_batches(random: np.random.Generator, encodings: list[Encoding], equal: bool) -> Iterator[list[int]]:
-    """Indices of all encodings in batches of random sizes; with ``equal``, texts of one batch have one length."""
+    """Indices of all encodings in batches of random sizes; with ``equal``, the texts of a batch have equal length."""
     order = random.permutation(len(encodings)).tolist()
     if equal:
         order.sort(key=lambda index: len(encodings[index].ids))
@@ -161,13 +161,13 @@ def _random_batches(random: np.random.Generator, encodings: list[Encoding], equa
 
 
 def _computed(classifier: Classifier, batches: Sequence[list[Encoding]], name: str) -> Iterator[Scores]:
-    """The scores of each batch, computed on every core."""
+    """The scores of each batch, computed on all cores."""
     with ThreadPoolExecutor(available_cpus()) as pool:
         yield from Progress(pool.map(classifier.predict, batches), desc=name, unit="batch", total=len(batches))
 
 
 def likeness(spec: ModelSpec, reference: Scores, served: Scores) -> dict[str, float]:
-    """How alike the answers are: the share of equal ones, or for a number the correlation of their ranks."""
+    """How alike the answers are: the share of equal answers, or the rank correlation of numbers."""
     first, second = (answers(spec, scores) for scores in (reference, served))
     if spec.problem_type == "regression":
         return {"rank_correlation": metrics.value_of(metrics.rank_correlation(first, second), len(first))}
@@ -175,9 +175,9 @@ def likeness(spec: ModelSpec, reference: Scores, served: Scores) -> dict[str, fl
 
 
 def against_truth(spec: ModelSpec, reference: Scores, served: Scores, truths: GivenAnswers) -> dict[str, float]:
-    """The main metric of source and served file, and what is lost of it, over the texts with a known answer.
+    """The main metric of source and served file, and its loss, over the texts with a known answer.
 
-    Empty if there is none; of one label, only those of the model count.
+    Empty without such texts. Of single labels, only those that the model has count.
     """
     single = spec.problem_type == "single_label_classification"
     known = {

@@ -1,4 +1,4 @@
-"""What reads what in an ONNX graph, and what each tensor is on two small batches."""
+"""Which nodes of an ONNX graph read which tensors, and the values of each tensor on two small batches."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ from onnx import numpy_helper
 Array = npt.NDArray[Any]
 Message = TypeVar("Message", onnx.NodeProto, onnx.TensorProto)
 
-# Texts and tokens of the two batches; every number is another one.
+# Numbers of texts and tokens of the two batches, all different, so that shapes tell the axes apart.
 BATCHES = ((2, 5), (3, 7))
-# In every vocabulary, and in most no padding, from which RoBERTa would derive positions.
+# In every vocabulary, and in most not the padding token, from which RoBERTa would derive positions.
 TOKEN_ID = 2
 
 
 class Wiring:
-    """An index of a graph, for those who rewrite it; made again after each rewriting.
+    """An index of a graph for code that rewrites it; after each rewrite, make a new index.
 
     Nodes are known by their first output: protobuf gives no node an identity.
     """
@@ -61,7 +61,7 @@ class Wiring:
         return [constants | feeds | dict(zip(names, session.run(names, feeds), strict=True)) for feeds in self.feeds]
 
     def values(self, name: str) -> list[Array]:
-        """The tensor on both batches."""
+        """The values of the tensor on both batches."""
         return [values[name] for values in self._values]
 
     def constant(self, name: str) -> Array | None:
@@ -76,7 +76,7 @@ class Wiring:
         return node if node is not None and node.op_type == operator else None
 
     def uses(self, name: str) -> list[tuple[str, int]]:
-        """Who reads the tensor: the first output and the input of each node, ``("", 0)`` for who calls the graph."""
+        """The readers of the tensor: each node's first output and input index, ``("", 0)`` for a graph output."""
         found = [(node.output[0], index) for node, index in self.readers.get(name, [])]
         return found + [("", 0) for output in self.graph.output if output.name == name]
 
@@ -101,7 +101,7 @@ def attribute(node: onnx.NodeProto, name: str, default: Any = None) -> Any:
 
 
 def rewrite(graph: onnx.GraphProto, nodes: Sequence[onnx.NodeProto], constants: dict[str, Array]) -> None:
-    """Add ``nodes`` instead of those with the same outputs, and drop what leads to no output; sorts the nodes."""
+    """Replace the nodes with the same outputs by ``nodes``, drop nodes that lead to no output, and sort the nodes."""
     replaced = {name for node in nodes for name in node.output}
     kept = [node for node in graph.node if replaced.isdisjoint(node.output)]
     producers = {name: node for node in [*kept, *nodes] for name in node.output if name}
@@ -132,7 +132,7 @@ def rewrite(graph: onnx.GraphProto, nodes: Sequence[onnx.NodeProto], constants: 
 
 
 def copied(message: Message) -> Message:
-    """A copy of a node or constant, which stays when the graph is emptied."""
+    """A copy of a node or constant, which stays valid when the graph is emptied."""
     copy = type(message)()
     copy.CopyFrom(message)
     return copy

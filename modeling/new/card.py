@@ -22,20 +22,20 @@ SPDX = """
 """
 LICENSES = {name.lower().removesuffix("-only"): name for name in SPDX.split()}
 UNKNOWN_LICENSE = "LicenseRef-unknown"
-# What the hub calls the use of models that read two texts.
+# The hub's names of tasks for models that read two texts.
 PAIR_USES = frozenset({"text-ranking", "zero-shot-classification", "sentence-similarity"})
 MAX_EXAMPLES = 50
 
 
 @dataclass(frozen=True, slots=True)
 class Card:
-    """The front matter of a card; empty where it says nothing.
+    """The front matter of a card; an attribute is empty where the card says nothing.
 
     Attributes:
         languages: codes of two or three letters.
         license: an SPDX expression, or ``LicenseRef-unknown``.
-        reads_pairs: whether the hub uses the model on two texts.
-        texts: example texts, and of the examples with two texts, pairs.
+        reads_pairs: whether the hub's task for the model takes two texts.
+        texts: example texts, or pairs for examples with two texts.
     """
 
     languages: list[str] = field(default_factory=list)
@@ -45,7 +45,7 @@ class Card:
 
 
 def read(text: str) -> Card:
-    """The card in ``text``; what it does not say, or not in the known form, is left out."""
+    """The card in ``text``; entries that are missing or not in the known form are left out."""
     match = FRONT_MATTER.match(text.removeprefix("\ufeff"))
     try:
         content = yaml.safe_load(match[1]) if match else None
@@ -81,7 +81,7 @@ def _license(content: dict[str, Any]) -> str:
 
 
 def _texts(example: Any) -> Iterator[Input]:
-    """The texts of an example of the hub's page: one text, a text and its pair, or a query and what it is ranked to."""
+    """The texts of an example of the hub's page: a text, a text and its pair, or a query and texts to rank."""
     if not isinstance(example, dict):
         return
     query = example.get("source_sentence") or example.get("query")

@@ -26,10 +26,10 @@ from textserve.spec import DEFAULT_THRESHOLD, GOLDEN_KEYS, SPEC_FILE, Graph, Spe
 
 NAME = re.compile(r"[a-z0-9]([a-z0-9.-]{0,61}[a-z0-9])?")
 GENERIC = re.compile(r"LABEL_\d+")
-# A model with this label, and one or two others, says how a second text stands to the first.
+# A model with this label and one or two others says whether a second text follows from the first.
 ENTAILMENT = "entailment"
 INFERENCE_LABELS = 3
-# From how many labels on more texts lie between two of them.
+# With more labels than this, more texts lie between two of the labels.
 MANY = 10
 # Layers of fewer channels are not faster in INT8: each has a fixed cost.
 MIN_WIDTH = 128
@@ -42,9 +42,9 @@ WEIGHTS = ("*.safetensors", "*.bin")
 
 
 def create(name: str, location: str, *, allow_pickle: bool = False, root: Path = ROOT) -> str:
-    """Write ``models/NAME/model.yaml`` from the checkpoint at ``location``, and return what it says and what to do.
+    """Write ``models/NAME/model.yaml`` from the checkpoint at ``location``, and return a summary and the next steps.
 
-    ``location`` is a folder, or ``ID`` or ``ID@REVISION`` on the hub. The checkpoint is then in
+    ``location`` is a folder, or ``ID`` or ``ID@REVISION`` on the hub. The checkpoint is copied to
     ``build/NAME/checkpoint``. Raises :class:`ModelingError` if the model exists, or the checkpoint cannot be fetched or
     served.
     """
@@ -57,7 +57,7 @@ def create(name: str, location: str, *, allow_pickle: bool = False, root: Path =
     with tempfile.TemporaryDirectory() as temporary:
         sources.glance(source, Path(temporary))
         try:
-            # Before the weights, which take minutes.
+            # Before fetching the weights, which takes minutes.
             declared.declared(Path(temporary))
         except ModelingError as error:
             raise ModelingError(str(error).replace(temporary, location)) from error
@@ -73,7 +73,7 @@ def create(name: str, location: str, *, allow_pickle: bool = False, root: Path =
 def _describe(
     name: str, source: Source, found: Card, digests: Mapping[str, str], files: ModelFiles
 ) -> tuple[ModelSpec, str]:
-    # Only now: torch takes seconds to import.
+    # Imported here: torch takes seconds.
     from modeling.export.network import inspect
     from modeling.new import golden
 
@@ -123,14 +123,14 @@ def _describe(
     content["golden"] = golden.propose(draft, files.checkpoint, texts)
     comments["golden"] = "proposed by the model itself: look at them; checked at every start"
     if not several and len({text.get("label", "") for text in content["golden"]}) == 1 < len(labels):
-        comments["golden"] += "; it gave all proposed texts one label: add a text of another"
+        comments["golden"] += "; it gave all proposed texts one label: add a text with another label"
     spec = _validated(content, files.checkpoint)
     declared.check(spec, files.checkpoint)
     return spec, render(content, comments)
 
 
 def _reads(answers: Declared, found: Card, comments: dict[str, str]) -> str:
-    """``pair`` or ``text``, with the reason."""
+    """``pair`` or ``text``; adds the reason to ``comments``."""
     lower = {label.lower() for label in answers.labels}
     if answers.is_cross_encoder:
         comments["input"] = "a cross-encoder of sentence-transformers; text if it reads one text"
@@ -145,11 +145,11 @@ def _reads(answers: Declared, found: Card, comments: dict[str, str]) -> str:
 
 
 def _labels(answers: Declared, reads: str, comments: dict[str, str]) -> tuple[list[str | dict[str, str]], str | None]:
-    """The section ``labels``, and the task that they belong to."""
+    """The section ``labels``, and the task that the labels belong to; adds to ``comments``."""
     is_plain = reads == "text" and answers.problem_type == "single_label_classification"
     if is_plain and (recognized := tasks.recognize(answers.labels)):
         task, labels = recognized
-        comments["task"] = f"by its labels: texts and behavioural tests of {task}; remove it if it is another"
+        comments["task"] = f"by its labels: texts and behavioural tests of {task}; remove this line for another task"
         return [*labels], task
     comments["labels"] = "in the order of the model's outputs"
     if answers.problem_type == "regression":
@@ -166,7 +166,7 @@ def _description(answers: Declared, reads: str, source: Source) -> str:
 
 
 def _fidelity(labels: int, task: str | None) -> dict[str, Any]:
-    # The texts of a task are thousands.
+    # A task has thousands of texts; the default limit applies.
     texts = {} if task else {"texts": 200}
     agreement = 0.97 if labels > MANY else 0.99
     return {**texts, "min_agreement": agreement, "min_speedup": 1.5}
@@ -178,13 +178,13 @@ def _comments(source: Source, labels: int) -> dict[str, str]:
         "": f"Written by make new from {at}. modeling/spec.py describes and validates every key.",
         "problem_type": "single_label_classification, multi_label_classification or regression",
         "threshold": "a label applies from this score on; {name: …, threshold: …} for one label",
-        "tokenization.max_tokens": "its longest input; less saves time and memory",
-        "tokenization.truncation": "which text is cut; or only_first, only_second",
+        "tokenization.max_tokens": "the longest input; fewer save time and memory",
+        "tokenization.truncation": "which text of a pair is cut; or only_first, only_second",
         "graph": "names in the ONNX file",
         "quantization.method": "its layers are too narrow to be faster in INT8",
         "fidelity": "limits for make verify",
-        "fidelity.min_agreement": "among so many labels more texts lie between two" if labels > MANY else "",
-        "fidelity.min_speedup": "low, for a busy machine; verify prints what it measures",
+        "fidelity.min_agreement": "with so many labels, more texts lie between two of them" if labels > MANY else "",
+        "fidelity.min_speedup": "low, since the machine may be busy; verify prints the measured speed-up",
     }
 
 

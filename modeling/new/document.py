@@ -8,14 +8,14 @@ from typing import Any
 
 import yaml
 
-# Written with one item a line.
+# Keys whose items are written one per line.
 BLOCKS = ("labels", "golden")
 
 
 def render(content: Mapping[str, Any], comments: Mapping[str, str]) -> str:
     """``content`` as YAML: sections after an empty line, values on one line.
 
-    ``comments`` has the comment behind a key, such as ``tokenization.max_tokens``; that of ``""`` is the first line.
+    ``comments`` maps keys, such as ``tokenization.max_tokens``, to the comments after them; ``""`` to the first line.
     """
     lines = [f"# {comments['']}"]
     block = False
@@ -42,5 +42,5 @@ def _comment(comments: Mapping[str, str], key: str) -> str:
 def _flow(value: Any) -> str:
     options: dict[str, Any] = {"default_flow_style": True, "allow_unicode": True, "sort_keys": False}
     text = str(yaml.safe_dump(value, width=float("inf"), **options)).removesuffix("\n").removesuffix("\n...")
-    # A line break in a text would end the line; JSON is YAML, too.
+    # YAML would spread a text with a line break over lines; JSON, which is YAML too, does not.
     return json.dumps(value, ensure_ascii=False) if "\n" in text else text

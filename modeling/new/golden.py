@@ -1,4 +1,4 @@
-"""Proposes golden texts: those that a model itself answers most surely, which INT8 must not change."""
+"""Proposes golden texts: texts that the model answers most surely, so that INT8 does not change the answers."""
 
 from __future__ import annotations
 
@@ -18,19 +18,19 @@ from textserve.prediction import Prediction
 from textserve.spec import Input
 
 EXAMPLES_FILE = Path(__file__).with_name("examples.yaml")
-# One for each label, or set of labels, up to so many.
+# The most and the fewest golden texts; one for each label, or set of labels.
 MOST = 6
 FEWEST = 2
 # The distance to another answer, in standard deviations of all logits, that INT8 should not bridge.
 SURE = 0.5
-# A part of the range of a number over all texts. INT8 moves those of the tests by a seventh of it at most.
+# Tolerance of a number, as a share of its range over all texts. INT8 moves the tests' numbers by 1/7 of it at most.
 TOLERANCE = 0.2
 
 
 def examples(languages: Sequence[str], kind: str) -> list[Input]:
-    """Everyday texts in ``languages``, or English ones where none of them has any; pairs for the ``kind`` pair.
+    """Everyday texts in ``languages``, or in English if there are none in these; pairs if ``kind`` is "pair".
 
-    A text of each pair is once more with that of the next one, to which it does not belong.
+    The first text of each pair is also paired with the second of the next pair, to which it does not belong.
     """
     known = yaml.safe_load(EXAMPLES_FILE.read_text(encoding="utf-8"))["pairs" if kind == "pair" else "texts"]
     found: list[Input] = []
@@ -44,9 +44,9 @@ def examples(languages: Sequence[str], kind: str) -> list[Input]:
 
 
 def propose(spec: ModelSpec, checkpoint: Path, texts: Sequence[Input]) -> list[dict[str, Any]]:
-    """Golden texts out of ``texts``, as in ``model.yaml``; the golden texts of ``spec`` are not read.
+    """Golden texts chosen from ``texts``, in the form of ``model.yaml``; those of ``spec`` are not read.
 
-    Raises :class:`ModelingError` if the checkpoint does not run, or answers with what is no number.
+    Raises :class:`ModelingError` if the checkpoint does not run, or answers with other than finite numbers.
     """
     texts = list(dict.fromkeys(texts))
     logits = torch_logits(spec, checkpoint, texts)
@@ -64,9 +64,9 @@ def propose(spec: ModelSpec, checkpoint: Path, texts: Sequence[Input]) -> list[d
 
 
 def distances(spec: ModelSpec, logits: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
-    """How far each row of ``logits``, ``[texts, labels]``, is from another answer, in standard deviations of them all.
+    """The distance of each row of ``logits``, ``[texts, labels]``, to another answer, in standard deviations of all.
 
-    Shape ``[texts]``; for labels, not for a number.
+    Shape ``[texts]``; only for models with labels.
     """
     if spec.problem_type == "multi_label_classification":
         thresholds = np.array(spec.thresholds)
@@ -78,7 +78,7 @@ def distances(spec: ModelSpec, logits: npt.NDArray[np.float32]) -> npt.NDArray[n
 
 
 def _surest(answers: Sequence[tuple[str, ...]], far: npt.NDArray[np.float32]) -> list[int]:
-    """The index of the surest text for each answer that has a sure one; of two at least, with two answers if possible.
+    """The index of the surest text for each answer that has one; at least two indices, of two answers if possible.
 
     An empty set of labels comes last.
     """

@@ -1,22 +1,22 @@
 """Fine-tune a whole checkpoint on rated English texts and labelled Polish sentences: the recipe of the default model.
 
-The average of the weights was chosen on the validation parts of both languages, the bias and the temperature are fitted
-on them; the rest is one recipe that was not varied:
+The averaging of the weights was chosen, and bias and temperature are fitted, on the validation parts of both languages;
+the rest of the recipe was not tuned:
 
 - An epoch mixes rated English texts with Polish sentences of several sources (:mod:`modeling.recipes.mixture`). Targets
   are probabilities: a mean rating near a class boundary is an uncertain label, and no source is sure of all its labels.
-- The tokenizer lowers letters. Capitals have tokens of their own, rare ones, of which the encoder knows little.
-- Lower layers learn slower (``layer_decay``), which keeps the two languages aligned, and the table of tokens does not
-  learn.
-- Every batch passes twice, as it is and as it is typed in a hurry (:mod:`modeling.tasks.sentiment.noise`), with other
-  units dropped, and the two answers shall be the same (``consistency``): R-Drop, Liang and others 2021,
-  arXiv:2106.14448. Some Polish texts have a plain fact beside them the second time.
-- A run's result is half its last weights, half their mean over its second part (Kaddour 2022, arXiv:2209.14981), and
-  several runs, which see the data in another order or learn at another rate, are averaged too (model soups, Wortsman
+- The tokenizer lower-cases texts: capitals have rare tokens of their own, of which the encoder knows little.
+- Lower layers learn slower (``layer_decay``), which keeps the two languages aligned, and the token embeddings are
+  frozen.
+- Every batch passes twice, as written and as typed in a hurry (:mod:`modeling.tasks.sentiment.noise`), with different
+  dropout, and a loss term (``consistency``) pulls the two answers together: R-Drop, Liang and others 2021,
+  arXiv:2106.14448. In the second pass, some Polish texts have a plain fact beside them.
+- A run's result is half its last weights, half their mean over its second part (Kaddour 2022, arXiv:2209.14981).
+  Several runs, with another order of the data or another learning rate, are averaged too (model soups, Wortsman
   and others 2022, arXiv:2203.05482).
 - On the validation parts, a bias on the negative and the positive logit maximizes macro-F1, where the rare neutral
-  class weighs as much as the others; then a temperature, of the English part, divides all logits, so that of the
-  answers with a score of 0.8 about 80 % are correct. Both are folded into the classifier's weights.
+  class weighs as much as the others; then a temperature, fitted on the English part, divides all logits, so that
+  about 80 % of the answers with a score of 0.8 are correct. Both are folded into the classifier's weights.
 """
 
 from __future__ import annotations
@@ -56,16 +56,16 @@ from modeling.tasks.sentiment.texts import SENTENCES_FILE, own_or_common
 
 RECIPE_FILE = "recipe.json"
 WARMUP = 0.05
-# Of the learning rates, where the last step ends.
+# The learning rate of the last step, as a share of the highest.
 LAST_RATE = 0.1
-# Of the steps, after which weights are averaged, and how many steps lie between two that are.
+# The share of the steps after which weights enter the mean, and the number of steps between those that do.
 MEAN_FROM = 0.45
 MEAN_EVERY = 40
 WEIGHT_DECAY = 0.01
 MAX_TOKENS = 256
 # Batches are cut from chunks of this many batches, sorted by length, to save padding.
 CHUNK = 128
-# Lengths are padded to multiples of it: for each new shape, products are planned anew.
+# Lengths are padded to multiples of this: products are planned anew for each new shape.
 SHAPE_STEP = 8
 # Every run starts from the same random head: weights that start apart have no useful mean.
 HEAD_SEED = 0
@@ -78,14 +78,14 @@ Log = Callable[[int, Mapping[str, float]], None]
 
 @dataclass(frozen=True)
 class Data:
-    """Rated English texts, and labelled sentences, most of them Polish."""
+    """Rated English texts, labelled sentences (most of them Polish), and texts ``held_out`` from training."""
 
     rated: Sequence[RatedText]
     sentences: Sequence[Sentence]
     held_out: frozenset[str] = frozenset()
 
     def mixture(self) -> Mixture:
-        """What an epoch is drawn from."""
+        """The examples that an epoch is drawn from."""
         return Mixture.of(self.rated, self.sentences, self.held_out)
 
     def validation(self) -> dict[str, tuple[list[str], list[Meaning]]]:
@@ -101,7 +101,7 @@ class Data:
 def batches(tokenizer: Any, examples: Sequence[Example], size: int) -> Iterator[tuple[Any, torch.Tensor]]:
     """Batches of texts of similar length, in random order, and their targets ``[size, 3]``.
 
-    The tokenizer's tensors are ``[2 * size, tokens]``: each text as it is, then each as it is typed in a hurry.
+    The tokenizer's tensors are ``[2 * size, tokens]``: all texts as written, then all as typed in a hurry.
     """
     shuffled = random.sample(examples, len(examples))
     written, typed = (
@@ -121,9 +121,9 @@ def batches(tokenizer: Any, examples: Sequence[Example], size: int) -> Iterator[
 
 
 def parameter_groups(model: Any, recipe: Recipe) -> list[dict[str, Any]]:
-    """Parameters with their learning rates: the head has its own, and each lower layer ``layer_decay`` of the next.
+    """Parameters with their learning rates: a rate for the head, and for each layer ``layer_decay`` times the next.
 
-    The table of tokens has none: it is half of all parameters, of which a step reaches a few hundred rows.
+    The token embeddings are left out: they are half of all parameters, and a step reaches only a few hundred rows.
     """
     layers = model.config.num_hidden_layers
     groups: dict[tuple[float, bool], list[Any]] = {}
@@ -144,7 +144,7 @@ def parameter_groups(model: Any, recipe: Recipe) -> list[dict[str, Any]]:
 
 
 def rate_at(step: int, steps: int) -> float:
-    """The learning rate at ``step`` of ``steps``, of the highest: it rises over WARMUP, then falls to LAST_RATE."""
+    """Share of the highest learning rate at ``step`` of ``steps``: it rises over WARMUP, then falls to LAST_RATE."""
     warm = int(WARMUP * steps)
     return step / warm if step < warm else LAST_RATE + (1 - LAST_RATE) * (steps - step) / (steps - warm)
 
@@ -170,7 +170,7 @@ def losses_of(logits: torch.Tensor, target: torch.Tensor) -> tuple[torch.Tensor,
 
 
 def fine_tune(model: Any, tokenizer: Any, mixture: Mixture, recipe: Recipe) -> Iterator[tuple[int, float]]:
-    """Train ``model`` in place; yields each epoch, from 1, and its mean loss. Afterwards its weights are averaged."""
+    """Train ``model`` in place; yields each epoch, from 1, and its mean loss. At the end the weights are averaged."""
     model.get_input_embeddings().weight.requires_grad_(False)
     drawn = mixture.draw(recipe)
     steps = recipe.epochs * math.ceil(len(drawn) / recipe.batch)
@@ -229,8 +229,8 @@ def scores(found: Mapping[str, Validation]) -> dict[str, float]:
 def fit_bias(parts: Sequence[tuple[torch.Tensor, torch.Tensor]]) -> torch.Tensor:
     """The bias on the logits, ``[3]``, with the best mean macro-F1 of all ``parts``; that of neutral is 0.
 
-    A part has logits ``[texts, 3]`` and labels ``[texts]``. A candidate counts with its neighbours in the grid, since
-    macro-F1 moves by single texts.
+    A part has logits ``[texts, 3]`` and labels ``[texts]``. A candidate is rated by the mean with its neighbours in
+    the grid, since single texts move macro-F1.
     """
     found = np.array(
         [[_mean_f1(parts, (negative, 0.0, positive)) for positive in BIAS_CANDIDATES] for negative in BIAS_CANDIDATES]
@@ -257,7 +257,7 @@ def fit_temperature(logits: torch.Tensor, labels: torch.Tensor) -> float:
 
 
 def lower_letters(tokenizer: Any) -> Any:
-    """``tokenizer``, which now lowers letters first."""
+    """Make ``tokenizer`` lower-case texts first, and return it."""
     backend = tokenizer.backend_tokenizer
     steps = [normalizers.Lowercase(), *([backend.normalizer] if backend.normalizer else [])]
     backend.normalizer = normalizers.Sequence(steps)
@@ -265,7 +265,7 @@ def lower_letters(tokenizer: Any) -> Any:
 
 
 def load(base: str | Path, labels: list[str]) -> tuple[Any, Any]:
-    """Tokenizer and model, a missing head with random weights; raises :class:`ModelingError` if they do not load."""
+    """Tokenizer and model; a missing head has random weights. Raises :class:`ModelingError` if they do not load."""
     torch.manual_seed(HEAD_SEED)
     try:
         config = load_config(
@@ -313,8 +313,8 @@ def finish(runs: Sequence[Path], labels: list[str], data: Data, output: Path) ->
         if texts
     }
     bias = fit_bias(list(parts.values()))
-    # The Polish sentences are clearer than what is served: composed ones, and those on which six people agreed. With
-    # them, answers would be too sure.
+    # English only: the Polish sentences, which were composed or on which six people agreed, are clearer than served
+    # texts. Fitted on them, scores would be too high.
     logits, answers = parts["en"]
     temperature = fit_temperature(logits + bias, answers)
     with torch.no_grad():

@@ -1,4 +1,4 @@
-"""Fit a logistic head on a frozen encoder: training in seconds, for every change and for a first model.
+"""Fit a logistic head on a frozen encoder: training in under two minutes, for tests and for a first model.
 
 The result is an ordinary ``BertForSequenceClassification`` checkpoint, so nothing after training treats it specially.
 Sentence encoders like all-MiniLM-L6-v2 were trained for the mean of their last layer's tokens (Reimers and Gurevych

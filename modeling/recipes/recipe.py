@@ -1,10 +1,10 @@
-"""The settings of the recipes, apart from the packages that they need: scripts/train.py lists them without these."""
+"""The settings of the recipes, without the packages of training, so that scripts/train.py can list them."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 
-# What the recipe head starts from.
+# The encoder that the recipe head starts from.
 ENCODER = "all-MiniLM-L6-v2"
 
 

@@ -131,7 +131,7 @@ def _require_same_settings(run: Path, recipe: Recipe) -> None:
     others = [f"{name} = {made.get(name)}" for name, value in asdict(recipe).items() if made.get(name) != value]
     if others:
         raise ModelingError(
-            f"{run} was trained with {', '.join(others)}: repeat these, take another seed, or remove it"
+            f"{run} was trained with {', '.join(others)}: use these settings, use another seed, or remove it"
         )
 
 
@@ -139,7 +139,7 @@ def _require_same_settings(run: Path, recipe: Recipe) -> None:
 def _recorded(
     task: Task, name: str, parameters: Mapping[str, Any], more_digests: Mapping[str, str] | None = None
 ) -> Iterator[str]:
-    """An MLflow run with its parameters and its data; yields the id."""
+    """Record an MLflow run with its parameters and the digests of its data; yields the id of the run."""
     digests = dataset.digests() | dict(more_digests or {})
     with task.registry.run(task.name, name) as run_id:
         mlflow.log_params(dict(parameters))

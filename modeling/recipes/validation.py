@@ -13,7 +13,7 @@ from modeling.evaluation import plots, quality
 from modeling.tasks.sentiment.dataset import MEANINGS
 
 MACRO_F1 = "validation_macro_f1"
-# Of the likeliest of three labels.
+# The lowest score that the likeliest of three labels can have.
 LOWEST_SCORE = 0.33
 
 

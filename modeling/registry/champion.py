@@ -1,6 +1,6 @@
 """The version of a registered model in use: promotion and rollback of the alias ``champion``.
 
-Earlier champions are a stack, the tag ``champion.before`` of the champion: their numbers, the latest last. Each move
+The champion's tag ``champion.before`` is a stack of version numbers, those of earlier champions, latest last. Each move
 writes the tags of its target first and moves the alias last, so that an interrupted move has no effect:
 
 - promote: the version with ``staging`` becomes the champion, and the previous champion is pushed onto the stack.
@@ -35,7 +35,7 @@ def before(champion: Version | None) -> list[str]:
 
 
 def check(registry: Registry, candidate: Version) -> Version | None:
-    """The current champion; raises :class:`ModelingError` if ``candidate`` is not ``staging``, or is it already."""
+    """The current champion; raises :class:`ModelingError` if ``candidate`` is not ``staging``, or is the champion."""
     name = candidate.name
     staging, champion = registry.version_of(name, STAGING), registry.version_of(name, CHAMPION)
     if champion and champion.number == candidate.number:
@@ -61,7 +61,7 @@ def promote(registry: Registry, candidate: Version, *, by: str, at: str, tags: M
 
 
 def roll_back(registry: Registry, name: str, *, by: str, at: str) -> tuple[Version, Version]:
-    """Return the alias to the previous champion; the old and the new one. Raises :class:`ModelingError` without one."""
+    """Make the previous champion the champion; returns old and new. Raises :class:`ModelingError` without one."""
     champion = registry.version_of(name, CHAMPION)
     if champion is None:
         raise ModelingError(f"{name}: no version has the alias {CHAMPION}; there is nothing to roll back")

@@ -16,7 +16,7 @@ SECTIONS = ("quality", "behaviour", "performance", "evaluation")
 
 
 class GatesError(Exception):
-    """Gates that fail, a line each."""
+    """The gates that fail, one per line."""
 
     def __init__(self, failed: list[Gate]) -> None:
         super().__init__("\n".join(f"FAIL  {gate.name}: {gate.verdict}" for gate in failed))

@@ -22,12 +22,12 @@ from textserve.spec import SPEC_FILE
 
 DIGEST_DIGITS = 16
 WEIGHTS = "model.safetensors"
-# Written by training.
+# Training sets this tag.
 WEIGHTS_TAG = f"sha256.{WEIGHTS}"
 
 
 def origin(files: ModelFiles) -> dict[str, str] | None:
-    """``name`` and ``version`` of the registered version that the files were downloaded or trained as, if any."""
+    """``name`` and ``version`` of the registered version that the model was downloaded or trained as, if any."""
     report = files.report()
     downloaded = report.get("verification", {}).get("source", report.get("source", {}))
     if "version" in downloaded:
@@ -63,7 +63,7 @@ def upload(registry: Registry, version: Version, files: ModelFiles, digest: str)
 
 
 def champion_files(registry: Registry, name: str, build: Path) -> InUse | None:
-    """The champion, downloaded below ``build``; None without one. Raises :class:`ModelingError` if that fails."""
+    """The champion's files, downloaded to ``build``; None without one. Raises :class:`ModelingError` if that fails."""
     version = registry.version_of(name, CHAMPION)
     if version is None:
         return None

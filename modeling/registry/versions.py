@@ -82,7 +82,7 @@ class Registry:
     """Runs and registered versions at one tracking URI; create it with :meth:`connect`.
 
     Attributes:
-        uri: for messages: without user and password. That of a database file is whole.
+        uri: the tracking URI with user and password masked, for messages.
     """
 
     def __init__(self, uri: str) -> None:
@@ -93,7 +93,7 @@ class Registry:
     def connect(cls, root: Path = ROOT) -> Registry:
         """Point MLflow, globally, at the URI; raises :class:`ModelingError` if it does not answer or denies access."""
         uri = os.environ.get(URI_VARIABLE) or f"{SQLITE}{root / 'build' / 'mlflow.db'}"
-        # They log every table they create and every version they wait for.
+        # Otherwise they log every table they create and every version they wait for.
         for name in ("alembic", "mlflow"):
             logging.getLogger(name).setLevel(logging.WARNING)
         if uri.startswith(SQLITE):
@@ -145,7 +145,7 @@ class Registry:
 
     @contextmanager
     def run(self, experiment: str, name: str) -> Iterator[str]:
-        """Record a run, to which ``mlflow.log_params`` and the like write; yields its id. An exception fails it."""
+        """Record a run, to which ``mlflow.log_params`` and others write; yields its id. An exception fails the run."""
         found = commit()
         git = {MLFLOW_GIT_COMMIT: found["commit"], "git.changed_files": found["changed_files"]} if found else {}
         with plain_errors(self.uri):

@@ -1,4 +1,4 @@
-"""From a source to a folder with a complete checkpoint whose digests are checked.
+"""Fetch a checkpoint from its source into a folder, and check that it is complete and has the right digests.
 
 :mod:`~modeling.sources.hub` reads a Hugging Face hub, :mod:`~modeling.sources.tracking` reads MLflow, and
 :mod:`~modeling.sources.selection` selects the files.
@@ -31,7 +31,7 @@ MLFLOW_SCHEMES = ("models:/", "runs:/")
 
 
 def download(files: ModelFiles, other: str | None, *, allow_pickle: bool) -> str:
-    """Fetch the checkpoint, add the section ``source``, and return a summary; raises what :func:`fetch` raises."""
+    """Fetch the checkpoint, or ``other``, add the section ``source``, and return a summary; raises as :func:`fetch`."""
     spec, folder = _spec(files), f"build/{files.folder.name}/checkpoint"
     source = override(spec.source, other) if other else spec.source
     if source.kind == "training":
@@ -51,7 +51,7 @@ def download(files: ModelFiles, other: str | None, *, allow_pickle: bool) -> str
 
 
 def _is_there(files: ModelFiles, source: Source) -> bool:
-    """Whether the checkpoint is that of a commit on the hub, whole; what is elsewhere may have changed."""
+    """Whether the checkpoint is the whole commit of ``source`` on the hub; other sources may have changed since."""
     recorded = files.report().get("source", {})
     of = ("kind", "repository", "revision")
     if source.kind != "huggingface" or [recorded.get(key) for key in of] != [getattr(source, key) for key in of]:
@@ -77,7 +77,7 @@ def locate(location: str) -> Source:
 
 
 def glance(source: Source, into: Path) -> None:
-    """Copy only the configuration and the card of a checkpoint, if it has one, into the folder ``into``.
+    """Copy only the configuration of a checkpoint, and its card if it has one, into the folder ``into``.
 
     Raises :class:`ModelingError` if the source cannot be read, or is no checkpoint.
     """
@@ -91,7 +91,7 @@ def glance(source: Source, into: Path) -> None:
 
 
 def _spec(files: ModelFiles) -> ModelSpec:
-    """The spec. If its revision is a branch or a tag, the error has the commit to pin."""
+    """The spec. If its revision is a branch or a tag, the error names the commit to pin."""
     try:
         return files.spec()
     except SpecError:
@@ -115,7 +115,7 @@ def _unpinned(repository: str, revision: str) -> str:
 def override(source: Source, other: str) -> Source:
     """``source`` with another location: a folder, an MLflow URI, or ``ID@COMMIT`` on the hub.
 
-    Its digests still apply. The tokenizer of a ready ONNX file is then the one beside it. Raises
+    The digests of ``source`` still apply. A ready ONNX file then has its tokenizer beside it. Raises
     :class:`ModelingError` if ``other`` is none of these, or names a branch or a tag.
     """
     ready, revision = source.kind == "onnx", None
@@ -129,7 +129,7 @@ def override(source: Source, other: str) -> Source:
             raise ModelingError(f"--source {other}: {_unpinned(repository, revision)}")
     else:
         forms = "a folder, ID@COMMIT" + ("" if ready else ", models:/NAME@ALIAS, models:/NAME/VERSION, runs:/…")
-        raise ModelingError(f"--source {other}: is not an existing folder or another source; give {forms}")
+        raise ModelingError(f"--source {other}: is neither an existing folder nor another source; give {forms}")
     # The digests of a training source are those of its base checkpoint.
     digests = {} if source.kind == "training" else source.sha256
     kind = "onnx" if ready else kind
@@ -139,7 +139,7 @@ def override(source: Source, other: str) -> Source:
 def fetch(source: Source, folder: Path, *, allow_pickle: bool = False) -> dict[str, Any]:
     """Atomically replace ``folder`` by the files of ``source``, and return the section ``source`` of the report.
 
-    ``source`` has any kind but ``training``; ``allow_pickle`` accepts ``pytorch_model.bin`` where there are no
+    ``source`` is of any kind but ``training``; ``allow_pickle`` accepts ``pytorch_model.bin`` where there are no
     safetensors. Raises :class:`ModelingError` if the source cannot be fetched, is incomplete, or does not match the
     digests of the spec.
     """

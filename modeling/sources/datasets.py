@@ -19,7 +19,7 @@ from modeling.spec import DataSet
 def load(data: DataSet, folder: Path, count: int, seed: int) -> list[Row]:
     """At most ``count`` rows of ``data``, drawn with ``seed``, from the copy of its file in ``folder``, or the hub.
 
-    Raises :class:`ModelingError` if the file cannot be fetched or read, or has no such column.
+    Raises :class:`ModelingError` if the file cannot be fetched or read, or lacks a column.
     """
     file = folder / data.revision / data.file
     if not file.exists():
@@ -28,7 +28,7 @@ def load(data: DataSet, folder: Path, count: int, seed: int) -> list[Row]:
     order: Sequence[int] = range(len(found))
     if len(found) > count:
         order = sorted(np.random.default_rng(seed).permutation(len(found))[:count].tolist())
-    # Of JSON Lines, a row may lack a column.
+    # A row of JSON Lines may lack a column.
     columns = {key for row in found for key in row.values} if file.suffix == ".jsonl" else set(found[0].values)
     if lacking := sorted({data.columns.get("text", "text"), *data.columns.values()} - columns):
         raise ModelingError(f"{file}: has no column {lacking[0]}; its columns are {', '.join(sorted(columns))}")
@@ -50,13 +50,13 @@ def _fetch(data: DataSet, file: Path) -> None:
 
 def _table(file: Path) -> list[Row]:
     try:
-        # Of the environment that exports, not of the one that serves.
+        # The environment that exports has pandas; the one that serves has not.
         import pandas
 
         read = pandas.read_parquet if file.suffix == ".parquet" else pandas.read_csv
         records = read(file).to_dict("records")
     except ImportError as error:
-        raise ModelingError(f"{file}: reading it takes {error.name}; name a .jsonl file instead") from error
+        raise ModelingError(f"{file}: reading it needs {error.name}; name a .jsonl file instead") from error
     except Exception as error:  # pandas and pyarrow raise anything on damaged files
         reason = str(error).strip().split("\n")[0]
         raise ModelingError(f"{file}: cannot be read as {file.suffix[1:]}: {reason}") from error

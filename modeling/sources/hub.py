@@ -1,4 +1,4 @@
-"""Files of a repository on a Hugging Face hub: its client, with a check of every digest, and one-line errors."""
+"""Fetch files of a repository on a Hugging Face hub, with a check of every digest and one-line errors."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from modeling.files import sha256
 
 SHA256 = re.compile(r"[0-9a-f]{64}")
 GIT_SHA1 = re.compile(r"[0-9a-f]{40}")
-# Selects from the names of all files.
+# Selects files from the names of all files of a repository.
 Select = Callable[[list[str]], list[str]]
 Kind = Literal["model", "dataset"]
 
@@ -52,7 +52,7 @@ def commit_of(repository: str, revision: str) -> str:
 
 
 def _found(repository: str, revision: str | None, kind: Kind = "model") -> tuple[str, list[str]]:
-    """The commit and the names of its files, in the cache where the hub is not to be asked."""
+    """The commit and the names of its files; from the cache if HF_HUB_OFFLINE is set."""
     names_of = _cached if constants.HF_HUB_OFFLINE else _listed
     return names_of(repository, revision, kind)
 

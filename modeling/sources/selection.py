@@ -11,7 +11,7 @@ from safetensors import SafetensorError, safe_open
 from modeling.errors import ModelingError
 
 CONFIG_FILE = "config.json"
-# Of PEFT, beside weights that are only what it adds to another model.
+# PEFT writes it beside weights that only add to another model.
 ADAPTER_FILE = "adapter_config.json"
 # At least one of these has the vocabulary; *.model is SentencePiece's.
 VOCABULARIES = ("tokenizer.json", "vocab.json", "vocab.txt", "*.model")
@@ -39,7 +39,7 @@ def checkpoint_files(names: list[str], allow_pickle: bool) -> list[str]:
 
 
 def check_checkpoint(names: list[str]) -> None:
-    """Raise a :class:`ModelingError` if these are not the files of a checkpoint, or of an adapter to one."""
+    """Raise a :class:`ModelingError` if these are the files of an adapter, or not of a checkpoint."""
     if ADAPTER_FILE in names:
         raise ModelingError(
             f"is an adapter of PEFT, by its {ADAPTER_FILE}, which only adds to another model. Merge them with peft, "
@@ -58,7 +58,7 @@ def tokenizer_files(names: list[str]) -> list[str]:
 
 
 def check_complete(folder: Path) -> None:
-    """Raise a :class:`ModelingError` if a safetensors file is truncated or damaged, or one in an index is missing."""
+    """Raise a :class:`ModelingError` if a safetensors file is damaged, or a file of an index is missing."""
     for index in (folder / name for name in INDEX_FILES if (folder / name).exists()):
         try:
             shards = set(json.loads(index.read_text(encoding="utf-8"))["weight_map"].values())

@@ -42,7 +42,7 @@ def fetch(uri: str, into: Path) -> tuple[Path, dict[str, Any]]:
             raise ModelingError(f"{uri}: {registry.uri} has no such artifacts") from error
         except OSError as error:
             raise ModelingError(f"{uri}: its artifacts cannot be read: {error.strerror or error}") from error
-    # An adapter is refused where its files are selected.
+    # An adapter counts here; the selection of its files refuses it.
     found = sorted(file.parent for file in [*into.rglob(CONFIG_FILE)] or into.rglob(ADAPTER_FILE))
     if len(found) != 1:
         folders = ", ".join(str(path.relative_to(into)) for path in found) or "none"

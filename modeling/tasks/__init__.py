@@ -1,7 +1,7 @@
-"""One package a task: its labels, its data and its behavioural tests.
+"""Tasks, one package each: labels, data and behavioural tests.
 
-A package NAME has its ``LABELS`` and by what others call them, and in its module ``task`` a :class:`Task`. Spec and
-command line import only labels.
+A package has ``LABELS``, ``KNOWN_AS`` (the labels by their names in checkpoints) and ``ESSENTIAL``, and in its module
+``task`` a :class:`Task`. The spec and the command line import only the package.
 """
 
 from __future__ import annotations
@@ -23,16 +23,16 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Task:
-    """What a task has for models with its name in their spec.
+    """What a task provides for the models that name it in their spec.
 
     Attributes:
-        labelled_texts: those of a language, or ``None``.
+        labelled_texts: the labelled texts of a language, or ``None``.
         calibration_texts: texts like those to serve, from the data in a folder.
         behaviour: the file with its behavioural tests.
-        opposites: the label that falls as a label rises, where it has one.
+        opposites: for each label with an opposite, the label whose score falls as its own rises.
         lexicon: the labels that a lexicon gives to texts, as a baseline; ``None`` in a language that it does not read.
         reference_texts: texts like those to serve that the model was not trained on, by group, to notice drift.
-        general_texts: all of the sentences to compare on in a folder, without their labels, for any model.
+        general_texts: all sentences of the data in a folder, without labels, to compare any model on.
     """
 
     labelled_texts: Callable[[ModelFiles, str], LabelledTexts | None]
@@ -56,7 +56,7 @@ def labels(name: str | None) -> frozenset[str]:
 
 
 def recognize(labels: Sequence[str]) -> tuple[str, list[dict[str, str]]] | None:
-    """The task of a model of one text with these labels, and what its spec says of each; ``None`` without a task."""
+    """The task of a single-text model with these labels, and their section in its spec; ``None`` if no task fits."""
     for name in names():
         task = import_module(f"{__name__}.{name}")
         found = [{"name": label, **task.KNOWN_AS.get(label.lower(), {})} for label in labels]
@@ -67,7 +67,7 @@ def recognize(labels: Sequence[str]) -> tuple[str, list[dict[str, str]]] | None:
 
 
 def find(name: str | None) -> Task | None:
-    """The task with this name; ``None`` without one."""
+    """The task with this name; ``None`` without a name."""
     if name is None:
         return None
     task: Task = import_module(f"{__name__}.{name}.task").TASK

@@ -164,7 +164,7 @@ ANOTHER = "build/tiny/checkpoint: the tokenizer is another model's: "
     [
         (
             lambda files: configure(files, problem_type="multi_label_classification"),
-            "problem_type is multi_label_classification, that of the spec is single_label_classification",
+            "problem_type is multi_label_classification, the spec's is single_label_classification",
         ),
         (lambda files: configure(files, pad_token_id=3), f"{ANOTHER}its pad token is 1, the network's 3"),
         (lambda files: configure(files, bos_token_id=2), f"{ANOTHER}its bos token is 0, the network's 2"),

@@ -1,7 +1,7 @@
 """The collections of labelled Polish sentences: where each comes from, and how its files become rows.
 
-CORPORA are to train on; POLEMO is to measure with, and nothing is trained or chosen on it. None is committed, since
-their licences are not the project's (see NOTICE). :func:`fetch` copies them from a folder, or downloads the original
+CORPORA are for training; POLEMO is for measuring, and nothing is trained or chosen on it. None is committed, since
+their licences are not the project's (see NOTICE). :func:`fetch` copies them from a folder; or it downloads the original
 files from GitHub at a pinned commit, checks their SHA-256, and converts them.
 """
 
@@ -28,14 +28,14 @@ SECONDS = 60
 CLARIN_EMO = "clarin-emo"
 PLWORDNET_EMO = "plwordnet-emo"
 TATOEBA = "tatoeba-neutral"
-# Of a whole review; it stands where the next sentence would.
+# The characters of a line without a sentence, whose label is for the whole review before it.
 END_OF_REVIEW = {"#"}
-# What a rating of the opposite sign cannot have.
+# Emotions that contradict a negative, and a positive, rating.
 PLEASANT, UNPLEASANT = {"radosc", "podziw"}, {"zlosc", "smutek", "strach", "wstret"}
 UNEMOTIONAL = "neutralny"
-# Rows drawn of a corpus of everyday sentences, the first after sorting by their hash.
+# Number of rows taken from the corpus of everyday sentences: the first after sorting by their hash.
 MOST_NEUTRAL = 8000
-# Reviews are those of schools.
+# The domain "reviews" has reviews of schools.
 POLEMO_DOMAINS = ("hotels", "medicine", "products", "reviews")
 POLEMO_LEVELS = ("sentence", "text")
 POLEMO_LABELS = {"plus_m": "positive", "minus_m": "negative", "zero": "neutral"}
@@ -59,10 +59,10 @@ class Corpus:
     """A collection of sentences.
 
     Attributes:
-        name: its name, and that of its file.
+        name: its name; its file is NAME.jsonl.
         repository: OWNER/NAME on GitHub.
         commit: 40 hexadecimal digits.
-        sha256: of the original files, by their paths.
+        sha256: the digests of the original files, by path.
         convert: from the content of these files to rows with ``text`` and ``label``.
         doubt: the share of a target that other classes get in training.
         weak_doubt: the same for rows with ``"strong": false``.
@@ -83,10 +83,10 @@ class Corpus:
 
 
 def plwordnet(content: bytes) -> Rows:
-    """Examples of word senses; a text has a row for each emotion of each sense in it.
+    """Examples of word senses; the source has a row for each emotion of each sense in a text.
 
-    It is strong if a rating is, or if nobody called it unemotional. Left out: ratings of both signs, of 0, or against
-    the emotions.
+    A text is strong if one of its ratings is, or if nobody called it unemotional. Texts with ratings of both signs, of
+    0, or against the emotions are left out.
     """
     table = json.loads(gzip.decompress(content))
     columns = [table[f"('{name}',)"].values() for name in ("text", "markedness", "emotions")]
@@ -103,7 +103,7 @@ def plwordnet(content: bytes) -> Rows:
 
 
 def clarin(texts: bytes, answers: bytes) -> Rows:
-    """Sentences of consumer reviews, and whole reviews, of which six people agreed on one polarity."""
+    """Sentences of consumer reviews, and whole reviews, on whose polarity six people agreed."""
     lines = [" ".join(cells) for cells in csv.reader(io.StringIO(texts.decode()), delimiter="\t")]
     labels = list(csv.DictReader(io.StringIO(answers.decode()), delimiter="\t"))
     review: list[str] = []
@@ -198,10 +198,10 @@ POLEMO = Corpus(
 
 
 def fetch(into: Path, folder: Path | None = None, server: str = GITHUB) -> list[str]:
-    """Bring the CORPORA and POLEMO into the folder ``into``, and return a sentence on each: how it came there.
+    """Copy or download the CORPORA and POLEMO into the folder ``into``, and return a line about the origin of each.
 
-    From ``folder``, where they are NAME.jsonl or NAME.jsonl.gz; otherwise those that are not there yet come from
-    ``server``. Raises :class:`~modeling.tasks.sentiment.dataset.DataError` if one cannot be had or is another.
+    They are copied from ``folder`` (NAME.jsonl or NAME.jsonl.gz) if given; else missing files come from ``server``.
+    Raises :class:`~modeling.tasks.sentiment.dataset.DataError` if one cannot be read, or a download has another digest.
     """
     into.mkdir(parents=True, exist_ok=True)
     return [_copy(corpus, into, folder) if folder else _download(corpus, into, server) for corpus in (*CORPORA, POLEMO)]
@@ -223,7 +223,7 @@ def _download(corpus: Corpus, into: Path, server: str) -> str:
     origin = f"{corpus.repository} at {corpus.commit[:12]}"
     if (into / corpus.file).exists():
         return f"{corpus.name}: from {into / corpus.file}"
-    # Only this needs it; who serves reads what is there.
+    # Imported here: only the download needs it, and the serving environment reads existing files.
     import requests
 
     contents = []

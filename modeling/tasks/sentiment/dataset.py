@@ -100,7 +100,7 @@ def fetch(folder: Path, packages: Mapping[str, tuple[str, str]] | None = None) -
 
 
 def english(folder: Path) -> list[RatedText]:
-    """The rated English texts, in the order of the files; raises :class:`DataError` naming a wrong file or line."""
+    """The rated English texts, in the order of the files; raises :class:`DataError` naming an invalid file or line."""
     with tarfile.open(folder / VADER_FILE) as package:
         inner = package.extractfile(RATINGS_ARCHIVE)
         if inner is None:
@@ -130,7 +130,7 @@ def _decode(line: bytes) -> str:
 
 
 def polish_sentences(file: Path) -> list[tuple[str, Meaning]]:
-    """Labelled sentences, a JSON object per line; raises :class:`DataError` naming the first without this form."""
+    """Labelled sentences, a JSON object per line; raises :class:`DataError` naming the first invalid line."""
     rows: list[tuple[str, Meaning]] = []
     for number, line in enumerate(file.read_text(encoding="utf-8").splitlines(), start=1):
         try:

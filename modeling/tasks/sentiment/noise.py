@@ -15,12 +15,12 @@ BESIDE = {
 NO_DIACRITICS = 0.35
 TYPO = 0.12
 NO_FULL_STOP = 0.25
-# Characters with one typo.
+# A changed text has one typo, and another for each of this many characters.
 CHARACTERS_PER_TYPO = 60
 
 
 def hurried(text: str) -> str:
-    """``text``, at times changed; never empty. Draws from :mod:`random`."""
+    """``text`` with random changes, or as it is; never empty. Draws from :mod:`random`."""
     if random.random() < NO_DIACRITICS:
         text = text.translate(BARE)
     if random.random() < TYPO:

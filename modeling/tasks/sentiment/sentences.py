@@ -1,11 +1,11 @@
 """Labelled sentences, in Polish and partly in English, and how sure each source is of its labels.
 
-A person who read the whole sentence is surer than one who rated a sense of a word in it, and that one surer than a
-translation without a strong word. So the target of a sentence leaves the other classes a share, its ``doubt``: most of
-it goes to neutral, which people confuse with either class more often than these with each other.
+A label from a person who read the whole sentence is surer than one from a person who rated a sense of a word in it, and
+this is surer than one from a translation without a strong word. So the target of a sentence leaves the other classes a
+share, its ``doubt``: most of it goes to neutral, which people confuse more often than negative with positive.
 
 Validation and test parts are cut by the hash of the text (see :func:`~modeling.tasks.sentiment.dataset.part_of`) from
-the composed and the CLARIN-Emo sentences, whose labels are the surest; what remains trains, and so do all others.
+the composed and the CLARIN-Emo sentences, whose labels are the surest; all other sentences are for training.
 """
 
 from __future__ import annotations

@@ -19,16 +19,16 @@ SEED = 0
 SENTENCES_FILE = "polish-dev.jsonl"
 # Labelled Polish sentences are few, so models without their own file share those of this model.
 SENTENCES_MODEL = "sentiment-pl-en"
-# Of POLEMO, as a reader knows them.
+# The levels of POLEMO as reports name them.
 LEVELS = {"sentence": "sentences", "text": "whole reviews"}
 
 
 def labelled_texts(files: ModelFiles, language: str) -> LabelledTexts | None:
     """The test part of the rated English texts, or Polish sentences; ``None`` for another language.
 
-    The Polish ones are ``polish-dev.jsonl`` of the model, or of the default one, and the test parts of PolEmo 2.0 where
-    they are: ``make train`` fetches them (:mod:`modeling.tasks.sentiment.corpora`). Raises :class:`DataError` if the
-    data cannot be fetched or read.
+    The Polish sentences are ``polish-dev.jsonl`` of the model, else of the default model, and the test parts of PolEmo
+    2.0 if they are there: ``make train`` fetches them (:mod:`modeling.tasks.sentiment.corpora`). Raises
+    :class:`DataError` if the data cannot be fetched or read.
     """
     if language == "en":
         return _english(files.data)
@@ -39,13 +39,13 @@ def labelled_texts(files: ModelFiles, language: str) -> LabelledTexts | None:
 
 
 def own_or_common(files: ModelFiles, name: str) -> Path:
-    """The file ``name`` of the model, or else of the default one, which may lack it too."""
+    """The file ``name`` of the model, else of the default model, where it may be missing too."""
     own = files.folder / name
     return own if own.exists() else files.folder.with_name(SENTENCES_MODEL) / name
 
 
 def reference_texts(files: ModelFiles) -> dict[str, list[Input]]:
-    """English texts of the validation part by domain, and composed Polish sentences but for their test part."""
+    """English texts of the validation part by domain, and composed Polish sentences without their test part."""
     found: dict[str, list[Input]] = {}
     languages = files.spec().languages
     if "en" in languages:
@@ -70,7 +70,7 @@ def _english(folder: Path) -> LabelledTexts:
 
 
 def _sentences(file: Path, folder: Path) -> LabelledTexts:
-    """The sentences in ``file``, and those of POLEMO if they are in the ``folder`` of the data."""
+    """The sentences in ``file``, and those of POLEMO if the ``folder`` of the data has them."""
     rows = dataset.polish_sentences(file)
     texts, labels = [text for text, _ in rows], [label for _, label in rows]
     domains = ["written for this project"] * len(rows)

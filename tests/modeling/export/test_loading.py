@@ -88,7 +88,7 @@ def test_what_only_transformers_5_can_compute_is_refused_by_name(
     tmp_path: Path, name: str, content: dict[str, Any], key: str
 ) -> None:
     folder = changed(VERSION_5 / name, tmp_path / name, "config.json", **content)
-    with pytest.raises(ModelingError, match=rf"cannot read {key} of the .* in its config\.json, which 5\.24\.0 wrote"):
+    with pytest.raises(ModelingError, match=rf"cannot read {key} of .* in its config\.json, which version 5\.24\.0"):
         load_network(folder)
 
 
