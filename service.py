@@ -160,10 +160,9 @@ def _current(name: str) -> Any:
     return getattr(bentoml.get_current_service(), name)
 
 
-# @bentoml.service made a bentoml.Service of the class, which a type checker does not see.
+# The class is now a bentoml.Service, which a type checker does not see. The first middleware is the outermost.
 service: Any = TextClassifier
 application = partial(_current, "application")
-# The first middleware is the outermost.
 service.add_asgi_middleware(cors, settings=settings)
 if is_configured():
     service.add_asgi_middleware(TracedHttp, tracing=partial(_current, "tracing"), protocols=ALL_PROTOCOLS)

@@ -17,8 +17,7 @@ from textserve.worker import Worker
 
 logger = logging.getLogger(__name__)
 
-# Rounds of the watch without a batch after which a worker counts as stalled.
-ROUNDS = 10
+ROUNDS = 10  # without a finished batch, after which a worker counts as stalled
 # After DEAD times ROUNDS of a problem with the workers, the service is not alive; after END times ROUNDS, it ends.
 DEAD, END = 2, 3
 
