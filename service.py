@@ -64,7 +64,7 @@ from textserve.tracing import Tracing, is_configured
 DEFAULT_MODEL = "sentiment-pl-en"
 VERTEX = vertex_routes()
 SHARED = [HUGGINGFACE, TEI, VLLM, RERANK, OIP_HEALTH, OIP, KSERVE_V1, INVOCATIONS]
-# Vertex AI chooses its paths, so it comes before others that have the same.
+# Vertex AI chooses its paths, so its protocols come before others with the same paths.
 PROTOCOLS = [NATIVE, *VERTEX, EXPLAIN, UI, UI_MODEL, *SHARED, OPERATIONS, BENTOML]
 ALL_PROTOCOLS = [*PROTOCOLS, documentation(PROTOCOLS)]
 
@@ -115,7 +115,7 @@ class TextClassifier:
 
     @bentoml.on_deployment
     def check() -> None:
-        """Fail before any worker starts if none can: BentoML restarts a failed worker forever, without a reason."""
+        """Fail early if no worker can start: BentoML restarts a failed worker forever, without a reason."""
         model = stored.resolve()
         try:
             check_workers(service)
@@ -160,12 +160,12 @@ def _current(name: str) -> Any:
     return getattr(bentoml.get_current_service(), name)
 
 
-# @bentoml.service made a bentoml.Service of the class, which a type checker does not see. The first is the outermost.
+# The class is now a bentoml.Service, which a type checker does not see. The first middleware is the outermost.
 service: Any = TextClassifier
 application = partial(_current, "application")
 service.add_asgi_middleware(cors, settings=settings)
 if is_configured():
     service.add_asgi_middleware(TracedHttp, tracing=partial(_current, "tracing"), protocols=ALL_PROTOCOLS)
 service.add_asgi_middleware(HttpProtocols, application=application, protocols=ALL_PROTOCOLS)
-# A span of each request includes the refused ones, so with tracing all are handled.
+# With tracing, refused requests need a span too, so the application handles all requests.
 limit_connections(application, None if is_configured() else Refusals(application, ALL_PROTOCOLS))

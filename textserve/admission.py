@@ -11,8 +11,8 @@ from math import inf
 from textserve.errors import DeadlineExceeded, Overloaded, RequestTooLarge
 from textserve.settings import Settings
 
-# Weight of the newest batch in the moving average of tokens per second, and the average's start where nothing was
-# measured, which a few dozen batches, less than a second, replace.
+# Weight of the newest batch in the moving average of tokens per second, and the start of the average if nothing was
+# measured: a few dozen batches, less than a second, replace it.
 RATE_WEIGHT = 0.1
 ASSUMED_TOKENS_PER_SECOND = 5000.0
 
@@ -20,8 +20,8 @@ ASSUMED_TOKENS_PER_SECOND = 5000.0
 class Admission:
     """Bounds the queue in time and memory.
 
-    Two speeds are measured: that of all batches, which tells how long the queue is, and that of large ones, which have
-    little fixed cost and which large requests are computed in.
+    Two speeds are measured. The speed of all batches tells how long the queue takes. The speed of large batches, which
+    have little fixed cost per token, tells how long a request takes by itself.
     """
 
     def __init__(self, settings: Settings) -> None:
@@ -30,14 +30,14 @@ class Admission:
         self._large_tokens_per_second = self._tokens_per_second
 
     def measured(self, tokens: int, seconds: float) -> None:
-        """Start from a large batch that one worker has computed instead of the assumed speed."""
+        """Replace the assumed speed by the speed of a large batch that one worker has computed."""
         self._tokens_per_second = self._large_tokens_per_second = tokens / seconds * self._settings.threads
 
     def computed(self, tokens: int, seconds: float, *, spread: bool = False) -> None:
-        """Update the speeds from a batch that one worker has computed, or all of them if it was ``spread``."""
+        """Update the speeds from a batch that one worker has computed, or, if it was ``spread``, all threads."""
         measured = tokens / seconds * (1 if spread else self._settings.threads)
         self._tokens_per_second += RATE_WEIGHT * (measured - self._tokens_per_second)
-        # A small batch that is faster shows that the speed of large ones has risen.
+        # A small batch that is faster than large ones were shows that large ones have become faster too.
         if tokens >= self._settings.max_batch_tokens // 2 or measured > self._large_tokens_per_second:
             self._large_tokens_per_second += RATE_WEIGHT * (measured - self._large_tokens_per_second)
 
@@ -48,12 +48,12 @@ class Admission:
             tokens: tokens of the request.
             seconds: the request's time limit.
             waiting: tokens in the queue.
-            ahead: tokens that are computed before this request's first text, those of running batches included.
+            ahead: tokens that are computed before this request's first text, including the running batches.
 
         Raises:
             RequestTooLarge: if the request alone would take longer than the service's time limit.
             DeadlineExceeded: if it would take longer than ``seconds``.
-            Overloaded: with ``retry_after``, the seconds until the queue has been computed.
+            Overloaded: if the queue is too long; ``retry_after`` estimates the seconds until it has been computed.
         """
         settings = self._settings
         needed = tokens / self._large_tokens_per_second

@@ -1,4 +1,4 @@
-"""The interface of every protocol to the model: one model, one runner, one set of limits, one readiness."""
+"""The application that all protocols share: one model, one runner, one set of limits, one readiness."""
 
 from __future__ import annotations
 
@@ -33,10 +33,10 @@ from textserve.watchdog import Watchdog
 
 logger = logging.getLogger(__name__)
 
-# Allocations, less deallocations, that start a garbage collection. Python's default, 700, is reached by one request; a
-# collection pauses every request while it visits them.
+# Allocations minus deallocations that start a garbage collection. One request reaches Python's default, 700; a
+# collection pauses every request while it visits the objects.
 GC_ALLOCATIONS = 10_000
-# Scores of one response, some 20 ms of the event loop.
+# Maximum scores in one response: some 20 ms of the event loop.
 MAX_SCORES = 50_000
 
 
@@ -54,7 +54,7 @@ class Application:
     watchdog: Watchdog
     ready: bool
     keys: ApiKeys = field(default_factory=lambda: ApiKeys([]))
-    # Called with the texts of each request that were asked for and their answers; they do not raise.
+    # Called with the texts and the predictions of each :meth:`classify`; they must not raise.
     observers: list[Callable[[Sequence[Input], Sequence[Prediction]], None]] = field(default_factory=list)
     _leaving: asyncio.Event = field(default_factory=asyncio.Event, init=False)
     _tasks: list[asyncio.Task[None]] = field(default_factory=list, init=False)
@@ -103,20 +103,20 @@ class Application:
 
     @property
     def max_texts(self) -> int:
-        """Texts that one request may have: ``settings.max_texts``, fewer if each has hundreds of scores."""
+        """Maximum texts in one request: ``settings.max_texts``, or fewer if each has many scores (``MAX_SCORES``)."""
         return max(1, min(self.settings.max_texts, MAX_SCORES // len(self.classifier.spec.labels)))
 
     @property
     def available(self) -> bool:
-        """Whether to route requests here: the model is right, the service able to answer, and not stopping.
+        """Whether to route requests here: the golden texts passed, and the service is able to answer and not stopping.
 
-        Every health endpoint of every protocol asks this.
+        Every health endpoint of every protocol reports this.
         """
         return self.ready and not self._leaving.is_set() and self.watchdog.problem is None
 
     @property
     def alive(self) -> bool:
-        """Whether the process is worth keeping."""
+        """Whether the process can still recover; if not, it should be restarted."""
         return self.watchdog.alive
 
     def leave(self) -> None:
@@ -169,8 +169,8 @@ class Application:
             truncation: the side on which texts longer than the model's input are cut; ``None`` rejects them.
 
         Raises:
-            InvalidRequest: if a text is a pair, or is none, and the model takes the other.
-            EmptyInput, TooManyTexts, TextTooLong, InputTooLong: with the index of the text.
+            InvalidRequest: if the model takes pairs and an input is one text, or the other way round.
+            EmptyInput, TooManyTexts, TextTooLong, InputTooLong: if a limit is exceeded; ``where`` has the text's index.
             NotReady: if the model failed its golden texts.
             Overloaded, RequestTooLarge, DeadlineExceeded, ShuttingDown, Internal: see
                 :meth:`textserve.runner.Runner.classify`.

@@ -1,19 +1,19 @@
-"""Which texts are computed next and together: fair between requests, of near-equal length within a batch.
+"""Chooses the texts of the next batch: fair between requests, and of near-equal length within a batch.
 
 Padding is the cost of batching on a CPU: texts of mixed length padded to the longest are slower than no batch at all.
 So the queue keeps waiting texts by length, and a batch is the next scheduled text with others of similar length.
 
 Scheduling is self-clocked fair queueing (Golestani, INFOCOM 1994). Every request has a virtual time at which its next
-text would finish if all waiting requests shared the machine. The earliest is next; a large request then advances by the
-tokens computed for it. A new request starts slightly after the current virtual time. So one text next to a request of a
-thousand is computed next, not last; small requests are first come, first served; and the request of a thousand still
-gets its share next to an endless stream of small ones. Texts that fill up another request's batch are not charged.
+text would finish if all waiting requests shared the machine. The request with the earliest time is next; if it is
+large, its time then advances by the tokens computed for it. A new request starts slightly after the current virtual
+time. So a single text does not wait for a request of a thousand texts; small requests are first come, first served; and
+an endless stream of small ones leaves large ones a share. Texts that fill up another request's batch are not charged.
 
 A running batch cannot be interrupted, so while small requests arrive, large ones get only a small part of each batch,
-and after one of theirs a small request that waits is next.
+and after a batch of a large request a waiting small request is next.
 
-Answers do not depend on the batch, so texts of equal tokens have equal answers: those that wait are taken together,
-whoever sent them, and only the first of them is computed and charged.
+Answers do not depend on the batch, so texts with equal tokens have equal answers: waiting texts with equal tokens are
+taken together, whoever sent them, and only the first of them is computed and charged.
 
 No threads, models or clocks here: they belong to :mod:`textserve.runner`.
 """
@@ -31,22 +31,22 @@ from textserve.classifier import Encoding
 
 W = TypeVar("W", bound="Work")
 
-# Tokens charged to every request on arrival, about one text. With none, a stream of new requests would starve an older
-# one; with the real length, shorter requests would overtake it.
+# Tokens charged to every request on arrival, about one text. Without them, a stream of new requests would starve an
+# older request; with the request's real length, shorter new requests would overtake it.
 QUANTUM = 32
-# A request of more tokens is large: it yields after each batch, while a smaller one keeps its turn until it is done.
+# A request of more tokens is large: it yields after each batch. A small request keeps its turn until it is done.
 # If requests of similar size all yielded, all would finish late.
 LARGE = 512
 # While small requests arrive, large ones get this many tokens of a batch that starts with their own text, and none of
 # other batches: a small request waits some 10 ms on one core at most.
 LARGE_SHARE = 96
-# Seconds after the last small request for which that holds.
+# Seconds after the last small request for which ``LARGE_SHARE`` applies.
 SMALL_SECONDS = 0.5
 
 
 @dataclass(frozen=True, slots=True)
 class BatchLimits:
-    """How large a batch may be, and how different in length its texts.
+    """How large a batch may be, and how much its texts may differ in length.
 
     ``texts`` and ``tokens`` (padding included) bound a batch; a text longer than ``tokens`` is computed alone.
     A text joins a batch if it adds at most ``padding`` tokens of padding, its own or the others': every run has a fixed
@@ -68,7 +68,7 @@ class BatchLimits:
 class Work:
     """The texts of one request. From ``deadline`` on, none of them is computed.
 
-    ``waiting_tokens`` counts the tokens still in the queue, 0 before and after.
+    ``waiting_tokens`` counts its tokens that are in the queue.
     """
 
     encodings: Sequence[Encoding]
@@ -86,7 +86,7 @@ class Work:
         return len(self._waiting)
 
     def forget(self) -> None:
-        """Leave a queue that is no longer used."""
+        """Count no text as waiting, since the queue was discarded."""
         self._waiting.clear()
         self.waiting_tokens = 0
 
@@ -105,7 +105,7 @@ class Text(Generic[W]):
 
     @property
     def row(self) -> bytes:
-        """Its :attr:`~textserve.classifier.Encoding.row`, while it waits and after."""
+        """The :attr:`~textserve.classifier.Encoding.row` of this text, once it was queued."""
         return self.work.rows[self.index]
 
 
@@ -134,7 +134,7 @@ class BatchQueue(Generic[W]):
     def tokens_ahead(self) -> int:
         """Estimate of the tokens computed before a request that arrives now gets its first turn.
 
-        At most one batch of each request, since after it another request is next, and texts of equal tokens once.
+        Counts at most one batch of each request, since another one is next after it, and texts with equal tokens once.
         """
         return min(self._first_batches, self._distinct_tokens)
 
@@ -173,8 +173,8 @@ class BatchQueue(Generic[W]):
     def take(self, now: float) -> list[Text[W]]:
         """Remove and return the next batch, the scheduled text first; empty if nothing waits.
 
-        Of texts of equal tokens, which follow each other, one is to be computed. Work whose deadline has passed at
-        ``now`` is dropped on the way.
+        Texts with equal tokens follow each other, and only one of them needs to be computed. Work whose deadline has
+        passed at ``now`` is removed.
         """
         work = self._next_work(now)
         if work is None:
@@ -202,7 +202,7 @@ class BatchQueue(Generic[W]):
         return batch
 
     def _take_equal(self, first: Text[W], now: float) -> list[Text[W]]:
-        """Remove ``first`` and all texts of equal tokens whose deadline has not passed."""
+        """Remove and return ``first`` and all texts with equal tokens whose deadline has not passed."""
         others = [text for text in self._by_row[first.row] if text != first]
         self._remove(first)
         taken = [first]
@@ -225,7 +225,7 @@ class BatchQueue(Generic[W]):
         return None
 
     def _next_turns(self) -> list[tuple[int, int, W]]:
-        """Those of which the first is next: after a batch of a large request, those of the small ones that wait."""
+        """The heap whose first request is next: after a batch of a large request, that of small ones if any wait."""
         small, large = self._turns[False], self._turns[True]
         return small if small and (self._large_was_last or not large or small[0] < large[0]) else large
 
@@ -248,7 +248,7 @@ class BatchQueue(Generic[W]):
         return sorted(near, key=lambda key: (abs(key[0] - length), key[1]))
 
     def _oldest(self, key: tuple[int, bool], now: float) -> Text[W] | None:
-        """The longest waiting text of this length and kind of request whose deadline has not passed."""
+        """The first queued text of this length and kind of request whose deadline has not passed."""
         while (texts := self._by_length.get(key)) is not None:
             text = next(iter(texts))
             if text.work.deadline > now:

@@ -1,4 +1,4 @@
-"""Answers that were computed, to give them again: exact, since an answer does not depend on what else is computed."""
+"""A cache of computed answers: they are exact, since an answer does not depend on what else is computed."""
 
 from __future__ import annotations
 
@@ -8,8 +8,8 @@ from collections import OrderedDict
 import numpy as np
 import numpy.typing as npt
 
-# Of an entry, beside its tokens and its numbers: two objects of bytes, and its place in the order. Measured with
-# tracemalloc on CPython 3.11 for 100,000 entries: 255 bytes.
+# Overhead of an entry, beside its tokens and its numbers: two bytes objects, and its slot in the OrderedDict. Measured
+# with tracemalloc on CPython 3.11 for 100,000 entries: 255 bytes.
 ENTRY_BYTES = 256
 
 # Float32 of shape [2, labels]: the scores and the logits of a text.
@@ -17,10 +17,10 @@ Row = npt.NDArray[np.float32]
 
 
 class AnswerCache:
-    """Keeps the rows used last within ``limit`` bytes, in this process only. Thread-safe.
+    """Keeps the most recently used rows in ``limit`` bytes, in this process only. Thread-safe.
 
     Attributes:
-        bytes: what it takes, about.
+        bytes: its approximate size.
     """
 
     def __init__(self, limit: int) -> None:
@@ -30,7 +30,7 @@ class AnswerCache:
         self.bytes = 0
 
     def find(self, key: bytes) -> Row | None:
-        """The answer to the text with these tokens, or ``None``."""
+        """The answer to the text with the tokens ``key``, or ``None``."""
         with self._lock:
             answer = self._answers.get(key)
             if answer is None:
@@ -39,7 +39,7 @@ class AnswerCache:
         return np.frombuffer(answer, dtype=np.float32).reshape(2, -1)
 
     def keep(self, key: bytes, row: Row) -> None:
-        """Keep an answer, and forget those that were not used for longest."""
+        """Keep an answer, and evict the least recently used ones beyond the limit."""
         answer = row.tobytes()
         with self._lock:
             if key not in self._answers:

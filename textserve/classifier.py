@@ -39,10 +39,10 @@ class GoldenMismatch(ValueError):
 
 
 class PairTooLong(ValueError):
-    """The text of a pair that is not to be cut is longer than the model's input.
+    """A pair has a text that must not be truncated and is longer than the model's input.
 
     Attributes:
-        index: that of the pair.
+        index: the index of the pair.
     """
 
     def __init__(self, index: int) -> None:
@@ -56,9 +56,9 @@ class Encoding:
 
     Attributes:
         ids: its token ids, special tokens included, at least one.
-        truncated: whether it had more tokens.
+        truncated: whether the text had more tokens than the model reads.
         type_ids: one per token, such as 1 in the second text of a pair; ``None`` if the graph reads none.
-        capitals: whether it is written in capitals, which a tokenizer that lowers letters does not show.
+        capitals: whether the text is in capitals, which the ids of a lowercasing tokenizer do not show.
     """
 
     ids: list[int]
@@ -68,7 +68,7 @@ class Encoding:
 
     @property
     def row(self) -> bytes:
-        """What the graph reads of it, without padding: texts of equal rows have equal answers."""
+        """The graph's input for this text as bytes, without padding: texts with equal rows have equal answers."""
         return array("i", self.ids).tobytes() + array("i", self.type_ids or ()).tobytes()
 
     def answer(self, spec: ModelSpec, scores: Sequence[float], logits: Sequence[float] = ()) -> Prediction:
@@ -86,8 +86,8 @@ class Classifier:
         """Load ``model.yaml``, ``model.onnx`` and ``tokenizer.json`` from ``folder``.
 
         Args:
-            folder: of the model's files.
-            threads: those of a batch that :meth:`logits` spreads over several.
+            folder: the folder with the model's files.
+            threads: the number of threads for a batch that :meth:`logits` spreads over several.
 
         Raises:
             SpecError: if ``model.yaml`` is not a valid spec.
@@ -99,7 +99,7 @@ class Classifier:
                 raise ModelFilesError(f"{folder / name} does not exist; scripts/export.py {self.spec.name} writes it")
         load = partial(load_tokenizer, self.spec)
         self._tokenizer = _loaded(folder / TOKENIZER_FILE, load)
-        # Direction is a setting of the tokenizer, which threads share. Single texts do with one tokenizer: see _end.
+        # The direction is a setting of a tokenizer, which threads share. Single texts need only one: see _end.
         pairs = self.spec.input == "pair"
         self._left = _loaded(folder / TOKENIZER_FILE, partial(load, direction="left")) if pairs else None
         self._leading, self._trailing = _special_tokens(self._tokenizer)
@@ -108,7 +108,7 @@ class Classifier:
 
     @property
     def pads(self) -> bool:
-        """Whether texts of different lengths may share a batch, which takes an attention mask."""
+        """Whether texts of different lengths may share a batch, which requires an attention mask."""
         return self.spec.graph.attention_mask is not None
 
     def encode(self, texts: Sequence[Input], truncation: Truncation = "right") -> list[Encoding]:
@@ -119,12 +119,12 @@ class Classifier:
             truncation: the side on which longer texts are cut; special tokens stay.
 
         Raises:
-            PairTooLong: if one has a text that is not to be cut, ``spec.tokenization.truncation``, and is too long.
+            PairTooLong: if a pair has a text that is too long and that ``spec.tokenization.truncation`` does not cut.
         """
         tokenizer = self._left if truncation == "left" and self._left else self._tokenizer
         try:
             encodings = tokenizer.encode_batch_fast(list(texts))
-        except Exception:  # the library has no class of its own
+        except Exception:  # the library has no exception class of its own
             if self.spec.tokenization.truncation == "longest_first":
                 raise
             raise PairTooLong(next(index for index, text in enumerate(texts) if not _fits(tokenizer, text))) from None
@@ -132,7 +132,7 @@ class Classifier:
         return [read(encoding, in_capitals(text)) for encoding, text in zip(encodings, texts, strict=True)]
 
     def _end(self, encoding: TokenizerEncoding, capitals: bool) -> Encoding:
-        """The encoding of a text truncated on the left, from that truncated on the right.
+        """The encoding of a text truncated on the left, made from the ``encoding`` truncated on the right.
 
         The tokenizer returns the overflow in pieces, each with special tokens of its own.
         """
@@ -241,12 +241,12 @@ def load_tokenizer(spec: ModelSpec, file: Path, direction: Truncation = "right")
 
 
 def in_capitals(given: Input) -> bool:
-    """Whether a text, or both of a pair, has capitals and no small letters."""
+    """Whether a text, or each text of a pair, has uppercase and no lowercase letters."""
     return given.isupper() if isinstance(given, str) else all(text.isupper() for text in given)
 
 
 def encoded(spec: ModelSpec, encoding: TokenizerEncoding, capitals: bool = False) -> Encoding:
-    """What the model reads of a tokenizer's ``encoding``; a text without any token is a token of padding."""
+    """The :class:`Encoding` of a tokenizer's ``encoding``; a text without tokens becomes one padding token."""
     ids = encoding.ids or [spec.tokenization.pad_id]
     type_ids = (encoding.type_ids or [0]) if spec.graph.token_type_ids else None
     return Encoding(ids, bool(encoding.overflowing), type_ids, capitals)
@@ -286,7 +286,7 @@ def activate(activation: Activation, logits: npt.NDArray[np.float32]) -> npt.NDA
 
 def softmax(logits: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
     """Probabilities of ``logits`` that sum to 1 along the last axis, same shape, float32."""
-    with np.errstate(invalid="ignore"):  # of logits that are not finite
+    with np.errstate(invalid="ignore"):  # for logits that are not finite
         powers = np.exp(logits - logits.max(axis=-1, keepdims=True))
         probabilities: npt.NDArray[np.float32] = powers / powers.sum(axis=-1, keepdims=True)
     return probabilities
@@ -294,7 +294,7 @@ def softmax(logits: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
 
 def sigmoid(logits: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
     """The probability of each of ``logits`` on its own, same shape, float32."""
-    # Of two equal forms, the one whose power cannot overflow.
+    # Of two equivalent formulas, the one whose exponential cannot overflow.
     small = np.exp(-np.abs(logits))
     probabilities: npt.NDArray[np.float32] = np.where(logits >= 0, np.float32(1), small) / (1 + small)
     return probabilities

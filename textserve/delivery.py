@@ -1,6 +1,6 @@
-"""Requests that wait for their rows, and how the threads that compute these deliver them.
+"""Requests that wait for their answers, and how the worker threads deliver these.
 
-Rows are passed on the thread of each request's event loop.
+A request receives its answers on the thread of its event loop.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from textserve.errors import Internal
 
 @dataclass(slots=True, eq=False)
 class Request(Work):
-    """Work awaited on ``loop``; an answer has the scores and the logits of a text."""
+    """Work awaited on ``loop``; ``answers``, ``[texts, 2, labels]``, has the scores and the logits of each text."""
 
     loop: asyncio.AbstractEventLoop = field(kw_only=True)
     done: asyncio.Future[None] = field(kw_only=True)
@@ -31,7 +31,7 @@ class Request(Work):
     started: float = field(default=inf, init=False)
 
     def finish(self, error: Exception | None = None) -> None:
-        """End the wait, unless it has ended."""
+        """Complete ``done``, with ``error`` if given; does nothing if it is complete."""
         if self.done.done():
             return
         if error is None:
@@ -41,7 +41,7 @@ class Request(Work):
 
 
 def deliver(batch: Sequence[Text[Request]], rows: Sequence[Row | None]) -> None:
-    """Pass the rows of a batch to its requests; ``None`` fails the request of a text."""
+    """Pass each text's row to its request; ``None`` fails the request."""
     by_loop: dict[asyncio.AbstractEventLoop, list[tuple[Text[Request], Row | None]]] = {}
     for text, row in zip(batch, rows, strict=True):
         by_loop.setdefault(text.work.loop, []).append((text, row))
@@ -52,7 +52,7 @@ def deliver(batch: Sequence[Text[Request]], rows: Sequence[Row | None]) -> None:
 
 
 def internal() -> Internal:
-    """The error of a request that the model failed on."""
+    """The error of a request on which the model failed."""
     return Internal("the model failed on this request; the server's log says why")
 
 

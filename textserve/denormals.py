@@ -1,8 +1,8 @@
-"""Denormal numbers as zero.
+"""Counts denormal numbers as zero.
 
-The softmax of an attention gives padding about 1e-39, too little to change a bit of an answer, but an Intel processor
-multiplies such numbers many times slower than others. ONNX Runtime's option for it changes the thread that loads a
-model for good, and with it every number that Python computes there.
+The softmax of attention gives padding a weight of about 1e-39: too small to change a bit of an answer, but an Intel
+processor multiplies such numbers many times slower than others. ONNX Runtime's own option changes the thread that loads
+a model permanently, and so every number that Python computes there.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ ENVIRONMENT_BYTES, MXCSR = 32, 28
 # Bits of MXCSR: denormal results become zero, and denormal operands count as zero (Intel SDM, volume 1, 10.2.3).
 AS_ZERO = 1 << 15 | 1 << 6
 
-# A handle of the whole process, whose functions are called with the GIL. A Python without libm lacks these.
+# A handle of the whole process, whose functions are called with the GIL held. A Python without libm has no fesetenv.
 PROCESS = ctypes.pythonapi
 SUPPORTED = sys.platform == "linux" and platform.machine() == "x86_64" and hasattr(PROCESS, "fesetenv")
 

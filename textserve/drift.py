@@ -1,9 +1,9 @@
-"""Whether the texts that are served are still like those that the model was measured on: statistics, and no texts.
+"""Whether the served texts are still like those on which the model was measured. Keeps statistics, and no texts.
 
-A model's ``reference.json`` has histograms of what the model read and answered on known texts, one for each group of
-them, such as a language. :class:`Window` keeps the same histograms of the last texts served, and :func:`compare` says
-how far they are from the mixture of the groups that fits them best: in which shares the known kinds of texts come does
-not matter, only what no such mixture explains.
+A model's ``reference.json`` has histograms of what the model read and answered on known texts, for each group of these,
+such as a language. :class:`Window` keeps the same histograms of the last texts served, and :func:`compare` says how far
+they are from the mixture of the groups that fits them best: the shares of the known groups may change, and only a
+difference that no mixture explains counts.
 """
 
 from __future__ import annotations
@@ -28,20 +28,20 @@ from textserve.prediction import Prediction
 logger = logging.getLogger(__name__)
 
 REFERENCE_FILE = "reference.json"
-# Of a text: see measure().
+# Statistics of a text: see measure().
 STATISTICS = ("label", "score", "tokens", "unknown", "rare", "capitals")
-# Labels with a bin and a series of their own; those beyond share one.
+# Labels with a bin and a time series of their own; the others share one.
 MAX_LABELS = 50
-# A window is tested as often as it has parts.
+# Parts of a window, which is tested after each part.
 PARTS = 10
-# Expected texts in a bin, below which the distribution of chi-square is not a good approximation (Cochran, 1954).
+# Expected texts in a bin below which the chi-square distribution is a poor approximation (Cochran, 1954).
 MIN_EXPECTED = 5.0
-# As deploy/alerts.yaml has them: texts have drifted if both hold, since with enough texts a difference that does not
-# matter is certain, and with few texts a large one is chance.
+# The thresholds of deploy/alerts.yaml. Texts have drifted if both are passed: with many texts an unimportant difference
+# is significant, and with few texts a large one is chance.
 LEVEL, MIN_PSI = 0.001, 0.2
-# Added to each bin, so that an empty one has a finite index.
+# Texts added to each bin, so that the index of an empty bin is finite.
 SMOOTHING = 0.5
-# The shares of groups are fitted until they change less than that, at most in so many rounds.
+# The shares of the groups are fitted until they change by less than CONVERGED, for at most ROUNDS rounds.
 CONVERGED, ROUNDS = 1e-4, 100
 
 Counts: TypeAlias = npt.NDArray[np.float64]
@@ -52,10 +52,10 @@ class Reference(BaseModel):
     """What the model read and answered on known texts.
 
     Attributes:
-        bounds: of each statistic but ``label`` the upper bounds of its bins, inclusive; the last bin has none.
-        unknown_id: the token of what the vocabulary lacks; ``None`` if it lacks nothing.
-        frequent_ids: tokens that are not rare.
-        groups: for each group of texts the texts in each bin, by statistic. All groups have the same statistics.
+        bounds: for each statistic but ``label``, the inclusive upper bounds of its bins; the last bin has none.
+        unknown_id: the id of the token for what the vocabulary lacks; ``None`` if it lacks nothing.
+        frequent_ids: the ids of the tokens that are not rare.
+        groups: for each group, the number of texts in each bin, by statistic. All groups have the same statistics.
     """
 
     model_config = ConfigDict(extra="ignore", frozen=True)
@@ -73,36 +73,36 @@ class Reference(BaseModel):
         if unknown := shapes[0].keys() - set(STATISTICS):
             raise ValueError(f"groups: no such statistic: {', '.join(sorted(unknown))}")
         if any(bins != len(self.bounds.get(name, [])) + 1 for name, bins in shapes[0].items() if name != "label"):
-            raise ValueError("bounds: of each statistic there is one fewer than bins")
+            raise ValueError("bounds: each statistic needs one bound fewer than it has bins")
         return self
 
     @classmethod
     def load(cls, folder: Path) -> Self | None:
-        """The reference in the folder of a model; ``None``, which is logged, if it is not valid, or there is none."""
+        """The reference in a model's ``folder``; ``None`` if there is none, or if it is invalid, which is logged."""
         file = folder / REFERENCE_FILE
         if not file.exists():
             return None
         try:
             return cls.model_validate_json(file.read_bytes())
         except (OSError, ValidationError) as error:
-            logger.error("%s cannot be used, so that drift is not measured: %s", file, error)
+            logger.error("%s cannot be used, so drift is not measured: %s", file, error)
             return None
 
     @cached_property
     def statistics(self) -> list[str]:
-        """The names of the statistics, of those in :func:`measure`."""
+        """The names of the statistics of the groups, some or all of those of :func:`measure`."""
         return list(next(iter(self.groups.values())))
 
     @cached_property
     def histograms(self) -> list[Histograms]:
-        """Those of the groups."""
+        """The histograms of each group."""
         return [
             {name: np.array(counts, dtype=np.float64) for name, counts in group.items()}
             for group in self.groups.values()
         ]
 
     def count(self, predictions: Sequence[Prediction]) -> dict[str, list[int]]:
-        """The texts in each bin, by statistic."""
+        """The number of ``predictions`` in each bin, by statistic."""
         counts = {name: [0] * len(bins) for name, bins in next(iter(self.groups.values())).items()}
         for prediction in predictions:
             for found, bin_ in zip(counts.values(), self.bins(prediction), strict=True):
@@ -121,9 +121,9 @@ class Reference(BaseModel):
 def measure(prediction: Prediction, unknown_id: int | None, frequent_ids: frozenset[int]) -> dict[str, float]:
     """The statistics of a text.
 
-    ``label``: the index of the winning label, at most ``MAX_LABELS``; ``score``: the highest score, or the number;
-    ``tokens``: how many the model reads; ``unknown``, ``rare``: the shares of unknown and of rare ones among them;
-    ``capitals``: 1 for a text in capitals, otherwise 0.
+    ``label``: the index of the winning label, at most ``MAX_LABELS``; ``score``: the highest score, for regression the
+    number; ``tokens``: the number of tokens that the model reads; ``unknown``, ``rare``: the shares of unknown and of
+    rare tokens; ``capitals``: 1 for a text in capitals, otherwise 0.
     """
     ids, score = prediction.ids, prediction.score
     return {
@@ -142,9 +142,9 @@ class Distance:
 
     Attributes:
         psi: population stability index, in nats: 0 if the shares of all bins are equal.
-        p_value: of the chi-square test that both are samples of one distribution, times the number of tests that a
-            window gets, 1 at most: of 1,000 windows of texts like the reference, on average at most one has a value
-            below 0.001 in any statistic (Bonferroni).
+        p_value: the p-value of the chi-square test that both are samples of one distribution, times the number of tests
+            of a window (Bonferroni), at most 1: of 1,000 windows of texts like the reference, on average at most one
+            has a value below 0.001 in any statistic.
     """
 
     psi: float
@@ -152,12 +152,12 @@ class Distance:
 
     @property
     def drifted(self) -> bool:
-        """Whether the difference is both no chance and large."""
+        """Whether the difference is both significant and large."""
         return self.p_value < LEVEL and self.psi > MIN_PSI
 
 
 class Window:
-    """The histograms of the last ``texts`` texts, in ``PARTS``; the distances change as each part is complete."""
+    """The histograms of the last ``texts`` texts, in ``PARTS`` parts; a complete part changes the distances."""
 
     def __init__(self, reference: Reference, texts: int) -> None:
         self._reference = reference
@@ -169,12 +169,12 @@ class Window:
 
     @property
     def texts(self) -> int:
-        """Texts that the distances are measured on."""
+        """The number of texts on which the distances are measured."""
         return len(self._parts) * self._part_texts
 
     @property
     def distances(self) -> dict[str, Distance]:
-        """Those of the last complete parts, by statistic; empty without any. Takes milliseconds after a part."""
+        """The distances of the complete parts, by statistic; empty without any. Takes milliseconds after a part."""
         if self._distances is None:
             names = self._reference.statistics
             served = {name: np.sum([part[name] for part in self._parts], axis=0) for name in names}
@@ -204,15 +204,15 @@ def compare(groups: Sequence[Histograms], served: Histograms, tests: int = 1) ->
     """The distance of ``served`` from the best mixture of ``groups``, by statistic.
 
     Args:
-        groups: the texts of each group in each bin.
-        served: the served texts in each bin, at least one.
-        tests: how often a window is tested, in all statistics together.
+        groups: the histograms of each group.
+        served: the histograms of the served texts, at least one text.
+        tests: the number of tests of a window, of all statistics together.
     """
     weights = mixture(groups, served)
     found = {}
     for name, counts in served.items():
         expected = sum(weight * shares(group[name]) for weight, group in zip(weights, groups, strict=True))
-        # As many texts as have the variance of the mixture: that of a weighted mean.
+        # The sample size that has the variance of the mixture, which is a weighted mean.
         sizes = [group[name].sum() for group in groups]
         size = 1 / sum(weight**2 / texts for weight, texts in zip(weights, sizes, strict=True))
         p_value = chi_square_test(np.asarray(expected) * size, counts)
@@ -286,5 +286,5 @@ def chi_square_tail(statistic: float, degrees: int) -> float:
 
 
 def shares(counts: Counts) -> Counts:
-    """The share of each bin, none of them 0."""
+    """The share of each bin, smoothed so that none is 0."""
     return np.asarray((counts + SMOOTHING) / (counts.sum() + SMOOTHING * len(counts)))

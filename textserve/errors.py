@@ -15,7 +15,7 @@ class TextserveError(Exception):
     Attributes:
         type: the error's name, for programs.
         status: the HTTP status.
-        where: the part of the request at fault, such as ``texts[3]``; ``None`` for all of it.
+        where: the part of the request at fault, such as ``texts[3]``; ``None`` for the whole request.
         retry_after: seconds after which the same request may succeed; ``None`` if never, or unknown.
     """
 
@@ -56,7 +56,7 @@ class TextTooLong(TextserveError, type="text_too_long", status=413):
 
 
 class InputTooLong(TextserveError, type="input_too_long", status=413):
-    """A text has more tokens than the model's input, and the request disables truncation."""
+    """A text has more tokens than the model's input, and the request or the model does not allow truncation."""
 
 
 class RequestTooLarge(TextserveError, type="request_too_large", status=413):

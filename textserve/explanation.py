@@ -42,12 +42,12 @@ WORD = regex.compile(
 
 @dataclass(frozen=True, slots=True)
 class ExplainedWord:
-    """The word ``text[start:end]`` of a part, in code points, and what the explained labels have without it.
+    """The word ``text[start:end]`` of a part, in code points, and the scores of the explained labels without it.
 
     Attributes:
         scores_without: the score for the input without the word.
-        log_odds: the log-odds for the input, less those for the input without the word, in nats; empty for a score that
-            is not a probability.
+        log_odds: the log-odds for the input minus the log-odds for the input without the word, in nats; empty for a
+            score that is not a probability.
     """
 
     part: Part
@@ -87,27 +87,27 @@ async def explain(application: Application, value: Input, labels: Sequence[str] 
         labels: the labels to explain; by default those of the answer, or the best one if it has none.
 
     Raises:
-        InvalidRequest: if the model takes no pairs, or only pairs, or has not one of the ``labels``.
+        InvalidRequest: if the model takes pairs and ``value`` is one text, or vice versa, or a label is unknown.
         EmptyInput: if a text is empty or white space.
-        TextTooLong: if it has too many characters, or words times tokens exceed ``TEXTSERVE_MAX_EXPLAINED_TOKENS``.
-        InputTooLong: if a text is too long and the model never cuts it.
+        TextTooLong: if a text has too many characters, or costs more than ``TEXTSERVE_MAX_EXPLAINED_TOKENS``.
+        InputTooLong: if a text is too long and the model never truncates it.
         NotReady, Overloaded, RequestTooLarge, DeadlineExceeded, ShuttingDown, Internal: see
             :meth:`Application.classify`.
     """
     started, seconds = time.monotonic(), application.settings.request_seconds
-    # Each text of a pair is a key of its own.
+    # In the request, each text of a pair has a key of its own.
     where = "text" if isinstance(value, str) else ""
     application.check_input(value, where)
     asked = None if labels is None else _indices(application.classifier.spec.label_names, labels)
     texts = (value,) if isinstance(value, str) else value
     words = [(part, *word) for part, text in enumerate(texts) for word in find_words(text)]
-    # A word has at least one token: too many words are too many tokens, whatever they are.
+    # A word has at least one token, so too many words are rejected before they are tokenized.
     _check_cost(application, where, len(words), len(words))
     try:
         _check_cost(application, where, len(words), await application.runner.tokens(value, seconds))
         variants = [value, *(_without(value, *word) for word in words)]
         classified = await application.classify_parts(variants, seconds=started + seconds - time.monotonic())
-    except InputTooLong as error:  # of texts[0].text_pair, which is the request's text_pair
+    except InputTooLong as error:  # where is texts[0].text_pair; the request has text_pair
         if error.where is not None:
             error.where = error.where.rpartition(".")[2]
         raise
@@ -159,8 +159,8 @@ def _check_cost(application: Application, where: str, words: int, tokens: int) -
     limit = application.settings.max_explained_tokens
     if (words + 1) * tokens > limit:
         raise TextTooLong(
-            f"has {words} words and at least {tokens} tokens; to have each word explained, tokens times words plus one "
-            f"may be {limit} at most",
+            f"has {words} words and at least {tokens} tokens; to explain it, tokens times (words + 1) may "
+            f"be {limit} at most; send a shorter text",
             where=where or "body",
         )
 
@@ -169,19 +169,19 @@ def log_odds(activation: Activation, logits: npt.NDArray[np.float64], labels: Se
     """ln(p / (1 - p)) of the probability p of each of ``labels``, from logits, which keep what p rounds away.
 
     Args:
-        activation: the model's.
+        activation: the model's activation.
         logits: of shape ``[texts, all labels]``.
-        labels: indices.
+        labels: the indices of the labels.
 
     Returns:
-        Of shape ``[texts, len(labels)]``; without columns for a score that is not a probability.
+        The log-odds, of shape ``[texts, len(labels)]``; without columns for a score that is not a probability.
     """
     if activation == "none":
         return logits[:, :0]
     if activation == "sigmoid":
         return logits[:, labels]
-    # Softmax: p / (1 - p) is the power of its logit over the sum of the others' powers. Unless it is the highest, that
-    # sum has the highest in it, and subtracting from the whole sum is exact enough.
+    # Softmax: p / (1 - p) is the exponential of the label's logit over the sum of the others'. For every label but the
+    # highest, this sum includes the highest, so subtracting the label from the whole sum is exact enough.
     rows, best = np.arange(len(logits)), logits.argmax(axis=1)
     highest = logits[rows, best]
     rest = logits.copy()

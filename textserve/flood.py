@@ -1,4 +1,4 @@
-"""Log lines for events that may come by the thousand: a line a minute, with their number."""
+"""Log lines for events that may come by the thousand: one line a minute, with the number of events."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ SECONDS = 60.0
 
 
 class FloodLog:
-    """Logs an event at once, and those that follow within ``seconds`` as one line with their number. Thread-safe."""
+    """Logs an event at once, and further events within ``seconds`` as one line with their number. Thread-safe."""
 
     def __init__(self, logger: logging.Logger, message: str, seconds: float = SECONDS) -> None:
         """``message`` has one ``%d``, for the number of events."""

@@ -24,12 +24,12 @@ ort.disable_telemetry_events()
 class Graph:
     """One graph. Thread-safe: runs on the calling thread share nothing.
 
-    A spread run needs a session of its own, and with it the memory of the weights again. It is loaded in the
-    background when somebody first asks whether there is one, so those who never do pay nothing.
+    A spread run needs a second session, which takes the memory of the weights again. The first :meth:`can_spread` loads
+    it in the background, so a process that never asks does not pay for it.
     """
 
     def __init__(self, file: Path, threads: int = 1) -> None:
-        """Load ``file``; a spread run uses ``threads``, the calling one among them. Raises as ONNX Runtime does."""
+        """Load ``file``; a spread run uses ``threads`` threads, one of them its caller. Raises as ONNX Runtime does."""
         self._file, self._threads = file, threads
         self._session = open_session(file)
         self._spread: ort.InferenceSession | None = None
@@ -42,20 +42,20 @@ class Graph:
 
     @property
     def outputs(self) -> dict[str, list[Any]]:
-        """The shape of each output: numbers, or names of what is not fixed."""
+        """The shape of each output by name: numbers, or names of variable dimensions."""
         return {argument.name: argument.shape for argument in self._session.get_outputs()}
 
     def can_spread(self) -> bool:
-        """Whether :meth:`run` can spread a run now. The first call begins to load what that takes."""
+        """Whether :meth:`run` can spread a run now. The first call starts to load the second session."""
         if self._threads > 1 and self._begun.acquire(blocking=False):  # never released: it is tried once
             threading.Thread(target=self._load, name="load", daemon=True).start()
         return self._spread is not None
 
     def run(self, output: str, feeds: dict[str, npt.NDArray[np.int64]], *, spread: bool = False) -> Any:
-        """Compute ``output``, an array.
+        """Compute an output, an array.
 
         Args:
-            output: its name.
+            output: the name of the output.
             feeds: the inputs by name.
             spread: whether to use several threads, if :meth:`can_spread`. On little work, synchronizing them would
                 cost more than they gain.
@@ -66,10 +66,10 @@ class Graph:
 
     def _load(self) -> None:
         try:
-            # The session's threads inherit it: they help while a core is idle, and make way for runs on one thread.
+            # The session's threads inherit this priority: they use idle cores, and make way for runs on one thread.
             os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), LOWEST_PRIORITY)
             self._spread = open_session(self._file, self._threads)
-        except Exception:  # ONNX Runtime has many
+        except Exception:  # ONNX Runtime raises many classes
             logger.exception("batches are not spread over threads: %s cannot be loaded again", self._file.name)
 
 
@@ -78,10 +78,10 @@ def open_session(file: Path, threads: int = 1) -> ort.InferenceSession:
     options = ort.SessionOptions()
     options.intra_op_num_threads = threads
     options.inter_op_num_threads = 1
-    # Threads spin while they wait for each other's part of an operator, which is sooner than the kernel wakes them, but
-    # not between runs: that would take the core that another run needs.
+    # Threads spin while they wait for each other within an operator, which is faster than a wake-up by the kernel, but
+    # not between runs: spinning would take the core that another run needs.
     options.add_session_config_entry("session.force_spinning_stop", "1")
-    if threads > 1:  # on its own threads, as Graph.run does on the calling one
+    if threads > 1:  # for the session's own threads; Graph.run does it for the calling thread
         options.add_session_config_entry("session.set_denormal_as_zero", "1")
     options.log_severity_level = 3
     return ort.InferenceSession(str(file), options, providers=["CPUExecutionProvider"])

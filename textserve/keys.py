@@ -20,13 +20,13 @@ logger = logging.getLogger(__name__)
 SCHEME = "bearer "
 # Below this, keys can be guessed. 16 random characters of base64 have 96 bits.
 MIN_CHARACTERS = 16
-# How often to look whether the file with keys was replaced, in seconds.
+# How often to check whether the file with keys has changed, in seconds.
 FILE_SECONDS = 1.0
-# An address may send so many wrong keys a minute; from then on, the answer to each wrong key is delayed.
+# Wrong keys that an address may send in a minute; the answer to each further wrong key is delayed.
 WRONG_KEYS = 10
 WINDOW_SECONDS = 60.0
 DELAY_SECONDS = 1.0
-# Addresses remembered; of more, those that were seen first are forgotten.
+# Maximum addresses remembered; beyond it, the one that was seen first is forgotten.
 ADDRESSES = 10_000
 
 
@@ -34,11 +34,11 @@ class ApiKeys:
     """The accepted keys, stored as digests, so that printing or dumping this object shows none.
 
     Args:
-        keys: the keys that stay.
-        file: a file with more, one per line, which is read again when it changes.
+        keys: the keys that never change.
+        file: a file with more keys, one per line, which is read again when it changes.
 
     Raises:
-        ValueError: if a key is too short, or the file has none.
+        ValueError: if a key is too short, or the file has no key.
         OSError: if the file cannot be read.
     """
 
@@ -109,7 +109,7 @@ class ApiKeys:
             try:
                 self._from_file = read_digests(self._file)
             except (OSError, ValueError) as error:
-                logger.error("%s is not used, the keys read before are: %s", self._file, error)
+                logger.error("%s is not used, and the keys read before stay valid: %s", self._file, error)
             else:
                 logger.info("%s was read again", self._file)
 
@@ -119,7 +119,7 @@ def read_digests(file: Path) -> list[bytes]:
 
     Raises:
         OSError: if it cannot be read.
-        ValueError: if it has no key, one that is too short, or is not UTF-8.
+        ValueError: if it has no key, or a key that is too short, or is not UTF-8.
     """
     digests = [_digest(key) for line in file.read_text(encoding="utf-8").splitlines() if (key := line.strip())]
     if not digests:

@@ -1,6 +1,6 @@
 """Loads the model in parallel with the imports of the service; each spends about half of its time without the GIL.
 
-The process's entry point calls :func:`load_early`; the application, which does not depend on that, calls :func:`load`.
+The process's entry point may call :func:`load_early`; the application calls :func:`load`.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ _early: dict[Path, Future[Classifier]] = {}
 
 
 def load_early(folder: Path, threads: int) -> None:
-    """Start loading the model in ``folder``, with the ``threads`` of ``Classifier``; :func:`load` raises its errors."""
+    """Start loading the model in ``folder`` with ``threads``, as for ``Classifier``; :func:`load` raises its errors."""
     pool = ThreadPoolExecutor(1, thread_name_prefix="load")
     _early[folder.resolve()] = pool.submit(Classifier, folder, threads)
     pool.shutdown(wait=False)

@@ -14,12 +14,12 @@ TRIM_SECONDS = 10.0
 
 
 def return_freed() -> None:
-    """Let malloc return what is freed; call it before threads start.
+    """Let malloc return freed memory to the system; call this before threads start.
 
-    By default the GNU C library gives each thread an arena of its own, up to eight for each core, and what is freed in
-    one is not used by the others. And it places blocks as large as one that was freed before, such as a body of 4 MB,
-    among the small ones, where they leave gaps; a fixed threshold turns that off. A flood of requests would leave the
-    process several times as large. ONNX Runtime computes in memory that it keeps, and asks malloc rarely.
+    By default the GNU C library gives each thread an arena of its own, up to eight for each core, and memory freed in
+    one arena is not used by the others. And after a large block was freed, such as a body of 4 MB, it places blocks of
+    that size among the small ones, where they leave gaps; a fixed threshold turns that off. A flood of requests would
+    leave the process several times as large. ONNX Runtime computes in memory that it keeps, and rarely calls malloc.
     """
     mallopt = getattr(ctypes.CDLL(None), "mallopt", None)  # other C libraries do not have it
     if mallopt is not None:
@@ -29,7 +29,7 @@ def return_freed() -> None:
 
 
 async def trim_regularly() -> None:
-    """Return free pages between blocks in use, which malloc keeps, again and again; until cancelled."""
+    """Return the free pages between blocks in use, which malloc keeps, every ``TRIM_SECONDS`` until cancelled."""
     malloc_trim = getattr(ctypes.CDLL(None), "malloc_trim", None)
     while malloc_trim is not None:
         await asyncio.sleep(TRIM_SECONDS)

@@ -26,7 +26,7 @@ BATCH_TEXTS = (1, 2, 4, 8, 16, 32, 64)
 SCORES = (0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 0.95, 0.99, 1.0)
 TOKENS = (4, 8, 16, 32, 64, 128, 256, 512, 1024, 2048, 4096, 8192)
 DIGEST_DIGITS = 16
-# Texts of one request that are measured for drift.
+# Maximum texts of one request that are measured for drift.
 REQUEST_TEXTS = 100
 # The labels beyond MAX_LABELS share one series.
 OTHER_LABELS = "other"
@@ -36,7 +36,7 @@ P = ParamSpec("P")
 
 
 def never_failing(method: Callable[P, None]) -> Callable[P, None]:
-    """Log an exception instead of raising it: a fault of a metric does not cost anyone an answer."""
+    """Log an exception instead of raising it: a faulty metric must not fail a request."""
 
     @functools.wraps(method)
     def guarded(*args: P.args, **kwargs: P.kwargs) -> None:
@@ -69,7 +69,7 @@ class RunnerMetrics:
         )
         self._repeated = Counter(
             "textserve_repeated_texts_total",
-            "Texts answered by what was computed for an equal one: in the same batch (batch), or before (cache).",
+            "Texts answered with the result of an equal text: of the same batch (batch), or computed before (cache).",
             ["answered_by"],
             registry=metrics_registry,
         )
@@ -100,7 +100,7 @@ class RunnerMetrics:
 
     @never_failing
     def repeated(self, answered_by: Literal["batch", "cache"], texts: int) -> None:
-        """Count texts that were not computed, since an equal one was."""
+        """Count texts that were not computed, since an equal text was."""
         if texts:
             self._repeated.labels(answered_by).inc(texts)
 
@@ -133,7 +133,7 @@ class RequestMetrics:
     def __init__(self, metrics_registry: CollectorRegistry) -> None:
         requests = Counter(
             "textserve_requests_total",
-            "Requests by protocol and outcome (ok, or the error's type).",
+            "Requests by protocol and outcome (ok, cancelled, or the error's type).",
             ["protocol", "outcome"],
             registry=metrics_registry,
         )
@@ -144,7 +144,7 @@ class RequestMetrics:
             registry=metrics_registry,
             buckets=SECONDS,
         )
-        # The series are few, and finding one takes a lock and longer than counting.
+        # The series are few, and looking one up takes a lock and longer than counting.
         self._outcome, self._seconds = functools.cache(requests.labels), functools.cache(seconds.labels)
         self._in_flight = Gauge(
             "textserve_requests_in_flight",
@@ -159,16 +159,16 @@ class RequestMetrics:
 
     @never_failing
     def observe(self, protocol: str, outcome: str, seconds: float) -> None:
-        """Count a request; ``outcome`` is ``ok`` or the ``type`` of a :class:`textserve.errors.TextserveError`.
+        """Count a request; ``outcome`` is ``ok``, ``cancelled`` or the ``type`` of a ``TextserveError``.
 
-        ``seconds`` are 0 if it was rejected before its body had arrived.
+        ``seconds`` are 0 if the request was rejected before its body had arrived.
         """
         self._outcome(protocol, outcome).inc()
         self._seconds(protocol).observe(seconds)
 
 
 class PredictionMetrics:
-    """What the model reads and answers. A model of a number has neither labels nor scores to count."""
+    """What the model reads and answers. Labels are counted except for regression, scores only if probabilities."""
 
     def __init__(self, metrics_registry: CollectorRegistry, spec: ModelSpec, window: Window | None = None) -> None:
         self._window = window
@@ -176,12 +176,12 @@ class PredictionMetrics:
             DriftMetrics(metrics_registry, window)
         counter = Counter(
             "textserve_predictions_total",
-            "Texts by label: the winning one, or of several labels each over its threshold.",
+            "Texts by label: the winning label, or for multi-label models each label that reaches its threshold.",
             ["label"],
             registry=metrics_registry,
         )
         labels = [] if spec.problem_type == "regression" else spec.label_names
-        # A series is there before the first text, and found without a lock.
+        # Each series exists before its first text, and is found without a lock.
         self._series = {
             label: counter.labels(label if index < MAX_LABELS else OTHER_LABELS) for index, label in enumerate(labels)
         }
@@ -204,7 +204,7 @@ class PredictionMetrics:
 
     @never_failing
     def count(self, predictions: Sequence[Prediction]) -> None:
-        """Count the answers of a request, one at least."""
+        """Count the answers of a request, at least one."""
         self._truncated.inc(sum(prediction.truncated for prediction in predictions))
         for prediction in predictions:
             self._tokens.observe(prediction.tokens)
@@ -213,7 +213,7 @@ class PredictionMetrics:
         if self._series:
             self._count_labels(predictions)
         if self._window:
-            # Evenly spread over a large request, which would take long to measure and fill the window alone.
+            # Of a large request, texts at even intervals: all would take long to measure and fill the window alone.
             self._window.add(predictions[:: -(-len(predictions) // REQUEST_TEXTS)])
 
     def _count_labels(self, predictions: Sequence[Prediction]) -> None:
@@ -227,7 +227,7 @@ class PredictionMetrics:
 
 
 class DriftMetrics:
-    """How far the served texts are from the model's reference, asked at every scrape."""
+    """How far the served texts are from the model's reference, read at every scrape."""
 
     def __init__(self, metrics_registry: CollectorRegistry, window: Window) -> None:
         self._window = window
@@ -236,7 +236,7 @@ class DriftMetrics:
     def collect(self) -> Iterator[Metric]:
         """The metrics now; called by prometheus_client."""
         yield GaugeMetricFamily(
-            "textserve_drift_texts", "Texts that their distance from the reference is measured on.", self._window.texts
+            "textserve_drift_texts", "Texts on which the distance from the reference is measured.", self._window.texts
         )
         index = GaugeMetricFamily(
             "textserve_drift_psi",
@@ -245,7 +245,7 @@ class DriftMetrics:
         )
         p_value = GaugeMetricFamily(
             "textserve_drift_p_value",
-            "P-value that they are like the reference, times the number of tests in a window.",
+            "P-value that the served texts are like the reference, times the number of tests in a window.",
             labels=["statistic"],
         )
         for statistic, distance in self._window.distances.items():
@@ -255,7 +255,7 @@ class DriftMetrics:
 
 
 class WorkerMetrics:
-    """The runner's threads, asked at every scrape."""
+    """The runner's worker threads, read at every scrape."""
 
     def __init__(self, metrics_registry: CollectorRegistry, workers: Sequence[Worker]) -> None:
         self._workers = workers
@@ -266,13 +266,13 @@ class WorkerMetrics:
         yield GaugeMetricFamily("textserve_worker_threads", "Threads that compute batches.", len(self._workers))
         yield CounterMetricFamily(
             "textserve_worker_busy_seconds_total",
-            "Seconds in which these threads computed, summed over them.",
+            "Seconds of computation, summed over the worker threads.",
             sum(worker.busy_seconds for worker in self._workers),
         )
 
 
 class ModelMetrics:
-    """Which model is served, and whether the files beside it can be read."""
+    """Which model is served, and whether the files with secrets can be read."""
 
     def __init__(self, metrics_registry: CollectorRegistry) -> None:
         self._info = Gauge(
@@ -283,8 +283,8 @@ class ModelMetrics:
         )
         self._readable = Gauge(
             "textserve_secret_readable",
-            "1 if a file with secrets is as valid as at the start, else 0, and what was read before is in use: "
-            "api_keys, or certificate, with its key. A file that is not set has no series.",
+            "1 if a file with secrets is valid; 0 if not, and what was read before stays in use. file is api_keys, or "
+            "certificate, with its key; a file that is not set has no series.",
             ["file"],
             registry=metrics_registry,
         )
@@ -295,7 +295,7 @@ class ModelMetrics:
         self._info.labels(name, version, sha256[:DIGEST_DIGITS]).set(1)
 
     def secret(self, file: Literal["api_keys", "certificate"], readable: Callable[[], bool]) -> None:
-        """Ask ``readable`` at every scrape."""
+        """Call ``readable`` at every scrape."""
         self._readable.labels(file).set_function(readable)
 
 
@@ -306,7 +306,7 @@ class ConnectionMetrics:
         self._open = Gauge("textserve_connections", "Open HTTP connections.", registry=metrics_registry)
         self._refused = Counter(
             "textserve_refused_connections_total",
-            "HTTP connections closed at once, since too many were open and none idle.",
+            "HTTP connections refused, since too many were open and none idle.",
             registry=metrics_registry,
         )
 
@@ -317,7 +317,7 @@ class ConnectionMetrics:
 
     @never_failing
     def refused(self) -> None:
-        """Count a connection that is closed at once."""
+        """Count a refused connection."""
         self._refused.inc()
 
 
@@ -328,7 +328,7 @@ class HealthMetrics:
         self._ready = Gauge("textserve_ready", "1 if the service is ready, else 0.", registry=metrics_registry)
 
     def ready(self, ready: Callable[[], bool]) -> None:
-        """Ask ``ready`` at every scrape."""
+        """Call ``ready`` at every scrape."""
         self._ready.set_function(ready)
 
 

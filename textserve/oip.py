@@ -24,7 +24,7 @@ from textserve.spec import Input, ModelSpec, ProblemType
 
 EXTENSIONS = ["binary_tensor_data", "classification"]
 SERVER_METADATA: Mapping[str, Any] = {"name": "textserve", "version": __version__, "extensions": EXTENSIONS}
-# The names of the inputs, the second of a model of pairs only.
+# The names of the inputs; only a model of pairs has the second.
 INPUTS = ("text", "text_pair")
 # The parameter by which Triton's clients pass a tensor in shared memory.
 SHARED_MEMORY = "shared_memory_region"
@@ -41,11 +41,11 @@ OUTPUTS: Mapping[ProblemType, Mapping[str, Datatype]] = {
     "regression": {"score": "FP32", **READING},
 }
 
-# More inputs, outputs or dimensions than any valid request has. Checked before the elements, of which the first invalid
-# one ends the check.
+# More inputs, outputs or dimensions than any valid request has. Checked before the elements; the first invalid element
+# ends the check.
 MAX_ELEMENTS = 16
 BOUNDED = (Field(max_length=MAX_ELEMENTS), FailFast())
-# Some clients send null instead of no parameters, and of no outputs.
+# Some clients send null for missing parameters and outputs.
 Parameters = Annotated[dict[str, Any], BeforeValidator(lambda value: {} if value is None else value)]
 
 
@@ -77,7 +77,7 @@ class InferRequest(BaseModel):
     ] = []
 
     def requested(self, spec: ModelSpec) -> list[RequestedOutput]:
-        """The requested outputs: all of the model by default."""
+        """The requested outputs, by default all outputs of the model."""
         return self.outputs or [RequestedOutput(name=name) for name in OUTPUTS[spec.problem_type]]
 
 
@@ -131,11 +131,11 @@ def model_metadata(application: Application) -> dict[str, Any]:
 
 
 def text_count(request: InferRequest, limit: int, names: Sequence[str] = INPUTS[:1]) -> int:
-    """The number of texts by the shapes of the request's inputs ``names``, known before their data is decoded.
+    """The number of texts, from the shapes of the request's inputs ``names``, before their data is decoded.
 
     Raises:
         InvalidRequest: if the name, datatype, parameters, shape or number of inputs is wrong.
-        TooManyTexts: if there are more than ``limit``.
+        TooManyTexts: if there are more than ``limit`` texts.
     """
     if len(request.inputs) != len(names):
         wanted = f"one, named {names[0]!r}" if len(names) == 1 else f"two, named {names[0]!r} and {names[1]!r}"
@@ -168,7 +168,7 @@ def joined(request: InferRequest, columns: Sequence[Sequence[str]]) -> Sequence[
     """The texts of the request, or for a model of pairs the pairs, from the data of each of its inputs, in order.
 
     Raises:
-        InvalidRequest: if the data of an input has another number of texts than its shape.
+        InvalidRequest: if the number of texts in an input's data differs from its shape.
     """
     for index, (tensor, column) in enumerate(zip(request.inputs, columns, strict=True)):
         if len(column) != tensor.shape[0]:
@@ -184,7 +184,7 @@ def split(raw: bytes, limit: int, where: str = "inputs[0]") -> list[bytes]:
     """The elements of a BYTES tensor ``where``, each prefixed with its length, 4 bytes, little-endian.
 
     Raises:
-        InvalidRequest: if the data ends within an element, or after ``limit`` elements goes on.
+        InvalidRequest: if the data ends within an element, or continues after ``limit`` elements.
     """
     elements: list[bytes] = []
     offset = 0
@@ -206,7 +206,7 @@ def decode(elements: Sequence[bytes], key: str = "") -> list[str]:
     """The elements as texts.
 
     Raises:
-        InvalidRequest: with the index of the first that is not UTF-8, and after it ``key``.
+        InvalidRequest: if an element is not UTF-8; ``where`` has the index of the first such element, then ``key``.
     """
     texts = []
     for index, element in enumerate(elements):
@@ -239,10 +239,10 @@ async def infer(
         application: the served model.
         request: the request, checked by :func:`text_count`.
         columns: the decoded data of each input, in the order of the request.
-        seconds: the transport's time limit; the shorter of it and the request's parameter ``timeout`` applies.
+        seconds: the transport's time limit; the request's parameter ``timeout`` applies if it is shorter.
 
     Raises:
-        InvalidRequest: if the data has another number of texts than the shape, or an output or parameter is invalid.
+        InvalidRequest: if the number of texts in the data differs from the shape, or an output or parameter is invalid.
         TextserveError: see :meth:`textserve.application.Application.classify`.
     """
     texts, spec = joined(request, columns), application.classifier.spec
@@ -271,7 +271,7 @@ def _timeout(parameters: Mapping[str, object]) -> float | None:
 
 
 def _classes(outputs: Sequence[RequestedOutput], known: Collection[str]) -> dict[str, int | None]:
-    """Check ``outputs``, which are ``known``; by name, the classes that the classification extension requests."""
+    """The number of classes that the classification extension requests, by the names of ``outputs``, all ``known``."""
     requested: dict[str, int | None] = {}
     for index, output in enumerate(outputs):
         where = f"outputs[{index}]"
@@ -303,7 +303,7 @@ def _tensor(name: str, classes: int | None, predictions: Sequence[Prediction], *
     shape = [texts, 1] if column else [texts]
     values = [getattr(prediction, name) for prediction in predictions]
     if name == "labels":
-        # A tensor has as many elements for each text: each is a list in JSON.
+        # A tensor has the same number of elements for each text, so the element of a text is a list in JSON.
         values = [json.dumps(labels, ensure_ascii=False) for labels in values]
     return Tensor(name, datatype, shape, values)
 

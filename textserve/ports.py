@@ -1,4 +1,4 @@
-"""Listening on a port. Standard library only: a container's start and health check import it."""
+"""Listening on a port. Standard library only: a container's start imports it."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ def check_distinct(http: int, grpc: int) -> None:
         PortError: if both are the same.
     """
     if http == grpc:
-        raise PortError(f"port {http} is that of HTTP and of gRPC; set TEXTSERVE_GRPC_PORT to another one, or to 0")
+        raise PortError(f"port {http} is set for both HTTP and gRPC; set TEXTSERVE_GRPC_PORT to another port, or to 0")
 
 
 def listen(host: str, port: int, *, name: str, advice: str, backlog: int = 1) -> socket.socket:
@@ -26,8 +26,8 @@ def listen(host: str, port: int, *, name: str, advice: str, backlog: int = 1) ->
     Args:
         host: an IPv4 or IPv6 address.
         port: 1 to 65535, or 0 for any free port.
-        name: the protocol, such as ``gRPC``, for the message of the error.
-        advice: what the user can do, for the message of the error.
+        name: the protocol, such as ``gRPC``, for the error message.
+        advice: what the user can do, for the error message.
         backlog: maximum number of connections waiting to be accepted.
 
     Raises:

@@ -1,4 +1,4 @@
-"""The answer to a request: a prediction for each text, and the seconds that they took."""
+"""The answer to a request: a prediction for each text, and the seconds that each stage took."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ class Prediction:
     """The result for one text, or one pair of texts.
 
     Attributes:
-        spec: the model's; shared by all predictions.
-        scores: one per label: probabilities that sum to 1, or independent ones, or a number, as the spec says.
+        spec: the model's spec; shared by all predictions.
+        scores: one per label: probabilities that sum to 1, or independent probabilities, or a number, as the spec says.
         tokens: tokens read by the model, special tokens included.
-        truncated: whether the text had more tokens.
+        truncated: whether the text had more tokens than that.
         logits: the model's outputs before its activation.
         ids: the token ids that the model read; not shown, since they are the text.
         capitals: whether the text is written in capitals.
@@ -32,7 +32,7 @@ class Prediction:
 
     @property
     def score(self) -> float:
-        """The highest score; of a number, the number."""
+        """The highest score; for regression, the number."""
         return max(self.scores)
 
     @property
@@ -48,14 +48,14 @@ class Prediction:
         return [label for label, _ in sorted(over, key=lambda pair: -pair[1])]
 
     def ranked(self, scores: Sequence[float] | None = None) -> list[tuple[str, float]]:
-        """Labels with their ``scores`` (default: its own), highest first."""
+        """Labels with their ``scores`` (default: those of this prediction), highest first."""
         pairs = zip(self.spec.label_names, self.scores if scores is None else scores, strict=True)
         return sorted(pairs, key=lambda pair: -pair[1])
 
 
 @dataclass(frozen=True, slots=True)
 class Classified:
-    """Predictions of a request, in input order, and the seconds it took.
+    """Predictions of a request, in input order, and the seconds that each stage took.
 
     Queueing ends and inference begins when the first text is computed.
     """
@@ -67,5 +67,5 @@ class Classified:
 
     @property
     def tokens(self) -> int:
-        """Tokens of all its texts."""
+        """Tokens of all texts together."""
         return sum(prediction.tokens for prediction in self.predictions)

@@ -1,4 +1,4 @@
-"""Notices that files were replaced while the service runs, as secrets and certificates are."""
+"""Notices when files, such as secrets and certificates, are replaced while the service runs."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from pathlib import Path
 
 
 class ReplacedFiles:
-    """Files that are read again when they change. Symbolic links are followed, as Kubernetes mounts secrets by them."""
+    """Files that are read again when they change. Symbolic links are followed: Kubernetes mounts secrets as links."""
 
     def __init__(self, *paths: Path) -> None:
         self._paths = paths

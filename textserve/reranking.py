@@ -16,7 +16,7 @@ from textserve.spec import ModelSpec
 
 @dataclass(frozen=True, slots=True)
 class Ranking:
-    """The score of each text, the texts' indices from the highest score on, and the request that computed them."""
+    """The score of each text, the texts' indices, highest score first, and the request that computed the scores."""
 
     scores: Sequence[float]
     best: Sequence[int]
@@ -29,7 +29,7 @@ def reranks(spec: ModelSpec) -> bool:
 
 
 def check_reranks(spec: ModelSpec, instead: str) -> None:
-    """Check that the model ranks; ``instead`` is the path for others.
+    """Check that the model ranks texts; ``instead`` is the path for models that do not.
 
     Raises:
         InvalidRequest: if it does not.

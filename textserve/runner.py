@@ -32,11 +32,11 @@ from textserve.worker import Worker
 
 logger = logging.getLogger(__name__)
 
-# Batches that may fail one after another before the service is not ready: one request with a fault of its own fails
-# one batch.
+# Consecutive batches that fail before the service is not ready: a single request that makes inference fail costs one
+# batch.
 MAX_FAILURES = 5
-# Tokens of a batch for which it pays to synchronize several threads, and seconds for which no two batches were wanted
-# at the same time: whoever came while a batch is spread would slow it down.
+# A batch is spread over threads if it has this many tokens, so that synchronizing the threads pays, and if for so many
+# seconds no two batches were wanted at the same time: another batch would slow it down.
 SPREAD_TOKENS, CALM_SECONDS = 128, 1.0
 
 
@@ -63,7 +63,7 @@ class Runner:
         self.workers = [Worker(number, self._work) for number in range(settings.threads)]
 
     def start(self, sample: Input | None = None) -> None:
-        """Start the worker threads; with a ``sample`` text, the first measures the speed before its first batch."""
+        """Start the worker threads; with a ``sample`` text, the first one measures the speed before its first batch."""
         if sample is not None:
             self._sample = self._classifier.encode([sample])[0]
         for worker in self.workers:
@@ -92,17 +92,17 @@ class Runner:
             truncation: the side on which texts longer than the model's input are cut; ``None`` rejects them.
 
         Raises:
-            InputTooLong: if a text is too long and ``truncation`` is ``None``, or that of a pair which is never cut.
+            InputTooLong: if a text is too long and ``truncation`` is ``None``, or the model never truncates it.
             Overloaded: if the queue is too long; nothing of the request is computed.
-            RequestTooLarge: if computing it takes longer than ``seconds``, by the measured speed.
-            DeadlineExceeded: if the request takes longer than ``seconds``.
+            RequestTooLarge: if, by the measured speed, computing it takes longer than ``settings.request_seconds``.
+            DeadlineExceeded: if the request takes longer than ``seconds``, or will by the measured speed.
             ShuttingDown: after :meth:`close` was called.
             Internal: if the model failed; the log has the cause.
         """
         if not texts:
             return Classified([], 0.0, 0.0, 0.0)
         received, deadline = time.perf_counter(), time.monotonic() + seconds
-        # Tokenizing costs time too, which a rejected request would take from the accepted ones.
+        # Checked before tokenizing too: a rejected request would take this time from the accepted ones.
         self.reject_if_overloaded(self._tokenizing.estimate(texts), seconds)
         encodings = await self._tokenizing.encode(texts, truncation or "right", deadline)
         if encodings is None:
@@ -129,7 +129,7 @@ class Runner:
         )
 
     def _known(self, encodings: Sequence[Encoding]) -> Sequence[Row | None]:
-        """The answers that are in the cache."""
+        """The cached answer to each text, or ``None``."""
         if self._cache is None:
             return [None] * len(encodings)
         found = [self._cache.find(encoding.row) for encoding in encodings]
@@ -137,7 +137,7 @@ class Runner:
         return found
 
     async def _answer(self, encodings: list[Encoding], deadline: float, seconds: float) -> Request:
-        """A request that was computed; raises what :meth:`classify` raises."""
+        """Queue a request and return it once it is computed; raises as :meth:`classify` does."""
         request = self._admit(encodings, deadline, seconds)
         timer = request.loop.call_later(deadline - time.monotonic(), request.finish, _late(seconds))
         try:
@@ -185,7 +185,7 @@ class Runner:
                 worker.join(max(0.0, deadline - time.monotonic()) + 0.1)
 
     async def tokens(self, text: Input, seconds: float) -> int:
-        """The tokens of ``text`` that the model reads, counted as :meth:`classify` would.
+        """The number of tokens of ``text`` that the model reads, as :meth:`classify` would count them.
 
         Raises:
             InputTooLong, Overloaded, ShuttingDown, DeadlineExceeded: see :meth:`classify`.
@@ -208,7 +208,7 @@ class Runner:
         waiting = self._queue.tokens + sum(pending)
         ahead = self._queue.tokens_ahead + sum(min(tokens, self._limits.tokens) for tokens in pending)
         if ahead:
-            # The queue goes on once the first worker is free.
+            # The next batch begins once the first worker is free.
             ahead += len(self.workers) * min(worker.tokens for worker in self.workers)
         self._admission.check(tokens, seconds, waiting=waiting, ahead=ahead)
 
@@ -244,13 +244,13 @@ class Runner:
                 if batch:
                     deliver(batch, self._compute(batch))
             except BaseException as error:
-                # Whatever it is, this thread goes on: with the last one, the service would end.
+                # Whatever the error, this thread goes on: without worker threads the service could not answer.
                 self._fail(batch, error)
             worker.end()
 
     def _measure(self, sample: Encoding) -> None:
         count = max(1, self._limits.tokens // 2 // len(sample.ids))
-        # Of the processor: at the start, others compete for it for a while.
+        # Processor time: at the start, other work competes for the processor for a while.
         started = time.thread_time()
         try:
             self._classifier.logits([sample] * count)
@@ -260,7 +260,7 @@ class Runner:
             self._admission.measured(count * len(sample.ids), max(time.thread_time() - started, 1e-6))
 
     def _take(self, worker: Worker) -> list[Text[Request]] | None:
-        """The next batch, empty if all that waited was late; ``None`` when stopping."""
+        """The next batch, empty if the deadlines of all waiting texts had passed; ``None`` when stopping."""
         with self._changed:
             while not self._queue and not self._stopping:
                 self._changed.wait()
@@ -282,7 +282,7 @@ class Runner:
         started = time.perf_counter()
         for text in batch:
             text.work.started = min(text.work.started, started)
-        # Of texts with equal tokens, one.
+        # Texts with equal tokens are computed once.
         distinct = {text.row: text.encoding for text in batch}
         lengths = [len(encoding.ids) for encoding in distinct.values()]
         spread = self._is_spread(lengths, started)
@@ -319,7 +319,7 @@ class Runner:
         self._metrics.repeated("batch", len(batch) - len(lengths))
 
     def _fail(self, batch: list[Text[Request]] | None, error: BaseException) -> None:
-        """Answer the requests of a failed batch; if the queue has failed, every request."""
+        """Fail the requests of a failed batch; if the queue has failed, every request."""
         self._failures += 1
         self._metrics.failed("exception")
         if batch:

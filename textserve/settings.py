@@ -25,7 +25,7 @@ from textserve.tls import Certificate
 logger = logging.getLogger(__name__)
 
 PREFIX = "TEXTSERVE_"
-# Kubernetes describes each Service of the namespace to every container. A Service whose name is or begins with
+# Kubernetes sets variables for each Service of the namespace in every container. A Service whose name begins with
 # "textserve" shares our prefix: https://kubernetes.io/docs/concepts/services-networking/service/#environment-variables
 SERVICE_URL = re.compile(r"(tcp|udp|sctp)://\S+:\d+")
 SERVICE_VARIABLE = re.compile(
@@ -34,7 +34,7 @@ SERVICE_VARIABLE = re.compile(
 )
 # Similarity, from 0 to 1, above which an unknown variable counts as a mistyped setting.
 MISTYPED = 0.75
-# By pydantic's error type.
+# Error messages by pydantic's error type.
 MESSAGES = {
     "int_parsing": "must be a whole number",
     "int_from_float": "must be a whole number",
@@ -55,7 +55,7 @@ class SettingsError(ValueError):
 class Settings(BaseSettings):
     """Settings with their defaults; the variable ``TEXTSERVE_THREADS`` sets ``threads``, and so on.
 
-    An empty variable counts as not set, and so does the URL that Kubernetes sets ``TEXTSERVE_GRPC_PORT`` to for a
+    An empty variable counts as not set. So does a URL that Kubernetes has set, such as ``TEXTSERVE_GRPC_PORT`` for a
     Service named ``textserve-grpc``.
     """
 
@@ -147,8 +147,8 @@ class Settings(BaseSettings):
     )
     spread_batches: bool = Field(
         True,
-        description="Whether a large batch, such as one long text, is computed on every core while nothing else is, "
-        "on Linux. The first one begins to load the model once more, which takes its memory again.",
+        description="Whether a large batch, such as one long text, is computed on every core while no other batch is, "
+        "on Linux. The first such batch starts to load a second copy of the model, with its memory.",
     )
     batch_wait_seconds: float = Field(
         0.0,
@@ -158,8 +158,8 @@ class Settings(BaseSettings):
     cache_megabytes: int = Field(
         0,
         ge=0,
-        description="Megabytes of answers kept in memory, those used last, for texts that come again; 0 keeps none. By "
-        "the time that an answer takes, a client may learn whether somebody else sent the same text.",
+        description="Megabytes of memory for a cache of the most recently used answers; 0 disables it. The response "
+        "time may tell a client whether somebody else has sent the same text.",
     )
     max_queue_seconds: float = Field(
         2.0,
@@ -176,14 +176,14 @@ class Settings(BaseSettings):
     stall_seconds: float = Field(
         10.0,
         gt=0,
-        description="Seconds in which a working thread must finish a batch; else the service is not ready, and its "
-        "process ends after three times as many.",
+        description="Seconds within which a worker thread must finish a batch; otherwise the service is not ready, and "
+        "after three times as long its process ends.",
     )
     receive_seconds: float = Field(
         20.0,
         gt=0,
-        description="Seconds within which a request over HTTP must arrive, or 1000 bytes of it a second; "
-        "otherwise it is answered with 408.",
+        description="Seconds within which a request must arrive; otherwise it is answered with 408. HTTP allows more "
+        "time while 1000 bytes arrive a second.",
     )
     max_connections: int = Field(
         512,
@@ -194,8 +194,8 @@ class Settings(BaseSettings):
     max_receiving_bytes: int = Field(
         33_554_432,
         ge=1,
-        description="Maximum bytes of long bodies over HTTP, received or being received, of all requests not yet "
-        "answered; beyond it, the slowest is dropped or a new one gets 429.",
+        description="Maximum bytes of long HTTP bodies, of all unanswered requests together, received or being "
+        "received; beyond it, a slow request is dropped or a new one gets 429.",
     )
     api_keys: SecretStr = Field(
         SecretStr(""),
@@ -208,7 +208,7 @@ class Settings(BaseSettings):
     cors_origins: str = Field(
         "",
         description="Origins whose pages may call the service, such as https://shop.example, separated by commas, or "
-        "`*` for every origin. Without any, none may.",
+        "`*` for every origin. Without any, no page may.",
     )
     tls_certificate: Path | None = Field(
         None,
@@ -218,7 +218,7 @@ class Settings(BaseSettings):
     tls_key: Path | None = Field(None, description="PEM file with the certificate's private key.")
     max_body_bytes: int = Field(4_194_304, ge=1, description="Maximum bytes per request body.")
     max_texts: int = Field(
-        1000, ge=1, description="Maximum texts per request; fewer for a model of more than 50 labels, 50,000 scores."
+        1000, ge=1, description="Maximum texts per request; fewer if a model has over 50 labels: at most 50,000 scores."
     )
     max_characters: int = Field(
         20_000, ge=1, description="Maximum characters per text; text beyond the model's input is truncated."
@@ -226,20 +226,20 @@ class Settings(BaseSettings):
     max_explained_tokens: int = Field(
         25_000,
         ge=1,
-        description="Maximum tokens to compute for an explanation: those of the text, once for the text and once for "
-        "each word.",
+        description="Maximum tokens to compute for an explanation: the tokens of the text, once for the text and once "
+        "for each of its words.",
     )
     drift_texts: int = Field(
         1000,
         ge=1,
-        description="Texts in the window that is compared with the model's reference, ten times while it slides on by "
-        "as many.",
+        description="Texts in the sliding window that is compared with the model's reference, each time that a tenth "
+        "of it is new.",
     )
     sample_folder: Path | None = Field(
         None,
         description="Folder for a sample of the texts, redacted, with their answers. By default no text is kept.",
     )
-    sample_one_in: int = Field(100, ge=1, description="One of so many texts is in the sample, chosen at random.")
+    sample_one_in: int = Field(100, ge=1, description="One text in this many is in the sample, chosen at random.")
     sample_days: int = Field(7, ge=1, description="Days for which the files of the sample are kept.")
     grpc_host: str = Field("0.0.0.0", description="Address of the gRPC server.")  # noqa: S104  # as for HTTP
     grpc_port: int = Field(3002, ge=0, le=65535, description="Port of the gRPC server; 0 disables gRPC.")
@@ -255,7 +255,7 @@ class Settings(BaseSettings):
 
     @property
     def batch_threads(self) -> int:
-        """The threads of a batch that is spread: one if none is, as where a thread has no priority of its own."""
+        """The threads of a spread batch: 1 if batches are not spread, as where a thread has no priority of its own."""
         return self.threads if self.spread_batches and sys.platform == "linux" else 1
 
     def keys(self) -> ApiKeys:

@@ -32,7 +32,7 @@ ACTIVATIONS: Mapping[ProblemType, Sequence[Activation]] = {
     "multi_label_classification": ("sigmoid",),
     "regression": ("none", "sigmoid"),
 }
-# The key of a golden text that has the answer.
+# The key of a golden text's answer.
 GOLDEN_KEYS: Mapping[ProblemType, str] = {
     "single_label_classification": "label",
     "multi_label_classification": "labels",
@@ -65,9 +65,9 @@ class Label(Section):
 
     name: LabelName = Field(description="As in the checkpoint's id2label, such as LABEL_0 or POSITIVE.")
     label: LabelName = Field(
-        default_factory=lambda found: found.get("name", ""), description="The name to serve; default: the same."
+        default_factory=lambda found: found.get("name", ""), description="The name to serve; default: ``name``."
     )
-    threshold: float | None = Field(None, gt=0, lt=1, description="Of several labels at once; default: the model's.")
+    threshold: float | None = Field(None, gt=0, lt=1, description="For multi-label models; default: the model's.")
     tone: Literal["red", "gray", "green"] | None = Field(None, description="Colour on the page; default: by index.")
 
 
@@ -88,7 +88,7 @@ class Tokenization(Section):
     )
     max_tokens: int = Field(ge=4, le=8192, description="Longest input of the model, special tokens included.")
     truncation: Literal["longest_first", "only_first", "only_second"] = Field(
-        "longest_first", description="Which text of a pair is cut, as transformers has it."
+        "longest_first", description="Which text of a pair is truncated, in transformers' terms."
     )
 
 
@@ -112,7 +112,7 @@ class Quantization(Section):
 class GoldenText(Section):
     """A text, or pair of texts, with an undisputed answer: a label, a set of labels, or a number.
 
-    The service is ready only if the model answers all of them so.
+    The service is ready only if the model gives the right answer to every golden text.
     """
 
     text: str = Field(min_length=1)
@@ -120,11 +120,11 @@ class GoldenText(Section):
     label: str | None = None
     labels: list[str] | None = Field(None, description="All labels over their threshold; may be empty.")
     score: float | None = Field(None, allow_inf_nan=False)
-    tolerance: float | None = Field(None, gt=0, description="How far the score may be from this one; default: 0.1.")
+    tolerance: float | None = Field(None, gt=0, description="Largest difference from ``score``; default: 0.1.")
 
     @property
     def input(self) -> Input:
-        """What the model reads."""
+        """The text, or the pair of texts."""
         return self.text if self.text_pair is None else (self.text, self.text_pair)
 
 
@@ -140,11 +140,10 @@ class ModelSpec(BaseModel):
     )
     activation: Activation = Field(
         default_factory=lambda found: ACTIVATIONS[found.get("problem_type", "single_label_classification")][0],
-        description="From the graph's outputs to scores; default: softmax for one label, sigmoid for several, none for "
-        "a number.",
+        description="Turns logits into scores; default: softmax for one label, sigmoid for several, none for a number.",
     )
     threshold: float | None = Field(
-        None, gt=0, lt=1, description="Score from which on one of several labels applies; default: 0.5."
+        None, gt=0, lt=1, description="For multi-label models: score from which a label applies; default: 0.5."
     )
     input: Literal["text", "pair"] = Field("text", description="One text, or two of them.")
     labels: list[Annotated[Label, BeforeValidator(_label)]]
@@ -233,6 +232,6 @@ class ModelSpec(BaseModel):
 
 
 def enumeration(names: Sequence[str], most: int = 10) -> str:
-    """``names`` separated by commas, the first ``most`` of them."""
+    """The first ``most`` of ``names``, separated by commas, and the number of the others."""
     more = f" and {len(names) - most} more" if len(names) > most else ""
     return ", ".join(names[:most]) + more

@@ -45,8 +45,8 @@ def expected(error: Exception, path: str, request: str = "") -> TextserveError:
 
     The log has the ``path`` and, if there is one, the id of the ``request``.
 
-    The error forgets where it was raised: kept in a variable of a function on that way, it would keep the request's
-    body in memory until the next garbage collection.
+    Removes the traceback of a :class:`TextserveError`: if a function in it has the error in a variable, the cycle would
+    keep the request's body in memory until the next garbage collection.
     """
     if isinstance(error, TextserveError):
         error.__traceback__ = error.__context__ = None

@@ -20,7 +20,7 @@ class Certificate:
         self._files = ReplacedFiles(certificate, key)
 
     def pair(self) -> tuple[bytes, bytes]:
-        """The contents of both: key, certificate chain.
+        """The contents of the key file and of the certificate file, in this order.
 
         Raises:
             OSError: if a file cannot be read.
@@ -28,15 +28,15 @@ class Certificate:
         return self._key.read_bytes(), self._certificate.read_bytes()
 
     def load(self, context: ssl.SSLContext) -> None:
-        """Use both in ``context``, for the connections that follow.
+        """Use both files in ``context``, for new connections.
 
         Raises:
-            OSError: if a file cannot be read, or they do not fit together.
+            OSError: if a file cannot be read, or the key does not match the certificate.
         """
         context.load_cert_chain(self._certificate, self._key)
 
     def readable(self) -> bool:
-        """Whether both files can be read now, and fit together."""
+        """Whether both files can be read now, and match."""
         try:
             self.load(ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER))
         except OSError:
@@ -44,14 +44,14 @@ class Certificate:
         return True
 
     def renewed(self) -> bool:
-        """Whether the files have changed since the last call, and are valid. While they are not, the old ones are used.
+        """Whether the files have changed since the last call, and are valid. Until they are, the old pair is used.
 
-        Between the replacement of one file and the other they may not fit together: the second is a change again.
+        While only one file has been replaced, they may not match: the replacement of the second is another change.
         """
         if not self._files.changed():
             return False
         try:
-            # Apart from the context in use, which would keep half of an invalid pair.
+            # In a context of its own: the one in use would keep half of an invalid pair.
             self.load(ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER))
         except OSError as error:
             logger.error("%s and %s are not used: %s", self._certificate, self._key, error)

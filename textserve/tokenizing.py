@@ -11,17 +11,17 @@ from textserve.classifier import Classifier, Encoding, PairTooLong, Truncation
 from textserve.errors import InputTooLong
 from textserve.spec import Input
 
-# A request of at most so many characters, some 2 ms, is tokenized on the event loop: passing it to a thread and back
+# A request of at most this many characters, some 2 ms, is tokenized on the event loop: passing it to a thread and back
 # would cost more.
 INLINE_CHARACTERS = 2000
-# Characters tokenized at once on the thread; others take their turn in between.
+# Characters tokenized at once on the thread; other requests take their turn in between.
 CHUNK_CHARACTERS = 10_000
-# Characters that cost as much as what a text costs beside its characters.
+# The fixed cost of tokenizing a text, in characters.
 TEXT_CHARACTERS = 50
-# Of European languages; only for estimates.
+# In European languages; only for estimates.
 CHARACTERS_PER_TOKEN = 4
-# Characters that cost as much as a token does later: tokenizing a text is some 100 times as fast as computing it, but
-# also reads what is then cut off.
+# Characters that cost as much to tokenize as one token to compute: tokenizing a text is some 100 times as fast as
+# computing it, but also reads what is then truncated.
 CHARACTERS_PER_COST = 400
 
 
@@ -39,7 +39,7 @@ class Tokenizing:
         return self._pending.values()
 
     def estimate(self, texts: Sequence[Input]) -> int:
-        """About the tokens that the model will read of ``texts``, from their lengths."""
+        """The approximate cost of ``texts``, in tokens that the model computes, from their lengths."""
         longest = self._classifier.spec.tokenization.max_tokens
         return sum(
             min(longest, 2 + count // CHARACTERS_PER_TOKEN) + count // CHARACTERS_PER_COST
@@ -47,10 +47,10 @@ class Tokenizing:
         )
 
     async def encode(self, texts: Sequence[Input], truncation: Truncation, deadline: float) -> list[Encoding] | None:
-        """The encodings of ``texts``, or ``None`` if ``deadline``, by ``time.monotonic()``, passes before.
+        """The encodings of ``texts``, or ``None`` if ``deadline``, by ``time.monotonic()``, passes first.
 
         Raises:
-            InputTooLong: if the text of a pair that is never cut is too long.
+            InputTooLong: if a text of a pair is too long and the model never truncates it.
         """
         if sum(map(size, texts)) <= INLINE_CHARACTERS:
             return self._encode(texts, truncation, 0)
@@ -82,7 +82,7 @@ def characters(text: Input) -> int:
 
 
 def size(text: Input) -> int:
-    """The characters of ``text`` and what it costs beside them."""
+    """The cost of tokenizing ``text``, in characters."""
     return characters(text) + TEXT_CHARACTERS
 
 

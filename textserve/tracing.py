@@ -51,7 +51,7 @@ class Tracing:
 
     def __init__(self, tag: str) -> None:
         """Start the exporter; ``tag`` is the name and version of the served model."""
-        # Imported only with a collector: they slow the start.
+        # Imported only with a collector: these imports slow the start.
         from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter
         from opentelemetry.sdk.resources import OTELResourceDetector, Resource
         from opentelemetry.sdk.trace import TracerProvider
@@ -79,7 +79,7 @@ class Tracing:
 
 
 class TracedRunner(Runner):
-    """Adds a child span for each stage to the request's span, and the numbers of texts and tokens to that span."""
+    """Adds a child span for each stage to the request's span, which gets the numbers of texts and tokens."""
 
     def __init__(
         self, classifier: Classifier, settings: Settings, metrics: RunnerMetrics, tracer: trace.Tracer

@@ -1,7 +1,7 @@
-"""Whether the service is able to answer, and the end of a process that is not.
+"""Checks whether the service is able to answer, and ends a process that is not and does not recover.
 
-Time is counted in rounds of the event loop and not by the clock: a process that was stopped, or got no processor, has
-not stalled.
+Time is counted in rounds of the event loop and not by the clock: a process that was suspended, or got no processor
+time, has not stalled.
 """
 
 from __future__ import annotations
@@ -17,8 +17,8 @@ from textserve.worker import Worker
 
 logger = logging.getLogger(__name__)
 
-ROUNDS = 10  # of the watch, in which a stalled worker is noticed
-# Times as many rounds of a problem with the workers, after which liveness is lost, and after which the process ends.
+ROUNDS = 10  # without a finished batch, after which a worker counts as stalled
+# After DEAD times ROUNDS of a problem with the workers, the service is not alive; after END times ROUNDS, it ends.
 DEAD, END = 2, 3
 
 Check = Callable[[], Awaitable[str | None]]
@@ -29,7 +29,7 @@ class Watchdog:
 
     A worker has stalled if it finishes no batch within ``seconds`` although it computes one, or texts wait. A stalled
     or dead worker, or a model that fails every batch, makes the service unready; if it does not recover, the process
-    ends, for whatever supervises it to start another. ``checks`` return a problem or ``None``; they do not end it.
+    ends, for its supervisor to start another. A problem that ``checks`` return only makes the service unready.
     """
 
     def __init__(self, runner: Runner, seconds: float) -> None:

@@ -12,8 +12,8 @@ class Worker(threading.Thread):
 
     Attributes:
         batches: the number of batches that it has computed, failed ones included.
-        busy: whether it computes one now.
-        tokens: those of the batch that it computes now, else 0.
+        busy: whether it computes a batch now.
+        tokens: the tokens of the batch that it computes now, else 0.
     """
 
     def __init__(self, number: int, work: Callable[[Worker], None]) -> None:
@@ -31,7 +31,7 @@ class Worker(threading.Thread):
 
     @property
     def busy_seconds(self) -> float:
-        """Seconds that it has computed, those of a batch that it computes now included."""
+        """Seconds that it has computed, including the batch that it computes now."""
         return self._busy_seconds + (time.perf_counter() - self._since if self.busy else 0.0)
 
     def begin(self, tokens: int) -> None:

@@ -21,7 +21,7 @@ from textserve.prediction import Classified
 from textserve.spec import ModelSpec
 
 PLACEHOLDER = "{}"
-# Where an error is, in the request for pairs.
+# ``where`` of an error in the request for pairs.
 PAIR = re.compile(r"texts\[(\d+)\](\.\w+)?")
 
 
@@ -55,8 +55,8 @@ async def zero_shot(
     Raises:
         InvalidRequest: if the model or the template is unsuitable, or there are no labels.
         TooManyTexts: if texts times labels are more than ``TEXTSERVE_MAX_TEXTS``.
-        TextserveError: see :meth:`textserve.application.Application.classify`; ``where`` is ``texts[3]``, or of a label
-            ``parameters.candidate_labels[1]``.
+        TextserveError: see :meth:`textserve.application.Application.classify`; ``where`` is ``texts[3]``, or for a
+            label ``parameters.candidate_labels[1]``.
     """
     indices = entailment(application.classifier.spec)
     if indices is None:
@@ -91,7 +91,8 @@ async def zero_shot(
 def entailment(spec: ModelSpec) -> tuple[int, int] | None:
     """The indices of the labels for contradiction and for entailment, ``None`` if the model has none for entailment.
 
-    Without a name, that for contradiction is the first or last one, as in transformers' pipeline.
+    If no name says contradiction, its index is the first one, or the last if entailment has the first, as in
+    transformers' pipeline.
     """
     names = [f"{label.label} {label.name}".lower() for label in spec.labels]
     entails = next((index for index, name in enumerate(names) if "entail" in name and "not" not in name), None)

@@ -185,7 +185,7 @@ def test_drift_is_both_significant_and_large() -> None:
     [
         ({"groups": {}}, "at least one"),
         ({"groups": CONTENT["groups"] | {"pl": {"label": [1, 1]}}}, "the same statistics"),
-        ({"bounds": {}}, "one fewer than bins"),
+        ({"bounds": {}}, "one bound fewer than it has bins"),
         ({"groups": {"en": {"shoe size": [1]}}}, "no such statistic: shoe size"),
         ({"frequent_ids": "all"}, "frequent_ids"),
     ],

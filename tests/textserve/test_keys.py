@@ -105,7 +105,7 @@ def test_the_file_is_read_again_when_it_changes(
     for wrong in ("short", "\n"):
         file.write_text(wrong, encoding="utf-8")
         accepted.check(f"Bearer {THIRD}")
-        assert "is not used, the keys read before are" in caplog.text
+        assert "is not used, and the keys read before stay valid" in caplog.text
         caplog.clear()
     file.unlink()
     accepted.check(f"Bearer {THIRD}")

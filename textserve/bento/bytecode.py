@@ -4,8 +4,8 @@
 
 A container with a read-only root would compile the same modules at every start, which takes longer than the rest of the
 start; the bytecode of all installed modules would be twice as large. This imports the service and compiles every module
-that is then loaded. The bytecode is never checked against its source again: the files of an image do not change. Those
-of a working copy do, so this fails outside an image.
+that is then loaded. Python never checks this bytecode against its source: the files of an image do not change. Those of
+a working copy do, so this fails outside an image.
 """
 
 from __future__ import annotations

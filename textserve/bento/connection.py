@@ -29,9 +29,9 @@ MAX_URL_BYTES = 16_384
 HEADER_BYTES = 4  # of a header besides name and value: colon, space, CR and LF
 # A request that arrives at this rate may take longer than the time limit.
 MIN_BYTES_PER_SECOND = 1000
-# Bytes of framing for each byte of a chunked body: a chunk of one byte has five.
+# Maximum bytes of framing for each byte of a chunked body: a chunk of one byte has five.
 MAX_OVERHEAD = 8
-# How long to read on after an error, at most, in seconds.
+# Maximum seconds to read on after an error.
 LINGER_SECONDS = 1.0
 # How often to check whether a client that shut down its sending side is still there, in seconds.
 HALF_CLOSED_SECONDS = 0.25
@@ -50,7 +50,7 @@ def limit_connections(application: Callable[[], Application], refusals: Refusals
 
 
 def open_connections(application: Application) -> OpenConnections:
-    """The connections of ``application``, within its settings."""
+    """The open connections of ``application``, with the limit and certificate of its settings."""
     limit = max_connections(application.settings.max_connections)
     return OpenConnections(limit, ConnectionMetrics(application.metrics_registry), application.settings.certificate())
 
@@ -77,7 +77,7 @@ class Connection(HttpToolsProtocol):
         # The response to the request that is being received, if the queue has no room for it.
         self._refusal: Response | None = None
         if self._open.certificate is not None and self._open.certificate.renewed() and self.config.ssl is not None:
-            # uvicorn's context, of this connection too: it is made before its handshake.
+            # uvicorn's context, which this connection uses too: its handshake comes later.
             self._open.certificate.load(self.config.ssl)
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]  # as uvicorn's
@@ -109,7 +109,7 @@ class Connection(HttpToolsProtocol):
         return None if self._received or not self._answered() else self._idle_since
 
     def close_idle(self) -> None:
-        """Close it, for another connection."""
+        """Close this idle connection, to make room for another."""
         self.transport.close()
 
     def on_response_complete(self) -> None:
@@ -140,7 +140,7 @@ class Connection(HttpToolsProtocol):
             self._head_bytes += len(data)
             self._check_head(self._head_bytes)
         elif self._incomplete:
-            # Of a body: sizes and extensions of its chunks, and trailers.
+            # Bytes beside the body: sizes and extensions of its chunks, and trailers.
             self._check_head(self._received - MAX_OVERHEAD * self._body_bytes - MAX_HEAD_BYTES)
         if self._problem is not None:
             self._reject(self._problem)
@@ -148,7 +148,7 @@ class Connection(HttpToolsProtocol):
             if self._limit is None:
                 self._restart_limit()
         elif self._answered() and self.timeout_keep_alive_task is None and not self.transport.is_closing():
-            # What arrived was no request, or the rest of one that was answered before.
+            # What arrived was no request, or the rest of a request that was already answered.
             self.timeout_keep_alive_task = self.loop.call_later(
                 self.timeout_keep_alive, self.timeout_keep_alive_handler
             )
@@ -165,7 +165,7 @@ class Connection(HttpToolsProtocol):
             except httptools.HttpParserUpgrade as upgrade:
                 if self._problem is not None:
                     return
-                # The parser has stopped after the head. Another one reads the same request without the upgrade.
+                # The parser has stopped after the head. A new parser reads the same request without the upgrade.
                 data = self._head_without_upgrade() + data[upgrade.args[0] :]
                 self.parser = httptools.HttpRequestParser(self)
                 self.parser.set_dangerous_leniencies(lenient_data_after_close=True)
@@ -244,7 +244,7 @@ class Connection(HttpToolsProtocol):
                 super().on_message_complete()
 
     def _refuse(self) -> Response | None:
-        """The response to a request whose head has arrived, if that is known and its turn has come."""
+        """The response to a request whose head has arrived, if the request is refused and its turn has come."""
         if self._refusals is None or self.pipeline or not self._answered() or not self.parser.should_keep_alive():
             return None
         return self._refusals.find(self.parser.get_method(), self.url, self.headers)
@@ -254,7 +254,7 @@ class Connection(HttpToolsProtocol):
         self.transport.write(b"".join([STATUS_LINE[status], *lines, b"\r\n", body]))
 
     def _head_problem(self) -> TextserveError | None:
-        """What exceeds a limit, or what RFC 9112 forbids and a proxy in front might read otherwise than llhttp."""
+        """The error of a head that exceeds a limit, or that RFC 9112 forbids and a proxy may read differently."""
         size = hosts = 0
         encodings = []
         for name, value in self.headers:
@@ -293,7 +293,7 @@ class Connection(HttpToolsProtocol):
         seconds = self._application().settings.receive_seconds
         enough = self._received - self._received_before >= MIN_BYTES_PER_SECOND * seconds
         if enough or not self._answered():
-            # uvicorn reads no further request until an answer.
+            # Until earlier requests are answered, uvicorn reads no further request.
             self._restart_limit()
         elif self._received and (self._in_head or self._refusal is not None or not self._answered_early()):
             slow = f"did not arrive within {seconds:g} s, nor {MIN_BYTES_PER_SECOND} bytes of it a second"
@@ -316,7 +316,7 @@ class Connection(HttpToolsProtocol):
             self.flow.pause_reading()
             return
         if self.cycle is not None and not self.cycle.response_complete:
-            # It waits for the rest of the body.
+            # Its handler waits for the rest of the body.
             self.cycle.disconnected = True
             self.cycle.message_event.set()
         self._application().requests.observe("http", error.type, 0)
@@ -324,7 +324,7 @@ class Connection(HttpToolsProtocol):
         headers = head_of(response, [(b"x-request-id", request_id(b""))])
         self._write(response.status, headers, response.content)
         if self.transport.can_write_eof():
-            # Closed at once, with input unread, the kernel would reset the connection, and the client lose the answer.
+            # If closed at once, with unread input, the kernel would reset the connection, and the answer be lost.
             self.transport.write_eof()
             self._lingers = True
             self.loop.call_later(LINGER_SECONDS, self.transport.close)

@@ -17,7 +17,7 @@ SECONDS = 2.0
 
 
 DEFAULT_PORT = 3000
-# On which bentoml.sh serves as SageMaker starts it: the health check does not see how the container was started.
+# The port of bentoml.sh if SageMaker starts the container: the health check does not see how it was started.
 SAGEMAKER_PORT = 8080
 
 
@@ -37,7 +37,7 @@ def set_port() -> int | None:
 
 
 def http_port() -> int:
-    """The HTTP port of the container: :func:`set_port`, or 3000 by default; raises as that does."""
+    """The HTTP port of the container: :func:`set_port`, or 3000 by default; raises the same error."""
     return set_port() or DEFAULT_PORT
 
 

@@ -13,7 +13,7 @@ DEFAULT_PYTHON = "3.13"
 BASE_IMAGE = f"docker.io/library/python:{DEFAULT_PYTHON}-slim"
 # As bentofile.yaml names it.
 REQUIREMENTS = Path("build", "requirements.txt")
-# The same with hashes, apart from them: BentoML would parse the hashes at every start, which takes 40 ms.
+# The same packages with hashes, in another file: BentoML would parse the hashes at every start, which takes 40 ms.
 HASHES = Path("build", "hashes.txt")
 SERVICE = "/home/bentoml/bento/src"
 # Every container engine leaves this folder, which is in memory, writable under a read-only root.
@@ -28,7 +28,7 @@ CMD ["python", "-m", "textserve.bento.start"]"""
 
 
 def image(base: str) -> bentoml.images.Image:
-    """The image's definition on ``base``: Debian with Python, of :func:`python_version`, and its pip."""
+    """The definition of the image on ``base``, a Debian with pip and the Python of :func:`python_version`."""
     python = python_version(base)
     # BentoML installs a compiler and git for any other value of distro.
     definition = bentoml.images.Image(base_image=base, distro="none", python_version=python, lock_python_packages=False)
@@ -42,7 +42,7 @@ def image(base: str) -> bentoml.images.Image:
 
 
 def python_version(base: str) -> str:
-    """The version of Python that the name of a base image says, as python:3.12-slim does; otherwise the default's."""
+    """The version of Python in the name of a base image, such as python:3.12-slim; otherwise ``DEFAULT_PYTHON``."""
     said = re.search(r"python[:-]?(3\.\d+)", base)
     return said[1] if said else DEFAULT_PYTHON
 

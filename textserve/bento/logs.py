@@ -1,4 +1,4 @@
-"""The log of the service within BentoML's."""
+"""The log of the service within BentoML's logging."""
 
 from __future__ import annotations
 

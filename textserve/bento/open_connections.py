@@ -1,4 +1,4 @@
-"""What the connections of HTTP share: their limit, and the certificate."""
+"""What HTTP connections share: their limit, and the certificate."""
 
 from __future__ import annotations
 
@@ -11,25 +11,25 @@ from textserve.tls import Certificate
 
 logger = logging.getLogger(__name__)
 
-# Connections beyond the limit that are answered before they are closed; others are closed at once.
+# Connections beyond the limit that get an answer before they are closed; further ones are closed at once.
 ANSWERED = 16
-# How long a connection is idle before it may give way: the request of a newer one may have arrived and not been read.
+# Seconds that a connection must be idle to give way: a newer connection's request may have arrived, but not been read.
 GRACE_SECONDS = 0.1
 
 
 class Idling(Protocol):
-    """A connection."""
+    """A connection that may be idle."""
 
     @property
     def idle_since(self) -> float | None:
-        """When its last request was answered; ``None`` while there is one."""
+        """When its last request was answered; ``None`` while a request is unanswered."""
 
     def close_idle(self) -> None:
-        """Close it."""
+        """Close the idle connection."""
 
 
 class OpenConnections:
-    """At most ``limit`` connections; one that is idle gives way."""
+    """At most ``limit`` connections; the one that has been idle longest gives way to a new one."""
 
     def __init__(self, limit: int, metrics: ConnectionMetrics, certificate: Certificate | None = None) -> None:
         self.certificate = certificate
@@ -59,10 +59,10 @@ class OpenConnections:
 
     @property
     def crowded(self) -> bool:
-        """Whether there is no room even for an answer."""
+        """Whether too many connections are open to answer a refused one."""
         return len(self._open) > self._limit + ANSWERED
 
     def remove(self, connection: Idling) -> None:
-        """The connection is closed."""
+        """Stop counting a closed connection."""
         self._open.discard(connection)
         self._metrics.open(len(self._open))

@@ -1,6 +1,6 @@
-"""Says what to run if the service's packages are missing, as with a BentoML of the user's own in a clone.
+"""Says what to run if the service's packages are missing, such as in a clone with the user's own BentoML.
 
-Standard library only, and imported before the modules that need those packages.
+Standard library only, and imported before the modules that need the packages.
 """
 
 from __future__ import annotations

@@ -36,13 +36,13 @@ EXPOSED_HEADERS = [
 
 
 class StoredModel(BentoModel):  # type: ignore[misc]  # bentoml has no types here
-    """A model in the model store, NAME:VERSION or NAME:latest; BentoML would look for others in its cloud."""
+    """A model in the model store, NAME:VERSION or NAME:latest; BentoML would look for a missing one in its cloud."""
 
     def resolve(self, *arguments: Any, **options: Any) -> Any:
         """The stored model.
 
         Raises:
-            BentoMLException: if it is not in the store, or not whole; the message says what to run.
+            BentoMLException: if it is not in the store, or incomplete; the message says what to run.
         """
         self._check()
         return super().resolve(*arguments, **options)
@@ -55,7 +55,7 @@ class StoredModel(BentoModel):  # type: ignore[misc]  # bentoml has no types her
     def _check(self) -> None:
         try:
             missing = self.stored is None
-        except BentoMLException:  # its folder is there, its description is not
+        except BentoMLException:  # its folder exists, its description does not
             missing = True
         if missing:
             tag = str(self.tag).removesuffix(":latest")
@@ -63,9 +63,9 @@ class StoredModel(BentoModel):  # type: ignore[misc]  # bentoml has no types her
 
 
 def check_model(folder: Path) -> None:
-    """Load the model in ``folder`` once, in a process that frees its memory; 0.5 s on one core.
+    """Load the model in ``folder`` once, in a child process that frees its memory; 0.5 s on one core.
 
-    That process ends by itself, even if this one is killed meanwhile; one of a pool would wait for more work.
+    The child ends by itself, even if this process is killed meanwhile; a pool's process would wait for more work.
 
     Raises:
         SpecError, ModelFilesError: if it cannot be loaded.
@@ -98,9 +98,9 @@ def read_settings() -> Settings:
     """The settings from the environment.
 
     Raises:
-        BentoMLException: if one is invalid.
+        BentoMLException: if a setting is invalid.
     """
-    # Its command line has read it before this: too late to unset it.
+    # BentoML's command line has already read it, so it is too late to unset it.
     if os.environ.get("BENTOML_HOME") == "":
         raise BentoMLException("BENTOML_HOME is empty, which BentoML takes for the working directory; unset it")
     try:
@@ -174,8 +174,8 @@ def cors(app: Any, settings: Settings) -> Any:
 def cors_options(settings: Settings) -> dict[str, Any]:
     """The options of CORS for the origins of ``settings``, else as BentoML is configured (``http.cors``); empty if off.
 
-    BentoML applies its own to its own routes only. Unless set there, the methods and headers of this service are
-    allowed. No cookie is ever read, so credentials are not allowed; a page sends its API key in a header.
+    BentoML applies its configuration to its own routes only. Unless it sets others, the methods and headers of this
+    service are allowed. No cookie is ever read, so credentials are not allowed; a page sends its API key in a header.
 
     Raises:
         BentoMLException: if BentoML is configured to allow every origin with credentials.

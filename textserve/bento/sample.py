@@ -1,6 +1,6 @@
 """A sample of the served texts, if the operator asks for one, through BentoML's monitoring.
 
-Checked with BentoML 1.4.39, whose own configuration of the files keeps them forever.
+Checked with BentoML 1.4.39, whose default configuration keeps the files forever.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ class Sample:
         configuration = folder / "logging.yaml"
         configuration.write_text(yaml.safe_dump(_logging(settings.sample_days)), encoding="utf-8")
         self._options = {"log_path": str(folder), "log_config_file": str(configuration)}
-        self._random = random.Random()  # noqa: S311  # which texts, not who may see them
+        self._random = random.Random()  # noqa: S311  # chooses texts, protects nothing
         self._failed = FloodLog(logger, "%d texts could not be written to the sample; answers do not depend on it")
         logger.warning(
             "one of %d texts is kept in %s for %d days", settings.sample_one_in, folder, settings.sample_days
@@ -63,7 +63,7 @@ class Sample:
 
 
 def _logging(days: int) -> dict[str, object]:
-    """BentoML's configuration of the two files, but for the days; it fills in the names."""
+    """BentoML's logging configuration of its two files, except for ``days``; BentoML fills in their names."""
     loggers = {name: f"bentoml_monitor_{name}" for name in ("data", "schema")}
     return {
         "version": 1,

@@ -6,8 +6,8 @@
 BentoML and the model a second time before it starts the worker, and outlives the process that it supervises. Here the
 container is the serving process: when it exits, the container exits, and the orchestrator starts another.
 
-``BENTO_PATH`` is the Bento, or any other argument of `bentoml serve`. ``PORT``, or else Vertex AI's ``AIP_HTTP_PORT``,
-is the port of HTTP, 3000 by default.
+``BENTO_PATH`` is the Bento, or any other target of `bentoml serve`. ``PORT``, or else Vertex AI's ``AIP_HTTP_PORT``, is
+the HTTP port, 3000 by default.
 Exit codes: 0 stopped by a signal, 1 a setting is wrong (the message says which), 3 the model cannot be loaded, or gRPC
 cannot listen (the log says why).
 """
@@ -27,7 +27,7 @@ from textserve.bento.health import http_port
 from textserve.environment import unset_empty
 from textserve.memory import return_freed
 
-BACKLOG = 2048  # connections that wait to be accepted: BentoML's default
+BACKLOG = 2048  # maximum connections that wait to be accepted: BentoML's default
 
 
 def models(bento: str) -> list[Path]:

@@ -22,9 +22,9 @@ from textserve.application import Application
 logger = logging.getLogger(__name__)
 
 SIGNALS = (signal.SIGTERM, signal.SIGINT)
-# Of a terminal that is closed. Python's default would end the process at once.
+# Sent when a terminal is closed. Python's default would end the process at once.
 HANGUP = signal.SIGHUP
-# Added to the drain as uvicorn's limit: the time to send the rejections.
+# Added to the drain time for uvicorn's limit: the time to send the rejections.
 SENDING_SECONDS = 1.0
 
 Handler = Callable[[int, FrameType | None], Any]
@@ -47,7 +47,7 @@ class Stopping:
             self._leaving = True
             self._loop.call_soon_threadsafe(self._start, number)
         elif not self._stops.is_set():
-            # A second signal skips the delay. uvicorn does not get it: of two, it would abandon the requests in flight.
+            # A second signal skips the delay. uvicorn gets only one: at two, it would abandon the requests in flight.
             self._loop.call_soon_threadsafe(self._stops.set)
         else:
             self._uvicorn[number](number, frame)
@@ -73,7 +73,7 @@ def replace_uvicorn_handlers(handler: Handler, drain_seconds: float) -> dict[int
     Checked with BentoML 1.4.39 and uvicorn 0.54. Neither has a hook that runs at the signal: BentoML's ``on_shutdown``
     runs after uvicorn has stopped accepting. BentoML sets uvicorn's ``timeout_graceful_shutdown`` from its command line
     only; without it a client that never finishes its request, or never reads its answer, keeps the process running. A
-    limit from the command line is kept, and handlers of any other server are only replaced.
+    limit from the command line is kept. Handlers of any other server are replaced, without a limit.
     """
     replaced: dict[int, Handler] = {}
     for number in SIGNALS:

@@ -42,8 +42,8 @@ def find_model(tag: str) -> Any:
 def set_latest(item: Path) -> None:
     """Make a stored item, in the folder ``NAME/VERSION``, the one that the tag ``NAME:latest`` resolves to.
 
-    BentoML moves ``latest`` only when it creates or deletes an item, and has no call that moves it back. Does nothing
-    if it is the latest already, as in a store that cannot be written to.
+    BentoML moves ``latest`` only when it creates or deletes an item, and has no call that moves it back. Writes nothing
+    if the item is the latest already, so that a read-only store works.
     """
     latest = item.parent / "latest"
     with contextlib.suppress(OSError):
@@ -57,10 +57,10 @@ def set_latest(item: Path) -> None:
 
 @contextlib.contextmanager
 def create_model(tag: str, **options: Any) -> Iterator[Path]:
-    """Create a model ``NAME:VERSION``: yields a staging folder, and moves it into the store at once when it is whole.
+    """Create a model ``NAME:VERSION``: yields a staging folder, and moves it into the store once it is complete.
 
-    Replaces a stored model of that tag. ``options`` are those of ``bentoml.models.create``, which writes into the store
-    itself: an interrupted write would leave half a model, which counts as saved.
+    Replaces a stored model of that tag. ``options`` are those of ``bentoml.models.create``, which would write into the
+    store itself: an interrupted write would leave half a model, which counts as saved.
     """
     bentoml = _bentoml()
     from bentoml._internal.container import BentoMLContainer
@@ -78,7 +78,7 @@ def home_aside(model: Path) -> Iterator[Path]:
     """A temporary ``BENTOML_HOME`` with the model store of a stored model, ``HOME/models/NAME/VERSION``, and no Bentos.
 
     BentoML writes Bentos into the store itself, where an interrupted build leaves half of one, which counts as built.
-    :func:`move_into` moves it into the store once it is whole. BentoML has no setting that moves one store alone.
+    :func:`move_into` moves a complete Bento into the store. BentoML has no setting for the folder of one store alone.
     """
     with tempfile.TemporaryDirectory(dir=staging_folder(model.parents[2])) as home:
         Path(home, "models").symlink_to(model.parents[1], target_is_directory=True)
@@ -86,12 +86,12 @@ def home_aside(model: Path) -> Iterator[Path]:
 
 
 def move_into(store: Path, item: Path) -> None:
-    """Move the whole ``item``, in a folder ``NAME/VERSION``, into ``store``, where it replaces a damaged one."""
+    """Move a complete ``item``, in a folder ``NAME/VERSION``, into ``store``, where it replaces a damaged item."""
     target = store / item.parent.name / item.name
     target.parent.mkdir(parents=True, exist_ok=True)
     while True:
         try:
-            # Atomic; fails if the folder exists and is not empty.
+            # Atomic; fails if the target exists and is not empty.
             item.rename(target)
             break
         except OSError as error:
@@ -107,7 +107,7 @@ def move_into(store: Path, item: Path) -> None:
 
 
 def staging_folder(home: Path) -> Path:
-    """``HOME/tmp``: on the same file system as the stores, and part of none of them."""
+    """Create and return ``HOME/tmp``: on the same file system as the stores, and outside of them."""
     folder = home / "tmp"
     folder.mkdir(parents=True, exist_ok=True)
     for left in folder.iterdir():

@@ -2,10 +2,10 @@
 
     python -m textserve.bento.symbols FOLDER
 
-Many wheels carry them. The image has no `strip`, and an installer of binutils would be
-larger than what it saves. A program's loader reads an ELF file by its segments; sections, which include all symbols for
-debuggers, follow them, so the file can end after the last segment, as `sstrip` of ELFkickers ends it. Files whose
-segments were moved to the end, as auditwheel moves them, stay as they are.
+Many wheels contain such symbols. The image has no `strip`, and installing binutils would add more than it saves. The
+loader of programs reads the segments of an ELF file. Its sections, which include all symbols for debuggers, follow, so
+the file can end after the last segment, as `sstrip` of ELFkickers ends it. Files whose segments were moved to the end,
+as by auditwheel, stay as they are.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ SEGMENT = struct.Struct("<IIQQQQ")
 
 
 def strip(path: Path) -> int:
-    """Cut what follows the segments of the ELF file at ``path``; the number of bytes removed, 0 for other files."""
+    """Cut off what follows the segments of the ELF file at ``path``; return the bytes removed, 0 for other files."""
     content = path.read_bytes()
     if not content.startswith(ELF):
         return 0

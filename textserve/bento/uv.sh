@@ -10,7 +10,7 @@ SERVICE=/home/bentoml/bento/src
 # TMPDIR of the image is /dev/shm, too small for the downloads.
 export TMPDIR=/tmp
 pip install --quiet --root-user-action=ignore --no-cache-dir --target /tmp/uv --require-hashes -r /usr/local/share/uv.txt
-# BentoML's requirements have no hashes. Those of uv.lock apply to them as constraints; one that has none is an error.
+# BentoML's requirements have no hashes. Those of uv.lock apply as constraints; a package without a hash is an error.
 export UV_REQUIRE_HASHES=1 UV_CONSTRAINT="$SERVICE/build/hashes.txt"
 UV_NO_CACHE=1 UV_COMPILE_BYTECODE=0 /tmp/uv/bin/uv "$@"
 rm -rf /tmp/uv
@@ -46,7 +46,7 @@ cd "$SERVICE"
 /app/.venv/bin/python -m textserve.bento.symbols /app/.venv
 /app/.venv/bin/python -m textserve.bento.bytecode
 
-# Of the base image: package installers with their caches, Perl, and what of Python is for development.
+# From the base image: package installers with their caches, Perl, and the parts of Python for development.
 for library in /usr/lib/python3.* /usr/local/lib/python3.*; do
     rm -rf "$library/ensurepip" "$library/idlelib" "$library/lib2to3" "$library/pydoc_data" "$library/test" \
         "$library/turtledemo"

@@ -19,7 +19,7 @@ from textserve.grpc.inference_pb2 import ModelInferRequest, ModelInferResponse
 
 Message = TypeVar("Message")
 
-# By number: parameters, inputs with their shape, parameters and contents, outputs with their parameters.
+# Fields of a request by number: parameters; inputs with shape, parameters and contents; outputs with parameters.
 MESSAGES: wire.Messages = {4: {}, 5: {3: None, 4: {}, 5: dict.fromkeys(range(1, 8))}, 6: {2: {}}}
 OTHER_FIELDS = 1000
 
@@ -30,8 +30,8 @@ def parse(kind: type[Message], body: bytes, max_texts: int, inputs: int = 1) -> 
     """Parse ``body`` as a message of class ``kind``.
 
     Raises:
-        TooManyTexts: if it has many more fields than a request of ``max_texts`` texts in each of so many ``inputs``.
-        InvalidRequest: if it is not one, or has a string that is not UTF-8.
+        TooManyTexts: if it has many more fields than a request with ``max_texts`` texts in each of ``inputs`` inputs.
+        InvalidRequest: if it is not such a message, or has a string that is not UTF-8.
     """
     limit = max_texts * inputs + OTHER_FIELDS
     if len(body) > limit and wire.has_more_fields(body, limit, MESSAGES):
@@ -43,7 +43,7 @@ def parse(kind: type[Message], body: bytes, max_texts: int, inputs: int = 1) -> 
         message.ParseFromString(body)  # type: ignore[attr-defined]  # every message class has it
     except DecodeError:
         name = kind.DESCRIPTOR.full_name  # type: ignore[attr-defined]  # likewise
-        raise InvalidRequest(f"is not an {name} as inference.proto has it", where="message") from None
+        raise InvalidRequest(f"is not a valid {name}; see inference.proto", where="message") from None
     return message
 
 

@@ -16,7 +16,7 @@ from grpc.aio import EOF
 
 from textserve.errors import InvalidRequest, ReceiveTimeout
 
-# Messages received at once. One that fits into the window, as most do, has its slot for microseconds.
+# Messages received at once. A message that fits into the window, as most do, holds its slot for microseconds.
 SLOTS = 16
 # How long a message may take while others wait for a slot, in seconds.
 CONTENDED_SECONDS = 0.5
@@ -33,11 +33,11 @@ class Receiving:
         self._waiting: list[asyncio.Future[None]] = []
 
     async def message(self, read: Callable[[], Awaitable[bytes]]) -> bytes:
-        """What ``read`` returns: the next message, or gRPC's ``EOF``.
+        """Receive a message with ``read``, which may return gRPC's ``EOF``.
 
         Raises:
             ReceiveTimeout: if it is not received in time, or takes long while others wait.
-            InvalidRequest: if there is none.
+            InvalidRequest: if the client ends the stream without a message.
         """
         try:
             async with asyncio.timeout(self._seconds) as limit:
@@ -64,11 +64,11 @@ class Receiving:
             if slot in self._waiting:
                 self._waiting.remove(slot)
             else:
-                self._wake()  # another, in place of this one
+                self._wake()  # another call, in place of this one
             raise
 
     def _wake(self) -> None:
-        """Pass a free slot on: to the newest, since those that have waited longest are most likely an attacker's."""
+        """Pass a free slot to the newest waiting call: the oldest ones are most likely an attacker's."""
         while self._waiting:
             slot = self._waiting.pop()
             if not slot.done():
@@ -78,7 +78,7 @@ class Receiving:
             self._hurry()
 
     def _hurry(self) -> None:
-        """Let the oldest message that is being received end soon."""
+        """Shorten the time limit of the oldest message that is being received."""
         for limit, began in self._open.items():
             if not limit.expired():
                 loop = asyncio.get_running_loop()

@@ -28,7 +28,7 @@ from textserve.tls import Certificate
 
 logger = logging.getLogger(__name__)
 
-# Interval for checking that every inference is answered, and then the time limit for what never ends on its own.
+# Interval for checking that every inference is answered, and then the time limit for calls that never end.
 LAST_SECONDS = 0.5
 
 # Clients reconnect by themselves.
@@ -80,7 +80,7 @@ class GrpcServer:
         logger.info("gRPC on port %d", settings.grpc_port)
 
     async def _check(self) -> str | None:
-        """Tell health clients whether the service is able to answer; a problem if the port no longer listens."""
+        """Tell health clients whether the service can answer; return a problem if the port no longer listens."""
         status = health_pb2.HealthCheckResponse
         for name in ("", NAME):
             await self._health.set(name, status.SERVING if self._application.available else status.NOT_SERVING)
@@ -114,7 +114,7 @@ class GrpcServer:
 
 
 class _Reflection(aio.ReflectionServicer):  # type: ignore[misc]  # grpc has no types
-    """Reflection for clients with a key: it describes what else needs one."""
+    """Reflection, which requires an API key as the methods that it describes do."""
 
     def __init__(self, application: Application, services: Sequence[str]) -> None:
         super().__init__(services)
@@ -160,7 +160,7 @@ def check_port(settings: Settings) -> None:
 
 
 async def _listens(host: str, port: int) -> bool:
-    """Whether something accepts connections there; a machine too busy to tell counts as yes."""
+    """Whether ``host`` and ``port`` accept connections; ``True`` if the machine is too busy to tell."""
     try:
         async with asyncio.timeout(1):
             _, connection = await asyncio.open_connection(host, port)
@@ -177,7 +177,7 @@ def _credentials(certificate: Certificate) -> grpc.ServerCredentials:
         return grpc.ssl_server_certificate_configuration([certificate.pair()])
 
     def renewed() -> grpc.ServerCertificateConfiguration | None:
-        # Called for every handshake; ``None`` keeps what it has.
+        # Called for every handshake; ``None`` keeps the current certificate.
         return read() if certificate.renewed() else None
 
     return grpc.dynamic_ssl_server_credentials(read(), renewed)

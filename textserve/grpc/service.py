@@ -1,9 +1,9 @@
 """The methods of ``inference.GRPCInferenceService``.
 
 Each takes and returns the bytes of a message. gRPC's own decoding would answer an invalid message with UNKNOWN, and log
-a traceback that quotes it. Each receives its one message as a stream, which looks the same to clients: so it decides
-when to receive it, and for how long. It reads it from the context: gRPC's iterator over the messages refers to itself,
-and would keep the last one in memory until the next garbage collection.
+a traceback that quotes it. Each receives its one message as a stream, which looks the same to clients: so the method
+decides when to receive, and for how long. It reads from the context: gRPC's iterator over the messages refers to
+itself, and would keep the last message in memory until the next garbage collection.
 """
 
 from __future__ import annotations
@@ -103,7 +103,7 @@ class InferenceService:
         identity = ("x-request-id", request_id(_value(context, "x-request-id")).decode())
         try:
             await authorize(self._application, context)
-            # Reject early: what a rejection costs is taken from the requests that are answered.
+            # Reject early: the cost of a rejection slows down the requests that are answered.
             self._application.runner.reject_if_overloaded()
             body = await self._receiving.message(context.read)
             started = time.perf_counter()
@@ -113,7 +113,7 @@ class InferenceService:
             context.set_trailing_metadata((identity, *measured.items()))
             return response
         except asyncio.CancelledError:
-            # By the client, or by gRPC after the client's deadline.
+            # Cancelled by the client, or by gRPC after the client's deadline.
             outcome = "deadline_exceeded" if context.time_remaining() == 0 else "cancelled"
             raise
         except Exception as error:
@@ -145,7 +145,7 @@ class InferenceService:
 
 async def authorize(application: Application, context: Context) -> None:
     """Check the key in the client's metadata; see :meth:`textserve.keys.ApiKeys.authorize`."""
-    # The peer is such as ipv4:127.0.0.1:40000: the port differs from connection to connection.
+    # A peer is like ipv4:127.0.0.1:40000, and its port differs from connection to connection.
     address = context.peer().rpartition(":")[0]
     await application.keys.authorize(_value(context, "authorization").decode(), address)
 
@@ -172,9 +172,9 @@ async def abort(context: Context, error: TextserveError, trailing: Metadata = ()
 
 
 def _forget(aborted: grpc.aio.AbortError, context: Context) -> None:
-    """Forget where a call was aborted, once it has ended.
+    """Remove the traceback of an aborted call's error, once the call has ended.
 
-    gRPC keeps the error in the state of the call, to which the functions on that way refer: each rejected message, of
-    some megabytes, would stay in memory until the next garbage collection.
+    gRPC keeps the error in the state of the call, to which the functions in the traceback refer: through this cycle, a
+    rejected message, of some megabytes, would stay in memory until the next garbage collection.
     """
     aborted.__traceback__ = None

@@ -1,7 +1,7 @@
 """Counts the fields of an encoded message before it is decoded.
 
-A field may be two bytes and its object a hundred: decoded, 4 MiB of empty outputs take 150 MB, and 100 ms of the event
-loop. https://protobuf.dev/programming-guides/encoding
+A field may take two bytes, and its object a hundred: decoded, 4 MiB of empty outputs take 150 MB, and 100 ms of the
+event loop. https://protobuf.dev/programming-guides/encoding
 """
 
 from __future__ import annotations
@@ -12,14 +12,14 @@ from typing import TypeAlias
 VARINT, FIXED64, LENGTH_DELIMITED, FIXED32 = 0, 1, 2, 5
 SIZES = {FIXED64: 8, FIXED32: 4}
 
-# By field number, the fields that are messages, and theirs; ``None`` is a packed list of numbers.
+# The fields that are messages, by field number, each with its own such fields; ``None`` is a packed list of numbers.
 Messages: TypeAlias = Mapping[int, "Messages | None"]
 
 
 def has_more_fields(encoded: bytes, limit: int, messages: Messages) -> bool:
-    """Whether ``encoded`` has more than ``limit`` fields, with those of its ``messages``, or bytes of packed numbers.
+    """Whether ``encoded`` has more than ``limit`` fields, with those of its ``messages`` and bytes of packed numbers.
 
-    What is no valid encoding ends the count; decoding it fails.
+    An invalid encoding ends the count: decoding it will fail.
     """
     count = 0
     waiting: list[tuple[int, int, Messages]] = [(0, len(encoded), messages)]
@@ -44,7 +44,7 @@ def has_more_fields(encoded: bytes, limit: int, messages: Messages) -> bool:
                 position += length
             elif kind in SIZES:
                 position += SIZES[kind]
-            # A group, which inference.proto does not have, is its tag and the fields that follow.
+            # A group, which inference.proto does not have, counts as its tag and the fields that follow.
     return count > limit
 
 

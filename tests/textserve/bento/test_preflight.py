@@ -48,7 +48,7 @@ def test_a_port_that_is_in_use_or_that_of_grpc_is_named(server: Server) -> None:
     with socket.create_server(("0.0.0.0", port := free_port())):  # noqa: S104  # as the service listens
         assert f"HTTP cannot listen on port {port}" in fail_to_serve(server.home, BENTOML_PORT=str(port))
     free = str(free_port())
-    message = f"port {free} is that of HTTP and of gRPC; set TEXTSERVE_GRPC_PORT"
+    message = f"port {free} is set for both HTTP and gRPC; set TEXTSERVE_GRPC_PORT"
     assert message in fail_to_serve(server.home, BENTOML_PORT=free, TEXTSERVE_GRPC_PORT=free)
 
 

@@ -358,7 +358,7 @@ def test_an_invalid_message_is_rejected_and_not_logged(
     caplog.set_level(logging.DEBUG)
     error = failed(classifier, method, body)
     assert error.code() == grpc.StatusCode.INVALID_ARGUMENT
-    assert error.details() == f"message is not an inference.{method}Request as inference.proto has it"
+    assert error.details() == f"message is not a valid inference.{method}Request; see inference.proto"
     assert not [record for record in caplog.records if record.levelno >= logging.WARNING]
 
 
