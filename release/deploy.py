@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from modeling.files import ROOT
@@ -25,7 +25,7 @@ def deploy(image: str, signed_by: str, additions: Sequence[str] = ()) -> None:
     :func:`verified`; raises :class:`ReleaseError` too if the image is not ready in time.
     """
     image, files = verified(image, signed_by, additions)
-    up(files, recreate=True, IMAGE=image)
+    up(files, {"IMAGE": image}, recreate=True)
 
 
 def verified(image: str, signed_by: str, additions: Sequence[str]) -> tuple[str, list[Path]]:
@@ -55,9 +55,13 @@ def verified(image: str, signed_by: str, additions: Sequence[str]) -> tuple[str,
 
 
 def up(
-    files: Sequence[Path], *services: str, project: str | None = None, recreate: bool = False, **variables: str
+    files: Sequence[Path],
+    variables: Mapping[str, str],
+    *services: str,
+    project: str | None = None,
+    recreate: bool = False,
 ) -> None:
-    """Start the services of compose files (all by default) and wait until they are ready.
+    """Start the services of compose files (all by default) with environment variables, and wait until they are ready.
 
     Compose leaves a container whose service did not change, though a file that it mounts did; with ``recreate`` all
     start anew. Raises :class:`ReleaseError` if they are not ready in time.

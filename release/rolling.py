@@ -56,13 +56,13 @@ def roll(host: Host, image: str, signed_by: str, additions: Sequence[str], say: 
         # HAProxy warns of a missing file, and writes none itself.
         proxy.state_file.touch()
     folder, user = str(host.where.state.path.parent), f"{os.getuid()}:{os.getgid()}"
-    up([PROXY], project="textserve-proxy", TEXTSERVE_ROLLOUT=folder, PROXY_USER=user)
+    up([PROXY], {"TEXTSERVE_ROLLOUT": folder, "PROXY_USER": user}, project="textserve-proxy")
     weighted = max(OTHER, key=lambda version: sum(proxy.share(version).values()))
     first = not proxy.ready(weighted)
     candidate = weighted if first else OTHER[weighted]
     http, grpc = PORTS[candidate]
-    ports = {"PORT": f"127.0.0.1:{http}", "GRPC_PORT": f"127.0.0.1:{grpc}"}
-    up(files, "textserve", project=f"textserve-{candidate}", IMAGE=image, **ports)
+    variables = {"IMAGE": image, "PORT": f"127.0.0.1:{http}", "GRPC_PORT": f"127.0.0.1:{grpc}"}
+    up(files, variables, "textserve", project=f"textserve-{candidate}")
     try:
         wait_ready(proxy, candidate, READY_SECONDS)
         if first:

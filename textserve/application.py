@@ -29,6 +29,7 @@ from textserve.prediction import Classified, Prediction
 from textserve.runner import Runner
 from textserve.settings import Settings
 from textserve.spec import Input
+from textserve.tls import Certificate
 from textserve.watchdog import Watchdog
 
 logger = logging.getLogger(__name__)
@@ -54,6 +55,7 @@ class Application:
     watchdog: Watchdog
     ready: bool
     keys: ApiKeys = field(default_factory=lambda: ApiKeys([]))
+    certificate: Certificate | None = None
     # Called with the texts and the predictions of each :meth:`classify`; they must not raise.
     observers: list[Callable[[Sequence[Input], Sequence[Prediction]], None]] = field(default_factory=list)
     _leaving: asyncio.Event = field(default_factory=asyncio.Event, init=False)
@@ -97,7 +99,8 @@ class Application:
             model.secret("api_keys", keys.readable)
         if certificate := settings.certificate():
             model.secret("certificate", certificate.readable)
-        loaded = cls(tag, settings, classifier, runner, metrics_registry, requests, predictions, watchdog, ready, keys)
+        parts = classifier, runner, metrics_registry, requests, predictions, watchdog
+        loaded = cls(tag, settings, *parts, ready, keys, certificate)
         HealthMetrics(metrics_registry).ready(lambda: loaded.available)
         return loaded
 

@@ -66,7 +66,8 @@ class ApiKeys:
         if not self:
             return
         if not authorization.lower().startswith(SCHEME):
-            raise Unauthorized("is missing; send 'Authorization: Bearer KEY'", where="authorization")
+            problem = "has another scheme" if authorization else "is missing"
+            raise Unauthorized(f"{problem}; send 'Authorization: Bearer KEY'", where="authorization")
         found = hashlib.sha256(authorization[len(SCHEME) :].strip().encode()).digest()
         matches = [hmac.compare_digest(found, digest) for digest in (*self._fixed, *self._from_file)]
         if not any(matches):

@@ -153,7 +153,7 @@ class Runner:
             with self._changed:
                 self._queue.cancel(request)
                 self._metrics.waiting(self._queue.tokens)
-            self._unanswered.discard(request)
+                self._unanswered.discard(request)
         return request
 
     async def close(self, seconds: float) -> bool:

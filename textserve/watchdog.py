@@ -67,9 +67,11 @@ class Watchdog:
                 logger.exception("the watchdog cannot check the service")
             if self._bad_rounds >= END * ROUNDS:
                 logger.critical("the process ends, since it has not recovered: %s", self.problem)
-                await self._runner.close(0)
-                await asyncio.sleep(self._interval)  # in which the last answers are sent
-                end()
+                try:
+                    await self._runner.close(0)
+                    await asyncio.sleep(self._interval)  # in which the last answers are sent
+                finally:
+                    end()
 
     async def _round(self, probe: Callable[[], Awaitable[object]]) -> None:
         self._count_stalls()

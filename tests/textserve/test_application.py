@@ -9,8 +9,10 @@ from typing import Any
 import pytest
 
 from tests.asgi import ANSWER, FakeRunner, described, fake_application
+from tests.server import self_signed
 from tests.specs import spec
 from textserve.application import Application
+from textserve.bento.connection import open_connections
 from textserve.classifier import Classifier
 from textserve.errors import EmptyInput, NotReady, ShuttingDown, TextserveError, TextTooLong, TooManyTexts
 from textserve.prediction import Classified
@@ -114,3 +116,16 @@ def test_a_response_has_a_limited_number_of_scores(labels: int, most: int) -> No
     assert application.max_texts == most
     with pytest.raises(TooManyTexts, match=f"send at most {most} in one request"):
         asyncio.run(application.classify(["a"] * (most + 1)))
+
+
+def test_a_certificate_that_is_replaced_before_the_first_connection_is_noticed(
+    altered_model: AlteredModel, tmp_path: Path
+) -> None:
+    certificate, key = self_signed(tmp_path)
+    settings = Settings(threads=1, tls_certificate=certificate, tls_key=key)
+    loaded = Application.load(altered_model({"golden": GOLDEN}), "tiny:1", settings)
+    self_signed(tmp_path)
+    watched = open_connections(loaded).certificate
+    assert watched is not None
+    assert watched.renewed()
+    assert not watched.renewed()

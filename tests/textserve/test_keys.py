@@ -51,6 +51,13 @@ def test_anything_else_is_rejected_without_quoting_it(authorization: str) -> Non
     assert "first" not in error.value.message
 
 
+def test_another_scheme_is_told_from_no_key() -> None:
+    with pytest.raises(Unauthorized, match="is missing"):
+        KEYS.check("")
+    with pytest.raises(Unauthorized, match="has another scheme"):
+        KEYS.check(f"Basic {KEY}")
+
+
 def test_every_key_is_compared_in_constant_time(monkeypatch: pytest.MonkeyPatch) -> None:
     compared: list[bytes] = []
 

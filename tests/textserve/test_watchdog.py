@@ -24,12 +24,15 @@ class Watched:
         self.runner = SimpleNamespace(workers=self.workers, failing=False, waiting=False, close=self._close)
         self.watchdog = Watchdog(cast(Runner, self.runner), STALL_SECONDS)
         self.closed = False
+        self.close_error: Exception | None = None
         self.ended = asyncio.Event()
         self.probes = 0
 
     async def _close(self, seconds: float) -> None:
         assert seconds == 0
         self.closed = True
+        if self.close_error is not None:
+            raise self.close_error
 
     async def probe(self) -> None:
         self.probes += 1
@@ -98,6 +101,16 @@ def test_a_stalled_worker_is_a_problem_and_the_end_of_the_process(waiting: bool)
             assert service.watchdog.alive
             await until(lambda: not service.watchdog.alive)
             assert not service.ended.is_set()
+            await service.ended.wait()
+
+    run(test)
+
+
+def test_the_process_ends_though_the_runner_cannot_be_closed() -> None:
+    async def test() -> None:
+        async with watched() as service:
+            service.close_error = RuntimeError("can't start new thread")
+            service.workers[0].busy = True
             await service.ended.wait()
 
     run(test)

@@ -52,7 +52,7 @@ def limit_connections(application: Callable[[], Application], refusals: Refusals
 def open_connections(application: Application) -> OpenConnections:
     """The open connections of ``application``, with the limit and certificate of its settings."""
     limit = max_connections(application.settings.max_connections)
-    return OpenConnections(limit, ConnectionMetrics(application.metrics_registry), application.settings.certificate())
+    return OpenConnections(limit, ConnectionMetrics(application.metrics_registry), application.certificate)
 
 
 class Connection(HttpToolsProtocol):
