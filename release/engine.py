@@ -26,7 +26,7 @@ class Engine:
     build_options: tuple[str, ...]  # of bentoml containerize --opt
 
     def run(self, *arguments: str, folder: Path | None = None) -> str:
-        """Run the program in ``folder`` and return its stripped output; raises :class:`ReleaseError` with its errors."""
+        """Run the program in ``folder`` and return its stripped output; raises :class:`ReleaseError` with its error."""
         command, environment = [self.program, *arguments], {**os.environ, **self.run_environment}
         done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=60, cwd=folder)
         if done.returncode != 0:
