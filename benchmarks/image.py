@@ -29,7 +29,7 @@ from textserve.bento.health import ready
 
 RESULTS = ROOT / "benchmarks" / "results"
 START_SECONDS = 60.0
-# Run in the container by Python 3.11 or later; prints bytes by part. Every file is in the part of the first pattern that
+# Run in the container by Python 3.11 or later; prints bytes by part. A file is in the part of the first pattern that
 # matches it; `*` in the name of a part stands for the first group.
 SIZES = """
 import json, os, re, sys

@@ -4,8 +4,7 @@
 
 The second argument is the address of the workflow that must have signed the image. A signature counts if that workflow
 made it on the default branch, main, or on the tag of a release, vX.Y.Z. More arguments name files to add: keys and tls
-add deploy/compose.keys.yaml and deploy/compose.tls.yaml, whose comments name the variables that they need. tls works
-in-place only.
+add deploy/compose.keys.yaml and deploy/compose.tls.yaml, whose comments name their variables; tls works in-place only.
 
 By default the image starts beside the running version, behind the proxy of deploy/rollout, and gets 5, 25, 50 and 100 %
 of the requests, as long as it is not found worse. --strategy blue-green gives it 100 % at once; in-place replaces the

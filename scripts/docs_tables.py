@@ -2,9 +2,8 @@
 
     python -m scripts.docs_tables
 
-The tables come from textserve/settings.py, errors.py and metrics.py, and from architectures.json, graph.json and
-bulk.json in benchmarks/results/. Each replaces the text between two marks, such as <!-- settings --> and
-<!-- /settings -->.
+The tables come from settings.py, errors.py and metrics.py in textserve/, architectures.json, graph.json and bulk.json
+in benchmarks/results/. Each replaces the text between two marks such as <!-- settings --> and <!-- /settings -->.
 
 Exit codes: 0 done, 1 a docs page or its marks are missing.
 """

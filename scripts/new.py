@@ -4,10 +4,9 @@
     python -m scripts.new my-model OWNER/MODEL@REVISION
     python -m scripts.new my-model path/to/checkpoint --allow-pickle
 
-Reads the labels, the kind of answer, the activation, the tokens and the inputs from the checkpoint, the languages and
-the licence from its card (README.md). A revision on the hub, by default the main branch, is pinned to its commit.
-The golden texts are examples of the card and everyday texts that the model answers most surely. Comments in the file
-mark what to look at.
+Reads labels, kind of answer, activation, tokens and inputs from the checkpoint, languages and licence from its card
+(README.md). A revision on the hub, by default the main branch, is pinned to its commit. The golden texts are examples
+of the card and everyday texts that the model answers most surely. Comments in the file mark what to look at.
 
 Writes  build/NAME/checkpoint      the checkpoint, so that make model does not download it again
         models/NAME/model.yaml     a model that exists is not overwritten

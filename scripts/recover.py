@@ -2,9 +2,8 @@
 
     python -m scripts.recover sentiment-pl-en --like path/to/checkpoint
 
-For a BERT classifier that scripts/export.py quantized. The weights are exact to half a step of the INT8 rounding, an
-error that training at a low learning rate soon removes. Configuration and tokenizer come from --like, a checkpoint of
-the same network.
+For a BERT classifier that scripts/export.py quantized: the weights are exact to half a step of INT8, which a low
+learning rate soon corrects. Configuration and tokenizer come from --like, a checkpoint of the same network.
 
 Reads   models/NAME/model.onnx
 Writes  build/NAME/recovered          a checkpoint in Hugging Face's format

@@ -50,7 +50,7 @@ def measure(texts: Sequence[str], load: LoadGenerator, cores: Collection[int], s
 def _differences(
     alone: Sequence[dict[str, Any]], order: Sequence[int], answers: Sequence[dict[str, Any]]
 ) -> tuple[int, float]:
-    """The number of labels that differ from ``alone`` at the indices ``order``, and the largest difference of scores."""
+    """Number of labels that differ from ``alone`` at the indices ``order``, and the largest difference of scores."""
     pairs = [(alone[index], answer) for index, answer in zip(order, answers, strict=True)]
     differences = (
         abs(answer["scores"][label] - score) for known, answer in pairs for label, score in known["scores"].items()
