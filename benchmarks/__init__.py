@@ -1,1 +1,1 @@
-"""Benchmarks of the service and of other servers: `make benchmark`. Not part of the Bento."""
+"""Benchmarks of the service and of other servers (`make benchmark`); not part of the Bento."""

@@ -1,11 +1,11 @@
-"""Which architectures can be served, and how: exported, in INT8 or float, as exact and as fast as what.
+"""Measure which architectures can be served: in INT8 or float, how exactly, and how fast.
 
     make architectures [ONLY="NAME …"]
 
-For each architecture, a random checkpoint goes through export and verification. Its answers are compared with those of
-transformers' pipeline on the same checkpoint, one text at a time; alone with in any batch; and its speed with that of
-the float32 graph. Random networks are small, so a speed-up says whether INT8 pays, not how much it would for a large
-one. Takes about five minutes; needs no network.
+For each architecture, a random checkpoint is exported and verified. Its answers are compared with those of the pipeline
+of transformers on the same checkpoint, one text at a time; answers to a text alone with answers in random batches; and
+its speed with that of the float32 graph. Random networks are small, so a speed-up says whether INT8 pays, not how much
+it would gain for a large network. Takes about five minutes; needs no network connection.
 
 Writes benchmarks/results/architectures.json, from which make docs-tables writes the table of docs/architectures.md.
 
@@ -49,7 +49,7 @@ Scores = npt.NDArray[np.float32]
 def describe(
     root: Path, architecture: Architecture, checkpoint: Path, inputs: Sequence[Input], **sections: Any
 ) -> ModelFiles:
-    """Write the spec of ``checkpoint`` to ``root``, with the golden texts that its own answers are surest of.
+    """Write the spec of ``checkpoint`` below ``root``; its golden texts are the inputs that it answers most surely.
 
     ``sections`` are added to the spec, such as ``problem_type``; its labels must be those of the checkpoint.
     """
@@ -114,7 +114,7 @@ def pipeline_scores(checkpoint: Path, inputs: Sequence[Input], labels: Sequence[
 
 
 def measure(architecture: Architecture, root: Path, size: Size = SIZE, count: int = TEXTS) -> dict[str, Any]:
-    """A row of the table: how ``architecture`` is served, or why it is not; writes below ``root``."""
+    """A row of the table: how ``architecture`` is served, or why it is not; files are written below ``root``."""
     checkpoint, inputs = root / "checkpoint", checkpoints.texts(size, count)
     row: dict[str, Any] = {"architecture": architecture.name, "network": architecture.network}
     checkpoints.make(architecture, checkpoint, inputs, size)

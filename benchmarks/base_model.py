@@ -2,9 +2,9 @@
 
     python -m benchmarks.base_model FOLDER DATA_FOLDER
 
-12 layers of 768 with random weights, in INT8, with the tokenizer of the default model and three labels. Its answers
-mean nothing, but depend on the text as those of a trained network do. Takes minutes and 2 GB of memory, once; the
-folder of the model is FOLDER/bert-base-random, whose name it prints.
+The model has 12 layers of width 768 with random weights, in INT8, the tokenizer of the default model and three labels.
+Its answers mean nothing, but depend on the text as those of a trained network do. Making it once takes minutes and 2 GB
+of memory. Prints the folder of the model, FOLDER/bert-base-random.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ TEXTS = 24
 
 
 def make(root: Path, data: Path) -> ModelFiles:
-    """The model in ``root/models``, exported and verified; texts are those of the benchmark."""
+    """Make the model in ``root/models``, exported and verified with texts of the benchmark, and return its files."""
     pad = ModelSpec.load(DEFAULT_MODEL).tokenization.pad_id
     tokenizer = transformers.PreTrainedTokenizerFast(
         tokenizer_file=str(DEFAULT_MODEL / TOKENIZER_FILE), model_max_length=MAX_TOKENS
@@ -58,7 +58,7 @@ def make(root: Path, data: Path) -> ModelFiles:
 def main(arguments: list[str] | None = None) -> None:
     """Run the script and return its exit code."""
     args = parser(__doc__)
-    args.add_argument("folder", type=Path, help="folder of the model's folder")
+    args.add_argument("folder", type=Path, help="folder in which the folder of the model is made")
     args.add_argument("data", type=Path, help="folder of the data packages")
     options = args.parse_args(arguments)
     target = options.folder / NAME

@@ -1,18 +1,18 @@
-"""Compare bulk scoring with bare loops, with a process a core, with Ray, and with transformers' pipeline.
+"""Compare bulk scoring with bare loops, with a process per core, with Ray, and with transformers' pipeline.
 
     make benchmark-bulk                 # hours on two cores without VNNI
-    make benchmark-bulk ONLY=rates      # or memory, each about half of it; what is known of the other is kept
+    make benchmark-bulk ONLY=rates      # or memory, each about half of the time; results of the other are kept
     make benchmark-bulk ONLY=memory TEXTS=100000
 
 The texts are those of the mix "mixed" of benchmarks/texts.py, repeated and shuffled: 10 % have 200 to 400 tokens. Each
-copy has its number at the end, since textserve computes equal texts of a window once and the others do not. Every
+copy ends with its number, because textserve would compute equal texts of a window only once, unlike the others. Every
 contender uses all cores, runs in a process of its own and reads a Parquet file.
 
-Rates: the bare loops are compared once, on a sample. In every round, textserve scores 20,000 texts, on Ray 60,000 since
-the start of Ray's actors is counted, the best loop whole windows, the slow contenders samples; a promise is the median
-of the ratios within a round. Memory: textserve scores 20,000 texts and then 200,000 or TEXTS, which is also the rate
-that an archive gets. Memory is the largest resident memory, of the process that starts the others where there are
-several. Writes texts a second and memory to benchmarks/results/bulk.json, with TEXTS to build/benchmark/.
+Rates: the bare loops are compared once, on a sample. In every round, textserve scores 20,000 texts, or 60,000 on Ray,
+because the start of Ray's actors counts; the best loop scores whole windows, the slow contenders samples. The figure of
+a promise is the median of the ratios within the rounds. Memory: textserve scores 20,000 texts and then 200,000 or
+TEXTS; that is also the rate for an archive. Memory is the largest resident memory of the main process of a contender.
+Writes texts a second and memory to benchmarks/results/bulk.json, with TEXTS to build/benchmark/.
 
 Exit codes: 0 within the promises, 1 a promise is not kept, 2 bad arguments.
 """
@@ -69,9 +69,9 @@ COUNTS = {OURS: FEWER, ON_RAY: ON_RAY_TEXTS, PROCESSES: 2 * SAMPLE, PLAIN_RAY: S
 def main(arguments: list[str] | None = None) -> int:
     """Run the script and return its exit code."""
     args = parser(__doc__)
-    args.add_argument("--only", choices=(RATES, MEMORY), help="measure one, and keep the other as it was measured")
-    args.add_argument("--texts", type=int, default=TEXTS, help="number of texts of the measurement of memory")
-    args.add_argument("--rounds", type=int, default=ROUNDS, help="number of rounds of the measurement of rates")
+    args.add_argument("--only", choices=(RATES, MEMORY), help="measure one, and keep earlier results of the other")
+    args.add_argument("--texts", type=int, default=TEXTS, help="number of texts for the measurement of memory")
+    args.add_argument("--rounds", type=int, default=ROUNDS, help="number of rounds for the measurement of rates")
     args.add_argument("--one", nargs=2, metavar=("NAME", "FILE"), help="run one contender and print its figures")
     options = args.parse_args(arguments)
     if options.one:
@@ -169,7 +169,7 @@ def _measure(name: str, file: str) -> dict[str, float]:
 
 @contextlib.contextmanager
 def _ray() -> Iterator[None]:
-    """A Ray cluster of this machine, for this process."""
+    """Run a Ray cluster on this machine within the block."""
     import ray
 
     ray.init("local", include_dashboard=False, log_to_driver=False, logging_level="ERROR")
@@ -223,7 +223,7 @@ def _bare(size: int, file: str) -> None:
 
 
 class _Plain:
-    """What one writes first: a batch in the order of the input, padded to its longest text."""
+    """The simplest implementation: batches in the order of the input, padded to the longest text."""
 
     def __init__(self) -> None:
         self._classifier = Classifier(DEFAULT_MODEL)
@@ -237,7 +237,7 @@ def _plain_ray(file: str) -> None:
     import ray
 
     pool = ray.data.ActorPoolStrategy(size=available_cpus())
-    # Read first: the actors take every core, and would wait forever for a task that reads.
+    # Read before: the actors take all cores, so they would wait forever for a task that reads.
     data = ray.data.read_parquet(file).repartition(available_cpus()).materialize()
     data.map_batches(_Plain, batch_size=PADDED, compute=pool).materialize()
 

@@ -1,6 +1,6 @@
-"""Random checkpoints of many architectures: small, seeded, with a tokenizer, and with answers that depend on the text.
+"""Makes random checkpoints of many architectures: small, seeded, with a tokenizer and answers that depend on the text.
 
-They answer nonsense, but as a trained network of the same architecture would compute it.
+The answers are nonsense, but computed as a trained network of the same architecture would.
 """
 
 from __future__ import annotations
@@ -20,14 +20,14 @@ from textserve.spec import Input, ProblemType
 SPECIAL = ("[PAD]", "[CLS]", "[SEP]", "[UNK]")
 PAD = SPECIAL.index("[PAD]")
 MAX_TOKENS = 64
-# What a random text may have, so that some are cut.
+# Most words in a random text: more than MAX_TOKENS, so that some texts are truncated.
 MOST_WORDS = 70
 SEED = 4
 
 
 @dataclass(frozen=True, slots=True)
 class Size:
-    """Of a network; of the feed-forward layers, four times ``hidden``."""
+    """The size of a network; its feed-forward layers have a width of four times ``hidden``."""
 
     hidden: int = 32
     layers: int = 2
@@ -36,7 +36,7 @@ class Size:
 
     @property
     def spread(self) -> float:
-        """Of the weights: so large that an answer depends on the words much more than on the special tokens."""
+        """Deviation of the weights: so large that answers depend much more on the words than on special tokens."""
         return float(1.1 / self.hidden**0.5)
 
 
@@ -45,7 +45,7 @@ TINY = Size()
 
 @dataclass(frozen=True, slots=True)
 class Template:
-    """How a tokenizer joins texts, in the language of ``tokenizers``, and what it returns."""
+    """How a tokenizer joins texts, as templates of ``tokenizers``, and what it returns."""
 
     single: str = "[CLS] $A [SEP]"
     pair: str = "[CLS] $A [SEP] $B:1 [SEP]:1"
@@ -61,13 +61,13 @@ DECODER = Template(single="$A", pair="$A $B")
 
 @dataclass(frozen=True, slots=True)
 class Architecture:
-    """A row of the matrix.
+    """An architecture to test.
 
     Attributes:
-        name: as people call it.
-        config: the name of its configuration's class.
-        options: of the configuration, besides those that all have, by the size of the network.
-        template: that of its tokenizer.
+        name: its usual name.
+        config: name of the class of its configuration.
+        options: options of the configuration for a size, besides the options that all architectures have.
+        template: the template of its tokenizer.
         type_ids: whether its graph reads the tokenizer's type ids.
     """
 
@@ -79,7 +79,7 @@ class Architecture:
 
     @property
     def network(self) -> str:
-        """The class of the network."""
+        """The name of the network's class."""
         return self.config.removesuffix("Config") + "ForSequenceClassification"
 
 
@@ -98,9 +98,9 @@ def _encoder_with(**options: Any) -> Callable[[Size], Mapping[str, Any]]:
     return lambda size: _encoder(size, **options)
 
 
-# RoBERTa's positions start after the id of the padding.
+# The positions of RoBERTa start after the id of the padding token.
 _AFTER_PADDING = {"max_position_embeddings": MAX_TOKENS + PAD + 1, "type_vocab_size": 1}
-# Buckets and distances below those of the longest text, which trained networks have, too.
+# Fewer buckets and distances than the longest text has tokens, as in trained networks.
 _RELATIVE = {
     "relative_attention": True,
     "position_biased_input": False,
@@ -149,7 +149,7 @@ ARCHITECTURES: dict[str, Architecture] = {
                 size,
                 embedding_size=size.hidden // 2,
                 intra_bottleneck_size=size.hidden // 2,
-                # It does not normalize, so that errors grow from layer to layer.
+                # The network does not normalize, so that errors grow from layer to layer.
                 initializer_range=size.spread / 2,
             ),
             type_ids=True,
@@ -222,15 +222,15 @@ def make(
     """Write a checkpoint to ``folder``, with a head that tells ``inputs`` apart.
 
     Args:
-        architecture: of the network.
-        folder: to write to.
+        architecture: the architecture of the network.
+        folder: the folder to write to.
         inputs: texts, or pairs of texts.
-        size: of the network.
-        problem_type: as its configuration says.
+        size: the size of the network.
+        problem_type: the problem type in its configuration.
         labels: the names of its outputs.
-        padding_side: that of its tokenizer; default: as its architecture usually has it.
-        pads: whether it has a padding token.
-        tokenizer: of ``transformers``; by default a word of ``size`` is a token.
+        padding_side: the padding side of its tokenizer; default: the usual side for the architecture.
+        pads: whether the tokenizer has a padding token.
+        tokenizer: a tokenizer of ``transformers``; by default, each word of :func:`words` is a token.
     """
     torch.set_num_threads(1)
     torch.manual_seed(SEED)
@@ -271,10 +271,10 @@ def _tokenizer(template: Template, size: Size, padding_side: str | None, pads: b
 
 
 def _spread(network: Any, tokenizer: Any, inputs: Sequence[Input]) -> None:
-    """Let the head read what differs most between ``inputs``, with logits of the mean 0."""
+    """Set the weights of the head to what differs most between ``inputs``, with logits of mean 0."""
     head = [layer for layer in network.modules() if isinstance(layer, torch.nn.Linear)][-1]
     read: list[torch.Tensor] = []
-    # Of a text alone, a head that answers for every token is asked for that of the last one.
+    # A head that answers for every token is read at the last token.
     hook = head.register_forward_pre_hook(lambda _, given: read.append(given[0].reshape(-1, given[0].shape[-1])[-1]))
     with torch.no_grad():
         for text in inputs:
@@ -282,7 +282,7 @@ def _spread(network: Any, tokenizer: Any, inputs: Sequence[Input]) -> None:
         hook.remove()
         features = torch.stack(read)
         mean = features.mean(dim=0)
-        # Without the direction of the mean, since not every head has a bias.
+        # Remove the direction of the mean, because not every head has a bias that could do so.
         centred = features - torch.outer(features @ mean, mean) / mean.square().sum()
         weight = torch.linalg.svd(centred, full_matrices=False)[2][: len(head.weight)]
         head.weight.copy_(2 * weight / (features @ weight.T).std(dim=0)[:, None])

@@ -7,11 +7,11 @@
 
 Every server has one worker on one core and the same model; the clients, on another core, hold 1, 16 and 64 connections
 and send one text per request. In the first round, 50 labels of each mix are compared with those of the bare loop.
-Figures are medians of three rounds; ratios are computed within a round. The last round of a full run is with a model of
+Figures are medians of three rounds; ratios are computed within a round. A full run ends with a round with a model of
 BERT-base's size. `benchmarks/contenders.py` has the command of each server, `benchmarks/peers/` the peers' code.
 
-A full run writes `compare.json` and `compare.png` to `benchmarks/results/`, on processors without 8-bit dot products to
-its folder `without-vnni`, and a partial run to `build/benchmark/`.
+A full run writes `compare.json` and `compare.png` to `benchmarks/results/`, or to its folder `without-vnni` on
+processors without 8-bit dot products; a partial run writes them to `build/benchmark/`.
 
 Exit codes: 0 success (skipped servers are listed with the reason), 1 this service or everything failed,
 2 bad arguments or only one core, 130 interrupted.
@@ -51,14 +51,14 @@ PARTIAL_RESULTS = ROOT / "build" / "benchmark"
 
 NAMES = (BARE, TORCH, *(contender.name for contender in CONTENDERS))
 
-# The machine's speed drifts, so measure in rounds and compute ratios within a round.
+# The speed of a machine drifts, so measure in rounds and compute ratios within a round.
 ROUNDS, QUICK_ROUNDS = 3, 1
 SECONDS, QUICK_SECONDS = 2.0, 3.0
 WARM_UP_SHARE = 0.25
 CONNECTIONS: tuple[int, ...] = (1, 16, 64)
 QUICK_CONNECTIONS: tuple[int, ...] = (16,)
 CHECK_CONNECTIONS = 16
-# With the model of BERT-base's size, whose texts take several times as long.
+# For the model of BERT-base's size, which takes several times as long per text.
 LARGE_SECONDS, LARGE_MIXES = 1.5, texts.MIXES[:1]
 # For the other protocols of the service, with the default model.
 ALSO_CONNECTIONS = 16
@@ -187,7 +187,7 @@ class Comparison:
         load: LoadGenerator,
         mixes: Sequence[texts.Mix],
     ) -> None:
-        """What a server is, with its answers compared; once, as its answers are the same in every round."""
+        """Record a server and compare its answers, once, because the answers are the same in every round."""
         if name not in self.results["servers"]:
             self.results["servers"][name] = {
                 "protocol": protocol.name,
@@ -199,7 +199,7 @@ class Comparison:
         self.results["cases"].append({"server": name, "ours": ours, **case, "round": number})
 
     def _check(self, protocol: Protocol, server: Server, load: LoadGenerator, mix: texts.Mix) -> int:
-        """Number of the first answers whose label differs from that of the bare loop.
+        """The number of answers, of the first texts, whose labels differ from those of the bare loop.
 
         Raises:
             StartError: if a request fails.
@@ -247,7 +247,7 @@ def _last_line(module: str, *words: str) -> str:
 
 
 def large_plan(plan: Plan) -> Plan:
-    """The plan of the round with the model of BERT-base's size, which is made first if this is the first time."""
+    """The plan of the round with the model of BERT-base's size, which is made if it does not exist yet."""
     model = Path(_last_line("benchmarks.base_model", str(PARTIAL_RESULTS), str(DATA)))
     names = [name for name in plan.names if name != TORCH]
     return replace(plan, model=model, names=names, rounds=1, seconds=LARGE_SECONDS, mixes=LARGE_MIXES)
@@ -268,7 +268,7 @@ def write(results: Results, folder: Path) -> None:
 
 
 def plan_of(options: argparse.Namespace) -> Plan:
-    """The plan of the arguments.
+    """The plan that the arguments describe.
 
     Raises:
         ValueError: if a name is unknown or only one core is available.

@@ -1,4 +1,4 @@
-"""The compared servers, this service and seven peers: their commands and protocols."""
+"""The servers to compare, this service and seven peers, with their commands and protocols."""
 
 from __future__ import annotations
 
@@ -157,7 +157,7 @@ def _peer(
         variables = {
             FOLDER_VARIABLE: str(model),
             "PYTHONPATH": str(ROOT),
-            "TOKENIZERS_PARALLELISM": "false",  # a thread pool is useless on one core
+            "TOKENIZERS_PARALLELISM": "false",  # a thread pool does not help on one core
             **(env or {}),
         }
         return Server([str(program(environment, first)), *rest], cores=cores, ready=ready, env=variables)

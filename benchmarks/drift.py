@@ -1,19 +1,19 @@
-"""Whether drift is noticed, and nothing is where there is none: streams of texts through the window of the service.
+"""Measure after how many texts drift is noticed, and false alarms, on streams of texts through the service's window.
 
     python -m benchmarks.drift
     python -m benchmarks.drift --texts 1000 --seeds 2
 
-The model is sentiment-pl-en, and the alert that of deploy/alerts.yaml. No stream has a text of the reference. A stream
-draws from its texts at random, with replacement:
+The model is sentiment-pl-en; the alert is the one in deploy/alerts.yaml. No stream has a text of the reference. A
+stream draws its texts at random, with replacement, from:
 
-    known           English tweets of the test part and composed Polish sentences, in shares that each seed draws
+    known           English tweets of the test part and composed Polish sentences, in a share that each seed draws
     German news     sentences composed here
     legal text      the sentences of LICENSE
     capitals        the known texts in capitals
-    the same text   one tweet, as of a broken upstream
+    the same text   one tweet, as from a broken client
 
-Writes benchmarks/results/drift.json: for each stream and seed, the texts after which the alert is first true, and the
-statistics that say so. Exit codes: 0 as it should be, 2 a false alarm, or drift that 1,000 texts do not show.
+Writes benchmarks/results/drift.json: for each stream and seed, the number of texts after which the alert first fires,
+and the statistics that have drifted. Exit codes: 0 as expected, 2 a false alarm, or drift not noticed in 1,000 texts.
 """
 
 from __future__ import annotations
@@ -72,7 +72,7 @@ def licence() -> list[str]:
 
 
 def noticed(reference: Reference, stream: Sequence[Prediction]) -> dict[str, Any]:
-    """The texts after which the alert is first true, if it is, and why."""
+    """The number of texts until the alert fires, and the drifted statistics; else ``None`` and the largest index."""
     window = Window(reference, WINDOW_TEXTS)
     for count, prediction in enumerate(stream, start=1):
         window.add([prediction])
@@ -85,7 +85,7 @@ def noticed(reference: Reference, stream: Sequence[Prediction]) -> dict[str, Any
 def main(arguments: list[str] | None = None) -> int:
     """Run the benchmark and return its exit code."""
     args = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    args.add_argument("--texts", type=int, default=5000, help="known texts of a seed (default: 5000)")
+    args.add_argument("--texts", type=int, default=5000, help="number of known texts per seed (default: 5000)")
     args.add_argument("--seeds", type=int, default=10, help="how often each stream is drawn (default: 10)")
     options = args.parse_args(arguments)
     files = ModelFiles.of(MODEL)

@@ -1,4 +1,4 @@
-"""Measure what the passes over the graph are worth: time before and after, and whether answers stay the same.
+"""Measure what the passes over the graph gain: time before and after, and whether answers stay the same.
 
     make measure-graph [ONLY="BERT …"]
 
@@ -47,10 +47,10 @@ from textserve.graph import open_session
 from textserve.spec import Input
 
 RESULTS = ROOT / "benchmarks" / "results" / "graph.json"
-# A pass fits all of BERT's kind, the last two in part.
+# All passes apply to networks like BERT; to the last two of these, only some do.
 OTHERS = ("BERT", "RoBERTa", "DistilBERT", "ModernBERT")
 SIZE = Size(hidden=384, layers=6, heads=12)
-# Texts, tokens, and runs of each graph in turn.
+# Numbers of texts, of tokens per text, and of runs of each graph in turn.
 SHAPES = ((1, 20, 20), (16, 20, 4), (1, 64, 10), (1, 512, 2))
 ROUNDS = 15
 TEXTS, BATCHED = 300, 100
@@ -58,7 +58,7 @@ SEED = 0
 
 
 def shape_feeds(spec: ModelSpec, texts: int, tokens: int) -> Feeds:
-    """The inputs of a batch of random token ids, all of one length."""
+    """The inputs for a batch of random token ids, ``[texts, tokens]``."""
     rows = np.random.default_rng(SEED).integers(5, 4000, (texts, tokens))
     feeds = {spec.graph.input_ids: rows}
     if spec.graph.attention_mask:
@@ -69,7 +69,7 @@ def shape_feeds(spec: ModelSpec, texts: int, tokens: int) -> Feeds:
 
 
 def thread_seconds(session: ort.InferenceSession, given: Feeds, runs: int) -> float:
-    """Seconds of this thread for ``runs``, in which nothing else counts that uses the machine."""
+    """CPU seconds of this thread for ``runs``; other programs on the machine do not count."""
     started = time.thread_time()
     for _ in range(runs):
         session.run(None, given)
@@ -77,7 +77,7 @@ def thread_seconds(session: ort.InferenceSession, given: Feeds, runs: int) -> fl
 
 
 def ratios(spec: ModelSpec, before: Path, after: Path) -> dict[str, float]:
-    """Thread time after the passes, of that before, for each of SHAPES that the model reads."""
+    """The ratio of thread time after the passes to before, for each of SHAPES that the model can read."""
     first, second = open_session(before), open_session(after)
     found = {}
     for texts, tokens, runs in SHAPES:
@@ -103,7 +103,7 @@ def answers(files: ModelFiles, graph: Path, texts: Sequence[Input]) -> dict[str,
 
 
 def measure(files: ModelFiles, calibration: Sequence[Input], texts: Sequence[Input]) -> dict[str, Any]:
-    """A row: ``files`` is a copy that may be changed, whose float file exists."""
+    """A row of the results; ``files`` must have the float file, and its model file is overwritten."""
     spec = files.spec()
     model, _ = quantized(spec, files, calibration)
     optimized, changed = optimize(model, spec.graph.attention_mask)

@@ -29,8 +29,8 @@ from textserve.bento.health import ready
 
 RESULTS = ROOT / "benchmarks" / "results"
 START_SECONDS = 60.0
-# Python 3.11 and later, run in the container: bytes by part. Every file is in one part, that of the first pattern that
-# matches; `*` of a name stands for the first group.
+# Run in the container by Python 3.11 or later; prints bytes by part. A file is in the part of the first pattern that
+# matches it; `*` in the name of a part stands for the first group.
 SIZES = """
 import json, os, re, sys
 patterns = [(re.compile(pattern), part) for part, pattern in json.loads(sys.argv[1])]
@@ -56,7 +56,7 @@ PARTS = [
     ("Python", r"/usr/(local/)?(lib|bin)/(x86_64-linux-gnu/|aarch64-linux-gnu/)?(lib)?python3"),
     ("system", r"/"),
 ]
-# Packages with less are added up.
+# Smaller packages are added up.
 LEAST_BYTES = 1_000_000
 
 
@@ -80,7 +80,7 @@ def _running(container_engine: Engine, image: str) -> Iterator[tuple[str, float]
 
 
 def by_size(parts: dict[str, int]) -> dict[str, int]:
-    """``parts`` in bytes, the largest first, packages below :data:`LEAST_BYTES` added to the other ones."""
+    """``parts`` in bytes, the largest first; packages below :data:`LEAST_BYTES` are added to the other packages."""
     small = {part for part, size in parts.items() if part.startswith("package ") and size < LEAST_BYTES}
     others = sum(parts[part] for part in small) + parts.get("other packages", 0)
     kept = {part: size for part, size in parts.items() if part not in small} | {"other packages": others}

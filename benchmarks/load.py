@@ -86,7 +86,7 @@ class Flood:
 
 
 async def closed_loop(url: str, bodies: Sequence[bytes], connections: int, seconds: float) -> Latencies:
-    """Post ``bodies`` cyclically over kept-alive connections, each of which waits as long as a ``Retry-After`` says.
+    """Post ``bodies`` cyclically over kept-alive connections; a client waits as long as a ``Retry-After`` header says.
 
     Args:
         url: an HTTP URL, or ``grpc://HOST:PORT/SERVICE/METHOD``.
@@ -189,7 +189,7 @@ async def probe(url: str, seconds: float) -> Latencies:
 
 
 async def post(url: str, bodies: Sequence[bytes], connections: int) -> list[Answer]:
-    """Post each of ``bodies`` once, ``connections`` at a time; the answers are in the same order."""
+    """Post each of ``bodies`` once, ``connections`` at a time, and return the answers in the same order."""
     waiting = list(enumerate(bodies))[::-1]
     answers = [Answer(0, b"")] * len(bodies)
 

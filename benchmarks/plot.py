@@ -1,6 +1,6 @@
-"""The plot of a comparison: texts per second of each server and of the bare loop.
+"""Draws the plot of a comparison: texts per second of each server and of the bare loop.
 
-``python -m benchmarks.plot FILE.json`` draws it again from what a comparison wrote, and bulk.json beside it.
+``python -m benchmarks.plot FILE.json`` draws it again from the results of a comparison, and bulk.json beside them.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from typing import Any
 import matplotlib as mpl
 import matplotlib.pyplot as plt
 
-# By the number of connections, the most first.
+# Colors by number of connections, the largest number first.
 OURS = ("#124a74", "#3c86c2", "#a9cfea")
 THEIRS = ("#4b515b", "#8b919c", "#cdd0d6")
 PIPELINE = "#c96a12"
@@ -26,7 +26,7 @@ def draw(results: dict[str, Any], file: Path, bulk: dict[str, Any] | None = None
     Args:
         results: as :mod:`benchmarks.compare` writes them; servers not measured at the most connections are omitted.
         file: the PNG to write.
-        bulk: as :mod:`benchmarks.bulk` writes them, for a panel of their own.
+        bulk: the rates, as :mod:`benchmarks.bulk` writes them, for a panel of their own.
     """
     mpl.use("agg")
     connections = sorted({case["connections"] for case in results["cases"]}, reverse=True)
@@ -57,7 +57,7 @@ def _machine(results: dict[str, Any]) -> str:
 
 
 def _bulk_panel(axis: Any, bulk: dict[str, Any]) -> None:
-    """Texts a second of everything that scores files, and memory."""
+    """Draw texts a second and memory of everything that scores files."""
     figures = sorted(bulk["figures"].items(), key=lambda item: item[1]["texts_per_second"])
     for row, (name, found) in enumerate(figures):
         ours = name.startswith("textserve")

@@ -3,9 +3,9 @@
     python -m benchmarks.promises [--only NAME …] [--seconds N]
 
 They are exactness, fairness, cores, long_text, overload, repeats and soak: see benchmarks/experiments/. The service
-runs on one core and the clients on another; "cores" and "long_text" use both for both. Prints figures and limits, and
-writes them to benchmarks/results/promises.json, each with the machine and model, since --only replaces some of them.
-Takes half an hour, longer on a slow processor; uses loopback only.
+runs on one core and the clients on another; in "cores" and "long_text" both use both cores. Prints figures and limits,
+and writes them to benchmarks/results/promises.json, each with machine and model, because --only replaces only some of
+them. Takes half an hour, longer on a slow processor; uses loopback only.
 
 Exit codes: 0 all limits met, 1 a limit exceeded, 2 too few cores.
 """
@@ -41,7 +41,7 @@ def main(arguments: list[str] | None = None) -> int:
     parser = command.parser(__doc__)
     parser.add_argument("--only", nargs="+", choices=list(EXPERIMENTS), default=list(EXPERIMENTS), metavar="NAME")
     parser.add_argument(
-        "--seconds", type=float, default=10.0, help="of a measurement; overload takes three times as long"
+        "--seconds", type=float, default=10.0, help="seconds of a measurement; overload takes three times as long"
     )
     options = parser.parse_args(arguments)
     console = Console()

@@ -1,6 +1,6 @@
-"""Save the verified model in a folder in the model store, wherever the folder is: ``python -m benchmarks.save FOLDER``.
+"""Save the verified model of any folder in the model store: ``python -m benchmarks.save FOLDER``.
 
-scripts/save.py saves the models of ``models/`` by name.
+scripts/save.py saves models by name, from ``models/``.
 """
 
 from __future__ import annotations

@@ -42,7 +42,7 @@ class StartError(RuntimeError):
 
 
 class Server:
-    """A server with all its child processes, as a context manager.
+    """A context manager that runs a server with all its child processes.
 
     ``{port}``, ``{grpc_port}``, ``{metrics_port}`` (free ports) and ``{folder}`` (a temporary folder, removed on exit)
     are substituted in ``command``, ``prepare`` and the values of ``env``.
@@ -167,7 +167,7 @@ class Server:
                 self._process.send_signal(signal.SIGTERM)
             with contextlib.suppress(subprocess.TimeoutExpired):
                 self._process.wait(STOP_SECONDS)
-            # Children may outlive the main process and need time to clean up outside the folder.
+            # Children may outlive the main process, and need time to clean up files outside the folder.
             psutil.wait_procs(started, timeout=LEAVE_SECONDS)
             while alive := self.processes():
                 for process in alive:

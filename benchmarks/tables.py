@@ -1,4 +1,4 @@
-"""Medians over the rounds of a comparison, and its tables."""
+"""Computes the medians over the rounds of a comparison, and prints its tables."""
 
 from __future__ import annotations
 
@@ -12,14 +12,14 @@ from rich.console import Console
 from rich.table import Table
 
 BARE, TORCH = "bare", "transformers"
-# Number of labels compared with those of the bare loop.
+# Number of texts whose labels are compared with those of the bare loop.
 CHECKED_TEXTS = 50
 
 Results = dict[str, Any]
 
 
 def median_loops(rounds: Sequence[Results]) -> Results:
-    """Medians of the bare loops by mix and name."""
+    """The medians of the bare loops, by mix and name."""
     return {
         mix: {
             name: {key: median(loops[mix][name][key] for loops in rounds) for key in loop}
@@ -30,7 +30,7 @@ def median_loops(rounds: Sequence[Results]) -> Results:
 
 
 def median_cases(results: Results) -> list[Results]:
-    """The median of each case, with the medians of its ratios to the best of the same round."""
+    """The medians of each case, with those of its ratios to the best loop and peer of the same round."""
     rounds: dict[tuple[str, str, int], list[Results]] = {}
     for case in results["cases"]:
         loops = results["bare_rounds"][case["round"]].get(case["mix"], {})
@@ -61,7 +61,7 @@ def _median_case(cases: Sequence[Results]) -> Results:
 
 
 def show(results: Results, console: Console, bulk: Results | None = None) -> None:
-    """Print the results, and those of benchmarks/bulk.py."""
+    """Print the results, and the results of benchmarks/bulk.py if given."""
     described = results["machine"]
     console.print()
     console.print(f"{described['cpu']}, {described['cores']} cores; {' '.join(described['flags'])}")

@@ -1,4 +1,4 @@
-"""Benchmark texts: two mixes of the human-rated English texts of modeling/tasks/sentiment/dataset.py.
+"""The texts of the benchmarks: two mixes of the human-rated English texts of modeling/tasks/sentiment/dataset.py.
 
 - ``short``: tweets and product reviews (Hutto and Gilbert, ICWSM 2014), about 20 tokens each.
 - ``mixed``: the same, with 10 % replaced by joined movie reviews or news snippets of 200 to 400 tokens.
@@ -31,9 +31,9 @@ def load(mix: Mix, data: Path, tokenizer: Path, *, seed: int = 0) -> list[str]:
 
     Args:
         mix: name of the mix.
-        data: folder of the data packages; missing ones are downloaded.
+        data: folder of the data packages; missing packages are downloaded.
         tokenizer: ``tokenizer.json`` of the model, to measure the long texts.
-        seed: of the order and of the choice of long texts.
+        seed: seed of the order and of the choice of long texts.
 
     Raises:
         DataError: if the data cannot be downloaded.

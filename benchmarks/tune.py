@@ -3,9 +3,9 @@
     make tune                                    # maximize throughput with a p99 latency of at most 250 ms
     python -m benchmarks.tune --p99-ms 50 --connections 16 --mix mixed
 
-Settings are tuned one after another, keeping the best values so far. The service and the clients share the cores of
+Settings are tuned one after another; the best values so far are kept. The service and the clients share the cores of
 this process, unless --service-cores reserves some for the service. Takes about 2 minutes. The result is the fastest
-trial within the target, or else the trial closest to it.
+trial within the latency target, or else the trial closest to the target.
 
 Exit codes: 0 success, 1 no trial met the target, 2 bad arguments.
 """

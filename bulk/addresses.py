@@ -1,4 +1,4 @@
-"""Names of inputs and outputs: local paths, addresses of pyarrow's file systems, and - for a pipe."""
+"""Finds inputs and outputs by name: a local path, an address of pyarrow's file systems, or - for a pipe."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ KNOWN = ", ".join(SUFFIXES)
 
 @dataclass(frozen=True, slots=True)
 class Place:
-    """A file or folder: its file system and its path there; ``name`` is what the user wrote."""
+    """A file or folder: its file system, its path in that file system, and the ``name`` that the user wrote."""
 
     system: fs.FileSystem
     path: str
@@ -36,7 +36,7 @@ class Place:
 
     @classmethod
     def of(cls, address: str) -> Place:
-        """The place of an address such as ``s3://bucket/key``, or of a local path.
+        """The file or folder at an address such as ``s3://bucket/key``, or at a local path.
 
         Raises:
             BulkError: if pyarrow does not know the address.
@@ -51,14 +51,14 @@ class Place:
 
     @property
     def local(self) -> bool:
-        """Whether it is on this machine's file system."""
+        """Whether the file or folder is on this machine's file system."""
         return isinstance(self.system, fs.LocalFileSystem)
 
     def kind(self) -> fs.FileType:
-        """Whether it is a file, a folder, or does not exist.
+        """The type of the path: a file, a folder, or not found.
 
         Raises:
-            BulkError: if the file system does not say, as without the right to read.
+            BulkError: if the file system cannot tell, for example without permission to read.
         """
         try:
             return self.system.get_file_info(self.path).type
@@ -66,7 +66,7 @@ class Place:
             raise BulkError(f"{self.name}: cannot be read: {reason(error)}") from None
 
     def beside(self, prefix: str, suffix: str) -> Place:
-        """The place in the same folder with another name."""
+        """The path in the same folder whose name has ``prefix`` and ``suffix`` added."""
         folder, _, own = self.path.rpartition("/")
         shown, slash, _ = self.name.rpartition("/")
         name = f"{prefix}{own}{suffix}"
@@ -75,7 +75,7 @@ class Place:
 
 @dataclass(frozen=True, slots=True)
 class Source:
-    """One input file: where it is, its format, and its size in bytes (of standard input: ``None`` and 0)."""
+    """One input file: where it is (``None`` for standard input), its format, and its size in bytes (0 if unknown)."""
 
     place: Place | None
     format: Format
@@ -83,21 +83,21 @@ class Source:
 
     @property
     def name(self) -> str:
-        """Its name in messages."""
+        """The name of the file in messages."""
         return self.place.name if self.place else "standard input"
 
 
 def sources(address: str, wanted: Format | None = None) -> list[Source]:
     """The files of ``address``: a file, all files of a known format in a folder, or those that match a pattern.
 
-    In the order of their paths; names that begin with . or _ are left out, as is custom for data sets.
+    The files are sorted by path; names that begin with . or _ are left out, as is usual for data sets.
 
     Args:
         address: a path or address; its last parts may contain ``*``, ``?`` and ``[…]``.
-        wanted: the format, if it is not that of the file's name.
+        wanted: the format, if the file's name does not tell it.
 
     Raises:
-        BulkError: if there is no such file, or its format is unknown.
+        BulkError: if there is no such file, or the format of a file is unknown.
     """
     if address == PIPE:
         return [Source(None, wanted or "jsonl", 0)]
@@ -113,21 +113,21 @@ def sources(address: str, wanted: Format | None = None) -> list[Source]:
     else:
         raise BulkError(f"{address}: does not exist")
     if not found:
-        raise BulkError(f"{address}: has no file to read; known are {KNOWN}")
+        raise BulkError(f"{address}: has no file of a known format: {KNOWN}")
     one = kind == fs.FileType.File
     return [_source(place, info, address if one else _shown(address, place, info.path), wanted) for info in found]
 
 
 def output_format(address: str, inputs: Sequence[Source], wanted: Format | None = None) -> Format:
-    """The format of an output: as ``wanted``, or by its name, or in a pipe that of the input.
+    """The format of an output: ``wanted``, or that of the output's name, or for a pipe that of the input.
 
     Raises:
-        BulkError: if it cannot be known, or cannot be written to a pipe.
+        BulkError: if the format is unknown, or cannot be written to a pipe.
     """
     if address != PIPE:
         found = wanted or _format(address)
         if found is None or address.endswith(tuple(COMPRESSED)):
-            raise BulkError(f"{address}: its name says no format; end it in {KNOWN}, or give --to")
+            raise BulkError(f"{address}: its name does not tell the format; end it in {KNOWN}, or give --to")
         return found
     found = wanted or inputs[0].format
     if found == "parquet":
@@ -138,7 +138,7 @@ def output_format(address: str, inputs: Sequence[Source], wanted: Format | None 
 
 
 def reason(error: BaseException) -> str:
-    """What the operating system or pyarrow says, without a traceback's details."""
+    """The message of the operating system or pyarrow, in one line and without details."""
     strerror = getattr(error, "strerror", None)
     return strerror or str(error).split("\n", 1)[0].split(". Detail:", 1)[0]
 
@@ -159,7 +159,7 @@ def _matches(path: str, pattern: str) -> bool:
 
 
 def _shown(address: str, place: Place, path: str) -> str:
-    """The name of a file of a folder or pattern as the user would write it."""
+    """The name of a file found by a folder or pattern, as the user would write it."""
     written = address.rstrip("/")
     root = place.path.rstrip("/")
     while root and not path.startswith(f"{root}/"):
@@ -170,7 +170,7 @@ def _shown(address: str, place: Place, path: str) -> str:
 def _source(place: Place, info: fs.FileInfo, name: str, wanted: Format | None) -> Source:
     found = wanted or _format(info.path)
     if found is None:
-        raise BulkError(f"{name}: its name says no format; it must end in {KNOWN}, or give --from")
+        raise BulkError(f"{name}: its name does not tell the format; it must end in {KNOWN}, or give --from")
     return Source(Place(place.system, info.path, name), found, info.size or 0)
 
 

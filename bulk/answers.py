@@ -11,7 +11,7 @@ from bulk.errors import BulkError
 from textserve.prediction import Prediction
 from textserve.spec import ModelSpec
 
-# A column for each label of a model with more would hide the rest of the table.
+# For a model with more labels, a column for each label would hide the rest of the table.
 MOST_LABELS = 20
 
 
@@ -19,24 +19,24 @@ MOST_LABELS = 20
 class Answering:
     """Which columns an answer has.
 
-    - one label: ``label`` and ``score``, that of the label;
-    - several: ``labels``, those over their threshold, the highest first;
-    - a number: ``score``.
+    - a model of one label: ``label`` and its ``score``;
+    - a model of several labels: ``labels``, the labels over their threshold, the highest score first;
+    - a model of a number: ``score``.
 
-    Models with labels also have a column ``score_LABEL`` for each label, if they are no more than 20, or instead, with
-    ``top_k``, columns ``label_2``, ``score_2`` and so on (of several labels from ``label_1``). All have ``tokens``,
+    Models with up to 20 labels also have a column ``score_LABEL`` for each label. With ``top_k`` they have columns
+    ``label_2``, ``score_2`` and so on instead (from ``label_1`` for several labels). All models have ``tokens``,
     ``truncated`` and ``model``.
 
     Attributes:
-        top_k: number of labels of an answer, the highest first; ``None`` for all or only the first.
-        prefix: what the names of the columns begin with.
+        top_k: number of labels in an answer, the highest score first; ``None`` for every label or only the first.
+        prefix: put before the name of each column.
     """
 
     top_k: int | None = None
     prefix: str = ""
 
     def schema(self, spec: ModelSpec) -> pa.Schema:
-        """The columns of the answers of a model."""
+        """The names and types of the columns for a model."""
         fields: dict[str, pa.DataType] = {}
         several, number = spec.problem_type == "multi_label_classification", spec.problem_type == "regression"
         if several:
@@ -53,16 +53,16 @@ class Answering:
         return pa.schema([(f"{self.prefix}{name}", kind) for name, kind in fields.items()])
 
     def check(self, spec: ModelSpec, columns: Iterable[str], name: str) -> None:
-        """Refuse an input whose columns the answers would hide.
+        """Refuse an input that has a column of the same name as a column of the answers.
 
         Raises:
             BulkError: naming the first such column of the file ``name``.
         """
         if hidden := set(self.schema(spec).names) & set(columns):
-            raise BulkError(f"{name}: has a column {min(hidden)!r}, as the answer; give --prefix, such as model_")
+            raise BulkError(f"{name}: has a column {min(hidden)!r}, as has the answer; give --prefix, such as model_")
 
     def columns(self, spec: ModelSpec, tag: str, predictions: Sequence[Prediction | None]) -> pa.Table:
-        """A row for each prediction, null for ``None``, by :meth:`schema`."""
+        """A table with the columns of :meth:`schema` and a row for each prediction, of nulls for ``None``."""
         rows = [None if each is None else self._row(spec, tag, each) for each in predictions]
         schema = self.schema(spec)
         names = schema.names
@@ -92,7 +92,7 @@ class Answering:
 
 
 def shares(spec: ModelSpec, predictions: Iterable[Prediction]) -> Mapping[str, float]:
-    """How often each label is an answer; of a number, its sum under the name of the number."""
+    """The number of answers with each label; for a model of a number, the sum of the numbers, under its name."""
     counts: dict[str, float] = dict.fromkeys(spec.label_names, 0)
     for prediction in predictions:
         if spec.problem_type == "regression":

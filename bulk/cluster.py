@@ -1,8 +1,8 @@
-"""The same run over Ray Data: windows are read by tasks, scored by a pool of actors, and kept by this process.
+"""Runs a job on Ray Data: tasks read the windows, a pool of actors scores them, and this process keeps the results.
 
-Each row of the data set is a window, so an actor works on a few thousand texts at a time and the parts are those of a
-run without Ray. Ray limits how far the readers are ahead of the actors, starts the work of a lost node again elsewhere,
-and places an actor on each core. All nodes must see the input; only this process writes.
+Each row of the data set is a window, so an actor works on a few thousand texts at a time and the parts are the same
+as in a run without Ray. Ray limits how far the readers get ahead of the actors, repeats the work of a lost node on
+another, and places an actor on each core. All nodes must be able to read the input; only this process writes.
 """
 
 from __future__ import annotations
@@ -22,17 +22,17 @@ from bulk.reading import Reading
 from bulk.run import Job, run, unfinished
 from bulk.scorer import Scored, Scorer
 
-# Blocks of about one window: larger ones would keep some actors busy while others wait.
+# Blocks of about one window: larger blocks would keep some actors busy while others wait.
 BLOCK_BYTES = 1 << 17
-# An actor computes on one core, but leaves room beside it for a reader, which is idle most of the time.
+# An actor computes on one core, and shares it with a reader, which is idle most of the time.
 ACTOR_CORES, READER_CORES = 0.9, 0.1
 
 
 def run_on_ray(job: Job, address: str | None = None) -> Summary:
-    """Score ``job`` on the Ray cluster at ``address``, or on one that is started on this machine.
+    """Score ``job`` on the Ray cluster at ``address``, or by default on a new cluster on this machine.
 
     Raises:
-        BulkError: see :func:`bulk.run.run`; also if the cluster cannot be reached, or a file is read only from here.
+        BulkError: see :func:`bulk.run.run`; also if the cluster cannot be reached, or the input is standard input.
     """
     try:
         here: dict[str, Any] = {} if address else {"include_dashboard": False}
@@ -81,14 +81,14 @@ def score(
 
 
 def _cause(error: BaseException | None) -> BulkError | None:
-    """The error of this project that Ray wrapped, in one or two of its own."""
+    """The :class:`BulkError` that Ray has wrapped in one or two errors of its own, or ``None``."""
     if error is None or isinstance(error, BulkError):
         return error
     return _cause(getattr(error, "cause", None)) or _cause(error.__cause__)
 
 
 class _Windows:
-    """From a file to its unfinished windows, in a task of Ray."""
+    """Yields the unfinished windows of a file; runs in a Ray task."""
 
     def __init__(self, reading: Reading) -> None:
         self._reading = reading
@@ -100,7 +100,7 @@ class _Windows:
 
 
 class _Actor:
-    """A process with the model; Ray calls it with one window at a time."""
+    """Scores windows; Ray runs it in a process of its own and passes it one window at a time."""
 
     def __init__(self, scorer: Scorer) -> None:
         self._scorer = scorer

@@ -1,4 +1,4 @@
-"""What stops a run. No message quotes a text."""
+"""The error that stops a run. No message quotes a text."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
-"""Scores windows on this machine: a thread a core, each with a window of its own, all with one model.
+"""Scores windows on this machine, with one thread per core; the threads share one model.
 
-Threads share nothing but the model: ONNX Runtime and the tokenizer release the GIL while they compute, on their own
-thread only. A process a core would hold the model once each; benchmarks/bulk.py compares the two.
+Each thread scores a window of its own. ONNX Runtime and the tokenizer release the GIL while they compute, and use only
+the calling thread. With one process per core, each would hold the model; benchmarks/bulk.py compares the two.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from bulk.windows import Window
 
 
 def score(scorer: Scorer, windows: Iterable[Window], threads: int) -> Iterator[tuple[Window, Scored]]:
-    """Each window with its answers, in order; a few are read ahead.
+    """Yield each window with its answers, in order; a few windows are read ahead.
 
     Raises:
         BulkError: see :meth:`Scorer.score`, and whatever ``windows`` raises.

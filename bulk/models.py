@@ -27,12 +27,12 @@ class FoundModel:
     """A model on this machine.
 
     Attributes:
-        name: what another machine finds it by: NAME:VERSION in the store, a folder, or an address.
-        folder: its files here.
-        tag: name and version, the column ``model`` of the output.
-        digest: SHA-256 of its files.
-        spec: its spec.
-        reference: what it read and answered on known texts, if it has that.
+        name: by which another machine finds the model: NAME:VERSION in the store, a folder, or an address.
+        folder: the model's files on this machine.
+        tag: name and version, which the column ``model`` of the output has.
+        digest: SHA-256 of the model's files.
+        spec: the model's spec.
+        reference: what the model read and answered on known texts, or ``None``.
     """
 
     name: str
@@ -44,10 +44,10 @@ class FoundModel:
 
 
 def find(name: str) -> FoundModel:
-    """The model that ``name`` says: NAME or NAME:VERSION in the model store, a folder, or an address ``…://…``.
+    """Find a model by ``name``: NAME or NAME:VERSION in the model store, a folder, or an address ``…://…``.
 
     Raises:
-        BulkError: if there is none, or a file is missing.
+        BulkError: if there is no such model, or a file is missing.
         SpecError: if its ``model.yaml`` is not valid.
     """
     if "://" in name:
@@ -67,8 +67,8 @@ def load(found: FoundModel) -> Classifier:
     """Load the model, and check that it answers its golden texts.
 
     Raises:
-        SpecError, ModelFilesError: if it cannot be loaded.
-        BulkError: if it answers a golden text otherwise.
+        SpecError, ModelFilesError: if the model cannot be loaded.
+        BulkError: if its answer to a golden text is wrong.
     """
     classifier = Classifier(found.folder)
     try:
@@ -80,7 +80,7 @@ def load(found: FoundModel) -> Classifier:
 
 def _in_folder(name: str, folder: Path) -> FoundModel:
     stored = folder / STORED_FOLDER
-    folder = stored if stored.is_dir() else folder  # of a model in a copied store
+    folder = stored if stored.is_dir() else folder  # the folder is a model of a copied store
     digest = _digest(name, folder)
     spec = ModelSpec.load(folder)
     return FoundModel(name, folder, f"{spec.name}:{digest[:TAG_DIGITS]}", digest, spec, Reference.load(folder))
@@ -98,7 +98,7 @@ def _digest(name: str, folder: Path) -> str:
 
 @functools.cache
 def _fetched(address: str) -> Path:
-    """A copy of the model at ``address``, once in a process."""
+    """Copy the model at ``address`` to a temporary folder, once per process, and return the folder."""
     place = Place.of(address)
     folder = Path(_temporary().name, hashlib.sha256(address.encode()).hexdigest()[:TAG_DIGITS])
     folder.mkdir()
@@ -117,5 +117,5 @@ def _fetched(address: str) -> Path:
 
 @functools.cache
 def _temporary() -> tempfile.TemporaryDirectory[str]:
-    """A folder that ends with the process."""
+    """A temporary folder that is removed when the process ends."""
     return tempfile.TemporaryDirectory(prefix="textserve-")

@@ -1,7 +1,7 @@
-"""The finished parts of a run, kept beside the output until it is whole.
+"""The finished parts of a run, kept beside the output until the output is complete.
 
-Each window is a part: a Parquet file with its rows and answers, and a record of it as JSON, written last. A part counts
-if its record is there and the SHA-256 of its file is that of the record, so a run may be killed at any moment.
+Each window becomes a part: a Parquet file with its rows and answers, and a JSON record, written last. A part counts as
+finished if its record has the SHA-256 of its Parquet file, so a run may be killed at any moment.
 """
 
 from __future__ import annotations
@@ -31,9 +31,10 @@ UNFINISHED = ".unfinished"
 
 @dataclass(frozen=True, slots=True)
 class Record:
-    """What is known of a part without its rows.
+    """The counts and digests of a part, without its rows.
 
-    ``position`` is the bytes of its file read up to its end; ``read`` is that of :class:`~bulk.scorer.Scored`.
+    ``position`` is the number of bytes of the input file up to the end of the part; ``input`` is the SHA-256 of the
+    window, ``sha256`` that of the Parquet file; :class:`~bulk.scorer.Scored` describes ``read``.
     """
 
     rows: int
@@ -48,7 +49,7 @@ class Record:
 
     @classmethod
     def of(cls, scored: Scored, position: int, digest: str = "", sha256: str = "") -> Self:
-        """The record of a scored window, whose input has the SHA-256 ``digest``, and its file ``sha256``."""
+        """The record of a scored window, with the SHA-256 of the window and that of the Parquet file."""
         return cls(
             rows=len(scored.table),
             bad=len(scored.bad),
@@ -63,20 +64,20 @@ class Record:
 
 
 class Parts:
-    """The folder of parts of one output; one run at a time uses it."""
+    """The folder with the parts of one output; only one run at a time uses it."""
 
     def __init__(self, output: Place) -> None:
-        """The folder for ``output``; nothing is read or written yet."""
+        """Set the folder for ``output``; nothing is read or written yet."""
         self.place = output.beside(".", ".parts")
         self._system, self._folder = self.place.system, self.place.path
         self._lock: Any = None
 
     def open(self, run: Mapping[str, Any]) -> dict[Key, Record]:
-        """Begin, or go on with, the run that ``run`` describes; the parts that are finished.
+        """Start or resume the run that ``run`` describes, and return the records of its finished parts.
 
         Raises:
-            BulkError: if a run with another description began here, or another one is at work, or the folder cannot be
-                written.
+            BulkError: if the folder has parts of a run with another description, another run is using it, or it cannot
+                be written.
         """
         with self._writing():
             self._system.create_dir(self._folder, recursive=False)
@@ -95,14 +96,14 @@ class Parts:
         if differing := [name for name in {**before, **run} if before.get(name) != run.get(name)]:
             was = "; ".join(f"{name}: {before.get(name)!r} then, {run.get(name)!r} now" for name in differing)
             message = f"{self.place.name}: has parts of a run that differs from this one in {was}"
-            raise BulkError(f"{message}; run it as it was, or delete that folder to begin anew")
+            raise BulkError(f"{message}; run the same command as then, or delete that folder to start over")
         return dict(self._finished())
 
     def save(self, key: Key, scored: Scored, digest: str, position: int) -> Record:
-        """Keep a scored window, whose input has the SHA-256 ``digest``.
+        """Write a scored window, whose input has the SHA-256 ``digest``, as a part, and return its record.
 
         Raises:
-            BulkError: if it cannot be written, as on a full disk.
+            BulkError: if it cannot be written, for example on a full disk.
         """
         sink = pa.BufferOutputStream()
         pq.write_table(scored.table, sink, compression="zstd")
@@ -124,26 +125,26 @@ class Parts:
 
     @property
     def done(self) -> bool:
-        """Whether the output was whole before the run was killed."""
+        """Whether the output was already complete when the run was killed."""
         return self._read(DONE_FILE) is not None
 
     def set_done(self) -> None:
-        """Note that the output is whole, and only has to be moved to its name."""
+        """Note that the output is complete, and only has to be moved to its name."""
         self._put(DONE_FILE, b"{}")
 
     @contextlib.contextmanager
     def whole(self, target: Place) -> Iterator[Any]:
-        """A stream for a file that takes the name of ``target`` by :meth:`move`.
+        """A stream to a temporary file, which :meth:`move` renames to ``target``.
 
         Raises:
-            BulkError: if it cannot be written, as on a full disk.
+            BulkError: if it cannot be written, for example on a full disk.
         """
         path = self._staged(target)
         with self._writing(), self._system.open_output_stream(path, compression=None) as stream:
             yield stream
 
     def move(self, target: Place) -> None:
-        """Give what :meth:`whole` wrote its name, at once; do nothing if it was moved before."""
+        """Rename the file that :meth:`whole` wrote to ``target`` in one step; do nothing if it was renamed before."""
         if self._system.get_file_info(self._staged(target)).type == fs.FileType.File:
             with self._writing():
                 self._system.move(self._staged(target), target.path)
@@ -165,7 +166,7 @@ class Parts:
     def _take_lock(self) -> None:
         if not self.place.local:
             return  # object stores have no locks
-        lock = Path(self._folder, LOCK_FILE).open("wb")  # noqa: SIM115  # the system frees it with the process
+        lock = Path(self._folder, LOCK_FILE).open("wb")  # noqa: SIM115  # the system frees it at the end of the process
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError:
@@ -213,7 +214,7 @@ class Parts:
         try:
             yield
         except OSError as error:
-            kept = "finished parts are kept: mend that and run the same again"
+            kept = "finished parts are kept: fix the cause and run the same command again"
             raise BulkError(f"{self.place.name}: cannot be written: {reason(error)}; {kept}") from None
 
 

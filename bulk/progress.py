@@ -1,4 +1,4 @@
-"""What a run says while it lasts, and at its end, on standard error."""
+"""Prints the progress of a run, and its summary at the end, to standard error."""
 
 from __future__ import annotations
 
@@ -13,23 +13,23 @@ from bulk.parts import Record
 from textserve.drift import Reference
 from textserve.spec import ModelSpec
 
-# Between two updates: of a line on a terminal, or of lines in a log.
+# Seconds between two updates of the line on a terminal, or between two lines in a log.
 TERMINAL_SECONDS, LOG_SECONDS = 0.5, 30.0
 SHOWN_LABELS = 20
 
 
 @dataclass(slots=True)
 class Summary:
-    """A run in numbers, kept parts included.
+    """A run in numbers; parts that an earlier start of the run finished are included.
 
     Attributes:
-        spec: the model's.
-        cores: cores that scored.
-        rows: scored rows; ``kept`` of them before this start of the run.
-        reference: the model's, if it has one.
-        labels: answers of each label; of a number, its sum.
-        read: texts in each bin of the reference, by statistic.
-        seconds: of this start of the run.
+        spec: the model's spec.
+        cores: number of cores that score.
+        rows: number of scored rows; ``kept`` of them were scored before this start of the run.
+        reference: the model's reference, if it has one.
+        labels: number of answers with each label; for a model of a number, the sum of the numbers.
+        read: number of texts in each bin of the reference, by statistic.
+        seconds: duration of this start of the run.
     """
 
     spec: ModelSpec
@@ -52,18 +52,18 @@ class Summary:
         self.truncated += record.truncated
         self.tokens += record.tokens
         for label, count in record.labels.items():
-            self.labels[label] += count  # type: ignore[assignment]  # of a number, a sum
+            self.labels[label] += count  # type: ignore[assignment]  # for a model of a number, a sum
         for name, counts in record.read.items():
             before = self.read.get(name, [0] * len(counts))
             self.read[name] = [one + other for one, other in zip(before, counts, strict=True)]
 
     @property
     def rate(self) -> float:
-        """Texts a second of this start of the run."""
+        """Texts per second since this start of the run."""
         return (self.rows - self.kept) / max(self.seconds, 1e-9)
 
     def lines(self, price: float | None = None) -> list[str]:
-        """The summary to print; ``price`` is that of a core for an hour."""
+        """The lines of the summary; ``price`` is the price of a core for an hour."""
         kept = f", {self.kept:,} of them before" if self.kept else ""
         lines = [f"rows         {self.rows:,}{kept}, in {timedelta(seconds=round(self.seconds))}"]
         lines.append(f"speed        {self.rate:,.0f} texts a second on {self.cores} cores")
@@ -86,10 +86,10 @@ class Summary:
 
 
 class Progress:
-    """A line with rows, rate and time left: one that changes on a terminal, now and then a new one in a log."""
+    """Prints rows, rate and time left: on a terminal one line that is updated, in a log a new line now and then."""
 
     def __init__(self, sizes: Sequence[int], *, quiet: bool) -> None:
-        """Begin; ``sizes`` are the bytes of each file, all 0 if they are not known."""
+        """Start the clock; ``sizes`` are the bytes of each file, 0 if unknown."""
         self._total = sum(sizes)
         self._terminal = sys.stderr.isatty()
         self._quiet = quiet
@@ -99,12 +99,12 @@ class Progress:
         self._before = 0
 
     def kept(self, file: int, position: int) -> None:
-        """A part of an earlier start of the run ended at this byte of its file."""
+        """Note that a part of an earlier start of the run ends at this byte of its file."""
         self._read[file] = max(self._read.get(file, 0), position)
         self._before = sum(self._read.values())
 
     def update(self, file: int, position: int, summary: Summary) -> None:
-        """A part ended at this byte of its file."""
+        """Note that a part ends at this byte of its file, and print the progress if it is time."""
         self._read[file] = max(self._read.get(file, 0), position)
         now = time.monotonic()
         if self._quiet or now - self._last < self._every:
@@ -121,7 +121,7 @@ class Progress:
         sys.stderr.flush()
 
     def end(self, summary: Summary) -> None:
-        """The run is over."""
+        """Stop the clock, and clear the line on a terminal."""
         summary.seconds = time.monotonic() - self._start
         if self._terminal and not self._quiet:
             sys.stderr.write("\r\x1b[K")

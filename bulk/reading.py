@@ -1,4 +1,4 @@
-"""From files to windows: CSV, JSON Lines and Parquet, row by row, so that one broken row costs no other."""
+"""Reads windows from CSV, JSON Lines and Parquet files, row by row, so that a broken row does not affect others."""
 
 from __future__ import annotations
 
@@ -22,12 +22,12 @@ from bulk.errors import BulkError
 from bulk.windows import RAW, WINDOW_CHARACTERS, WINDOW_ROWS, BadRow, Window
 from textserve.spec import Input, enumeration
 
-# Characters of a field of CSV. A quote that never closes would otherwise read the rest of the file as one field.
+# Most characters in a CSV field. A quote that never closes would otherwise make the rest of the file one field.
 CSV_FIELD = 1_000_000
 SEPARATORS = ",;\t|"
-# Rows that Parquet decodes at once, few because each may be large.
+# Rows that Parquet decodes at once: few, because each row may be large.
 PARQUET_ROWS = 256
-# Bytes of a column that Parquet reads at once. By default it reads those of a row group, which may be the whole file.
+# Bytes of a column that Parquet reads at once. By default it reads a whole row group, which may be the whole file.
 PARQUET_BYTES = 1 << 18
 TYPES = {bool: "true or false", int: "a number", float: "a number", list: "a list", dict: "an object"}
 NO_TEXT, BLANK = "has no text", "is empty or only white space"
@@ -39,9 +39,9 @@ class Reading:
 
     Attributes:
         text: the column of texts.
-        pair: the column of second texts, of a model of pairs.
-        encoding: of CSV and JSON Lines.
-        separator: of CSV; ``None`` finds it in the header.
+        pair: the column of second texts, for a model of pairs.
+        encoding: the encoding of CSV and JSON Lines.
+        separator: the separator of CSV; ``None`` finds it in the header.
     """
 
     text: str = "text"
@@ -57,7 +57,7 @@ class Reading:
 
 @dataclass(slots=True)
 class _Record:
-    """A row as read: the values of the model's columns and all of it, or the reason why it is bad."""
+    """A row as read: the values of the model's columns and the whole row, or the reason why the row is bad."""
 
     row: int
     line: int | None
@@ -68,7 +68,7 @@ class _Record:
 
 @dataclass(slots=True)
 class _Collector:
-    """Makes windows of records."""
+    """Collects records into windows."""
 
     file: int
     source: Source
@@ -83,7 +83,7 @@ class _Collector:
     bad: list[BadRow] = field(default_factory=list)
 
     def add(self, record: _Record) -> bool:
-        """Add a record; whether the window is full."""
+        """Add a record, and return whether the window is full."""
         self.rows += 1
         problem = record.problem or _problem(self.reading.columns, record.texts)
         if problem:
@@ -101,7 +101,7 @@ class _Collector:
         return self.rows >= WINDOW_ROWS or self.characters >= WINDOW_CHARACTERS
 
     def window(self, position: int, table: pa.Table | None = None) -> Window:
-        """The records so far as a window; the next one begins."""
+        """The window of the records added so far; later records go to the next window."""
         if table is None:
             rows = [(line,) for line in self.contents] if self.source.format == "jsonl" else self.contents
             columns = list(zip(*rows, strict=True)) or [() for _ in self.names]
@@ -113,7 +113,7 @@ class _Collector:
 
 
 def read(files: Sequence[Source], reading: Reading) -> Iterator[Window]:
-    """The windows of all files, in order.
+    """Yield the windows of all files, in order.
 
     Raises:
         BulkError: if a file cannot be read, lacks a column, or no row of the first window can be scored.
@@ -128,31 +128,31 @@ def read(files: Sequence[Source], reading: Reading) -> Iterator[Window]:
 
 
 def read_file(index: int, source: Source, reading: Reading) -> Iterator[Window]:
-    """The windows of one file, whose index is ``index``.
+    """Yield the windows of one file, whose index is ``index``.
 
     Raises:
-        BulkError: if it cannot be read or lacks a column.
+        BulkError: if the file cannot be read or lacks a column.
     """
     try:
         yield from (_parquet if source.format == "parquet" else _lines)(index, source, reading)
-    except UnicodeError:  # of a codec that cannot go on after bytes that are not of it
+    except UnicodeError:  # some codecs cannot go on after bytes that they cannot decode
         raise BulkError(f"{source.name}: {_wrong_encoding(reading.encoding)}") from None
     except (pa.ArrowException, OSError) as error:
         raise BulkError(f"{source.name}: cannot be read as {source.format}: {reason(error)}") from None
 
 
 def check_first(window: Window, source: Source, reading: Reading) -> None:
-    """Refuse an input that was certainly not meant: no good row in its first window, or numbers for texts.
+    """Refuse an input that is certainly a mistake.
 
     Raises:
-        BulkError: saying which.
+        BulkError: if the first window has no good row, or only numbers as texts.
     """
     if not window.inputs:
         ((commonest, _),) = Counter(bad.reason for bad in window.bad).most_common(1)
         raise BulkError(f"{source.name}: none of the first {len(window.bad)} rows can be scored: {commonest}")
     firsts = [given if isinstance(given, str) else given[0] for given in window.inputs]
     if source.format == "csv" and all(map(_is_number, firsts)):
-        where = f"{source.name}: the column {reading.text!r} has only numbers; name that of the texts by --text-column"
+        where = f"{source.name}: the column {reading.text!r} has only numbers; name the one with texts by --text-column"
         raise BulkError(f"{where}: {enumeration(window.table.column_names)}")
 
 
@@ -180,7 +180,7 @@ def _check_columns(source: Source, reading: Reading, names: Sequence[str]) -> No
     for name in reading.columns:
         if name not in names:
             option = "--text-column" if name == reading.text else "--pair-column"
-            raise BulkError(f"{source.name}: has no column {name!r}; name it by {option}: {enumeration(names)}")
+            raise BulkError(f"{source.name}: has no column {name!r}; name another by {option}: {enumeration(names)}")
 
 
 def _lines(index: int, source: Source, reading: Reading) -> Iterator[Window]:
@@ -204,7 +204,7 @@ def _lines(index: int, source: Source, reading: Reading) -> Iterator[Window]:
 
 @contextlib.contextmanager
 def _open(source: Source) -> Iterator[tuple[Any, Any]]:
-    """The bytes of a file, decompressed if its name says so, and a function that tells how many were read."""
+    """A stream of a file, decompressed if its name says so, and a function that returns the number of bytes read."""
     if source.place is None:
         yield sys.stdin.buffer, lambda: 0
         return
@@ -214,14 +214,14 @@ def _open(source: Source) -> Iterator[tuple[Any, Any]]:
 
 
 def _decoded(stream: Any, encoding: str) -> Iterator[str]:
-    """Its lines, with their ends. Bytes that are not of the encoding become lone surrogates: see :func:`_is_whole`."""
+    """Yield lines with their ends; bytes that cannot be decoded become lone surrogates: see :func:`_is_whole`."""
     plain = encoding.lower().replace("_", "-") in ("utf-8", "utf8")
     buffered = io.BufferedReader(stream, 1 << 18)
     yield from io.TextIOWrapper(buffered, "utf-8-sig" if plain else encoding, "surrogateescape", newline="\n")
 
 
 def _is_whole(text: str) -> bool:
-    """Whether ``text`` has no lone surrogate, and so can be written again."""
+    """Whether ``text`` has no lone surrogate, so that it can be encoded."""
     try:
         text.encode()
     except UnicodeEncodeError:
@@ -230,7 +230,7 @@ def _is_whole(text: str) -> bool:
 
 
 def _wrong_encoding(encoding: str) -> str:
-    return f"is not in {encoding}; if the file is not, name its encoding by --encoding, such as windows-1250"
+    return f"is not in {encoding}; if the file has another encoding, name it by --encoding, such as windows-1250"
 
 
 def _json_records(lines: Iterator[str], reading: Reading) -> Iterator[_Record]:
@@ -280,7 +280,7 @@ def _csv_records(lines: Iterator[str], names: list[str], separator: str, reading
     places = [names.index(name) for name in reading.columns]
     row = 0
     while True:
-        line = parser.line_num + 2  # the header was the first
+        line = parser.line_num + 2  # the header was line 1
         try:
             values = next(parser)
         except StopIteration:
@@ -315,7 +315,7 @@ def _parquet(index: int, source: Source, reading: Reading) -> Iterator[Window]:
             value = kind.value_type if pa.types.is_dictionary(kind) else kind
             if not (pa.types.is_string(value) or pa.types.is_large_string(value) or pa.types.is_null(value)):
                 where = f"{source.name}: the column {name!r} is of type {kind}, not of texts"
-                raise BulkError(f"{where}; name that of the texts by --text-column: {enumeration(schema.names)}")
+                raise BulkError(f"{where}; name the one with texts by --text-column: {enumeration(schema.names)}")
         collector, kept, row = _Collector(index, source, reading, schema.names), list[pa.Table](), 0
         total = max(file.metadata.num_rows, 1)
         for batch in file.iter_batches(PARQUET_ROWS):
@@ -336,7 +336,7 @@ def _parquet(index: int, source: Source, reading: Reading) -> Iterator[Window]:
 
 
 def _texts(column: pa.ChunkedArray) -> list[Any]:
-    """The texts of a column; what is not UTF-8 stays bytes."""
+    """The texts of a column; a value that is not UTF-8 stays bytes."""
     if pa.types.is_dictionary(column.type):
         column = column.cast(column.type.value_type)
     if pa.types.is_null(column.type):

@@ -1,4 +1,4 @@
-"""The page of a finished run: its summary, and how its texts differ from those that the model was measured on."""
+"""Writes the page of a finished run: its summary, and how its texts differ from the texts of the model's reference."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ OTHERS = "other labels"
 
 @dataclass(frozen=True, slots=True)
 class Statistic:
-    """A statistic of the texts: its bins with the shares of texts expected and found there, and their distance."""
+    """A statistic of the texts: each bin's name, expected share and found share, and the distance of the shares."""
 
     title: str
     bins: Sequence[tuple[str, float, float]]
@@ -37,10 +37,10 @@ class Statistic:
 
 
 def check(file: Path, model: str) -> None:
-    """Refuse a page that could not be written once the run is over.
+    """Check before the run that its page can be written afterwards.
 
     Raises:
-        BulkError, SpecError: if its folder does not exist, or the model is missing or has no reference.
+        BulkError, SpecError: if the page's folder does not exist, or the model is missing or has no reference.
     """
     if not file.parent.is_dir() or file.is_dir():
         raise BulkError(f"--report {file}: name a file in a folder that exists")
@@ -73,11 +73,11 @@ def write(file: Path, source: str, summary: Summary) -> None:
     try:
         file.write_text(page, encoding="utf-8")
     except OSError as error:
-        raise BulkError(f"--report {file}: cannot be written: {error.strerror}; the output is whole") from None
+        raise BulkError(f"--report {file}: cannot be written: {error.strerror}; the output is complete") from None
 
 
 def statistics(reference: Reference, read: Mapping[str, Sequence[int]], spec: ModelSpec) -> list[Statistic]:
-    """What the texts of a run are like beside the mixture of the reference's groups that fits them best."""
+    """Compare the texts of a run with the mixture of the reference's groups that fits them best."""
     served: dict[str, Counts] = {name: np.array(counts, dtype=np.float64) for name, counts in read.items()}
     distances = compare(reference.histograms, served, tests=len(served))
     weights = mixture(reference.histograms, served)
@@ -91,7 +91,7 @@ def statistics(reference: Reference, read: Mapping[str, Sequence[int]], spec: Mo
 
 
 def _names(statistic: str, reference: Reference, spec: ModelSpec) -> Iterator[str]:
-    """A name of each bin."""
+    """The name of each bin."""
     if statistic == "label":
         count = len(reference.histograms[0][statistic])
         yield from [*spec.label_names, OTHERS][:count]

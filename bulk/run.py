@@ -1,4 +1,4 @@
-"""A run: from an input to an output that is whole, however often it is killed and started again."""
+"""Runs a job: scores an input into a complete output, however often it is killed and started again."""
 
 from __future__ import annotations
 
@@ -26,8 +26,8 @@ from bulk.writing import Writer, plan
 from textserve.cpus import available_cpus
 from textserve.spec import ModelSpec
 
-# Where windows are scored: from the files, how they are read, the parts that are finished and the scorer, to scored
-# windows in any order. On this machine, or bulk.cluster.score.
+# Scores windows: takes the files, how to read them, the digests of the finished windows and the scorer, and yields the
+# others in any order as (key, position, digest, scored). See score_here and bulk.cluster.score.
 Engine: TypeAlias = Callable[
     [Sequence[Source], Reading, Mapping[Key, str], Scorer], Iterator[tuple[Key, int, str, Scored]]
 ]
@@ -39,12 +39,12 @@ class Job:
 
     Attributes:
         input: see :func:`bulk.addresses.sources`.
-        output: a path or address, or - for standard output.
+        output: a path, an address, or - for standard output.
         model: see :func:`bulk.models.find`.
         reading: the columns and the encoding of the input; ``pair`` may be left out for a model of pairs.
         answering: the columns of an answer.
-        input_format: if the name of the input does not say it.
-        output_format: if the name of the output does not say it.
+        input_format: the format, if the name of the input does not tell it.
+        output_format: the format, if the name of the output does not tell it.
         quiet: whether to print no progress.
     """
 
@@ -59,10 +59,10 @@ class Job:
 
 
 def run(job: Job, engine: Engine | None = None, cores: int | None = None) -> Summary:
-    """Score ``job``, on this machine or by ``engine`` on ``cores``; the summary.
+    """Score ``job``, on this machine or by ``engine`` on ``cores``, and return the summary.
 
     Raises:
-        BulkError: if it cannot start or go on; finished parts are kept.
+        BulkError: if the run cannot start or go on; finished parts are kept.
         SpecError, ModelFilesError: if the model cannot be loaded.
     """
     files = sources(job.input, job.input_format)
@@ -117,20 +117,20 @@ def run(job: Job, engine: Engine | None = None, cores: int | None = None) -> Sum
 def score_here(
     files: Sequence[Source], reading: Reading, finished: Mapping[Key, str], scorer: Scorer
 ) -> Iterator[tuple[Key, int, str, Scored]]:
-    """The :data:`Engine` of this machine."""
+    """Score on this machine; an :data:`Engine`."""
     windows = (window for index, source in enumerate(files) for window in unfinished(index, source, reading, finished))
     for window, scored in local.score(scorer, windows, available_cpus()):
         yield window.key, window.position, window.digest(), scored
 
 
 def unfinished(index: int, source: Source, reading: Reading, finished: Mapping[Key, str]) -> Iterator[Window]:
-    """The windows of a file that are not ``finished``, which has the digests of those that are.
+    """Yield the unfinished windows of a file; ``finished`` has the digests of the finished windows.
 
     Raises:
-        BulkError: if a finished one is not what it was, or no longer there.
+        BulkError: if a finished window has changed or is missing.
     """
     left = {key for key in finished if key[0] == index}
-    changed = BulkError(f"{source.name}: has changed since the run began; delete the folder of its parts to begin anew")
+    changed = BulkError(f"{source.name}: has changed since the run began; delete the folder of its parts to start over")
     for window in read_file(index, source, reading):
         if source.place is None and window.number == 0:
             check_first(window, source, reading)
@@ -144,7 +144,7 @@ def unfinished(index: int, source: Source, reading: Reading, finished: Mapping[K
 
 
 def bad_rows(output: Place) -> Place:
-    """Where the bad rows of an output go."""
+    """The file for the bad rows of an output."""
     return output.beside("", ".bad.jsonl")
 
 
@@ -157,7 +157,7 @@ def _reading(reading: Reading, spec: ModelSpec) -> Reading:
 
 
 def _free(output: Place) -> Place:
-    """The output, which must be in a folder that exists, and not be a folder itself."""
+    """Check that the output is in an existing folder and is not a folder itself, and return it."""
     if output.local and not Path(output.path).parent.is_dir():
         raise BulkError(f"{output.name}: its folder does not exist; create it first")
     if output.kind() == fs.FileType.Directory:
@@ -166,14 +166,14 @@ def _free(output: Place) -> Place:
 
 
 def _check_free(parts: Parts, output: Place) -> None:
-    """Refuse an output that exists, unless this run was killed just after it had made it."""
+    """Refuse an output that exists, unless this run made it and was killed just afterwards."""
     for place in (output, bad_rows(output)):
         if place.kind() != fs.FileType.NotFound and not parts.done:
             raise BulkError(f"{place.name}: exists; delete it, or name another output")
 
 
 def _described(files: Sequence[Source], reading: Reading, answering: Answering, found: FoundModel) -> dict[str, Any]:
-    """All that the parts depend on, which must be the same when a run is resumed."""
+    """Everything that the parts depend on; it must be the same when a run is resumed."""
     return {
         "model": found.tag,
         "digest": found.digest,
@@ -186,7 +186,7 @@ def _described(files: Sequence[Source], reading: Reading, answering: Answering, 
 
 
 def _assemble(parts: Parts, output: Place, form: Format, keys: Iterable[Key], answers: Any) -> None:
-    """Write the output, and its bad rows, from the parts."""
+    """Write the output and the file of bad rows from the parts."""
     keys = sorted(keys)
     with parts.whole(bad_rows(output)) as stream:
         for key in keys:
@@ -203,7 +203,7 @@ def _assemble(parts: Parts, output: Place, form: Format, keys: Iterable[Key], an
 def _stream(
     files: Sequence[Source], reading: Reading, scorer: Scorer, summary: Summary, progress: Progress, form: Format
 ) -> None:
-    """Score to standard output, bad rows to standard error."""
+    """Write the scored rows to standard output, and the bad rows to standard error."""
     found, _ = scorer.load()
     answers, writer = scorer.answering.schema(found.spec), None
     try:
@@ -226,13 +226,13 @@ def _stream(
 
 
 def _widened(schema: pa.Schema, table: pa.Table, answers: pa.Schema, name: str) -> pa.Schema:
-    """``schema``, whose header is written, with types that hold the values of another table, of the file ``name``, too.
+    """``schema`` with types that also hold the values of ``table``, of the file ``name``; the header stays the same.
 
     Raises:
         BulkError: if the table has a column that the schema lacks.
     """
     widened = plan([schema.empty_table(), table], answers)
     if late := [column for column in widened.names if column not in schema.names]:
-        where = f"{name}: has a column {late[0]!r} that the first file lacks, whose header is written"
+        where = f"{name}: has a column {late[0]!r} that the first file lacks, and the header is already written"
         raise BulkError(f"{where}; name a file as the output, or give --to jsonl")
     return widened

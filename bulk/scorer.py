@@ -1,4 +1,4 @@
-"""The scorer: texts in, answers out. One picklable object for a thread, a Ray actor or a Spark worker."""
+"""Scores texts with a model, in a thread, a Ray actor or a Spark worker: the scorer can be pickled."""
 
 from __future__ import annotations
 
@@ -29,10 +29,10 @@ class Scored:
     Attributes:
         table: the good rows, in the order of the input, with the answer's columns.
         bad: the bad rows, in the same order.
-        truncated: texts with more tokens than the model reads.
-        tokens: tokens of all texts.
-        labels: answers of each label; of a number, its sum.
-        read: texts in each bin of the model's reference, by statistic; empty if it has none.
+        truncated: number of texts with more tokens than the model reads.
+        tokens: number of tokens of all texts.
+        labels: number of answers with each label; for a model of a number, the sum of the numbers.
+        read: number of texts in each bin of the model's reference, by statistic; empty without a reference.
     """
 
     table: pa.Table
@@ -45,15 +45,15 @@ class Scored:
 
 @dataclass(slots=True)
 class Scorer:
-    """Scores with one model, which is loaded at the first use in each process and shared by its threads.
+    """Scores with one model, which each process loads at its first use and shares between its threads.
 
-    Pickled, it holds the model's name, not the model: another machine finds it by that name, and refuses another
-    model that it finds there.
+    A pickled scorer holds the name of the model, not the model. Another machine finds the model by that name, and
+    refuses it if its files differ.
 
     Attributes:
         model: NAME or NAME:VERSION in the model store, a folder, or an address (see :func:`bulk.models.find`).
         answering: the columns of an answer.
-        digest: SHA-256 of the model's files, if it must be just that model.
+        digest: SHA-256 that the model's files must have, or ``None`` for any.
     """
 
     model: str
@@ -73,25 +73,25 @@ class Scorer:
         """The model, loaded once.
 
         Raises:
-            BulkError, SpecError, ModelFilesError: if it is not here, cannot be loaded, or is another one.
+            BulkError, SpecError, ModelFilesError: if the model is missing, not that of ``digest``, or cannot be loaded.
         """
         with self._lock:
             if self._loaded is None:
                 found = models.find(self.model)
                 if self.digest not in (None, found.digest):
-                    raise BulkError(f"the model {self.model} differs on this machine: its files have other contents")
+                    raise BulkError(f"the model {self.model} differs on this machine; use the same files everywhere")
                 self._loaded = found, models.load(found)
             return self._loaded
 
     def unload(self) -> None:
-        """Free the memory of the model, until :meth:`load`."""
+        """Free the memory of the model until the next :meth:`load`."""
         with self._lock:
             self._loaded = None
 
     def answer(self, inputs: Sequence[Input | None]) -> pa.Table:
-        """The answer's columns, a row for each input, in order; null where there is no text.
+        """The answers as a table with a row for each input, in order; the row is null where there is no text.
 
-        ``inputs`` are texts, or of a model of pairs tuples of two. For Spark and pandas, see docs/bulk.md.
+        ``inputs`` are texts, or tuples of two texts for a model of pairs. For Spark and pandas, see docs/bulk.md.
         """
         found, classifier = self.load()
         usable = {index: given for index, given in enumerate(inputs) if given is not None and _is_usable(given)}
@@ -101,10 +101,10 @@ class Scorer:
         return self.answering.columns(found.spec, found.tag, predictions)
 
     def score(self, window: Window) -> Scored:
-        """The window with the answers.
+        """Score a window.
 
         Raises:
-            BulkError: if the answer's columns would hide some of the window's.
+            BulkError: if the window has a column of the same name as a column of the answers.
         """
         found, classifier = self.load()
         self.answering.check(found.spec, window.columns, window.name)
@@ -126,9 +126,9 @@ class Scorer:
 
 
 def predict(classifier: Classifier, inputs: Sequence[Input]) -> list[Prediction | None]:
-    """The prediction of each input, in order; ``None`` for a pair with a text that is too long and not to be cut.
+    """The prediction of each input, in order; ``None`` for a pair whose text that must not be cut is too long.
 
-    Of inputs with equal tokens, one is computed.
+    Inputs with equal tokens are computed once.
     """
     encodings = _encode(classifier, inputs)
     distinct = {encoding.row: encoding for encoding in encodings if encoding is not None}
@@ -142,7 +142,7 @@ def predict(classifier: Classifier, inputs: Sequence[Input]) -> list[Prediction 
 
 
 def limits(classifier: Classifier) -> BatchLimits:
-    """How large the service's batches are by default, which is where more texts in a batch gain nothing on a core."""
+    """The service's default limits of a batch, beyond which more texts in a batch gain nothing on a core."""
     texts, tokens, padding = (
         Settings.model_fields[name].default for name in ("max_batch_texts", "max_batch_tokens", "max_padding_tokens")
     )
@@ -150,7 +150,7 @@ def limits(classifier: Classifier) -> BatchLimits:
 
 
 def batches(encodings: Mapping[bytes, Encoding], limits: BatchLimits) -> Iterator[list[bytes]]:
-    """The keys in batches within ``limits``, the shortest text first, so that their lengths are nearly equal."""
+    """Yield the keys in batches within ``limits``, sorted by length, so that texts of a batch are of similar length."""
     lengths = {row: len(encoding.ids) for row, encoding in encodings.items()}
     batch: list[bytes] = []
     for row in sorted(lengths, key=lengths.__getitem__):
@@ -177,6 +177,6 @@ def _encode_one(classifier: Classifier, given: Input) -> Encoding | None:
 
 
 def _is_usable(given: object) -> bool:
-    """Whether it is a text, or a pair of texts; pandas has NaN for none."""
+    """Whether ``given`` is a text or a pair of texts, and not blank; pandas has NaN where there is no text."""
     texts = given if isinstance(given, tuple) else (given,)
     return all(isinstance(text, str) and text.strip() for text in texts)

@@ -1,4 +1,4 @@
-"""From scored tables to a file or pipe: Parquet, CSV or JSON Lines, with all columns of the input and the answers'."""
+"""Writes scored tables as Parquet, CSV or JSON Lines, with all columns of the input and of the answers."""
 
 from __future__ import annotations
 
@@ -13,15 +13,15 @@ import pyarrow.parquet as pq
 from bulk.addresses import Format
 from bulk.windows import RAW
 
-# Of scores in text formats, as in the service's answers.
+# Digits of scores in CSV and JSON Lines, as in the service's answers.
 SCORE_DIGITS = 6
-# A row group of Parquet, which readers load at once, ends at so many rows or bytes.
+# Most rows and bytes in a row group of Parquet, which readers load at once.
 GROUP_ROWS, GROUP_BYTES = 65_536, 64_000_000
 UNSUITABLE = (pa.ArrowInvalid, pa.ArrowTypeError, pa.ArrowNotImplementedError, OverflowError)
 
 
 class Writer:
-    """Writes tables to an open stream; :meth:`close` ends the format, not the stream."""
+    """Writes tables to an open stream; :meth:`close` completes the file and leaves the stream open."""
 
     def __init__(self, stream: BinaryIO, form: Format, schema: pa.Schema, answers: Collection[str]) -> None:
         """Begin a file.
@@ -29,8 +29,8 @@ class Writer:
         Args:
             stream: where to write.
             form: the format.
-            schema: of all tables together, by :func:`plan`. That of CSV may get other types later.
-            answers: names of the answer's columns.
+            schema: the schema of all tables together, by :func:`plan`. For CSV its types may change later.
+            answers: names of the columns of the answers.
         """
         self._stream, self.schema, self._answers = stream, schema, answers
         self._waiting: list[pa.Table] = []
@@ -62,7 +62,7 @@ class Writer:
         self._write_lines([list(map(_field, row.values())) for row in rows])
 
     def _write_lines(self, rows: Iterable[Sequence[str]]) -> None:
-        # Python 3.11 quotes a carriage return only if rows end in one, so they do until they are joined.
+        # Python 3.11 quotes a carriage return only if rows end in one, so rows end in one until they are joined.
         lines = _Lines()
         csv.writer(lines, lineterminator="\r\n").writerows(rows)
         self._stream.write("".join(line.removesuffix("\r\n") + "\n" for line in lines).encode())
@@ -84,13 +84,13 @@ class Writer:
 
 
 class _Lines(list[str]):
-    """What :mod:`csv` writes, a row at a time."""
+    """Collects the rows that :mod:`csv` writes."""
 
     write = list[str].append
 
 
 def plan(tables: Iterable[pa.Table], answers: pa.Schema) -> pa.Schema:
-    """The schema of all ``tables`` together: the input's columns in the order they appear, then those of ``answers``.
+    """The schema of all ``tables`` together: the input's columns as they appear, then those of ``answers``.
 
     A column whose types do not fit together becomes JSON text.
     """
@@ -105,7 +105,7 @@ def plan(tables: Iterable[pa.Table], answers: pa.Schema) -> pa.Schema:
 
 
 def conform(table: pa.Table, schema: pa.Schema) -> pa.Table:
-    """``table`` with the columns of ``schema``, null where it has none."""
+    """``table`` with the columns of ``schema``; a column that it lacks is null."""
     table = _expanded(table)
     columns = []
     for field in schema:
@@ -120,7 +120,7 @@ def conform(table: pa.Table, schema: pa.Schema) -> pa.Table:
 
 
 def _expanded(table: pa.Table) -> pa.Table:
-    """The table with a column for each key of JSON lines."""
+    """The table with a column for each key instead of the JSON lines."""
     if RAW not in table.column_names:
         return table
     rows = [json.loads(line) for line in table[RAW].to_pylist()]
@@ -156,7 +156,7 @@ def _cast(column: pa.ChunkedArray, kind: pa.DataType) -> pa.ChunkedArray:
 
 
 def _is_empty(kind: pa.DataType) -> bool:
-    """Whether it is, or contains, an object without keys, which Parquet does not have."""
+    """Whether the type is, or contains, an object without keys, which Parquet cannot store."""
     if pa.types.is_list(kind):
         return _is_empty(kind.value_type)
     return pa.types.is_struct(kind) and (not kind.num_fields or any(_is_empty(field.type) for field in kind.fields))

@@ -1,1 +1,1 @@
-"""Library that judges, compares and moves traffic while the service runs; it imports nothing else of the project."""
+"""Library that compares two running versions and moves traffic between them; imports nothing else of the project."""

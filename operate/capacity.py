@@ -1,4 +1,4 @@
-"""How many pods a load needs, and what an autoscaler loses while it follows a day's load; computed, not measured."""
+"""Computes how many pods a load needs, and how many texts are rejected while an autoscaler follows a day's load."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ DAY = 86_400
 class Autoscaler:
     """KEDA's ScaledObject and Kubernetes' HorizontalPodAutoscaler as deploy/kubernetes/keda/scaler.yaml sets them.
 
-    ``utilisation`` is the target: busy seconds per second and pod. Times are in seconds: the window of ``rate()``,
-    between two decisions, and for how long the largest wish counts before pods go (stabilization). ``up`` is the share
-    of pods that may be added in a period, ``down`` that which may go in a minute. A pod that is added answers ``start``
-    seconds later: its node must have room and the image.
+    ``least`` and ``most`` bound the number of pods; ``utilisation`` is the target, in busy seconds per second and pod.
+    Times are in seconds: the ``window`` of ``rate()``, the ``period`` between two decisions, and ``stabilization``, for
+    which the largest wish counts before pods are removed. ``up`` is the share of pods that may be added in a period,
+    ``down`` the share removed in a minute. A new pod answers after ``start``, on a node with room and the image.
     """
 
     least: int
@@ -33,7 +33,7 @@ class Autoscaler:
 
 @dataclass(frozen=True)
 class Outcome:
-    """A simulated day: requests and those rejected, the most pods, and the mean number of pods."""
+    """A simulated day: texts that arrived and texts that were rejected, the most pods, and the mean number of pods."""
 
     requests: float
     lost: float
@@ -42,23 +42,23 @@ class Outcome:
 
 
 def pods(load: float, rate: float, utilisation: float, zones: int = 1) -> int:
-    """Pods for ``load`` texts a second where a pod computes ``rate``, so that they are busy for ``utilisation``.
+    """Pods for ``load`` texts a second, each of which computes ``rate`` and is busy for the share ``utilisation``.
 
-    With several ``zones`` the pods that remain after one is lost can still answer everything. Raises
-    :class:`ValueError` unless rate and utilisation are above 0.
+    With several ``zones``, the pods that remain after a zone is lost can still answer everything. Raises
+    :class:`ValueError` if an argument is out of range, such as a rate or utilisation of 0.
     """
     if rate <= 0 or not 0 < utilisation <= 1 or load < 0 or zones < 1:
         raise ValueError(f"no number of pods for {load} texts a second, {rate} a pod, utilisation {utilisation}")
     needed = max(1, math.ceil(load / (rate * utilisation)))
     if zones > 1:
-        # An even spread, of which a zone's part may go.
+        # Pods are spread evenly over the zones, and one zone may be lost.
         remaining = max(1, math.ceil(load / rate))
         needed = max(needed, zones * math.ceil(remaining / (zones - 1)))
     return needed
 
 
 def day_with_spike(night: float, noon: float, spike: float, *, at: int = 12 * 3600, lasting: int = 600) -> list[float]:
-    """The texts a second of each second of a day: a sine from ``night`` to ``noon``, and for a while ``spike``."""
+    """The texts in each second of a day: a sine from ``night`` to ``noon``, and ``spike`` for a while."""
     middle, swing = (noon + night) / 2, (noon - night) / 2
     load = [middle - swing * math.cos(2 * math.pi * second / DAY) for second in range(DAY)]
     load[at : at + lasting] = [spike] * lasting
@@ -66,12 +66,12 @@ def day_with_spike(night: float, noon: float, spike: float, *, at: int = 12 * 36
 
 
 def simulate(load: Sequence[float], rate: float, scaler: Autoscaler, queue_seconds: float = 2.0) -> Outcome:
-    """Follow ``load`` (texts a second, by second) with pods that compute ``rate`` each; a longer queue is rejected."""
-    current, starting = scaler.least, deque[int]()  # seconds at which pods begin to answer
+    """Follow ``load``, the texts in each second, with pods that compute ``rate``; a longer queue is rejected."""
+    current, starting = scaler.least, deque[int]()  # the seconds at which pods begin to answer
     busy: deque[float] = deque(maxlen=scaler.window)
     wishes: deque[int] = deque(maxlen=max(1, scaler.stabilization // scaler.period))
     lost, waiting, total, most = 0.0, 0.0, 0.0, current
-    gone = 0  # pods that went in this minute
+    gone = 0  # pods removed in this minute
     for second, arriving in enumerate(load):
         while starting and starting[0] <= second:
             starting.popleft()

@@ -1,4 +1,4 @@
-"""Judges a candidate by the counts of both versions: each check is a sequential test of one share."""
+"""Judges a candidate by the counts of both versions; each check is a sequential test of one share."""
 
 from __future__ import annotations
 
@@ -9,29 +9,29 @@ from operate.counts import Counts
 from operate.errors import OperateError
 from operate.sequential import Decision, Sprt
 
-# Fewer of the stable version say too little about it.
+# Fewest requests of the stable version from which its shares are known well enough.
 BASELINE = 50
-# Requests of the candidate, at least, in a block of time.
+# Fewest requests of the candidate in a block of time.
 BLOCK = 10
 
 
 @dataclass(frozen=True)
 class Limits:
-    """How much worse than the stable version's a candidate's share may be, and how much worse it must not be.
+    """The limits of the checks: a candidate is good up to the first share of a pair, and bad from the second on.
 
-    All are shares from 0 to 1, added to the stable version's share; those of ``blocks`` and ``disagreement`` stand
-    alone. Of each pair: up to the first a candidate is good, from the second on bad. Raises :class:`OperateError`
-    unless that leaves shares that are good, and shares that are bad.
+    The shares, from 0 to 1, are added to the stable version's share; ``blocks`` and ``disagreement`` are compared
+    as they are. ``alpha`` and ``beta`` are the error rates of :class:`~operate.sequential.Sprt`. Raises
+    :class:`OperateError` unless the first share of each pair is below the second.
     """
 
     failures: tuple[float, float] = (0.005, 0.03)
     refusals: tuple[float, float] = (0.01, 0.06)
-    # Of requests that take longer than half, or a twentieth, of the stable version's.
+    # The share of requests slower than the median, and than the 95th percentile, of the stable version.
     slower: tuple[float, float] = (0.10, 0.30)
     stragglers: tuple[float, float] = (0.05, 0.15)
-    # Of the blocks of time in which that many more were slow as lies between the two.
+    # The share of blocks of time whose excess of slow requests is above the mean of a pair above.
     blocks: tuple[float, float] = (0.3, 0.7)
-    # Of the texts with one label, more or less.
+    # The share of texts with one label, which may be neither larger nor smaller.
     labels: tuple[float, float] = (0.05, 0.20)
     disagreement: tuple[float, float] = (0.05, 0.20)
     alpha: float = 0.001
@@ -48,7 +48,7 @@ class Limits:
 
 @dataclass(frozen=True)
 class Mirrored:
-    """Texts that both versions were asked, and how many of them got another label from the candidate."""
+    """The number of texts sent to both versions, and how many of them got different labels."""
 
     texts: int = 0
     disagreed: int = 0
@@ -56,7 +56,7 @@ class Mirrored:
 
 @dataclass(frozen=True)
 class Finding:
-    """One check: its name, its decision, and the numbers behind it."""
+    """The result of a check: its name, its decision, and the numbers behind it."""
 
     check: str
     decision: Decision
@@ -70,10 +70,10 @@ def judge(
     mirrored: Mirrored | None,
     limits: Limits,
 ) -> list[Finding]:
-    """All checks of a candidate, on the counts of one step; it has passed once every decision is ``GOOD``.
+    """Run all checks on the counts of one step; the candidate has passed once every decision is ``GOOD``.
 
-    ``blocks`` says of each block of time whether the candidate was slower (:func:`block`); ``mirrored`` is None if no
-    texts are.
+    ``blocks`` has for each block of time whether the candidate was slower (:func:`block`); ``mirrored`` is None if no
+    texts are mirrored.
     """
     baseline = stable.answered + stable.failed
     if baseline < BASELINE:
@@ -100,19 +100,19 @@ def _against(
     expected = stable[0] / stable[1] if stable[1] else 0.0
     good, bad = (min(expected + margin, 1.0) for margin in margins)
     if Sprt.clipped(good) >= Sprt.clipped(bad):
-        # The stable version's share is so high that none can be worse.
+        # The stable version's share is so high that no share can be worse.
         return Finding(check, Decision.GOOD, f"{expected:.1%} of the stable version's")
     decision = Sprt(good, bad, limits.alpha, limits.beta).decide(*seen)
     return Finding(check, decision, f"{seen[0]:.0f} of {seen[1]:.0f}, stable {expected:.1%} (from {bad:.1%} on bad)")
 
 
 def block(stable: Counts, stable_now: Counts, candidate_now: Counts, limits: Limits) -> dict[str, bool] | None:
-    """Whether the candidate was slower in a block of time, by check; None if it had too few requests in it.
+    """Whether the candidate was slower in a block of time, by check; None if a version had too few requests.
 
-    ``stable`` has all its requests of the step, ``…_now`` those of the block. Blocks are counted, and not requests:
-    slow requests come in groups, whenever a process has to wait for a core, and a group says no more than one of them.
-    Compared is the protocol with most requests of the candidate, by the bounds that half of the stable version's
-    requests exceed, and a twentieth.
+    ``stable`` counts all requests of the step, ``stable_now`` and ``candidate_now`` the requests of the block. Blocks
+    are counted instead of requests, because slow requests are not independent: they come in groups, whenever a process
+    has to wait for a core. The protocol with most requests of the candidate is compared, by the histogram bounds that
+    half, and a twentieth, of the stable version's requests exceed.
     """
     totals = {name: by.get("inf", 0.0) for name, by in candidate_now.seconds.items() if name in stable.seconds}
     protocol = max(totals, key=lambda name: totals[name], default=None)
@@ -122,7 +122,7 @@ def block(stable: Counts, stable_now: Counts, candidate_now: Counts, limits: Lim
     worse = {}
     for check, margins, most in (("slower", limits.slower, 0.5), ("stragglers", limits.stragglers, 0.05)):
         bound = min((each for each in within if within[each] >= within["inf"] * (1 - most)), key=float)
-        # Where the stable version gets no requests, what it has answered before.
+        # If the stable version gets no requests now, take what it has answered before.
         beside = now if now.get("inf", 0.0) >= BLOCK else within
         more = _beyond(candidate_now.seconds[protocol], bound) - _beyond(beside, bound)
         worse[check] = more > sum(margins) / 2

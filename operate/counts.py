@@ -1,4 +1,4 @@
-"""What two versions have done, as counts: read from the samples of a Prometheus."""
+"""Counts of what each version has answered, read from the samples of a Prometheus server."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
-# Values of the label `outcome` of textserve_requests_total (docs/errors.md). What a client did wrong is in neither.
+# Values of the label `outcome` of textserve_requests_total (docs/errors.md). Errors of clients are in neither set.
 FAILED = frozenset({"internal", "not_ready", "shutting_down", "deadline_exceeded"})
 REFUSED = frozenset({"overloaded"})
 REQUESTS, SECONDS, LABELS = (
@@ -16,14 +16,14 @@ REQUESTS, SECONDS, LABELS = (
     "textserve_request_seconds_bucket",
     "textserve_predictions_total",
 )
-# Requests that the proxy sent and that were not answered, of which the service itself cannot tell.
+# Requests that the proxy sent and the service did not answer; the service cannot count these itself.
 UNANSWERED = ("haproxy_server_connection_errors_total", "haproxy_server_response_errors_total")
 METRICS = (REQUESTS, SECONDS, LABELS, *UNANSWERED)
 
 
 @dataclass(frozen=True)
 class Sample:
-    """One series' newest value: its labels, with its name as ``__name__``."""
+    """The newest value of a series, and its labels; ``__name__`` is the name of the metric."""
 
     labels: Mapping[str, str]
     value: float
@@ -31,10 +31,10 @@ class Sample:
 
 @dataclass
 class Counts:
-    """What one version has done since it started, or since an earlier time (:meth:`since`).
+    """What one version has answered since it started, or since an earlier time (:meth:`since`).
 
-    ``seconds`` has for each protocol, by upper bound in seconds (``inf`` for all), the requests answered within it;
-    ``labels`` the texts by label.
+    ``seconds`` has, by protocol and upper bound in seconds (``inf`` for all), the number of requests answered within
+    the bound; ``labels`` has the number of texts by label.
     """
 
     answered: float = 0.0
@@ -49,7 +49,7 @@ class Counts:
         return self.answered + self.failed + self.refused
 
     def since(self, base: Counts) -> Counts:
-        """What was added since ``base``."""
+        """The counts that were added since ``base``."""
         return Counts(
             self.answered - base.answered,
             self.failed - base.failed,
@@ -62,9 +62,9 @@ class Counts:
         )
 
     def restarted(self, base: Counts) -> bool:
-        """Whether a counter of the service is below ``base``: the process is another one.
+        """Whether a counter of the service is below ``base``, which means that its process has restarted.
 
-        Not ``failed``, of which the proxy counts a part.
+        ``failed`` does not tell, because the proxy counts a part of it.
         """
         return (
             self.answered < base.answered
@@ -77,14 +77,14 @@ class Counts:
         )
 
     def to_json(self) -> dict[str, Any]:
-        """As JSON can hold it."""
+        """The counts as a dictionary for JSON."""
         return asdict(self)
 
 
 def count(samples: Iterable[Sample], version: str) -> Counts | None:
-    """The counts of a version, by the labels ``version`` of the service and ``server`` of the proxy.
+    """The counts of a version, found by the label ``version`` of the service and ``server`` of the proxy.
 
-    None if there is no sample of the service, or none of the proxy: it was not scraped.
+    None if there is no sample of the service, or none of the proxy, because it was not scraped.
     """
     found, scraped = Counts(), set()
     seconds: defaultdict[str, dict[str, float]] = defaultdict(dict)

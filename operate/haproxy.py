@@ -1,4 +1,4 @@
-"""HAProxy's runtime socket: the weights and states of the two versions (HAProxy Management Guide, section 9.3)."""
+"""Reads and sets the weights of the two versions by HAProxy's runtime socket (Management Guide, section 9.3)."""
 
 from __future__ import annotations
 
@@ -10,14 +10,14 @@ from pathlib import Path
 
 from operate.errors import OperateError
 
-# The sections `backend` of deploy/rollout/haproxy.cfg: one for each protocol.
+# The names of the sections `backend` in deploy/rollout/haproxy.cfg, one for each protocol.
 BACKENDS = ("http", "grpc")
 SECONDS = 5.0
 
 
 @dataclass(frozen=True)
 class Slot:
-    """A version in one backend: its weight of 0 to 256, and whether health checks find it ready."""
+    """A version in one backend: its weight, from 0 to 256, and whether health checks find it ready."""
 
     weight: int
     up: bool
@@ -25,13 +25,13 @@ class Slot:
 
 @dataclass(frozen=True)
 class HAProxy:
-    """A running HAProxy, by its runtime socket. ``state_file`` is where it looks for weights when it starts."""
+    """A running HAProxy, whose runtime socket is ``path``; it reads its weights from ``state_file`` when it starts."""
 
     path: Path
     state_file: Path | None = None
 
     def ask(self, command: str) -> str:
-        """The answer to a command; raises :class:`OperateError` if HAProxy cannot be reached."""
+        """Send a command and return the answer; raises :class:`OperateError` if HAProxy cannot be reached."""
         try:
             with socket.socket(socket.AF_UNIX) as connection:
                 connection.settimeout(SECONDS)
@@ -46,12 +46,12 @@ class HAProxy:
             ) from None
 
     def slots(self) -> dict[str, dict[str, Slot]]:
-        """By version, then by backend; raises :class:`OperateError` if HAProxy has not both versions in each."""
+        """The slots by version and backend; raises :class:`OperateError` if a backend lacks a version."""
         rows = csv.DictReader(io.StringIO(self.ask("show stat").removeprefix("# ")))
         found: dict[str, dict[str, Slot]] = {"blue": {}, "green": {}}
         for row in rows:
             if row["pxname"] in BACKENDS and row["svname"] in found:
-                # "UP 1/2" is about to be down. A server that follows another one says "no check", or its state.
+                # "UP 1/2" is about to be down. A server that tracks another shows "no check" or its state.
                 found[row["svname"]][row["pxname"]] = Slot(int(row["weight"]), row["status"].startswith("UP"))
         if missing := [version for version, by in found.items() if set(by) != set(BACKENDS)]:
             raise OperateError(f"{self.path}: HAProxy has no server {missing[0]} in each of {', '.join(BACKENDS)}")
@@ -71,9 +71,9 @@ class HAProxy:
         return all(slot.up for slot in self.slots()[version].values())
 
     def route(self, candidate: str, stable: str, share: int) -> None:
-        """Give ``candidate`` that percentage of the requests from now on; those in flight are answered where they are.
+        """Send ``share`` percent of new requests to ``candidate``; requests in flight stay with their version.
 
-        The weight that grows is set first, so that there is no moment without a version.
+        The larger weight is set first, so that there is no moment without a version.
         """
         weights = sorted([(100 - share, stable), (share, candidate)], reverse=True)
         for weight, version in weights:
@@ -83,7 +83,7 @@ class HAProxy:
         self.remember()
 
     def remember(self) -> None:
-        """Write the weights where HAProxy reads them when it starts again."""
+        """Write the weights to the file from which HAProxy reads them when it starts again."""
         if self.state_file is not None:
             written = self.state_file.with_suffix(".new")
             written.write_text(self.ask("show servers state"), encoding="utf-8")

@@ -1,6 +1,6 @@
-"""Asks both versions the texts that the proxy mirrors, and counts how often their labels differ. It keeps no text.
+"""Sends the texts that the proxy mirrors to both versions, and counts how often their labels differ. Keeps no text.
 
-deploy/rollout/mirror.lua sends bodies of ``POST /classify`` here, and waits for no answer.
+deploy/rollout/mirror.lua sends bodies of ``POST /classify`` here, and does not wait for an answer.
 """
 
 from __future__ import annotations
@@ -19,14 +19,14 @@ from operate.checks import Mirrored
 from operate.errors import OperateError
 
 SECONDS = 30.0
-# Of requests that wait for a version; more are dropped, so that the mirror never is the load.
+# Most comparisons at a time; more are dropped, so that mirroring does not overload the versions.
 MOST_AT_ONCE = 8
 LONGEST = 32_768
 FORWARDED = ("content-type", "content-encoding", "authorization")
 
 
 class Comparer:
-    """Counts mirrored texts, and those that the two versions label otherwise."""
+    """Counts mirrored texts, and the texts that get different labels from the two versions."""
 
     def __init__(self, addresses: tuple[str, str]) -> None:
         self._addresses = addresses
@@ -37,22 +37,22 @@ class Comparer:
 
     @property
     def counted(self) -> Mirrored:
-        """The texts so far."""
+        """The counts so far."""
         with self._lock:
             return self._counted
 
     def close(self) -> None:
-        """Wait for the comparisons in progress."""
+        """Cancel the requests that have not started, and wait for the others."""
         self._pool.shutdown(cancel_futures=True)
 
     def compare(self, body: bytes, headers: Mapping[str, str]) -> None:
-        """Ask both versions at once; without an answer of both, nothing is compared. Too many at once are dropped."""
+        """Ask both versions and count differing labels; do nothing if one does not answer or too many are waiting."""
         if not self._free.acquire(blocking=False):
             return
         try:
             first, second = self._pool.map(lambda address: _labels(address, body, headers), self._addresses)
         except (OSError, http.client.HTTPException, ValueError, KeyError, TypeError, RuntimeError):
-            # Failures count where they happen, in the metrics of the version; RuntimeError: closed meanwhile.
+            # The metrics of the version count its failures. RuntimeError: the comparer was closed meanwhile.
             return
         finally:
             self._free.release()
@@ -72,7 +72,7 @@ def _labels(address: str, body: bytes, headers: Mapping[str, str]) -> list[Any]:
 def comparing(address: tuple[str, int], versions: tuple[str, str]) -> Iterator[Comparer]:
     """Listen for mirrored bodies at ``address`` until the block ends; ``versions`` are two addresses, http://HOST:PORT.
 
-    Raises :class:`OperateError` if the port is taken, or there is no such port.
+    Raises :class:`OperateError` if the port is taken or is not a valid port.
     """
     comparer = Comparer(versions)
 

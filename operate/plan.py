@@ -1,4 +1,4 @@
-"""The states of a rollout, and what leads from one to the next; nothing here reads, writes or waits."""
+"""The states of a rollout and the transitions between them; nothing here reads, writes or waits."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Any, Literal
 from operate.counts import Counts
 from operate.errors import OperateError
 
-# Shares of the candidate in percent. Shadow has no step: no answer of the candidate reaches a client.
+# The candidate's share at each step, in percent. A shadow has no steps: no client gets an answer of the candidate.
 STRATEGIES: Mapping[str, tuple[int, ...]] = {"canary": (5, 25, 50, 100), "blue-green": (100,), "shadow": ()}
 Status = Literal["running", "promoted", "aborted", "observed"]
 OTHER = {"blue": "green", "green": "blue"}
@@ -17,11 +17,11 @@ OTHER = {"blue": "green", "green": "blue"}
 
 @dataclass(frozen=True)
 class Rollout:
-    """A rollout: who gets how much traffic, and why.
+    """The state of a rollout: which version gets how much traffic, and why.
 
-    ``step`` counts the steps that have passed. ``base`` has the counts of both versions when the step began. A shadow
-    ends as ``observed``; every other rollout as ``promoted`` or ``aborted``, which are final. Raises
-    :class:`OperateError` unless the steps rise from above 0 to 100, or are none.
+    ``step`` is the number of steps that have passed, ``base`` the counts of both versions at the beginning of the step.
+    A rollout ends as ``promoted`` or ``aborted``, a shadow that passes as ``observed``; these states are final. Raises
+    :class:`OperateError` unless there are no steps, or they rise from above 0 to 100.
     """
 
     candidate: str
@@ -42,18 +42,18 @@ class Rollout:
 
     @property
     def stable(self) -> str:
-        """The version that the candidate is to replace."""
+        """The version that the candidate would replace."""
         return OTHER[self.candidate]
 
     @property
     def share(self) -> int:
-        """The percentage of requests that the candidate should get now."""
+        """The percentage of requests that the candidate should get in this state."""
         if self.status == "promoted":
             return 100
         return self.steps[self.step] if self.status == "running" and self.steps else 0
 
     def passed(self, undecided: str = "") -> Rollout:
-        """After the current step has passed, or was left ``undecided`` for that reason; a final state stays."""
+        """The state after the current step has passed, or was left ``undecided`` for a reason; a final state stays."""
         if self.status != "running":
             return self
         reason = "; ".join(filter(None, (self.reason, undecided)))
@@ -66,20 +66,20 @@ class Rollout:
         return replace(following, step=self.step, status="promoted", reason=reason)
 
     def promoted(self) -> Rollout:
-        """After a person has promoted it, without the steps that remain; a final state stays."""
+        """The state after a person has promoted the candidate, skipping the remaining steps; a final state stays."""
         return replace(self, status="promoted", reason="promoted by hand") if self.status == "running" else self
 
     def aborted(self, reason: str) -> Rollout:
-        """After the candidate was found bad, or a person has aborted it; a final state stays."""
+        """The state after the candidate was found bad or a person aborted the rollout; a final state stays."""
         return replace(self, status="aborted", reason=reason) if self.status == "running" else self
 
     def to_json(self) -> dict[str, Any]:
-        """As JSON can hold it."""
+        """The rollout as a dictionary for JSON."""
         return asdict(self)
 
     @classmethod
     def from_json(cls, content: dict[str, Any]) -> Rollout:
-        """The rollout that :meth:`to_json` wrote; raises :class:`TypeError` or :class:`KeyError` if it did not."""
+        """The rollout of :meth:`to_json`; raises :class:`TypeError` or :class:`KeyError` for other content."""
         base = {version: Counts(**counts) for version, counts in content["base"].items()}
         steps, mirrored = tuple(content["steps"]), tuple(content["mirrored"])
         return cls(**{**content, "steps": steps, "mirrored": mirrored, "base": base})

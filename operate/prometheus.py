@@ -1,4 +1,4 @@
-"""Reads the newest samples of series from a Prometheus, over its HTTP API."""
+"""Reads the newest samples of series from a Prometheus server, by its HTTP API."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Runs a rollout: moves the proxy's weights by the plan, and judges the candidate at each step."""
+"""Runs a rollout: sets the proxy's weights as planned, and judges the candidate at each step."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from operate.prometheus import newest
 from operate.sequential import Decision
 from operate.state import StateFile
 
-# Looks in a row that find the candidate not ready; HAProxy has checked it several times before each.
+# Consecutive looks that must find the candidate not ready; HAProxy checks several times before it says so.
 UNREADY_LOOKS = 2
 
 
@@ -41,9 +41,9 @@ class Mirror:
 
 @dataclass(frozen=True)
 class Pace:
-    """Seconds between two looks; seconds that a step may take; what becomes of one that is not decided by then.
+    """Seconds between two looks, seconds that a step may take, and what to do with a step undecided by then.
 
-    Raises :class:`OperateError` for seconds that nobody can wait.
+    Raises :class:`OperateError` if the seconds are out of range.
     """
 
     look: float = 2.0
@@ -58,7 +58,7 @@ class Pace:
 
 
 def wait_ready(proxy: HAProxy, version: str, seconds: float) -> None:
-    """Wait until HAProxy runs and finds a version ready; raises :class:`OperateError` after so many seconds."""
+    """Wait until HAProxy runs and finds a version ready; raises :class:`OperateError` after ``seconds``."""
     pause, deadline = threading.Event(), time.monotonic() + seconds
     while True:
         with contextlib.suppress(OperateError):
@@ -72,14 +72,14 @@ def wait_ready(proxy: HAProxy, version: str, seconds: float) -> None:
 
 
 def _check(where: Where, rollout: Rollout) -> None:
-    """Raise an :class:`OperateError` if the candidate is none, or is not ready, or a rollout is running."""
+    """Raise an :class:`OperateError` if a rollout is running, the candidate has requests, or a version is not ready."""
     before = where.state.read()
     if before is not None and before.status == "running":
         raise OperateError(f"a rollout of {before.candidate} is running; abort it or promote it first")
     shares = where.proxy.share(rollout.candidate)
     if any(shares.values()):
         raise OperateError(
-            f"{rollout.candidate} gets {max(shares.values())} % of the requests already: it is no candidate; "
+            f"{rollout.candidate} gets {max(shares.values())} % of the requests already, so it is no candidate; "
             f"roll out {rollout.stable}"
         )
     for version in (rollout.stable, rollout.candidate):
@@ -88,17 +88,17 @@ def _check(where: Where, rollout: Rollout) -> None:
 
 
 def end(where: Where, reason: str | None) -> Rollout:
-    """Abort the rollout for a reason, or with None promote its candidate; return the rollout.
+    """Abort the rollout for ``reason``, or promote its candidate if that is None; return the rollout.
 
-    An aborted or finished rollout is put into effect again, which repairs weights that something else has changed.
-    Raises :class:`OperateError` if there has been none.
+    The weights of a rollout that has ended are set again, which repairs them if something else has changed them.
+    Raises :class:`OperateError` if there has been no rollout, or the version to go back to is not ready.
     """
     with where.state.locked():
         rollout = where.state.read()
         if rollout is None:
             raise OperateError(f"{where.state.path}: there is no rollout; start one")
         if reason is not None and rollout.status == "promoted":
-            # Back to the version before, as long as it runs.
+            # Go back to the previous version, if it still runs.
             if not where.proxy.ready(rollout.stable):
                 raise OperateError(f"{rollout.stable} is not ready, so nothing changes; deploy the image to go back to")
             rollout = replace(rollout, status="aborted", reason=reason)
@@ -112,7 +112,7 @@ def end(where: Where, reason: str | None) -> Rollout:
 
 
 def status(where: Where) -> str:
-    """What the state says, and what HAProxy does; for a person."""
+    """The state of the rollout and the shares that HAProxy gives, as text for a person."""
     rollout, slots = where.state.read(), where.proxy.slots()
     said = "no rollout so far"
     if rollout is not None:
@@ -130,19 +130,19 @@ def status(where: Where) -> str:
 def roll_out(
     where: Where, rollout: Rollout, limits: Limits, pace: Pace, mirror: Mirror | None, say: Callable[[str], None]
 ) -> Rollout:
-    """Give the candidate its first share, and judge it until the rollout has ended, also by another process; return it.
+    """Give the candidate its first share, and judge it until the rollout ends, here or by another process; return it.
 
-    If this process ends first, the traffic stays as it is. ``mirror`` is needed by a rollout that mirrors. Raises
-    :class:`OperateError`, before any request moves, if the candidate is none, or is not ready, a rollout is running, or
-    the mirror's port is taken; later if HAProxy does not answer, or at Ctrl-C. While Prometheus does not answer, it
-    waits.
+    If this process ends first, the traffic stays as it is. A rollout that mirrors needs ``mirror``. Raises
+    :class:`OperateError`, before any traffic moves, if a rollout is running, the candidate gets requests, a version is
+    not ready, or the mirror's port is taken; later if HAProxy does not answer, or at Ctrl-C. While Prometheus does not
+    answer, the rollout waits.
     """
     judging = Judging(where, limits, pace, say)
     with contextlib.ExitStack() as open_:
         with where.state.locked():
             _check(where, rollout)
             comparer = open_.enter_context(comparing(mirror.listen, mirror.versions)) if mirror else None
-            # In this order: after a crash between the two, abort knows what to undo.
+            # The state is written first: after a crash between the two lines, abort knows what to undo.
             where.state.write(rollout)
             where.proxy.route(rollout.candidate, rollout.stable, rollout.share)
         pause = threading.Event()
@@ -157,7 +157,7 @@ def roll_out(
 
 
 class Judging:
-    """What the judge remembers between two looks."""
+    """Judges a rollout at each look, and remembers what it needs for the next look."""
 
     def __init__(self, where: Where, limits: Limits, pace: Pace, say: Callable[[str], None]) -> None:
         self._where, self._limits, self._pace, self._say = where, limits, pace, say
@@ -170,7 +170,7 @@ class Judging:
         self._block_base: dict[str, Counts] = {}
 
     def look(self, mirrored: Mirrored) -> Rollout:
-        """Look at the state, the proxy and the counts; put what follows into effect, and return the rollout."""
+        """Read the state, the proxy and the counts; apply the decision, and return the rollout."""
         where = self._where
         with where.state.locked():
             rollout = where.state.read()
@@ -201,11 +201,11 @@ class Judging:
             before, self._counts_before = self._counts_before or counts, counts
             if candidate.restarted(before[rollout.candidate]):
                 return rollout.aborted(f"{rollout.candidate} restarted")
-            # The proxy counts failures too, and may have restarted.
+            # The proxy counts some of the failures: if they became fewer, it has restarted.
             fewer = any(now.failed < before[version].failed for version, now in counts.items())
             if not rollout.base or fewer or stable.restarted(before[rollout.stable]):
                 self._block_base = {}
-                # Where the stable version gets no requests, it is known by all that it has answered.
+                # If the stable version gets no requests, everything that it has answered counts.
                 base = {rollout.stable: Counts() if rollout.share == 100 else stable, rollout.candidate: candidate}
                 return replace(rollout, base=base)
             since = stable.since(rollout.base[rollout.stable])
@@ -235,7 +235,7 @@ class Judging:
         self._block_base = {rollout.stable: stable, rollout.candidate: candidate}
 
     def _counts(self, rollout: Rollout) -> dict[str, Counts] | None:
-        """The counts of both versions, or None if Prometheus has them not."""
+        """The counts of both versions, or None if Prometheus does not have them."""
         try:
             samples = newest(self._where.prometheus, METRICS)
         except OperateError as error:

@@ -1,8 +1,8 @@
-"""Wald's sequential probability ratio test of a share: it decides as soon as the data suffice, and no sooner.
+"""Wald's sequential probability ratio test of a share, which decides as soon as there are enough data.
 
 A. Wald, "Sequential Tests of Statistical Hypotheses", Annals of Mathematical Statistics 16 (1945), 117-186. Of all
 tests with the same error rates it needs the fewest observations on average (Wald and Wolfowitz, 1948). The bounds are
-those of Ville's inequality, 1/alpha and beta, which hold exactly; Wald's own are approximations.
+1/alpha and beta, which hold exactly by Ville's inequality; Wald's own bounds are approximations.
 """
 
 from __future__ import annotations
@@ -25,11 +25,11 @@ class Decision(Enum):
 
 @dataclass(frozen=True)
 class Sprt:
-    """Is a share at most ``good``, or at least ``bad``?
+    """Tests whether a share is at most ``good`` or at least ``bad``.
 
-    ``alpha`` bounds the probability to call a share of ``good`` bad, ``beta`` that to call a share of ``bad`` good,
-    for independent observations, and however often it is asked meanwhile. Between the two shares either answer may
-    come. Raises :class:`ValueError` unless ``good < bad``, or if an error rate is not between 0 and 0.5.
+    ``alpha`` bounds the probability of calling a share of ``good`` bad, ``beta`` that of calling a share of ``bad``
+    good, for independent observations, however often :meth:`decide` is called. For a share between the two, either
+    decision may come. Raises :class:`ValueError` unless ``good < bad`` and both error rates are between 0 and 0.5.
     """
 
     good: float
@@ -45,11 +45,11 @@ class Sprt:
 
     @staticmethod
     def clipped(share: float) -> float:
-        """The share, with room to be otherwise."""
+        """The share, moved away from exactly 0 and 1."""
         return min(max(share, SMALLEST), 1 - SMALLEST)
 
     def decide(self, hits: float, total: float) -> Decision:
-        """The decision after ``total`` observations, of which ``hits`` count; asked again with more of both."""
+        """The decision after ``total`` observations so far, of which ``hits`` count towards the share."""
         good, bad = self.clipped(self.good), self.clipped(self.bad)
         evidence = hits * math.log(bad / good) + (total - hits) * math.log((1 - bad) / (1 - good))
         if evidence >= -math.log(self.alpha):

@@ -1,4 +1,4 @@
-"""The state of a rollout on disk, which survives the script that runs it."""
+"""Keeps the state of a rollout on disk, where it survives the script that runs the rollout."""
 
 from __future__ import annotations
 
@@ -15,19 +15,19 @@ from operate.plan import Rollout
 
 
 def default_file() -> Path:
-    """Where the state is unless told otherwise: outside the checkout, which a runner may clean."""
+    """The default path of the state: outside the checkout, which a CI runner may clean."""
     base = os.environ.get("XDG_STATE_HOME") or Path.home() / ".local" / "state"
     return Path(base) / "textserve" / "rollout.json"
 
 
 @dataclass(frozen=True)
 class StateFile:
-    """A rollout in a file; each change replaces the file as a whole."""
+    """A file with a rollout; each change replaces the whole file."""
 
     path: Path
 
     def read(self) -> Rollout | None:
-        """The rollout, or None if there has been none; raises :class:`OperateError` if the file is not one."""
+        """The rollout, or None if there has been none; raises :class:`OperateError` if the file has other content."""
         try:
             return Rollout.from_json(json.loads(self.path.read_text(encoding="utf-8")))
         except FileNotFoundError:
@@ -38,7 +38,7 @@ class StateFile:
             ) from None
 
     def write(self, rollout: Rollout) -> None:
-        """Replace the rollout; after a crash at any moment the file has the old one or the new one."""
+        """Replace the rollout; after a crash at any moment, the file has either the old or the new rollout."""
         written = self.path.with_suffix(".new")
         with written.open("w", encoding="utf-8") as stream:
             json.dump(rollout.to_json(), stream, indent=1)
@@ -48,7 +48,7 @@ class StateFile:
 
     @contextmanager
     def locked(self) -> Iterator[None]:
-        """Keep other processes out while state and weights change together; the lock ends with its process."""
+        """Keep other processes out while state and weights change together; the lock ends with the process."""
         self.path.parent.mkdir(parents=True, exist_ok=True)
         with self.path.with_suffix(".lock").open("w") as stream:
             fcntl.flock(stream, fcntl.LOCK_EX)

@@ -1,1 +1,1 @@
-"""From a model in the store to a running container: Bento, image, push, deployment, summary of a pipeline run."""
+"""Releases a stored model: builds the Bento and the image, pushes and deploys it, and summarizes a pipeline run."""

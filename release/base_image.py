@@ -1,4 +1,4 @@
-"""The image that ours is built on: its name, and its digest in its container registry."""
+"""The base image of the container image: its name, and its digest in its container registry."""
 
 from __future__ import annotations
 
@@ -18,9 +18,9 @@ REFERENCE = re.compile(r"([a-z0-9][\w.-]*(?::\d+)?(?:/[\w.-]+)*(?::[\w.-]+)?)(?:
 
 
 def named(variables: Mapping[str, str] = os.environ) -> str:
-    """The base image that ``BASE_IMAGE`` names, with or without a digest, or else the default.
+    """The name of the base image in ``BASE_IMAGE``, with or without a digest, or else the default.
 
-    Raises :class:`ReleaseError` if it is no name of an image.
+    Raises :class:`ReleaseError` if the name is not valid.
     """
     name = variables.get(VARIABLE) or BASE_IMAGE
     _parts(name)
@@ -28,9 +28,9 @@ def named(variables: Mapping[str, str] = os.environ) -> str:
 
 
 def resolve(name: str) -> str:
-    """``NAME:TAG@sha256:DIGEST``: what ``name`` is at this moment, for every architecture; a digest in it is kept.
+    """``NAME:TAG@sha256:DIGEST`` with the current digest of ``name``, for all architectures; a digest in it is kept.
 
-    Raises :class:`ReleaseError` if docker cannot look it up.
+    Raises :class:`ReleaseError` if docker cannot look the image up.
     """
     tagged, digest = _parts(name)
     if digest is None:
@@ -40,7 +40,7 @@ def resolve(name: str) -> str:
 
 
 def labels(name: str) -> dict[str, str]:
-    """The annotations of the OCI for a base image: its name and, if it is named by it, its digest."""
+    """The OCI annotations for a base image: its name and, if ``name`` has a digest, the digest."""
     tagged, digest = _parts(name)
     return {f"{LABELS}.name": tagged, **({f"{LABELS}.digest": digest} if digest else {})}
 

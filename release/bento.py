@@ -27,17 +27,17 @@ from textserve.settings import PREFIX
 NAME = "textserve"
 DIGEST_LABEL = "content_digest"
 VERSION_DIGITS = 16
-# From PATH, or where the Makefile installs it.
+# uv from PATH, or where the Makefile installs it.
 UV = shutil.which("uv") or str(ROOT / ".uv" / "bin" / "uv")
 BENTOML = str(Path(sys.executable).with_name("bentoml"))
 DESCRIPTIONS = ("bento.yaml", "src/bentofile.yaml")
-# Keys of the descriptions that are not content, or differ between two builds of the same content.
+# Keys of the descriptions that are not content, or that differ between two builds of the same content.
 NO_CONTENT = ("labels", "version", "creation_time")
 
 
 @dataclass(frozen=True)
 class BuiltBento:
-    """A Bento in the store: its ``tag`` NAME:VERSION, the SHA-256 of its content as ``digest``, and its ``labels``."""
+    """A Bento in the store: its ``tag`` NAME:VERSION, the SHA-256 ``digest`` of its content, and its ``labels``."""
 
     tag: str
     digest: str
@@ -45,7 +45,7 @@ class BuiltBento:
 
 
 def build(model: str, base_image: str, uv: str = UV, root: Path = ROOT) -> BuiltBento:
-    """Build the Bento of ``model``, NAME or NAME:VERSION, into the store; replaces a Bento with the same content.
+    """Build the Bento of ``model``, NAME or NAME:VERSION, into the store, replacing a Bento with the same content.
 
     Raises :class:`ReleaseError` if the model is not in the store, or uv or BentoML fails.
     """
@@ -63,7 +63,7 @@ def build(model: str, base_image: str, uv: str = UV, root: Path = ROOT) -> Built
             _bentoml_build(root, version, labels, arguments, PATH=path, BENTOML_HOME=str(home))
             return home / "bentos" / NAME / version
 
-        # `bentoml build` takes the version, which is the digest of the content: the first build is for the digest.
+        # `bentoml build` needs the version, which is the digest of the content: the first build is only for the digest.
         digest = content_digest(bentoml_build("unversioned"))
         labels[DIGEST_LABEL] = digest
         version = digest[:VERSION_DIGITS]
@@ -72,7 +72,7 @@ def build(model: str, base_image: str, uv: str = UV, root: Path = ROOT) -> Built
 
 
 def export_requirements(root: Path, uv: str) -> None:
-    """Write the locked versions that bentofile.yaml names, and their hashes.
+    """Write the files of locked package versions, without and with hashes, that go into the Bento.
 
     Raises :class:`ReleaseError` if uv rejects the lock file.
     """
@@ -91,7 +91,7 @@ def _export(root: Path, uv: str, name: Path, *options: str) -> None:
         ).stdout
         with tempfile.NamedTemporaryFile("w", dir=file.parent, delete=False) as whole:
             whole.write(exported)
-        # At once: another build may be reading it.
+        # Replace the file in one step: another build may be reading it.
         os.chmod(whole.name, 0o644)
         os.replace(whole.name, file)
     except FileNotFoundError:
@@ -101,7 +101,7 @@ def _export(root: Path, uv: str, name: Path, *options: str) -> None:
 
 
 def model_labels(tag: str, metadata: dict[str, Any]) -> dict[str, str]:
-    """Labels of the model: its tag, the SHA-256 of its ONNX file, and its main metric per language if measured."""
+    """The labels of the model: its tag, the SHA-256 of its ONNX file, and its main metric per language if measured."""
     languages = (metadata.get("quality") or {}).get("languages", {})
     key = MAIN[metadata.get("spec", {}).get("problem_type", "single_label_classification")]
     quality = {f"{key}_{language}": f"{scores[key]:.4f}" for language, scores in sorted(languages.items())}
@@ -109,7 +109,7 @@ def model_labels(tag: str, metadata: dict[str, Any]) -> dict[str, str]:
 
 
 def content_digest(bento: Path) -> str:
-    """SHA-256 over a Bento's files, listed as ``sha256sum`` does, by path; descriptions count without NO_CONTENT."""
+    """SHA-256 of a Bento's files, listed by path as in ``sha256sum``; descriptions count without NO_CONTENT."""
     lines = []
     for file in sorted(bento.rglob("*")):
         name = file.relative_to(bento).as_posix()

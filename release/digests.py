@@ -1,7 +1,7 @@
-"""What the jobs of a pipeline run say of an image's files, so that only what was built, tested and scanned is pushed.
+"""Digests that the jobs of a pipeline run state, so that only files that were built, tested and scanned are pushed.
 
-A job names files by ``NAME=SHA256``, separated by white space, and passes that on as its output. No job can change the
-outputs of another one, but any can upload files under any name.
+A job states its files as ``NAME=SHA256``, separated by white space, and passes the statement on as its output. No job
+can change the outputs of another job, but every job can upload files under any name.
 """
 
 from __future__ import annotations
@@ -17,16 +17,16 @@ JOBS = ("built", "tested", "scanned")
 
 
 class UntestedError(ReleaseError):
-    """A file is not the one that each job saw. The message names the file and the job."""
+    """A file differs from the file that a job stated. The message names the file and the job."""
 
 
 def sbom_of(image: Path) -> Path:
-    """The SBOM that `make scan` writes beside the file of an image."""
+    """The path of the SBOM that `make scan` writes beside the file of an image."""
     return image.with_suffix(".spdx.json")
 
 
 def statement(image: Path) -> str:
-    """Name and SHA-256 of the file of an image and, if there is one, of its SBOM: ``NAME=SHA256 NAME=SHA256``."""
+    """The names and SHA-256 of an image's file and, if it exists, of its SBOM: ``NAME=SHA256 NAME=SHA256``."""
     return " ".join(f"{file.name}={digest(file)}" for file in (image, sbom_of(image)) if file == image or file.exists())
 
 
@@ -37,9 +37,9 @@ def digest(file: Path) -> str:
 
 
 def check(images: Sequence[Path], statements: Mapping[str, str]) -> None:
-    """Compare the files of images with the ``statements`` of all ``JOBS``, and their SBOMs with that of the scan.
+    """Compare the files of images with the ``statements`` of all ``JOBS``, and the SBOMs with that of the scan.
 
-    Raises :class:`UntestedError` if a file differs or is missing, or a job does not name it, or not in this form.
+    Raises :class:`UntestedError` if a file differs or is missing, or a statement lacks it or has another form.
     """
     for job in JOBS:
         said = _parse(job, statements.get(job, ""))
@@ -47,7 +47,7 @@ def check(images: Sequence[Path], statements: Mapping[str, str]) -> None:
         here = {file.name: file for file in files if file.exists()}
         for name in sorted({*said, *(file.name for file in files)}):
             if name not in said:
-                raise UntestedError(f"{name} is refused: nothing says that it was {job}; run make digests where it was")
+                raise UntestedError(f"{name} is refused: nothing says that it was {job}; run make digests in that job")
             if name not in here:
                 raise UntestedError(f"{name} was {job}, but it is not here: get all files of that run")
             if said[name] != digest(here[name]):

@@ -11,14 +11,14 @@ from pathlib import Path
 
 from release.errors import ReleaseError
 
-# In order of preference. podman can drop from an image what a later layer deleted from its base, and supports health
-# checks in docker's image format only.
+# In order of preference. podman can squash the layers, so that files of the base that a later layer deleted take no
+# space; it supports health checks only in docker's image format.
 BUILD_OPTIONS: dict[str, tuple[str, ...]] = {"docker": (), "podman": ("format=docker", "squash-all")}
 
 
 @dataclass(frozen=True)
 class Engine:
-    """A program that builds and runs images, and what it needs."""
+    """A program that builds and runs images, with the environment variables and options that it needs."""
 
     program: str
     build_environment: Mapping[str, str]
@@ -26,7 +26,7 @@ class Engine:
     build_options: tuple[str, ...]  # of bentoml containerize --opt
 
     def run(self, *arguments: str, folder: Path | None = None) -> str:
-        """The stripped output of the program, run in ``folder``; raises :class:`ReleaseError` with its error output."""
+        """Run the program in ``folder`` and return its stripped output; raises :class:`ReleaseError` with its error."""
         command, environment = [self.program, *arguments], {**os.environ, **self.run_environment}
         done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=60, cwd=folder)
         if done.returncode != 0:
@@ -42,7 +42,7 @@ def find(variables: Mapping[str, str] = os.environ) -> Engine:
     """The engine that ``CONTAINER_BACKEND`` names, or else the first of docker and podman that works.
 
     ``CONTAINERS_CONF_BUILD`` and ``CONTAINERS_CONF_RUN`` are podman's configuration files for building and running.
-    Raises :class:`ReleaseError` if none works.
+    Raises :class:`ReleaseError` if no engine works.
     """
     named = variables.get("CONTAINER_BACKEND")
     program = next((name for name in ([named] if named else BUILD_OPTIONS) if _works(name)), None)
@@ -53,12 +53,12 @@ def find(variables: Mapping[str, str] = os.environ) -> Engine:
         )
     files = (variables.get(f"CONTAINERS_CONF_{step}") for step in ("BUILD", "RUN"))
     building, running = ({"CONTAINERS_CONF": file} if file else {} for file in files)
-    # A machine with such a configuration reaches the package index only through the host's network.
+    # A machine that needs a configuration for building reaches the package index only through the host's network.
     options = BUILD_OPTIONS.get(program, ()) + (("network=host",) if building else ())
     return Engine(program, building, running, options)
 
 
 def _works(program: str) -> bool:
-    # docker's client is often installed without its daemon.
+    # The client of docker is often installed without its daemon.
     found = shutil.which(program)
     return found is not None and subprocess.run([found, "info"], capture_output=True, timeout=60).returncode == 0

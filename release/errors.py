@@ -1,4 +1,4 @@
-"""The library's one error that a user can fix."""
+"""The error of this library that a user can fix."""
 
 
 class ReleaseError(Exception):

@@ -17,7 +17,7 @@ LABELS = "org.opencontainers.image"
 def build(built: BuiltBento, base: str, name: str, engine: Engine) -> int:
     """Build the image ``name`` and return its size in bytes; raises :class:`ReleaseError` if the engine fails.
 
-    ``base`` is the image that ``built`` names as its base, for the labels.
+    ``base`` is the name of the base image, for the labels.
     """
     labels = {
         f"{LABELS}.title": NAME,

@@ -1,4 +1,4 @@
-"""Whom alerts and failed pipelines notify: Alertmanager's configuration from one file, and a message to its webhook."""
+"""Notifications of alerts and failed pipelines: writes Alertmanager's configuration, sends messages to a webhook."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ TEXT = "{{ range .Alerts }}{{ .Annotations.summary }} ({{ .Annotations.runbook }
 
 
 class Section(BaseModel):
-    """A part of the file; unknown keys are errors, and errors show no values, which may be secrets."""
+    """A part of the file; unknown keys are errors, and errors do not show values, which may be secrets."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, hide_input_in_errors=True)
 
@@ -38,21 +38,21 @@ class Email(Section):
 
 
 class Notifications(Section):
-    """Who is notified. ``webhook`` takes what Slack's incoming webhooks take; each is optional."""
+    """Who is notified. ``webhook`` must accept messages for Slack's incoming webhooks; both keys are optional."""
 
     webhook: SecretStr | None = None
     email: Email | None = None
 
     @classmethod
     def load(cls, file: Path) -> Notifications:
-        """Read the file; raises :class:`ReleaseError` naming the wrong key, without its value."""
+        """Read the file; raises :class:`ReleaseError` that names the wrong key, without its value."""
         try:
             content = yaml.safe_load(file.read_text(encoding="utf-8")) or {}
             found = cls.model_validate(content)
         except (OSError, UnicodeDecodeError) as error:
             raise ReleaseError(f"{file}: cannot be read: {error}") from None
         except yaml.YAMLError:
-            # Its message quotes the line, which may have a password.
+            # The message of the YAML error quotes the line, which may contain a password.
             raise ReleaseError(f"{file}: is not YAML") from None
         except ValidationError as error:
             problems = "\n".join(f"{file}: {problem}" for problem in validation.problems(error, {}))
@@ -63,7 +63,7 @@ class Notifications(Section):
 
 
 def check_address(address: str, where: str) -> None:
-    """Raise a :class:`ReleaseError`, without the address, unless it is one of HTTP."""
+    """Raise a :class:`ReleaseError`, which does not quote ``address``, unless it is an HTTP or HTTPS address."""
     if not re.fullmatch(r"https?://[^\x00-\x20\x7f]+", address):
         raise ReleaseError(f"{where}: is not an address that begins with https:// and has no spaces")
 
@@ -106,7 +106,7 @@ def alertmanager(notifications: Notifications) -> dict[str, Any]:
 
 
 def write(notifications: Notifications, target: Path) -> None:
-    """Write Alertmanager's configuration, which has the secrets, for nobody but the owner to read."""
+    """Write Alertmanager's configuration; only the owner can read it, because it contains the secrets."""
     target.parent.mkdir(parents=True, exist_ok=True)
     target.touch(mode=0o600)
     target.chmod(0o600)
@@ -114,8 +114,8 @@ def write(notifications: Notifications, target: Path) -> None:
 
 
 def notify(webhook: str, text: str) -> None:
-    """Send ``text`` to a webhook, as Slack takes it; raises :class:`ReleaseError`, without the address, if it fails."""
-    # A secret is often pasted with the end of its line.
+    """Send ``text`` to a webhook in Slack's format; raises :class:`ReleaseError`, without the address, if it fails."""
+    # A secret is often pasted with a line break at its end.
     webhook = webhook.strip()
     check_address(webhook, "the webhook")
     body = json.dumps({"text": text}).encode()

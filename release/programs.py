@@ -14,7 +14,7 @@ INSTALLATION = {
 
 
 def run(program: str, *arguments: str, **variables: str) -> str:
-    """The output of a program of ``INSTALLATION``; raises :class:`ReleaseError` if it is not installed, or fails."""
+    """Run a program of ``INSTALLATION`` and return its output; raises :class:`ReleaseError` if that fails."""
     try:
         done = subprocess.run([program, *arguments], env={**os.environ, **variables}, capture_output=True, text=True)
     except FileNotFoundError:

@@ -16,11 +16,11 @@ PREFIX = "image-"
 def push(files: Sequence[Path], tags: Sequence[str], statements: Mapping[str, str]) -> dict[str, str]:
     """Push the images of ``files`` (``image-ARCHITECTURE.tar``) under ``tags`` (``REPOSITORY:TAG``).
 
-    ``statements`` of :mod:`release.digests` say by job which files were built, tested and scanned.
+    ``statements``, of :mod:`release.digests`, have for each job the files that were built, tested or scanned.
 
-    Returns the repository as ``name``, the ``digest``, ``image`` (``NAME@DIGEST``) and ``digest-ARCHITECTURE`` of each.
+    Returns the repository as ``name``, the ``digest``, ``image`` (``NAME@DIGEST``) and a ``digest-ARCHITECTURE`` each.
     Raises :class:`ReleaseError` if there are no files, the tags are not of one repository, or docker fails, and
-    its :class:`UntestedError`, before anything is loaded, if a file is not the one that was tested.
+    its subclass :class:`UntestedError`, before anything is loaded, if a file differs from its statements.
     """
     repositories = {tag.rpartition(":")[0] for tag in tags}
     if len(repositories) != 1 or "" in repositories:
@@ -44,8 +44,8 @@ def push(files: Sequence[Path], tags: Sequence[str], statements: Mapping[str, st
 
 
 def _push_file(file: Path, tag: str, repository: str) -> str:
-    """Push the image in ``file`` under ``tag``; its digest in the container registry."""
-    # "Loaded image: textserve:1234567"
+    """Push the image in ``file`` under ``tag``, and return its digest in the container registry."""
+    # docker prints "Loaded image: textserve:1234567".
     loaded = run("docker", "image", "load", "--quiet", "--input", str(file)).split(": ", 1)[-1].strip()
     run("docker", "image", "tag", loaded, tag)
     run("docker", "image", "push", "--quiet", tag)

@@ -1,4 +1,4 @@
-"""Deploys a signed image beside the one that runs, behind HAProxy, and moves the traffic by a rollout."""
+"""Deploys a signed image beside the running version, behind HAProxy, and moves the traffic to it by a rollout."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ from release.deploy import FOLDER, READY_SECONDS, up, verified
 from release.errors import ReleaseError
 
 PROXY = FOLDER / "rollout" / "compose.yaml"
-# Ports of this host that only the proxy uses: of HTTP, and of gRPC (deploy/rollout/haproxy.cfg).
+# The HTTP and the gRPC port of each version on this host, which only the proxy uses (deploy/rollout/haproxy.cfg).
 PORTS: Mapping[str, tuple[int, int]] = {"blue": (3010, 3012), "green": (3020, 3022)}
 
 
 @dataclass(frozen=True)
 class Host:
-    """Where a version is rolled out, and how: what :mod:`operate.rollout` works with."""
+    """The arguments of :mod:`operate.rollout`: where and how a version is rolled out."""
 
     where: Where
     mirror: Mirror | None
@@ -32,10 +32,10 @@ class Host:
 def roll(host: Host, image: str, signed_by: str, additions: Sequence[str], say: Callable[[str], None]) -> None:
     """Verify ``image``, start it as the version that gets no requests, and roll it out.
 
-    The version before goes on running, so that a rollback is one change of a weight; the next deployment replaces it.
-    The first deployment of a host has nothing to be compared with. Raises :class:`ReleaseError` as
-    :func:`release.deploy.verified`, if the image is not ready in time, or if it was found worse: then the version
-    before answers everything again.
+    The previous version keeps running, so that a rollback only changes weights; the next deployment replaces it. The
+    first deployment on a host is not compared with anything. Raises :class:`ReleaseError` as
+    :func:`release.deploy.verified` does, if the image is not ready in time, or if it was found worse: then the previous
+    version answers all requests again.
     """
     if "tls" in additions:
         raise ReleaseError(
@@ -45,7 +45,7 @@ def roll(host: Host, image: str, signed_by: str, additions: Sequence[str], say: 
         )
     running = host.where.state.read()
     if running is not None and running.status == "running":
-        # Its candidate is the version that would be replaced.
+        # This deployment would replace the candidate of that rollout.
         raise ReleaseError(
             f"a rollout of {running.candidate} is running: make rollout DO=abort, or DO=promote, ends it"
         )
@@ -53,7 +53,7 @@ def roll(host: Host, image: str, signed_by: str, additions: Sequence[str], say: 
     proxy = host.where.proxy
     host.where.state.path.parent.mkdir(parents=True, exist_ok=True)
     if proxy.state_file is not None:
-        # HAProxy warns of a missing file, and writes none itself.
+        # HAProxy warns of a missing file, and does not create it.
         proxy.state_file.touch()
     folder, user = str(host.where.state.path.parent), f"{os.getuid()}:{os.getgid()}"
     up([PROXY], {"TEXTSERVE_ROLLOUT": folder, "PROXY_USER": user}, project="textserve-proxy")
@@ -66,7 +66,7 @@ def roll(host: Host, image: str, signed_by: str, additions: Sequence[str], say: 
     try:
         wait_ready(proxy, candidate, READY_SECONDS)
         if first:
-            say(f"{candidate} answers all requests; there was no version before")
+            say(f"{candidate} answers all requests; there was no previous version")
             return
         rollout = Rollout(candidate, host.steps, mirror=host.mirror is not None)
         rollout = roll_out(host.where, rollout, host.limits, host.pace, host.mirror, say)

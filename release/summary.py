@@ -1,4 +1,4 @@
-"""Renders the summary of a pipeline run: tests, the models and their gates, the image, the benchmark."""
+"""Renders the summary of a pipeline run: tests, models with their gates, image and benchmark."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ COUNTS = ("tests", "failures", "errors", "skipped")
 
 
 def render(root: Path, models: Sequence[str]) -> str:
-    """The summary as Markdown, of files below ``root``; raises :class:`ReleaseError` if a file cannot be read."""
+    """The summary of the files below ``root`` as Markdown; raises :class:`ReleaseError` if a file cannot be parsed."""
     folders = [root / "build", root / "build" / "report"]
     sections = {
         "Tests": _tests(_find(folders, "*.xml", "junit/*.xml")),
@@ -66,7 +66,7 @@ def _images(files: Sequence[Path]) -> str:
 def _benchmark(files: Sequence[Path]) -> str:
     if not files:
         return "Not measured."
-    # The newer of a full run and a quick one.
+    # Take the newer of a full and a quick run.
     comparison, file = max(((_json(file), file) for file in files), key=lambda read: str(read[0]["machine"]["date"]))
     cases = comparison["cases"]
     ours = {(case["mix"], case["connections"]): case["texts_per_second"] for case in cases if case["server"] == OURS}
@@ -78,12 +78,12 @@ def _benchmark(files: Sequence[Path]) -> str:
         rows.append([case["server"], case["mix"], *figures])
     head = ["server", "texts", "connections", "texts a second", "p99, ms", f"{OURS} is faster by"]
     machine = comparison["machine"]
-    # The folder distinguishes a result of this run from the committed one.
+    # The folder tells a result of this run from the committed result.
     return f"`{file.parent.name}/{file.name}`: {machine['cpu']}, {machine['date']}.\n\n{table(head, rows)}"
 
 
 def _is_sbom(file: Path) -> bool:
-    """Whether `make scan` wrote the file, beside that of the image."""
+    """Whether the file is an SBOM that `make scan` wrote beside the file of an image."""
     return file.name.endswith(".spdx.json")
 
 

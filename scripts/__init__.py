@@ -1,1 +1,1 @@
-"""From a checkpoint to the model store: one verb a file, each runs as ``python -m scripts.VERB`` and has ``--help``."""
+"""The project's commands, one per file: each runs as ``python -m scripts.VERB`` and has ``--help``."""

@@ -1,9 +1,9 @@
-"""Print the base image by the digest that its tag has now, so that everything is built on the same one.
+"""Print the base image with the current digest of its tag, so that every build uses the same base image.
 
     python -m scripts.base_image
 
-BASE_IMAGE names another one; a digest in it is kept. Looks it up in its container registry, with docker. In a GitHub
-workflow the step has the output base-image.
+BASE_IMAGE names another base image; a digest in the name is kept. docker looks the digest up in the container
+registry. In a GitHub workflow the step has the output base-image.
 
 Prints NAME:TAG@sha256:DIGEST. Exit codes: 0 printed, 1 failed (the message says why).
 """

@@ -3,9 +3,9 @@
     python -m scripts.bento sentiment-pl-en
 
 The version is the first digits of the content digest: the SHA-256 of all files, without labels and creation times. The
-labels hold the whole digest, the commit, the model with the SHA-256 of its ONNX file, and macro-F1 per language if
-measured; print them with `bentoml get textserve:VERSION -o yaml`. BASE_IMAGE names another base image for its
-container, with or without a digest: Debian with pip and the Python that its name says.
+labels hold the whole digest, the commit, the model with the SHA-256 of its ONNX file, and its main metric per language
+if measured; print them with `bentoml get textserve:VERSION -o yaml`. BASE_IMAGE names another base image for the
+container, with or without a digest: a Debian with pip and the version of Python that is in the name.
 
 Prints the tag, textserve:VERSION, and the digest. Exit codes: 0 built, 1 failed (the message says why).
 """
@@ -22,7 +22,7 @@ from scripts.command import command, parser
 def main(arguments: list[str] | None = None) -> None:
     """Run the script and return its exit code."""
     args = parser(__doc__)
-    args.add_argument("model", help="a model of the store: NAME, or NAME:VERSION")
+    args.add_argument("model", help="a model in the model store: NAME or NAME:VERSION")
     args.add_argument("--uv", default=bento.UV, help="the uv program, which reads uv.lock")
     options = args.parse_args(arguments)
     built = bento.build(options.model, base_image.named(), options.uv)

@@ -1,9 +1,9 @@
-"""How many pods for which load, and what the autoscaler of deploy/kubernetes loses on a day with a spike.
+"""Compute the pods that a load needs, and the texts that are rejected while the autoscaler follows a day with a spike.
 
     python -m scripts.capacity > docs/capacity.md
 
-The rate of a pod is that of benchmarks/results/compare.json: one core, mixed texts, 16 connections. Everything else is
-computed from deploy/kubernetes/keda/scaler.yaml; --rate computes with the rate of another machine.
+The rate of a pod comes from benchmarks/results/compare.json: one core, mixed texts, 16 connections. --rate sets that of
+another machine. The autoscaler is that of deploy/kubernetes/keda/scaler.yaml.
 """
 
 from __future__ import annotations
@@ -19,23 +19,23 @@ from operate.errors import OperateError
 from scripts.command import command, parser
 
 LOADS = (50, 100, 200, 500, 1000, 2000)
-# Of the day's highest load, 300 texts a second.
+# Texts a second at night and at noon; the spikes are multiples of the load at noon.
 NIGHT, NOON, SPIKES = 30.0, 300.0, (1.5, 2.0, 4.0)
 STARTS = (5, 20, 120)
 
 
 def measured_rate() -> float:
-    """Texts a second of one pod."""
+    """The measured texts a second of one pod; raises :class:`OperateError` if there are none."""
     cases = json.loads((ROOT / "benchmarks" / "results" / "compare.json").read_text(encoding="utf-8"))["cases"]
     wanted = {"server": "textserve", "mix": "mixed", "connections": 16}
     for case in cases:
         if wanted.items() <= case.items():
             return float(case["texts_per_second"])
-    raise OperateError("benchmarks/results/compare.json has no such case; run make benchmark, or name --rate")
+    raise OperateError("benchmarks/results/compare.json has no such case; run make benchmark, or set --rate")
 
 
 def scaler(start: int) -> Autoscaler:
-    """The autoscaler of deploy/kubernetes, with pods that answer so many seconds after they are wished for."""
+    """The autoscaler of deploy/kubernetes, with pods that answer ``start`` seconds after it asks for them."""
     spec = yaml.safe_load((ROOT / "deploy/kubernetes/keda/scaler.yaml").read_text(encoding="utf-8"))["spec"]
     behavior = spec["advanced"]["horizontalPodAutoscalerConfig"]["behavior"]
     return Autoscaler(

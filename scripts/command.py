@@ -21,12 +21,12 @@ from textserve.classifier import ModelFilesError
 from textserve.environment import unset_empty
 from textserve.spec import SpecError
 
-# Errors that the user can fix; any other keeps its traceback.
+# Errors that the user can fix; any other error is shown with its traceback.
 EXPECTED = (BulkError, ModelingError, OperateError, ReleaseError, StoreError, SpecError, ModelFilesError)
 
-# Of the variables that the scripts and their libraries read.
+# Prefixes of the variables that the scripts and their libraries read.
 PREFIXES = ("BENTOML_", "HF_", "MLFLOW_", "TEXTSERVE_")
-# Nobody watches the progress bars of libraries in a log; read when these are imported, after a script's arguments.
+# Turns off the progress bars of libraries in a log. The libraries read this when a script imports them in main().
 NO_BARS = {"HF_HUB_DISABLE_PROGRESS_BARS": "1", "MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR": "false"}
 # The file with the outputs of a step of a GitHub workflow.
 OUTPUT_VARIABLE = "GITHUB_OUTPUT"
@@ -39,7 +39,7 @@ def parser(manual: str | None) -> argparse.ArgumentParser:
 
 
 def model_parser(manual: str | None, texts: str | None = None) -> argparse.ArgumentParser:
-    """A parser of a model's name, as ``files`` and, with ``texts`` as its help, of ``--texts`` and ``--checkpoint``."""
+    """A parser with the argument ``files``, a model's name; with ``texts``, a help, also --texts and --checkpoint."""
     args = parser(manual)
     args.add_argument("files", metavar="model", type=ModelFiles.of, help="name of a folder in models/")
     if texts:
@@ -49,7 +49,7 @@ def model_parser(manual: str | None, texts: str | None = None) -> argparse.Argum
 
 
 def append_to(variable: str, text: str) -> None:
-    """Append ``text`` to the file that ``variable`` names, as it does in a GitHub workflow; elsewhere do nothing."""
+    """Append ``text`` to the file that the environment variable names in a GitHub workflow; elsewhere do nothing."""
     if target := os.environ.get(variable):
         with Path(target).open("a", encoding="utf-8") as stream:
             stream.write(text)
@@ -69,11 +69,11 @@ def command(main: Callable[P, int | None]) -> Callable[P, int]:
             print(error, file=sys.stderr)
             return 1
         except ModuleNotFoundError as error:
-            # A script parses its arguments before it imports what only the other environment has.
+            # Scripts import packages that only the export environment has after parsing their arguments.
             print(f"{error.name} is not installed here; run make {Path(sys.argv[0]).stem}", file=sys.stderr)
             return 1
         except OSError as error:
-            # Such as a folder without permission; or a full disk, which names no file while one is written.
+            # For example a folder without permission, or a full disk, for which the error may not name the file.
             if error.strerror is None:
                 raise
             name = error.filename2 or error.filename

@@ -4,12 +4,12 @@
 
 The second argument is the address of the workflow that must have signed the image. A signature counts if that workflow
 made it on the default branch, main, or on the tag of a release, vX.Y.Z. More arguments name files to add: keys and tls
-add deploy/compose.keys.yaml and deploy/compose.tls.yaml, which say what variables they need; tls only in-place.
+add deploy/compose.keys.yaml and deploy/compose.tls.yaml, whose comments name their variables; tls works in-place only.
 
-By default the image starts beside the one that runs, behind the proxy of deploy/rollout, and gets 5, 25, 50 and 100 %
-of the requests, as long as it is not found worse. --strategy blue-green gives it 100 % at once, and in-place replaces
-the container that deploy/compose.yaml runs without a proxy, with seconds without an answer. On a host with few
-requests, --patience and --undecided promote say when it is promoted without enough of them.
+By default the image starts beside the running version, behind the proxy of deploy/rollout, and gets 5, 25, 50 and 100 %
+of the requests, as long as it is not found worse. --strategy blue-green gives it 100 % at once; in-place replaces the
+container of deploy/compose.yaml without a proxy, and nothing answers for some seconds. On a host with few requests,
+--undecided promote promotes the image after --patience seconds, even without enough requests to judge it.
 
 Exit codes: 0 ready, 1 failed (the message says why).
 """
@@ -36,8 +36,8 @@ def main(arguments: list[str] | None = None) -> None:
     args.add_argument("signed_by", metavar="WORKFLOW")
     args.add_argument("additions", nargs="*", metavar="ADDITION", help="NAME of a deploy/compose.NAME.yaml: keys, tls")
     args.add_argument("--strategy", choices=["canary", "blue-green", "in-place"], default="canary")
-    args.add_argument("--patience", type=float, default=3600.0, help="seconds for a step (default: %(default)s)")
-    args.add_argument("--undecided", choices=["abort", "promote"], default="abort", help="after the patience")
+    args.add_argument("--patience", type=float, default=3600.0, help="most seconds of a step (default: %(default)s)")
+    args.add_argument("--undecided", choices=["abort", "promote"], default="abort", help="what follows the patience")
     options = args.parse_args(arguments)
     if options.strategy == "in-place":
         deploy(options.image, options.signed_by, options.additions)

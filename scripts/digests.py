@@ -1,4 +1,4 @@
-"""Print the SHA-256 of the file of an image, and of its SBOM if there is one: what `make push` asks for.
+"""Print the SHA-256 of the file of an image, and of its SBOM if there is one, for `make push`.
 
     python -m scripts.digests build/image-amd64.tar
 

@@ -2,7 +2,7 @@
 
     python -m scripts.docs_tables
 
-The tables are of textserve/settings.py, errors.py and metrics.py, and of architectures.json, graph.json and bulk.json
+The tables come from settings.py, errors.py and metrics.py in textserve/, architectures.json, graph.json and bulk.json
 in benchmarks/results/. Each replaces the text between two marks such as <!-- settings --> and <!-- /settings -->.
 
 Exit codes: 0 done, 1 a docs page or its marks are missing.
@@ -52,7 +52,7 @@ TYPES = {
 }
 RESULTS = ROOT / "benchmarks" / "results"
 ARCHITECTURES, BULK, GRAPH = RESULTS / "architectures.json", RESULTS / "bulk.json", RESULTS / "graph.json"
-# Texts, and the price of a core for an hour, of what bulk scoring costs.
+# For the costs of bulk scoring: numbers of texts, and the price of a core for an hour.
 ARCHIVES, PRICE = (10**6, 10**8, 10**10), 0.04
 BOUNDS = {"ge": "≥", "gt": ">", "le": "≤"}
 
@@ -62,7 +62,7 @@ def settings_table() -> str:
     rows = []
     for name, field in Settings.model_fields.items():
         annotation = field.annotation.__name__ if isinstance(field.annotation, type) else str(field.annotation)
-        # Of a module that depends on the version of Python.
+        # Remove module names, which depend on the version of Python.
         annotation = re.sub(r"(\w+\.)+", "", annotation)
         if annotation not in TYPES:
             raise ReleaseError(f"{PREFIX}{name.upper()}: scripts/docs_tables.py has no name for the type {annotation}")
@@ -108,7 +108,7 @@ def metrics_table() -> str:
     HealthMetrics(registry)
     ConnectionMetrics(registry)
     model = ModelMetrics(registry)
-    # A metric with labels has samples, which name them, once it was observed.
+    # A metric with labels has samples, from which the labels are read, only after a first observation.
     runner.dropped("cancelled", 0)
     runner.failed("exception")
     runner.repeated("cache", 1)
@@ -149,7 +149,7 @@ def architectures_table() -> str:
 
 
 def graph_table() -> str:
-    """What benchmarks/graph.py has measured."""
+    """One row per model that benchmarks/graph.py has measured."""
     rows = json.loads(GRAPH.read_text(encoding="utf-8"))["rows"]
     shapes = list(next(iter(rows.values()))["time"])
     head = ["model", *(f"time, {shape} tokens" for shape in shapes)]
@@ -165,7 +165,7 @@ def graph_table() -> str:
 
 
 def bulk_tables() -> str:
-    """What benchmarks/bulk.py has measured, and hours and costs at the rate of the most texts."""
+    """The tables of benchmarks/bulk.py, and hours and costs at the rate of its largest measurement."""
     found = json.loads(BULK.read_text(encoding="utf-8"))
     rates, memory = found["rates"], found["memory"]
 

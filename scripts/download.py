@@ -5,7 +5,7 @@
     python -m scripts.download NAME --source models:/textserve@staging
     python -m scripts.download NAME --source OWNER/MODEL@COMMIT --allow-pickle
 
-The source is that of models/NAME/model.yaml, or --source. A hub revision must be a commit; for a branch or a tag the
+The source is that in models/NAME/model.yaml, or --source. A hub revision must be a commit; for a branch or a tag the
 error names the commit to pin. Every file is checked against the digest that the hub gives and against source.sha256 of
 the spec. Weights must be safetensors: pickles (pytorch_model.bin) can execute code when opened and need --allow-pickle.
 
@@ -15,7 +15,7 @@ HF_HUB_OFFLINE (1: cache only); MLflow reads MLFLOW_TRACKING_URI, _USERNAME and 
 Writes  build/NAME/checkpoint      the checkpoint, or the ready ONNX file and its tokenizer
         models/NAME/report.json    the section "source": kind, repository, revision, run, SHA-256 of each file
 
-Exit codes: 0 done, or nothing to fetch, 1 rejected or not found.
+Exit codes: 0 done or nothing to download, 1 rejected or not found.
 Next: python -m scripts.export NAME
 """
 

@@ -1,14 +1,14 @@
-"""Compare texts that were served with a model's reference, as the service does with the last ones.
+"""Compare served texts with a model's reference, as the service does with the latest texts.
 
     python -m scripts.drift sentiment-pl-en served.csv
 
 The texts are those in the column text of a .csv file, or of the rows {"text", "text_pair"?} of a .jsonl file, such as
-the sample of the service or scored files. It prints for each statistic (docs/drift.md) the population stability index,
-and the p-value that the texts are like the reference.
+a sample from the service or scored files. For each statistic (docs/drift.md), prints the population stability index and
+the p-value of the hypothesis that the texts are like the reference.
 
 Writes build/NAME/drift/reference.csv, served.csv    the statistics of each text, and no text
-`make drift` makes a page of them. Without the texts of reference.json, which scripts/reference.py --texts may have
-read elsewhere, there is no reference.csv, and so no page.
+`make drift` makes a page of these files. If the texts of reference.json were read from elsewhere, by
+scripts/reference.py --texts, there is no reference.csv, and so no page.
 
 Exit codes: 0 the texts are like the reference, 1 a file is missing or cannot be read, 2 a statistic has moved.
 """

@@ -1,10 +1,10 @@
-"""Make a page of the statistics that scripts/drift.py wrote, with evidently: their distributions side by side.
+"""Make a page with the distributions of the statistics that scripts/drift.py wrote, side by side, with evidently.
 
     python -m scripts.drift_page build/sentiment-pl-en/drift
 
-`make drift` runs it in an environment of its own. It imports nothing of this project.
+`make drift` runs this script in an environment of its own. It imports nothing of this project.
 
-Writes FOLDER/drift.html, one file that loads nothing. Exit codes: 0 written, or there is no reference.csv to compare
+Writes FOLDER/drift.html, one self-contained file. Exit codes: 0 written, or there is no reference.csv to compare
 with, 1 a file is missing.
 """
 
@@ -38,7 +38,7 @@ def main(arguments: list[str] | None = None) -> int:
     labels = [name for name in tables[0].columns if name == "label"]
     definition = DataDefinition(categorical_columns=labels, numerical_columns=numbers)
     served, reference = (Dataset.from_pandas(table, data_definition=definition) for table in tables)
-    # The method of the service's gauge; its bins are evidently's own.
+    # The method of the service's gauge, but with bins that evidently chooses.
     Report([DataDriftPreset(method="psi", threshold=0.2)]).run(served, reference).save_html(str(page))
     print(page)
     return 0

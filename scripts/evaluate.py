@@ -3,16 +3,16 @@
     python -m scripts.evaluate sentiment-pl-en
     python -m scripts.evaluate sentiment-pl-en --against twitter-sentiment-pl-base
 
-Quality is measured on labelled texts, with 95 % intervals: test-LANGUAGE.jsonl or test.jsonl in models/NAME, with a row
-{"text", "text_pair"?, "label" or "labels" or "score"} a line, a data set that its spec names, or those of its task.
-Behaviour is tested on the cases of behaviour.yaml, if there are any. The model in use is the registered
-version with the alias "champion", if there is any (MLFLOW_TRACKING_URI, or build/mlflow.db); --against NAME takes
-models/NAME instead, and --against none skips the comparison. This script prints the gates of the spec;
+Quality is measured on labelled texts, with 95 % intervals. The texts are those of test-LANGUAGE.jsonl or test.jsonl in
+models/NAME, with {"text", "text_pair"?, "label" or "labels" or "score"} on each line, of a data set that the spec
+names, or of the model's task. Behaviour is tested on the cases of behaviour.yaml, if there are any. The model in use is
+the registered version with the alias "champion", if there is any (MLFLOW_TRACKING_URI, or build/mlflow.db); --against
+NAME takes models/NAME instead, and --against none skips the comparison. This script prints the gates of the spec;
 scripts/promote.py enforces them.
 
 Writes  models/NAME/report.json        the sections "quality", "behaviour", "performance" and "evaluation"
         build/NAME/report.html         the report as a page: one file, with its figures
-        models/NAME/images/*.png       confusion matrices or scatter plots, reliability diagram, what the quantizer did
+        models/NAME/images/*.png       confusion matrices or scatter plots, reliability diagram, effects of quantization
         models/NAME/README.md          the blocks between <!-- NAME --> and <!-- /NAME -->
 
 Exit codes: 0 all gates pass, 1 a file is missing or cannot be read, or the registry fails, 2 a gate fails.

@@ -3,22 +3,22 @@
     python -m scripts.export sentiment-pl-en
     python -m scripts.export sentiment-pl-en --checkpoint path/to/checkpoint --texts texts.txt
 
-Calibration texts set the activation scales, and should resemble the texts to serve: the lines of --texts, by default
-those of calibration.txt in the model's folder, of the data set texts.calibration of its spec, or of its task; without
-any, general English texts, which is printed. A model of pairs has calibration.jsonl, of rows {"text", "text_pair"}, and
---texts FILE.jsonl. A ready ONNX file is upgraded to the opset of the spec.
+Calibration texts set the activation scales, and should resemble the texts to serve. They are the lines of --texts; by
+default those of calibration.txt in the model's folder, of the data set texts.calibration of its spec, or of its task;
+or else general English texts, which the script then says. A model of pairs has calibration.jsonl, of rows {"text",
+"text_pair"}, and --texts FILE.jsonl. A ready ONNX file is upgraded to the opset of the spec.
 
 Reads   models/NAME/model.yaml and a Hugging Face checkpoint or a ready ONNX file (default: build/NAME/checkpoint)
 Writes  build/NAME/float.onnx         the float32 graph
         models/NAME/model.onnx        the served, quantized graph
         models/NAME/tokenizer.json    the served tokenizer
         models/NAME/report.json       the section "export"
-        models/NAME/reference.json    what it reads and answers on known texts (scripts/reference.py)
+        models/NAME/reference.json    what the model reads and answers on known texts (scripts/reference.py)
 
-A graph that cannot be quantized, or answers otherwise then, is served in float, and the report says why; if the spec
-names a quantization.method, that is an error.
+A graph that cannot be quantized, or whose answers change when it is, is served in float, and the report says why; if
+the spec names a quantization.method, this is an error.
 
-Writes nothing if the labels are not those of the spec, the tokenizer is another model's, or the files changed.
+Writes nothing if the labels are not those of the spec, the tokenizer belongs to another model, or the files changed.
 
 Exit codes: 0 done, 1 the checkpoint, the spec or the data cannot be used.
 Next: python -m scripts.verify NAME

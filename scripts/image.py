@@ -1,10 +1,10 @@
-"""Build the container image: the Bento of a model, by `bentoml containerize`, with docker or podman.
+"""Build the container image of a model with `bentoml containerize`, and docker or podman.
 
     python -m scripts.image sentiment-pl-en --name textserve:latest
 
 Builds the Bento first (see scripts/bento.py); the image carries its labels, its version as
-org.opencontainers.image.version, and its base image as org.opencontainers.image.base.name and .digest. Takes docker if
-it works, else podman; CONTAINER_BACKEND names one of them, BASE_IMAGE another base image, with or without a digest.
+org.opencontainers.image.version, and its base image as org.opencontainers.image.base.name and .digest. Uses docker
+if it works, or else podman; CONTAINER_BACKEND names one of them, BASE_IMAGE another base image, with or without digest.
 docs/operations.md describes how to run the image.
 
 Prints the image's name, its size and the Bento's tag. Exit codes: 0 built, 1 failed (the message says why).
@@ -22,7 +22,7 @@ from scripts.command import command, parser
 def main(arguments: list[str] | None = None) -> None:
     """Run the script and return its exit code."""
     args = parser(__doc__)
-    args.add_argument("model", help="a model of the store: NAME, or NAME:VERSION")
+    args.add_argument("model", help="a model in the model store: NAME or NAME:VERSION")
     args.add_argument("--name", default="textserve:latest", help="the image's name and tag")
     args.add_argument("--uv", default=bento.UV, help="the uv program, which reads uv.lock")
     options = args.parse_args(arguments)

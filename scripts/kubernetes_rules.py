@@ -1,4 +1,4 @@
-"""Write deploy/kubernetes/monitoring/rules.yaml, the alerts of deploy/alerts.yaml for the Prometheus Operator.
+"""Write deploy/kubernetes/monitoring/rules.yaml: the alerts of deploy/alerts.yaml for the Prometheus Operator.
 
     python -m scripts.kubernetes_rules
 

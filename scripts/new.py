@@ -4,11 +4,11 @@
     python -m scripts.new my-model OWNER/MODEL@REVISION
     python -m scripts.new my-model path/to/checkpoint --allow-pickle
 
-The checkpoint says its labels, the kind of its answer, its activation, tokens and inputs; its card (README.md) the
-languages and the licence. A revision on the hub, by default the main branch, is pinned to its commit. The golden texts
-are examples of the card and everyday texts that the model itself answers most surely. Look at what is marked so.
+Reads labels, kind of answer, activation, tokens and inputs from the checkpoint, languages and licence from its card
+(README.md). A revision on the hub, by default the main branch, is pinned to its commit. The golden texts are examples
+of the card and everyday texts that the model answers most surely. Comments in the file mark what to look at.
 
-Writes  build/NAME/checkpoint      the checkpoint, which make model then need not download
+Writes  build/NAME/checkpoint      the checkpoint, so that make model does not download it again
         models/NAME/model.yaml     a model that exists is not overwritten
         models/NAME/report.json    the section "source"
 

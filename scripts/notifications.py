@@ -1,9 +1,9 @@
-"""Write Alertmanager's configuration from the file that says who is notified of alerts.
+"""Write Alertmanager's configuration from the file that lists who is notified of alerts.
 
     python -m scripts.notifications deploy/notifications.yaml build/alertmanager.yaml
 
-deploy/notifications.yaml says what the file may contain. Copy it to where only you can read it: the webhook's address
-and the password are secrets, and the configuration has them too.
+The comments of deploy/notifications.yaml describe the file. Copy it to where only you can read it: the address of the
+webhook and the password are secrets, and the written configuration contains them too.
 
 Exit codes: 0 written, 1 the file cannot be read, or a key is wrong.
 Next: name the configuration in ALERTMANAGER_CONFIG, and start deploy/compose.yaml

@@ -1,11 +1,11 @@
-"""Send a message to the webhook that alerts go to, in the shape of Slack's incoming webhooks.
+"""Send a message to the webhook for alerts, in the format of Slack's incoming webhooks.
 
     NOTIFICATIONS_WEBHOOK=https://… python -m scripts.notify "ci-cd failed on main: https://…"
 
-The address is a secret, so it comes from the environment. Without one, this prints so and does nothing: a pipeline need
-not have one.
+The address is a secret, so it comes from the environment. Without an address, the script says so and does nothing: a
+pipeline can do without a webhook.
 
-Exit codes: 0 sent, or there is no webhook, 1 the webhook did not take it.
+Exit codes: 0 sent, or there is no webhook, 1 the webhook did not accept the message.
 """
 
 from __future__ import annotations

@@ -5,15 +5,15 @@
         --scanned "image-amd64.tar=SHA256 image-amd64.spdx.json=SHA256"
 
 Loads each build/image-ARCHITECTURE.tar that `make image-save` wrote, and pushes it as REPOSITORY:TAG-ARCHITECTURE with
-the last of the tags. Then points every tag to one manifest list of their digests. Log in first (docker login).
+the last of the tags. Then points every tag to one manifest list of all architectures. Log in first (docker login).
 
-Before, it compares each image and its SBOM with what `make digests` printed where they were built, tested and scanned,
-and refuses any other.
+First compares each image and its SBOM with what `make digests` printed in the jobs that built, tested and scanned them,
+and refuses files that differ.
 
 Prints the image by its digest. In a GitHub workflow the step has the outputs name, digest, image (NAME@DIGEST) and, for
 each architecture, digest-ARCHITECTURE.
 
-Exit codes: 0 pushed, 1 failed (the message says why), 2 refused: a file is not the one that was tested.
+Exit codes: 0 pushed, 1 failed (the message says why), 2 refused: a file differs from the one that was tested.
 """
 
 from __future__ import annotations

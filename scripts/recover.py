@@ -1,9 +1,9 @@
-"""Read the float weights of an exported model back into a checkpoint, to train it further without its source.
+"""Recover a float checkpoint from an exported model, to train the model further without its source.
 
     python -m scripts.recover sentiment-pl-en --like path/to/checkpoint
 
-For a BERT classifier that scripts/export.py quantized: the weights come out to half a step of the INT8 rounding, which
-a low learning rate soon forgets. Configuration and tokenizer are those of --like, a checkpoint of the same network.
+For a BERT classifier that scripts/export.py quantized: the weights are exact to half a step of INT8, which a low
+learning rate soon corrects. Configuration and tokenizer come from --like, a checkpoint of the same network.
 
 Reads   models/NAME/model.onnx
 Writes  build/NAME/recovered          a checkpoint in Hugging Face's format

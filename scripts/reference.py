@@ -1,16 +1,16 @@
-"""Measure what a model reads and answers on known texts, with which the service compares what it serves.
+"""Measure what a model reads and answers on known texts; the service compares the texts that it serves with that.
 
     python -m scripts.reference sentiment-pl-en
     python -m scripts.reference sentiment-pl-en --texts served.jsonl
 
-The texts should be like those to serve, and not those that the model was trained on: those of --texts, a .jsonl file of
-rows {"text", "text_pair"?, "group"?}, by default those of the model's task, or its labelled texts (see
-scripts/evaluate.py). They come in groups, such as languages: in which shares the groups are served makes no difference.
-A group with fewer than 100 texts is left out.
+The texts should be like the texts to serve, but not used in training. They come from --texts, a .jsonl file of rows
+{"text", "text_pair"?, "group"?}, by default from the model's task or its labelled texts (see scripts/evaluate.py). They
+are in groups, such as languages: a change in the shares of the groups is not drift. A group with fewer than 100 texts
+is left out.
 
-Writes models/NAME/reference.json: histograms, and no text. It changes no answer, and so not the model's version.
+Writes models/NAME/reference.json: histograms, no texts. It does not change answers, nor the version of the model.
 
-Prints the texts of each group. Exit codes: 0 written, or there are no texts, 1 a file is missing or cannot be read.
+Prints the number of texts by group. Exit codes: 0 written, or there are no texts, 1 a file is missing or unreadable.
 Next: python -m scripts.save NAME
 """
 
@@ -27,7 +27,7 @@ from textserve.spec import Input, ModelSpec
 
 
 def grouped(file: Path, spec: ModelSpec) -> dict[str, Sequence[Input]]:
-    """The texts, or pairs, in ``file`` by group; raises :class:`ModelingError` naming the first wrong line."""
+    """The texts or pairs in ``file`` by group; raises :class:`ModelingError` that names the first wrong line."""
     found: dict[str, list[rows.Row]] = {}
     for row in rows.read_lines(file, "--texts "):
         found.setdefault(str(row.get("group") or "texts"), []).append(row)

@@ -1,15 +1,15 @@
-"""Replace one of two versions behind HAProxy by the other, step by step, and go back at once if it is worse.
+"""Replace one of two versions behind HAProxy by the other, step by step, and go back at once if the new one is worse.
 
     python -m scripts.rollout start green                        # 5, 25, 50, 100 % of the requests
     python -m scripts.rollout start green --strategy blue-green  # 100 % at once
     python -m scripts.rollout start green --strategy shadow      # mirrored texts only
     python -m scripts.rollout status | promote | abort
 
-`start` judges the candidate at each step by its failures, refusals, latency and labels, from Prometheus, and by texts
-that the proxy mirrors to both versions. If it is interrupted, the traffic stays as it is, and `status`, `promote` and
-`abort` work from any terminal. docs/rollout.md describes the checks.
+`start` judges the candidate at each step by its failures, refusals, latency and labels, read from Prometheus, and by
+texts that the proxy mirrors to both versions. If it is interrupted, the traffic stays as it is, and `status`, `promote`
+and `abort` work from any terminal. docs/rollout.md describes the checks.
 
-Exit codes: 0 done; 1 failed (the message says why); 3 the candidate was found worse, and the traffic is back.
+Exit codes: 0 done; 1 failed (the message says why); 3 the candidate was found worse, and gets no requests any more.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from operate.state import StateFile, default_file
 from scripts.command import command, parser
 
 ABORTED = 3
-# Of deploy/rollout.
+# The addresses in deploy/rollout.
 PROMETHEUS, MIRROR_PORT = "http://127.0.0.1:9091", 3009
 
 
@@ -38,17 +38,17 @@ def main(arguments: list[str] | None = None) -> int | None:
     args.add_argument("--strategy", choices=list(STRATEGIES), default="canary")
     args.add_argument("--socket", type=Path, default=default_file().with_name("haproxy.sock"), help="HAProxy's")
     args.add_argument(
-        "--server-state", type=Path, default=default_file().with_name("servers"), help="HAProxy's weights"
+        "--server-state", type=Path, default=default_file().with_name("servers"), help="file of HAProxy's weights"
     )
     args.add_argument("--state", type=Path, default=default_file(), help="file of the rollout (default: %(default)s)")
     args.add_argument("--prometheus", default=PROMETHEUS, help="default: %(default)s")
-    args.add_argument("--blue", default="http://127.0.0.1:3010", help="address of HTTP (default: %(default)s)")
-    args.add_argument("--green", default="http://127.0.0.1:3020", help="address of HTTP (default: %(default)s)")
+    args.add_argument("--blue", default="http://127.0.0.1:3010", help="HTTP address (default: %(default)s)")
+    args.add_argument("--green", default="http://127.0.0.1:3020", help="HTTP address (default: %(default)s)")
     args.add_argument("--mirror-port", type=int, default=MIRROR_PORT, help="where mirrored texts arrive; 0: no mirror")
     args.add_argument("--look", type=float, default=2.0, help="seconds between two looks (default: %(default)s)")
-    args.add_argument("--patience", type=float, default=3600.0, help="seconds for a step (default: %(default)s)")
-    args.add_argument("--undecided", choices=["abort", "promote"], default="abort", help="after the patience")
-    args.add_argument("--disagreement", type=float, default=Limits.disagreement[0], help="good share of other labels")
+    args.add_argument("--patience", type=float, default=3600.0, help="most seconds of a step (default: %(default)s)")
+    args.add_argument("--undecided", choices=["abort", "promote"], default="abort", help="what follows the patience")
+    args.add_argument("--disagreement", type=float, default=Limits.disagreement[0], help="good share of changed labels")
     options = args.parse_args(arguments)
     where = Where(HAProxy(options.socket, options.server_state), StateFile(options.state), options.prometheus)
     if options.verb == "start":

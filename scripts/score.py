@@ -5,12 +5,12 @@
     zcat archive.jsonl.gz | python -m scripts.score - - | gzip > scored.jsonl.gz
 
 Reads CSV, JSON Lines and Parquet: a file, all files of a folder, those that match a pattern, or - for a pipe. Writes
-all columns of the input with the answer's, in the order of the input: label, score, a score of each label, tokens,
-truncated, model. Rows that cannot be scored go to OUTPUT.bad.jsonl, with number and reason.
+the rows in the order of the input, with all columns of the input and those of the answer: label, score, a score for
+each label, tokens, truncated, model. Rows that cannot be scored go to OUTPUT.bad.jsonl, with number and reason.
 
-The output gets its name only when it is whole. Until then finished parts are kept beside it: run the same command again
-after it was stopped. --report PAGE.html says how the texts differ from those that the model was measured on. See
-docs/bulk.md for models of pairs, clusters, Spark, and how long it takes.
+The output gets its name only when it is complete. Until then, finished parts are kept beside it: to resume a run that
+was stopped, run the same command again. --report PAGE.html says how the texts differ from those that the model was
+measured on. See docs/bulk.md for models of pairs, clusters, Spark, and how long scoring takes.
 
 Exit codes: 0 all rows scored, 1 no output (the message says why), 2 wrong arguments, 3 some rows are bad,
 130 interrupted.
@@ -36,9 +36,9 @@ def parse(arguments: list[str] | None = None) -> argparse.Namespace:
     args.add_argument("--text-column", default="text", help="column or key with the texts")
     args.add_argument("--pair-column", help="column with the second texts of pairs (default: text_pair)")
     args.add_argument("--top-k", type=_positive, help="columns for the best labels instead of one for each label")
-    args.add_argument("--prefix", default="", help="what the names of the answer's columns begin with")
-    args.add_argument("--from", dest="input_format", choices=FORMATS, help="format of the input, if not by its name")
-    args.add_argument("--to", dest="output_format", choices=FORMATS, help="format of the output, if not by its name")
+    args.add_argument("--prefix", default="", help="put before the names of the answer's columns")
+    args.add_argument("--from", dest="input_format", choices=FORMATS, help="format of the input (default: by its name)")
+    args.add_argument("--to", dest="output_format", choices=FORMATS, help="format of the output (default: by its name)")
     args.add_argument("--encoding", type=_encoding, default="utf-8", help="of CSV and JSON Lines, such as windows-1250")
     args.add_argument("--separator", type=_separator, help="of CSV (default: found in the header)")
     args.add_argument("--price", type=float, help="price of a core for an hour, for the cost in the summary")
@@ -55,7 +55,7 @@ def main(arguments: list[str] | None = None) -> int:
     options = parse(arguments)
     from textserve.memory import return_freed
 
-    # Before anything starts a thread. Else what a window has left behind grows with the windows.
+    # Before any thread starts; otherwise the freed memory that is kept grows with the number of windows.
     return_freed()
     import pyarrow as pa
 
@@ -64,7 +64,7 @@ def main(arguments: list[str] | None = None) -> int:
     from bulk.reading import Reading
     from bulk.run import Job, run
 
-    # Arrow's own allocator kept 50 MB beside 5 in use.
+    # Arrow's own allocator kept 50 MB of free memory beside 5 MB in use.
     pa.set_memory_pool(pa.system_memory_pool())
     job = Job(
         input=options.input,
@@ -86,7 +86,7 @@ def main(arguments: list[str] | None = None) -> int:
         else:
             summary = run(job)
     except KeyboardInterrupt:
-        print("interrupted; run the same again to go on", file=sys.stderr)
+        print("interrupted; run the same command again to go on", file=sys.stderr)
         return 130
     if not options.quiet:
         print("\n".join(summary.lines(options.price)), file=sys.stderr)

@@ -2,7 +2,7 @@
 
     python -m scripts.summary sentiment-pl-en sentiment-en-head
 
-Reads what earlier steps wrote, from build/ or, if another machine wrote it, from build/report/:
+Reads the results of earlier steps from build/, or from build/report/ if another machine wrote them:
 
     junit/*.xml or *.xml     pytest --junit-xml
     image-*.json             make image-save

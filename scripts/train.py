@@ -7,16 +7,16 @@ Recipes:
 
     head   the best of three logistic heads on a frozen encoder: about a minute on two cores, for every change
     full   fine-tuning, for releases: about 27 minutes a run and epoch on two cores with AMX, much longer without; the
-           result is the mean of all runs in build/NAME/runs. Finished ones are kept: the same command again resumes
+           result is the mean of all runs in build/NAME/runs. Finished runs are kept: the same command again resumes
            an interrupted training, and other --seeds add runs, also with other settings. Remove build/NAME/runs to
-           start afresh
+           start over
 
 The rated texts come from pinned packages, are cached in build/data, and must pass
 modeling/tasks/sentiment/data_checks.py. The Polish sentences of the recipe full come from GitHub at pinned commits, or
-from a folder that has them (--sentences); modeling/tasks/sentiment/corpora.py lists them.
+from the folder --sentences; modeling/tasks/sentiment/corpora.py lists them.
 
 MLflow gets, for each run, parameters, metrics, plots, the data's digests and counts, and the commit. The result is
-registered as the next version of NAME, with the alias "staging". Without MLFLOW_TRACKING_URI everything is kept in
+registered as the next version of NAME, with the alias "staging". Without MLFLOW_TRACKING_URI everything is stored in
 build/mlflow.db and build/mlflow; for a server with users also set MLFLOW_TRACKING_USERNAME and _PASSWORD.
 
 Writes  build/NAME/checkpoint         the result and its tokenizer, in Hugging Face's format

@@ -1,15 +1,15 @@
-"""Verify that the served ONNX file answers like its source, within the limits of its spec.
+"""Verify that the served ONNX file answers like its source, within the limits of the spec.
 
     python -m scripts.verify sentiment-pl-en
     python -m scripts.verify sentiment-pl-en --checkpoint path/to/checkpoint --texts texts.txt
 
 The source is the checkpoint, run by PyTorch in float32, or the original ready ONNX file. The texts are the labelled
-texts of the model (see scripts/evaluate.py) with general English ones, or the lines of --texts (of a model of pairs,
-the rows {"text", "text_pair"} of a .jsonl file). Measured, and compared with "fidelity" in models/NAME/model.yaml:
+texts of the model (see scripts/evaluate.py) and general English texts, or the lines of --texts (for a model of pairs,
+the rows {"text", "text_pair"} of a .jsonl file). Measures, and compares with "fidelity" in models/NAME/model.yaml:
 
     agreement    share of texts with the same label, or the same set of labels, as the source
-    ranks        of a number: Spearman's rank correlation with the source
-    F1 loss      macro-F1, of several labels micro-F1, lost against the source (only for labelled texts)
+    ranks        for a number: Spearman's rank correlation with the source
+    F1 loss      macro-F1, for several labels micro-F1, lost against the source (only for labelled texts)
     speed-up     against the float32 ONNX file, one text at a time on one core, median of alternating rounds
     exactness    largest difference of a score between a text alone and in random batches, and answers changed
 

@@ -2,5 +2,5 @@
 
 from typing import Any
 
-# Name, figures and verdicts of each measurement.
+# Name, figures and verdicts (limit: whether it is met) of each measurement.
 Findings = list[tuple[str, dict[str, Any], dict[str, bool]]]

@@ -1,6 +1,6 @@
-"""Whether an answer depends on concurrent texts, on threads, or on where it comes from.
+"""Whether an answer depends on concurrent texts, on threads, or on the cache.
 
-2,000 texts one by one, then in random groupings: on every core, on one thread, and from the cache.
+Classifies 2,000 texts one by one, then in random groups: on all cores, on one thread, and with the cache.
 """
 
 from __future__ import annotations
@@ -50,7 +50,7 @@ def measure(texts: Sequence[str], load: LoadGenerator, cores: Collection[int], s
 def _differences(
     alone: Sequence[dict[str, Any]], order: Sequence[int], answers: Sequence[dict[str, Any]]
 ) -> tuple[int, float]:
-    """How many labels are others than ``alone``, whose indices are ``order``, and the largest difference of a score."""
+    """Number of labels that differ from ``alone`` at the indices ``order``, and the largest difference of scores."""
     pairs = [(alone[index], answer) for index, answer in zip(order, answers, strict=True)]
     differences = (
         abs(answer["scores"][label] - score) for known, answer in pairs for label, score in known["scores"].items()

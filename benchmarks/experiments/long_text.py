@@ -1,4 +1,4 @@
-"""What a second core is worth for one long text, and what that costs others who ask at the same time."""
+"""The speedup of one long text by a second core, and its cost for other clients at the same time."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ from benchmarks.load import LoadGenerator
 from benchmarks.requests import URL_PATH, body
 from benchmarks.servers import textserve_service
 
-# More than the model reads: it is cut to the longest input, 512 tokens.
+# More than the model reads: the text is truncated to 512 tokens.
 LONG_CHARACTERS = 8000
 # The speed of a machine drifts, so ratios are taken within a round.
 ROUNDS = 5
-# Long texts, of so many with short ones, that two clients send at the same time.
+# One in so many texts is long, when two clients send short and long texts at the same time.
 ONE_IN = 8
-# Until the second session is loaded, after the first long text.
+# Seconds until the second session is loaded, after the first long text.
 LOADED_SECONDS = 10.0
 
 
@@ -47,7 +47,7 @@ def measure(texts: Sequence[str], load: LoadGenerator, cores: Collection[int], s
                 seen = load.closed_loop(server.url + URL_PATH, long, 1, seconds / 2)
                 alone[spread].append(seen.percentile(50))
             for spread, server in servers.items():
-                # A long text that began alone takes longer if others come, at most once a second.
+                # A long text that starts alone takes longer if other texts arrive, at most once a second.
                 load.closed_loop(server.url + URL_PATH, mixed, 2, 1.0)
                 rates[spread].append(load.closed_loop(server.url + URL_PATH, mixed, 2, seconds).per_second_of_span)
     faster = [one / two for one, two in zip(alone["false"], alone["true"], strict=True)]

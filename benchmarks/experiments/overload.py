@@ -1,4 +1,4 @@
-"""Ten times the capacity of the service: goodput, latency of rejections, and memory growth.
+"""Goodput, latency of rejections, and memory growth at ten times the capacity of the service.
 
 The load is an open loop: requests are sent at a fixed rate, without waiting for earlier answers.
 """

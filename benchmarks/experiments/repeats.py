@@ -1,7 +1,7 @@
-"""What the cache of answers is worth on a stream in which a fifth of the texts came before, and costs where none did.
+"""The gain of the cache of answers if a fifth of the texts are repeated, and its cost if none are.
 
-Which text comes again follows Zipf's law: the r-th most frequent with a weight of 1/r. Every text has a number at its
-end, so that no others are equal.
+Repeated texts follow Zipf's law: the r-th most frequent text has a weight of 1/r. Every new text ends with a number, so
+that no other texts are equal.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ def measure(texts: Sequence[str], load: LoadGenerator, cores: Collection[int], s
         for number, repeated in itertools.product(range(ROUNDS), (REPEATED, 0.0)):
             bodies = [body([text]) for text in itertools.islice(stream(texts, repeated, number), REQUESTS)]
             for megabytes, server in servers.items():
-                # Its cache has texts of other rounds only.
+                # The cache of this server has only texts of other rounds.
                 seen = load.closed_loop(server.url + URL_PATH, bodies, CONNECTIONS, seconds)
                 rates.setdefault((repeated, megabytes), []).append(seen.per_second)
     figures: dict[str, Any] = {
@@ -60,7 +60,7 @@ def measure(texts: Sequence[str], load: LoadGenerator, cores: Collection[int], s
 
 
 def stream(texts: Sequence[str], repeated: float, seed: int) -> Iterator[str]:
-    """Texts without end, of which a share of ``repeated`` came before, and none in the stream of another seed."""
+    """An endless stream of texts; a share of ``repeated`` came before, and none is in the stream of another seed."""
     chance, before = random.Random(seed), list[str]()
     for number in itertools.count():
         if before and chance.random() < repeated:

@@ -1,4 +1,4 @@
-"""200,000 requests, and a fifth of them with a full cache: memory growth and the longest pause of the event loop.
+"""Memory growth and the longest pause of the event loop, over 200,000 requests, and 40,000 with a full cache.
 
 Pauses are measured from outside: a client probes ``/livez``, which needs no model, every 5 ms; its latency is the time
 that the event loop was blocked.
@@ -16,12 +16,12 @@ from benchmarks.requests import URL_PATH, body
 from benchmarks.servers import textserve_service
 
 REQUESTS, REQUESTS_CACHED = 200_000, 40_000
-# Of the requests, after which memory is compared.
+# The share of requests after which the service is warm: memory growth is measured from there.
 WARM = 0.1
 CONNECTIONS = 32
 # Short texts, because requests count here, not tokens.
 LONGEST_CHARACTERS = 40
-# Full before the service is warm: an entry has more than 300 bytes.
+# The cache is full before the service is warm: an entry has more than 300 bytes.
 CACHE_MEGABYTES = "1"
 
 
@@ -29,7 +29,7 @@ def measure(texts: Sequence[str], load: LoadGenerator, cores: Collection[int], s
     """Name, figures and verdicts; with less than 5 ``seconds``, a tenth of the requests."""
     scale = 1 if seconds >= 5 else 10
     short = [text for text in texts if len(text) <= LONGEST_CHARACTERS]
-    # Those in the cache are forgotten for new ones all the time.
+    # All texts differ, so that new answers replace older answers in the cache all the time.
     new = [f"{short[number % len(short)]} {number}" for number in range(REQUESTS_CACHED)]
     cached = {"TEXTSERVE_CACHE_MEGABYTES": CACHE_MEGABYTES}
     return [

@@ -1,6 +1,6 @@
-"""The peers, one server per file, each written as in its documentation.
+"""The peers, one server per file, each written as its documentation shows.
 
-All call :class:`benchmarks.peers.model.Model`, so only the servers differ. Batching servers collect up to
+All peers call :class:`benchmarks.peers.model.Model`, so that only the servers differ. Batching servers collect up to
 :data:`MAX_BATCH` texts for at most :data:`MAX_WAIT_SECONDS` and pad to the longest.
 """
 

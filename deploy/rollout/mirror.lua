@@ -1,6 +1,6 @@
 -- Sends a copy of a request's body to MIRROR, where scripts/rollout.py compares the answers of both versions. The client
--- does not wait for it; without a rollout nothing listens there, and the copy is lost. Longer bodies than the buffer of
--- HAProxy are not mirrored.
+-- does not wait for that; without a rollout nothing listens there, and the copy is lost. Bodies that are longer than
+-- HAProxy's buffer are not mirrored.
 local address = os.getenv("MIRROR") or "127.0.0.1:3009"
 
 core.register_action("mirror", { "http-req" }, function(txn)
@@ -10,7 +10,7 @@ core.register_action("mirror", { "http-req" }, function(txn)
   if not length or tonumber(length[0]) ~= #body or #body == 0 then
     return
   end
-  -- Without a length HAProxy would send it in chunks.
+  -- Without a content-length HAProxy would send the body in chunks.
   local copied = { ["content-length"] = { tostring(#body) } }
   for _, name in ipairs({ "content-type", "authorization", "content-encoding" }) do
     if headers[name] then

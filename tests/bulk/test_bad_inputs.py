@@ -32,24 +32,24 @@ def bad(output: Path) -> list[tuple[int, int | None, str]]:
         ("in.csv", b"", [], "is empty: it has no rows"),
         ("in.csv", b"text\n", [], "is empty: it has no rows"),
         ("in.jsonl", b"\n\n", [], "is empty: it has no rows"),
-        ("in.csv", b"id;body\n1;good\n", [], "has no column 'text'; name it by --text-column: id, body"),
+        ("in.csv", b"id;body\n1;good\n", [], "has no column 'text'; name another by --text-column: id, body"),
         ("in.jsonl", b'{"id": 1, "body": "good"}\n', [], "has no key 'text', only id, body"),
-        ("in.csv", b"text,body\n1,good\n2.5,bad\n", [], "only numbers; name that of the texts by --text-column"),
+        ("in.csv", b"text,body\n1,good\n2.5,bad\n", [], "only numbers; name the one with texts by --text-column"),
         ("in.jsonl", b'{"text": 1}\n{"text": 2}\n', [], "none of the first 2 rows can be scored: text is a number"),
-        ("in.csv", POLISH, [], "is not in utf-8; if the file is not, name its encoding by --encoding"),
+        ("in.csv", POLISH, [], "is not in utf-8; if the file has another encoding, name it by --encoding"),
         ("in.csv", "żółć\nx\n".encode("cp1250"), [], "the header is not in utf-8"),
         ("in.csv", b"text,text\ngood,bad\n", [], "has two columns 'text'"),
         ("in.csv", b",text,\n1,good,2\n", [], "has two columns ''"),
         ("in.csv", b"text\rgood\rbad\r", [], "has a carriage return within the header; save it with line feeds"),
         ("in.csv", b"text," + b"x" * 1_000_001 + b"\ngood,1\n", [], "the header is broken: field larger than"),
         ("in.csv", "text\ngood\n".encode("utf-16") + b"x", ["--encoding", "utf-16"], "is not in utf-16; if the file"),
-        ("in.jsonl", b'{"text": "good"}\n', ["--encoding", "utf-16"], "is not in utf-16; if the file is not"),
-        ("in.csv", b"text,score\ngood,1\n", [], "has a column 'score', as the answer; give --prefix"),
-        ("in.jsonl", b'{"text": "good", "score": 1}\n', [], "has a column 'score', as the answer; give --prefix"),
-        ("in.jsonl", b'{"text": "good"}\n{"text": "bad", "score": 1}\n', [], "has a column 'score', as the answer"),
+        ("in.jsonl", b'{"text": "good"}\n', ["--encoding", "utf-16"], "is not in utf-16; if the file"),
+        ("in.csv", b"text,score\ngood,1\n", [], "has a column 'score', as has the answer; give --prefix"),
+        ("in.jsonl", b'{"text": "good", "score": 1}\n', [], "has a column 'score', as has the answer; give --prefix"),
+        ("in.jsonl", b'{"text": "good"}\n{"text": "bad", "score": 1}\n', [], "has a column 'score', as has the answer"),
         ("in.parquet", b"PAR1 no", [], "cannot be read as parquet"),
         ("in.jsonl.gz", b"not gzip", [], "cannot be read as jsonl"),
-        ("in.txt", b"good\n", [], "its name says no format"),
+        ("in.txt", b"good\n", [], "its name does not tell the format"),
         ("in.csv", b"text\ngood\n", ["--pair-column", "b"], "reads single texts; leave it out"),
         ("in.csv", b"text\ngood\n", ["--model", "no-such"], "is not in the model store; save it by make save"),
         ("in.csv", b"text\ngood\n", ["--model", "./no-such"], "model.yaml cannot be read"),
@@ -82,7 +82,7 @@ def test_a_parquet_column_of_numbers_is_named_with_the_others(
 ) -> None:
     pq.write_table(pa.table({"text": [1, 2], "body": ["a", "b"]}), tmp_path / "in.parquet")
     assert score.main([str(tmp_path / "in.parquet"), str(tmp_path / "out.parquet"), "--model", tiny("number")]) == 1
-    assert "of type int64, not of texts; name that of the texts by --text-column: text, body" in capsys.readouterr().err
+    assert "int64, not of texts; name the one with texts by --text-column: text, body" in capsys.readouterr().err
 
 
 def test_two_parquet_columns_of_one_name_are_refused(
@@ -98,9 +98,9 @@ def test_two_parquet_columns_of_one_name_are_refused(
     [
         ("taken.csv", "exists; delete it, or name another output"),
         ("no/out.csv", "its folder does not exist"),
-        ("folder", "its name says no format"),
+        ("folder", "its name does not tell the format"),
         ("folder.csv", "is a folder; name a file in it"),
-        ("out.txt", "its name says no format"),
+        ("out.txt", "its name does not tell the format"),
     ],
 )
 def test_an_output_that_cannot_be_written_stops_the_run_before_it_begins(
@@ -137,7 +137,7 @@ def test_broken_rows_of_csv_are_told_by_number_line_and_reason(tmp_path: Path, t
         (3, 5, "text is empty or only white space"),
         (4, 6, "has 3 fields, the header 2"),
         (5, 7, "is broken: ',' expected after '\"' (up to line 7)"),
-        (6, 8, "is not in utf-8; if the file is not, name its encoding by --encoding, such as windows-1250"),
+        (6, 8, "is not in utf-8; if the file has another encoding, name it by --encoding, such as windows-1250"),
     ]
 
 
@@ -203,7 +203,7 @@ def test_a_disk_that_takes_no_more_ends_the_run_and_keeps_what_is_finished(tmp_p
     done = start(limited=True)
     assert done.returncode == 1, done.stderr
     assert "cannot be written: " in done.stderr
-    assert "finished parts are kept: mend that and run the same again" in done.stderr
+    assert "finished parts are kept: fix the cause and run the same command again" in done.stderr
     assert len(done.stderr.splitlines()) == 1
     assert not (tmp_path / "out.jsonl").exists()
     assert len(list((tmp_path / ".out.jsonl.parts").glob("part-*.json"))) == 20

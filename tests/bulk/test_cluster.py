@@ -128,5 +128,5 @@ def test_an_error_in_a_task_is_told_as_without_ray(folder: Path) -> None:
     )
     assert done.returncode == 1
     # Ray itself logs more, before and after.
-    assert "b.csv: has no column 'text'; name it by --text-column: id, body" in done.stderr
+    assert "b.csv: has no column 'text'; name another by --text-column: id, body" in done.stderr
     assert not (folder / "never.csv").exists()

@@ -102,5 +102,5 @@ def test_a_page_that_cannot_be_written_then_leaves_the_output(tmp_path: Path, li
     source = lines("in.jsonl", [{"text": "emotion0"}])
     summary = run(Job(str(source), str(tmp_path / "out.jsonl"), str(model), quiet=True))
     (tmp_path / "page.html").mkdir()
-    with pytest.raises(BulkError, match=r"page\.html: cannot be written: .*; the output is whole"):
+    with pytest.raises(BulkError, match=r"page\.html: cannot be written: .*; the output is complete"):
         report.write(tmp_path / "page.html", "in.jsonl", summary)

@@ -148,7 +148,7 @@ def begun(tmp_path: Path, lines: Write, tiny: Tiny, monkeypatch: pytest.MonkeyPa
 
 
 def test_another_model_or_option_is_told_and_nothing_is_lost(begun: Job, tiny: Tiny, tmp_path: Path) -> None:
-    with pytest.raises(BulkError, match=r"differs from this one in top_k: None then, 3 now; run it as it was"):
+    with pytest.raises(BulkError, match=r"differs from this one in top_k: None then, 3 now; run the same command"):
         run(replace(begun, answering=Answering(top_k=3)))
     with pytest.raises(BulkError, match=r"model: 'several:\w+' then, 'number:\w+' now; digest: "):
         run(replace(begun, model=tiny("number")))
