@@ -85,7 +85,8 @@ class Plan:
     @property
     def whole(self) -> bool:
         """Whether this is a full run."""
-        return set(self.names) == set(NAMES) and (*self.connections,) == CONNECTIONS and (*self.mixes,) == texts.MIXES
+        measured = set(self.names), (*self.connections,), (*self.mixes,), self.rounds
+        return measured == (set(NAMES), CONNECTIONS, texts.MIXES, ROUNDS) and self.seconds >= SECONDS
 
 
 class Comparison:

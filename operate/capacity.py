@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 DAY = 86_400
@@ -94,9 +94,3 @@ def simulate(load: Sequence[float], rate: float, scaler: Autoscaler, queue_secon
                 current, gone = current - max(0, removed), gone + max(0, removed)
         total, most = total + current, max(most, current)
     return Outcome(sum(load), lost, most, total / len(load))
-
-
-def table(header: Sequence[str], rows: Sequence[Sequence[object]], say: Callable[[str], None]) -> None:
-    """Print a table in Markdown."""
-    for row in (header, ["---"] * len(header), *rows):
-        say(f"| {' | '.join(map(str, row))} |")

@@ -5,8 +5,7 @@ from __future__ import annotations
 import math
 from collections import defaultdict
 from collections.abc import Iterable, Mapping
-from dataclasses import asdict, dataclass, field
-from typing import Any
+from dataclasses import dataclass, field
 
 # Values of the label `outcome` of textserve_requests_total (docs/errors.md). Errors of clients are in neither set.
 FAILED = frozenset({"internal", "not_ready", "shutting_down", "deadline_exceeded"})
@@ -75,10 +74,6 @@ class Counts:
                 for protocol, by in base.seconds.items()
             )
         )
-
-    def to_json(self) -> dict[str, Any]:
-        """The counts as a dictionary for JSON."""
-        return asdict(self)
 
 
 def count(samples: Iterable[Sample], version: str) -> Counts | None:

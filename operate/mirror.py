@@ -79,7 +79,7 @@ def comparing(address: tuple[str, int], versions: tuple[str, str]) -> Iterator[C
     class Handler(BaseHTTPRequestHandler):
         def do_POST(self) -> None:
             length = self.headers.get("content-length", "")
-            body = self.rfile.read(int(length)) if length.isdigit() and int(length) <= LONGEST else b""
+            body = self.rfile.read(int(length)) if length.isdecimal() and int(length) <= LONGEST else b""
             self.send_response(204)
             self.end_headers()
             self.wfile.flush()

@@ -32,7 +32,7 @@ class StateFile:
             return Rollout.from_json(json.loads(self.path.read_text(encoding="utf-8")))
         except FileNotFoundError:
             return None
-        except (ValueError, KeyError, TypeError) as error:
+        except (ValueError, KeyError, TypeError, AttributeError, OperateError) as error:
             raise OperateError(
                 f"{self.path}: not the state of a rollout ({error}); remove the file. HAProxy keeps the weights it has"
             ) from None

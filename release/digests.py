@@ -44,7 +44,7 @@ def check(images: Sequence[Path], statements: Mapping[str, str]) -> None:
     for job in JOBS:
         said = _parse(job, statements.get(job, ""))
         files = [*images, *map(sbom_of, images)] if job == "scanned" else images
-        here = {file.name: file for file in files if file.exists()}
+        here = {file.name: file for file in (*images, *map(sbom_of, images)) if file.exists()}
         for name in sorted({*said, *(file.name for file in files)}):
             if name not in said:
                 raise UntestedError(f"{name} is refused: nothing says that it was {job}; run make digests in that job")

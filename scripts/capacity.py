@@ -13,8 +13,9 @@ import sys
 
 import yaml
 
+from modeling.evaluation.card import table
 from modeling.files import ROOT
-from operate.capacity import Autoscaler, day_with_spike, pods, simulate, table
+from operate.capacity import Autoscaler, day_with_spike, pods, simulate
 from operate.errors import OperateError
 from scripts.command import command, parser
 
@@ -60,8 +61,8 @@ def main(arguments: list[str] | None = None) -> None:
     print("# Capacity\n\nWritten by `make capacity`; computed, not measured, from ", end="")
     print(f"{rate:.0f} texts a second for a pod of one core\n(`benchmarks/results/compare.json`, mixed texts).\n")
     print(f"## Pods\n\nPods are busy {target:.0%} of the time; of three zones, one may be lost.\n")
-    rows = [(load, pods(load, rate, target), pods(load, rate, target, zones=3)) for load in LOADS]
-    table(("texts a second", "pods", "pods, three zones"), rows, print)
+    rows = [[str(n) for n in (load, pods(load, rate, target), pods(load, rate, target, zones=3))] for load in LOADS]
+    print(table(["texts a second", "pods", "pods, three zones"], rows))
     print(f"\n## A day\n\nThe load rises from {NIGHT:.0f} texts a second at night to {NOON:.0f} at noon. It then jumps")
     print("to a multiple of that for ten minutes. A new pod answers some seconds after the autoscaler asks for it.\n")
     days = []
@@ -69,8 +70,8 @@ def main(arguments: list[str] | None = None) -> None:
         for start in STARTS:
             outcome = simulate(day_with_spike(NIGHT, NOON, NOON * spike), rate, scaler(start))
             lost = f"{outcome.lost:,.0f} of {outcome.requests:,.0f}"
-            days.append((f"{spike:g} ×", f"{start} s", lost, outcome.most_pods, f"{outcome.mean_pods:.1f}"))
-    table(("spike", "start of a pod", "texts rejected", "most pods", "mean"), days, print)
+            days.append([f"{spike:g} ×", f"{start} s", lost, str(outcome.most_pods), f"{outcome.mean_pods:.1f}"])
+    print(table(["spike", "start of a pod", "texts rejected", "most pods", "mean"], days))
 
 
 if __name__ == "__main__":

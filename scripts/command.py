@@ -70,7 +70,8 @@ def command(main: Callable[P, int | None]) -> Callable[P, int]:
             return 1
         except ModuleNotFoundError as error:
             # Scripts import packages that only the export environment has after parsing their arguments.
-            print(f"{error.name} is not installed here; run make {Path(sys.argv[0]).stem}", file=sys.stderr)
+            verb = "score RAY=1" if error.name == "ray" else Path(sys.argv[0]).stem
+            print(f"{error.name} is not installed here; run make {verb}", file=sys.stderr)
             return 1
         except OSError as error:
             # For example a folder without permission, or a full disk, for which the error may not name the file.

@@ -32,7 +32,17 @@ def test_before_the_first_rollout_there_is_none_and_then_there_is_the_last(tmp_p
     assert file.read() == rollout.passed()
 
 
-@pytest.mark.parametrize("content", ["", "{}", "[]", '{"base": {}, "steps": [100], "mirrored": [0, 0]}'])
+@pytest.mark.parametrize(
+    "content",
+    [
+        "",
+        "{}",
+        "[]",
+        '{"base": {}, "steps": [100], "mirrored": [0, 0]}',
+        '{"base": [], "steps": [100], "mirrored": [0, 0], "candidate": "green"}',
+        '{"base": {}, "steps": [0], "mirrored": [0, 0], "candidate": "green", "mirror": false}',
+    ],
+)
 def test_a_file_that_is_no_rollout_is_named_with_what_to_do(tmp_path: Path, content: str) -> None:
     path = tmp_path / "rollout.json"
     path.write_text(content, encoding="utf-8")

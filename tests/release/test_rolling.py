@@ -81,7 +81,7 @@ def test_the_first_image_of_a_host_answers_at_once(tmp_path: Path, saved_model: 
         roll(host(running, "canary"), IMAGE, SIGNED_BY, [], said.append)
         assert running.proxy.ready("blue")
         assert running.state.read() is None
-    assert "no version before" in said[-1]
+    assert "no previous version" in said[-1]
     assert "--project-name textserve-blue" in notes.read_text(encoding="utf-8")
 
 
