@@ -233,7 +233,7 @@ def test_a_missing_part_or_denied_access_is_rejected_with_the_reason(
 @pytest.mark.parametrize(
     ("environment", "reasons"),
     [
-        ({}, ["does not answer; check the network, or HF_ENDPOINT, set HF_HUB_OFFLINE=1", "--source FOLDER"]),
+        ({}, ["does not answer; check the network, or HF_ENDPOINT, or set HF_HUB_OFFLINE=1", "--source FOLDER"]),
         ({"HF_HUB_OFFLINE": "1"}, [f"{ID}@{COMMIT}: is not in the cache in HF_HOME, and HF_HUB_OFFLINE is set"]),
     ],
 )

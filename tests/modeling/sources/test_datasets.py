@@ -15,6 +15,7 @@ import pytest
 
 from modeling.files import ROOT, ModelFiles
 from tests.scripts.hub import Hub, running_hub
+from tests.server import free_port
 
 pytestmark = pytest.mark.export
 
@@ -123,3 +124,15 @@ def test_a_data_set_that_cannot_be_used_is_named_with_the_reason(
     read: Callable[..., Any], file: str, changes: dict[str, Any], problem: str
 ) -> None:
     assert problem in read(file, ONE, **changes)
+
+
+def test_a_hub_that_denies_or_does_not_answer_is_an_error_about_the_data_set(
+    hub: Hub, read: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(hub.repositories[ID], "gated", True)
+    assert f"request access at {hub.url}/datasets/{ID}, and" in read("test.csv", ONE)
+    assert f"check it at {hub.url}/datasets/{ID}/commits" in read("test.csv", ONE, revision="f" * 40)
+    monkeypatch.setattr(hub, "url", f"http://127.0.0.1:{free_port()}")
+    error = read("test.csv", ONE)
+    assert "does not answer; check the network" in error
+    assert "--source" not in error
