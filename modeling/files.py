@@ -61,11 +61,11 @@ class ModelFiles:
         return spec
 
     def report(self) -> dict[str, Any]:
-        """The sections of ``report.json``; empty if it is missing. Raises :class:`ModelingError` if it is not JSON."""
+        """The sections of ``report.json``, if it exists; raises :class:`ModelingError` if it cannot be read."""
         return _read_json(self.report_file, f"make model MODEL={self.folder.name}") if self.report_file.exists() else {}
 
     def reference(self) -> dict[str, Any]:
-        """The content of ``reference.json``; raises :class:`ModelingError` if it is not JSON."""
+        """The content of ``reference.json``; raises :class:`ModelingError` if it cannot be read."""
         return _read_json(self.reference_file, f"make reference MODEL={self.folder.name}")
 
     def add_to_report(self, section: str, content: dict[str, Any]) -> None:
@@ -94,12 +94,15 @@ def check_identity(files: ModelFiles, section: dict[str, Any], step: str) -> Non
 
 def _read_json(file: Path, step: str) -> dict[str, Any]:
     """The JSON object in ``file``; errors name ``step``, the command that writes it."""
+    fix = f"restore it, or remove it and run {step}"
     try:
         content = json.loads(file.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise ModelingError(f"{file}: cannot be read: {error.strerror}; {fix}") from error
     except ValueError as error:  # from JSON or UTF-8
-        raise ModelingError(f"{file}: is not JSON: {error}; restore it, or remove it and run {step}") from error
+        raise ModelingError(f"{file}: is not JSON: {error}; {fix}") from error
     if not isinstance(content, dict):
-        raise ModelingError(f"{file}: is not a JSON object; restore it, or remove it and run {step}")
+        raise ModelingError(f"{file}: is not a JSON object; {fix}")
     return content
 
 

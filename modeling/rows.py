@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Collection, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypeAlias
@@ -105,14 +106,23 @@ def _answer(row: Row, spec: ModelSpec, known: Collection[str]) -> Answer:
     if value is None:
         raise row.problem(key, f"is missing; {spec.problem_type} needs it")
     if spec.problem_type == "regression":
-        if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
-            raise row.problem(key, f"is {value!r}, not a number")
-        return float(value)
+        return _number(row, key, value)
     if spec.problem_type == "single_label_classification":
         return _label(row, key, value, spec, known)
     if not isinstance(value, list):
         raise row.problem(key, f"is {value!r}, not a list of labels")
     return tuple(dict.fromkeys(_label(row, key, label, spec, known) for label in value))
+
+
+def _number(row: Row, key: str, value: object) -> float:
+    # The cells of CSV are strings.
+    number = math.nan
+    if isinstance(value, int | float) or (isinstance(value, str) and row.names is not None):
+        with suppress(ValueError, OverflowError):
+            number = float(value)
+    if isinstance(value, bool) or not math.isfinite(number):
+        raise row.problem(key, f"is {value!r}, not a number")
+    return number
 
 
 def _label(row: Row, key: str, value: object, spec: ModelSpec, known: Collection[str]) -> str:

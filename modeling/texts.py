@@ -29,7 +29,7 @@ SEVERAL = "mul"
 GENERAL = "general English texts"
 # More special tokens than any tokenizer adds to a pair.
 SPECIAL_TOKENS = 8
-# The longest text that is drawn from a large set to compare on.
+# The longest text that is drawn from a large set to compare on, if there are enough.
 MOST_CHARACTERS = 500
 
 Drawn = TypeVar("Drawn")
@@ -123,7 +123,8 @@ def comparison_texts(files: ModelFiles) -> PlainTexts:
 
     General texts have no answers unless they are the labelled texts. A model without a task gets them only if it has
     fewer labelled texts than ``fidelity.texts`` of the spec. From a set with more than twice that number, this many are
-    drawn, none longer than MOST_CHARACTERS: random batches padded to a long text would take hours.
+    drawn, none longer than MOST_CHARACTERS unless too few are so short: random batches padded to a long text would take
+    hours.
     """
     spec, sets = files.spec(), labelled_texts(files)
     count = sum(len(labelled.texts) for labelled in sets)
@@ -145,8 +146,10 @@ def comparison_texts(files: ModelFiles) -> PlainTexts:
 def _sample(labelled: LabelledTexts, count: int) -> LabelledTexts:
     if len(labelled.texts) <= 2 * count:
         return labelled
-    short = [index for index, text in enumerate(labelled.texts) if len("".join(text)) <= MOST_CHARACTERS]
-    kept = sorted(drawn(short, count))
+    lengths = [len("".join(text)) for text in labelled.texts]
+    enough = max(count, sum(length <= MOST_CHARACTERS for length in lengths))
+    shortest = sorted(range(len(lengths)), key=lengths.__getitem__)[:enough]
+    kept = sorted(drawn(sorted(shortest), count))
     return replace(
         labelled,
         texts=[labelled.texts[index] for index in kept],

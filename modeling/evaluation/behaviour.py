@@ -21,7 +21,9 @@ import itertools
 import random
 import re
 from collections.abc import Callable, Collection, Mapping, Sequence
+from contextlib import suppress
 from statistics import fmean
+from string import Formatter
 from typing import Annotated, Any, Literal, get_args
 
 import numpy as np
@@ -52,7 +54,7 @@ Text = Annotated[str, Field(min_length=1)]
 Template = Text | tuple[Text, Text]
 Case = tuple[Input, ...]
 
-PLACEHOLDER = re.compile(r"\{(\w+)\}")
+NAME = re.compile(r"\w*[^\W\d]\w*")
 PLAIN_LETTERS = str.maketrans("ąćęłńóśźżĄĆĘŁŃÓŚŹŻ", "acelnoszzACELNOSZZ")
 
 
@@ -83,10 +85,6 @@ CHANGES: dict[str, Callable[[str], str]] = {
 def each(function: Callable[[str], str], text: Input) -> Input:
     """``function`` applied to a text, or to both texts of a pair."""
     return function(text) if isinstance(text, str) else (function(text[0]), function(text[1]))
-
-
-def _put(text: Input, slot: str, word: str) -> Input:
-    return each(lambda part: part.replace(slot, word), text)
 
 
 class _Section(BaseModel):
@@ -127,19 +125,20 @@ class Invariance(_Section):
             raise ValueError(f"unknown change {self.change!r}; known changes: {', '.join(CHANGES)}")
         if bool(self.varied) != bool(self.templates):
             raise ValueError("varied and templates go together")
-        if lacking := [text for text in self.templates if f"{{{self.varied}}}" not in str(text)]:
+        if lacking := [text for text in self.templates if self.varied not in _names(text)]:
             raise ValueError(f"the template {lacking[0]!r} does not have {{{self.varied}}}")
         return self
 
     def cases(self, texts: Sequence[Input], words: Words) -> list[Case]:
         """The text before and after, for each case; texts that the change leaves as they are are skipped."""
         if self.varied:
-            first, *others = words[self.varied]
-            slot = f"{{{self.varied}}}"
-            pairs = itertools.product(self.templates, others)
-            return [
-                case for text, other in pairs for case in fill([_put(text, slot, to) for to in (first, other)], words)
+            first, others = words[self.varied][:1], words[self.varied][1:]
+            cases = [
+                (_filled(text, chosen), _filled(text, {**chosen, self.varied: other}))
+                for text, other in itertools.product(self.templates, others)
+                for chosen in _choices([text], {**words, self.varied: first})
             ]
+            return list(dict.fromkeys(cases))
         if self.change:
             changed = [each(CHANGES[self.change], text) for text in texts]
             return [(text, other) for text, other in zip(texts, changed, strict=True) if other != text]
@@ -196,10 +195,12 @@ class Suite(BaseModel):
     @model_validator(mode="after")
     def _complete(self) -> Suite:
         for test in self.tests:
-            used = set(PLACEHOLDER.findall(test.model_dump_json()))
-            if lacking := sorted(used - self.words.keys()):
-                raise ValueError(f"the test {test.name!r} needs the words {lacking[0]!r}, which are not defined")
-            if not test.cases(self.texts, self.words):
+            try:
+                cases = test.cases(self.texts, self.words)
+            except KeyError as error:
+                lacking = f"the words {error.args[0]!r}, which are not defined"
+                raise ValueError(f"the test {test.name!r} needs {lacking}") from error
+            if not cases:
                 raise ValueError(f"the test {test.name!r} has no case; it needs texts to change")
         return self
 
@@ -304,25 +305,34 @@ def section(suites: Mapping[str, Suite], spec: ModelSpec, predict: Predict) -> d
 def fill(templates: Sequence[Input], words: Words) -> list[Case]:
     """``templates`` filled with every combination of words, the same words in each template.
 
-    Raises :class:`ValueError` for a template with braces around anything but a name.
+    Raises :class:`ValueError` for a template with braces around anything but a name, and :class:`KeyError` for a name
+    that ``words`` lacks.
     """
-    parts = [part for template in templates for part in ([template] if isinstance(template, str) else template)]
-    names = list(dict.fromkeys(name for part in parts for name in PLACEHOLDER.findall(part)))
-    filled = []
-    for chosen in itertools.product(*(words[name] for name in names)):
-        by_name = dict(zip(names, chosen, strict=True))
-        filled.append(tuple(_filled(text, by_name) for text in templates))
+    filled = [tuple(_filled(text, chosen) for text in templates) for chosen in _choices(templates, words)]
     return list(dict.fromkeys(filled))
 
 
-def _filled(text: Input, words: Mapping[str, str]) -> Input:
-    try:
-        return each(lambda part: part.format_map(words), text)
-    except (AttributeError, LookupError, TypeError, ValueError) as error:
-        raise ValueError(
-            f"the template {text!r} has wrong braces; between braces, write a name from words (letters, digits "
-            "and _), and double a brace of the text itself"
-        ) from error
+def _choices(templates: Sequence[Input], words: Words) -> list[dict[str, str]]:
+    """Every combination of words for the names in ``templates``."""
+    names = list(dict.fromkeys(name for template in templates for name in _names(template)))
+    return [dict(zip(names, chosen, strict=True)) for chosen in itertools.product(*(words[name] for name in names))]
+
+
+def _names(template: Input) -> list[str]:
+    """The names in the braces of ``template``; raises as :func:`fill`."""
+    parts = [template] if isinstance(template, str) else template
+    with suppress(ValueError):
+        fields = [field for part in parts for _, *field in Formatter().parse(part) if field[0] is not None]
+        if all(NAME.fullmatch(str(name)) and not form and not conversion for name, form, conversion in fields):
+            return [str(name) for name, *_ in fields]
+    raise ValueError(
+        f"the template {template!r} has wrong braces; between braces, write a name from words (letters, digits and "
+        "_), and double a brace of the text itself"
+    )
+
+
+def _filled(template: Input, words: Mapping[str, str]) -> Input:
+    return each(lambda part: part.format_map(words), template)
 
 
 def _added(texts: Sequence[Input], additions: Sequence[str]) -> list[Case]:

@@ -55,8 +55,10 @@ def check_source(files: ModelFiles, checkpoint: Path) -> dict[str, Any]:
     if not (checkpoint / name).is_file():
         fix = "train one" if own else f"run python -m scripts.download {spec.name}"
         raise ModelingError(f"{checkpoint} has no {kind}; {fix}, or give another folder with --checkpoint")
-    found = {file.name: sha256(file) for file in sorted(checkpoint.iterdir()) if file.is_file()}
     recorded = files.report().get("source")
+    # A ready ONNX file may be in a subfolder.
+    names = {file.name for file in checkpoint.iterdir()} | (recorded or {}).get("sha256", source.sha256).keys()
+    found = {name: sha256(checkpoint / name) for name in sorted(names) if (checkpoint / name).is_file()}
     changed = [name for name, digest in recorded["sha256"].items() if found.get(name) != digest] if recorded else []
     # Training writes into the same folder; any other folder is the user's choice.
     if changed and not own and checkpoint == files.checkpoint:

@@ -56,7 +56,7 @@ def _is_there(files: ModelFiles, source: Source) -> bool:
     of = ("kind", "repository", "revision")
     if source.kind != "huggingface" or [recorded.get(key) for key in of] != [getattr(source, key) for key in of]:
         return False
-    found = {file.name: sha256(file) for file in files.checkpoint.glob("*")}
+    found = _digests(files.checkpoint)
     return found == recorded["sha256"] and source.sha256.items() <= found.items()
 
 
@@ -148,7 +148,7 @@ def fetch(source: Source, folder: Path, *, allow_pickle: bool = False) -> dict[s
         into = Path(temporary) / folder.name
         into.mkdir()
         section = _ready_onnx(source, into) if source.kind == "onnx" else _checkpoint(source, into, allow_pickle)
-        digests = {file.name: sha256(file) for file in sorted(into.iterdir())}
+        digests = _digests(into)
         _check_digests(source, digests)
         selection.check_complete(into)
         if folder.is_symlink():
@@ -202,7 +202,13 @@ def _copy(folder: Path, into: Path, select: hub.Select) -> None:
     for name in names:
         if not (folder / name).is_file():
             raise ModelingError(f"{folder}: has no {name}")
+        (into / name).parent.mkdir(parents=True, exist_ok=True)
         shutil.copyfile(folder / name, into / name)
+
+
+def _digests(folder: Path) -> dict[str, str]:
+    """SHA-256 by path; a ready ONNX file may be in a subfolder."""
+    return {file.relative_to(folder).as_posix(): sha256(file) for file in sorted(folder.rglob("*")) if file.is_file()}
 
 
 def _check_digests(source: Source, found: dict[str, str]) -> None:

@@ -53,8 +53,12 @@ def _table(file: Path) -> list[Row]:
         # The environment that exports has pandas; the one that serves has not.
         import pandas
 
-        read = pandas.read_parquet if file.suffix == ".parquet" else pandas.read_csv
-        records = read(file).to_dict("records")
+        if file.suffix == ".parquet":
+            table = pandas.read_parquet(file)
+        else:
+            # Every cell as it is written: 2020 and None are texts or labels too.
+            table = pandas.read_csv(file, dtype=str, keep_default_na=False, na_values=[""])
+        records = table.to_dict("records")
     except ImportError as error:
         raise ModelingError(f"{file}: reading it needs {error.name}; name a .jsonl file instead") from error
     except Exception as error:  # pandas and pyarrow raise anything on damaged files

@@ -29,7 +29,7 @@ def fetch(repository: str, revision: str | None, into: Path, select: Select, kin
     ``revision`` is a commit; ``None`` is the main branch. Raises :class:`ModelingError` if the hub does not answer or
     denies access, or a file does not match the hub's digest.
     """
-    with _plain_errors(repository, revision):
+    with _plain_errors(repository, revision, kind):
         commit, names = _found(repository, revision, kind)
     try:
         chosen = select(names)
@@ -37,7 +37,7 @@ def fetch(repository: str, revision: str | None, into: Path, select: Select, kin
         cache = " in the cache (HF_HUB_OFFLINE is set)" if constants.HF_HUB_OFFLINE else ""
         raise ModelingError(f"{repository}{cache}: {error}") from error
     for name in chosen:
-        with _plain_errors(repository, revision, name):
+        with _plain_errors(repository, revision, kind, name):
             cached = Path(hf_hub_download(repository, name, revision=commit, repo_type=kind)).resolve()
         _check(cached, name)
         (into / name).parent.mkdir(parents=True, exist_ok=True)
@@ -82,36 +82,38 @@ def _check(blob: Path, name: str) -> None:
 
 
 @contextmanager
-def _plain_errors(repository: str, revision: str | None, name: str = "") -> Iterator[None]:
+def _plain_errors(repository: str, revision: str | None, kind: Kind = "model", name: str = "") -> Iterator[None]:
     """Turn errors of the hub's client into one line with the fix."""
     try:
         yield
     except (OSError, errors.HFValidationError) as error:
-        if not (message := _explain(error, repository, revision, name)):
+        if not (message := _explain(error, repository, revision, kind, name)):
             raise
         raise ModelingError(message) from error
 
 
-def _explain(error: Exception, repository: str, revision: str | None, name: str) -> str | None:
+def _explain(error: Exception, repository: str, revision: str | None, kind: Kind, name: str) -> str | None:
     hub, at = masked(constants.ENDPOINT), f"{repository}@{revision}" if revision else repository
+    page = f"{hub}/{'datasets/' if kind == 'dataset' else ''}{repository}"
+    instead = ", or use --source FOLDER" if kind == "model" else ""
     match error:
         case errors.GatedRepoError():
-            return f"{repository}: is gated; request access at {hub}/{repository}, and set HF_TOKEN to your token"
+            return f"{repository}: is gated; request access at {page}, and set HF_TOKEN to your token"
         case errors.RepositoryNotFoundError():
             return f"{repository}: not found on {hub}; check the id, or set HF_TOKEN if it is private"
         case errors.RevisionNotFoundError():
-            return f"{repository}: has no revision {revision}; check it at {hub}/{repository}/commits"
+            return f"{repository}: has no revision {revision}; check it at {page}/commits"
         case errors.OfflineModeIsEnabled() | errors.LocalEntryNotFoundError() if constants.HF_HUB_OFFLINE:
-            file, fix = f"{name} of {at}" if name else at, "unset it, or use --source FOLDER"
-            return f"{file}: is not in the cache in HF_HOME, and HF_HUB_OFFLINE is set; {fix}"
+            file = f"{name} of {at}" if name else at
+            return f"{file}: is not in the cache in HF_HOME, and HF_HUB_OFFLINE is set; unset it{instead}"
         case (
             errors.OfflineModeIsEnabled()
             | errors.LocalEntryNotFoundError()
             | requests.ConnectionError()
             | requests.Timeout()
         ):
-            fix = "check the network, or HF_ENDPOINT, set HF_HUB_OFFLINE=1 to use the cache, or use --source FOLDER"
-            return f"{hub} does not answer; {fix}"
+            fix = "check the network, or HF_ENDPOINT, or set HF_HUB_OFFLINE=1 to use the cache"
+            return f"{hub} does not answer; {fix}{instead}"
         case errors.EntryNotFoundError():
             return f"{at}: has no file {name}"
         case errors.HFValidationError():

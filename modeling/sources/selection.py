@@ -76,4 +76,5 @@ def check_complete(folder: Path) -> None:
 
 
 def _matching(names: list[str], patterns: tuple[str, ...]) -> list[str]:
-    return [name for name in names if any(fnmatch(name, pattern) for pattern in patterns)]
+    # For fnmatch, * also stands for a folder.
+    return [name for name in names if "/" not in name and any(fnmatch(name, pattern) for pattern in patterns)]

@@ -120,3 +120,11 @@ def test_a_file_that_is_not_json_is_an_error_that_names_it_and_what_writes_it(
         files.report()
     with pytest.raises(ModelingError, match=rf"reference\.json: {problem}.* run make reference MODEL=tiny$"):
         files.reference()
+
+
+def test_a_file_that_cannot_be_read_is_an_error_that_names_it(files: ModelFiles) -> None:
+    files.report_file.mkdir()
+    with pytest.raises(ModelingError, match=r"report\.json: cannot be read: Is a directory"):
+        files.report()
+    with pytest.raises(ModelingError, match=r"reference\.json: cannot be read: No such file.* run make reference "):
+        files.reference()

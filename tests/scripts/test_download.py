@@ -13,11 +13,13 @@ from typing import Any
 
 import mlflow
 import numpy as np
+import onnx
 import pytest
 from safetensors.numpy import save as to_safetensors
 
 from modeling import sources
 from modeling.errors import ModelingError
+from modeling.export.checkpoint import check_source
 from modeling.files import ModelFiles, sha256
 from modeling.registry.versions import STAGING, URI_VARIABLE, Registry
 from modeling.spec import Source
@@ -109,8 +111,8 @@ def project(
 
 
 def test_a_checkpoint_is_fetched_from_the_hub_and_recorded(project: Project, checkpoint: Path) -> None:
-    unused = {"README.md": b"", "pytorch_model.bin": b"", "tf_model.h5": b"", "modeling.py": b"", "onnx/x.onnx": b""}
-    project.repository.update(unused)
+    unused = ["README.md", "pytorch_model.bin", "tf_model.h5", "modeling.py", "onnx/x.onnx", "onnx/spiece.model"]
+    project.repository.update(dict.fromkeys(unused, b""))
     # With this setting the client draws its progress bars even if there is no terminal, unless they are disabled.
     done = project.download("--allow-pickle", TQDM_POSITION="-1")
     assert done.stdout.startswith(f"build/tiny/checkpoint: {len(FILES)} files, ")
@@ -233,7 +235,7 @@ def test_a_missing_part_or_denied_access_is_rejected_with_the_reason(
 @pytest.mark.parametrize(
     ("environment", "reasons"),
     [
-        ({}, ["does not answer; check the network, or HF_ENDPOINT, set HF_HUB_OFFLINE=1", "--source FOLDER"]),
+        ({}, ["does not answer; check the network, or HF_ENDPOINT, or set HF_HUB_OFFLINE=1", "--source FOLDER"]),
         ({"HF_HUB_OFFLINE": "1"}, [f"{ID}@{COMMIT}: is not in the cache in HF_HOME, and HF_HUB_OFFLINE is set"]),
     ],
 )
@@ -334,6 +336,27 @@ def test_the_tokenizer_of_a_ready_onnx_file_in_a_folder_is_beside_it(
     project.describe(**(ready() if option else ready(repository=str(folder))))
     project.download(*(["--source", str(folder)] if option else []))
     assert project.fetched == READY_FILES
+
+
+@pytest.mark.parametrize("option", [True, False])
+def test_a_ready_onnx_file_may_be_in_a_subfolder(
+    project: Project, checkpoint: Path, tmp_path: Path, option: bool
+) -> None:
+    graph, name = onnx.helper.make_graph([], "empty", [], []), "onnx/ready.onnx"
+    content = onnx.helper.make_model(graph).SerializeToString()
+    project.hub.add("someone/ready", project.repository | {name: content}, OTHER_COMMIT)
+    folder = shutil.copytree(checkpoint, tmp_path / "ready")
+    (folder / "onnx").mkdir()
+    (folder / name).write_bytes(content)
+    project.describe(**ready(sha256={name: hashlib.sha256(content).hexdigest()}))
+    project.download(*(["--source", str(folder)] if option else []))
+    assert project.fetched == sorted([*TOKENIZER_FILES, "onnx"])
+    assert (project.files.checkpoint / name).read_bytes() == content
+    assert set(project.recorded["sha256"]) == {*TOKENIZER_FILES, name}
+    assert check_source(project.files, project.files.checkpoint) == project.recorded
+    (project.files.checkpoint / name).write_bytes(b"other")
+    with pytest.raises(ModelingError, match=r"onnx/ready\.onnx: is not the downloaded file"):
+        check_source(project.files, project.files.checkpoint)
 
 
 @pytest.mark.parametrize(

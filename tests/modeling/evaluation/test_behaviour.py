@@ -50,6 +50,14 @@ def test_both_texts_of_a_pair_have_the_same_words() -> None:
     assert fill(["{a}", "not {a}"], {"a": ["x", "y"]}) == [("x", "not x"), ("y", "not y")]
 
 
+def test_doubled_braces_are_braces_of_the_text() -> None:
+    test = {"name": "{x}", "kind": "minimum functionality", "templates": ["{{name}} {a}"], "expected": ["positive"]}
+    assert [row["cases"] for row in behaviour.run(suite(test, words={"a": ["x", "y"]}), SPEC, reader())] == [2]
+    test = {"name": "t", "kind": "invariance", "varied": "a", "templates": ["{{a}} {a} {b}"]}
+    words = {"a": ["x", "{z}"], "b": ["1", "2"]}
+    assert suite(test, words=words).tests[0].cases([], words) == [("{a} x 1", "{a} {z} 1"), ("{a} x 2", "{a} {z} 2")]
+
+
 PLAIN = MinimumFunctionality(kind="minimum functionality", name="t", templates=["x"], expected=["neutral", "negative"])
 TYPO = Invariance(kind="invariance", name="t", change="typo")
 
@@ -188,6 +196,9 @@ def test_the_tests_of_a_model_replace_the_common_ones(tmp_path: Path, write_mode
         ({"kind": "invariance", "change": "rot13"}, "unknown change 'rot13'; known changes: typo"),
         ({"kind": "invariance", "varied": "name"}, "varied and templates go together"),
         ({"kind": "invariance", "varied": "name", "templates": ["x"]}, "'x' does not have {name}"),
+        ({"kind": "invariance", "varied": "name", "templates": ["{{name}}"]}, "'{{name}}' does not have {name}"),
+        ({"kind": "invariance", "varied": "name", "templates": ["{name}"]}, "'t' needs the words 'name'"),
+        ({"kind": "invariance", "varied": "name", "templates": ["{name"]}, "'{name' has wrong braces"),
         ({"kind": "direction", "towards": "positive"}, "needs exactly one of pairs and added"),
         ({"kind": "direction", "towards": "positive", "added": ["x"]}, "'t' has no case; it needs texts"),
         ({"kind": "minimum functionality", "templates": ["{w}"], "expected": ["positive"]}, "'t' needs the words 'w'"),

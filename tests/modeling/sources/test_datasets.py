@@ -15,6 +15,7 @@ import pytest
 
 from modeling.files import ROOT, ModelFiles
 from tests.scripts.hub import Hub, running_hub
+from tests.server import free_port
 
 pytestmark = pytest.mark.export
 
@@ -42,6 +43,8 @@ def hub(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Hub]:
     table = pandas.DataFrame(ROWS)
     table.to_parquet(folder / "test.parquet")
     table.to_csv(folder / "test.csv", index=False)
+    (folder / "words.csv").write_text("text,label,score\nnull,None,1\n2020,NA,-0.5\n", encoding="utf-8")
+    (folder / "empty.csv").write_text("text,label\n2020,bad\n,bad\n", encoding="utf-8")
     lists = pandas.DataFrame({"text": ["a", "b"], "labels": [[0, 1], []]})
     lists.to_parquet(folder / "lists.parquet")
     files = {f"data/{file.name}": file.read_bytes() for file in folder.iterdir()}
@@ -92,6 +95,19 @@ def test_lists_of_labels_and_numbers_are_read(read: Callable[..., Any]) -> None:
     assert read("test.csv", number, columns={"text": "sentence", "score": "stars"})[0][0][3] == [1.0, 0.0, 1.0]
 
 
+def test_a_cell_of_csv_is_a_text_or_label_as_it_is_written_and_a_number_where_one_is_needed(
+    read: Callable[..., Any],
+) -> None:
+    texts = ["null", "2020"]
+    golden: list[dict[str, Any]] = [{"text": text, "label": "NA"} for text in ("x", "y")]
+    sets, calibration = read("words.csv", {"labels": ["NA", "None"], "golden": golden})
+    assert (sets[0][2:], calibration) == ([texts, ["None", "NA"]], texts)
+    golden = [{"text": text, "score": 1.0} for text in ("x", "y")]
+    number = {"problem_type": "regression", "labels": ["stars"], "golden": golden}
+    assert read("words.csv", number)[0][0][2:] == [texts, [1.0, -0.5]]
+    assert "words.csv, row 1: label: is 'None', not a number" in read("words.csv", number, columns={"score": "label"})
+
+
 @pytest.mark.parametrize(
     ("file", "changes", "problem"),
     [
@@ -99,7 +115,8 @@ def test_lists_of_labels_and_numbers_are_read(read: Callable[..., Any]) -> None:
         ("test.csv", {"revision": "f" * 40}, "someone/reviews: has no revision ffff"),
         ("test.csv", {"repository": "someone/else"}, "someone/else: not found"),
         ("test.csv", {}, "has no column text; its columns are sentence, stars"),
-        ("test.csv", {"columns": COLUMNS}, "test.csv, row 1: stars: 1 is not one of this model's labels: bad, good; "),
+        ("test.csv", {"columns": COLUMNS}, "csv, row 1: stars: '1' is not one of this model's labels: bad, good; "),
+        ("empty.csv", {}, "empty.csv, row 2: text: is missing"),
         ("broken.parquet", {}, "broken.parquet: cannot be read as parquet: "),
     ],
 )
@@ -107,3 +124,15 @@ def test_a_data_set_that_cannot_be_used_is_named_with_the_reason(
     read: Callable[..., Any], file: str, changes: dict[str, Any], problem: str
 ) -> None:
     assert problem in read(file, ONE, **changes)
+
+
+def test_a_hub_that_denies_or_does_not_answer_is_an_error_about_the_data_set(
+    hub: Hub, read: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(hub.repositories[ID], "gated", True)
+    assert f"request access at {hub.url}/datasets/{ID}, and" in read("test.csv", ONE)
+    assert f"check it at {hub.url}/datasets/{ID}/commits" in read("test.csv", ONE, revision="f" * 40)
+    monkeypatch.setattr(hub, "url", f"http://127.0.0.1:{free_port()}")
+    error = read("test.csv", ONE)
+    assert "does not answer; check the network" in error
+    assert "--source" not in error

@@ -80,6 +80,17 @@ def test_of_many_texts_a_fixed_sample_of_short_ones_is_compared(
     assert comparison_texts(files) == found
 
 
+@pytest.mark.parametrize("short", [0, 5])
+def test_of_many_texts_of_which_too_few_are_short_the_shortest_are_compared(
+    tmp_path: Path, write_model: Callable[..., ModelFiles], short: int
+) -> None:
+    files = write_model(tmp_path, task=None, languages=["de"], fidelity={"texts": 20})
+    texts = ["x" * (MOST_CHARACTERS - short + length) for length in range(50, 0, -1)]
+    lines = "".join(json.dumps({"text": text, "label": "neutral"}) + "\n" for text in texts)
+    (files.folder / "test-de.jsonl").write_text(lines, encoding="utf-8")
+    assert comparison_texts(files).texts == texts[-20:]
+
+
 def test_calibration_texts_are_a_fixed_random_draw_from_the_training_part(
     tmp_path: Path, write_model: Callable[..., ModelFiles], data: Path
 ) -> None:
