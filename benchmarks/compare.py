@@ -7,8 +7,9 @@
 
 Every server has one worker on one core and the same model; the clients, on another core, hold 1, 16 and 64 connections
 and send one text per request. In the first round, 50 labels of each mix are compared with those of the bare loop.
-Figures are medians of three rounds; ratios are computed within a round. A full run ends with a round with a model of
-BERT-base's size. `benchmarks/contenders.py` has the command of each server, `benchmarks/peers/` the peers' code.
+Figures are medians of three rounds, with mixed texts of two; ratios are computed within a round. A full run ends with
+a round with a model of BERT-base's size. `benchmarks/contenders.py` has the command of each server, `benchmarks/peers/`
+the peers' code.
 
 A full run writes `compare.json` and `compare.png` to `benchmarks/results/`, or to its folder `without-vnni` on
 processors without 8-bit dot products; a partial run writes them to `build/benchmark/`.
@@ -53,6 +54,8 @@ NAMES = (BARE, TORCH, *(contender.name for contender in CONTENDERS))
 
 # The speed of a machine drifts, so measure in rounds and compute ratios within a round.
 ROUNDS, QUICK_ROUNDS = 3, 1
+# With texts of all lengths, which take most servers ten times as long.
+MIXED_ROUNDS = 2
 SECONDS, QUICK_SECONDS = 2.0, 3.0
 WARM_UP_SHARE = 0.25
 CONNECTIONS: tuple[int, ...] = (1, 16, 64)
@@ -120,13 +123,14 @@ class Comparison:
             for number in range(self.plan.rounds):
                 self.console.print(f"[dim]round {number + 1} of {self.plan.rounds}[/dim]")
                 self.results["bare_rounds"].append({})
-                for mix in self.plan.mixes:
+                mixes = self.plan.mixes if number < MIXED_ROUNDS else self.plan.mixes[:1]
+                for mix in mixes:
                     self._bare(mix)
                     if TORCH in self.plan.names and number == 0:
                         self._torch(mix)
                 for contender in CONTENDERS:
                     if contender.name in self.plan.names and contender.name not in self.results["not_run"]:
-                        self._contender(contender, load, number)
+                        self._contender(contender, load, number, mixes)
         self.results["bare"] = median_loops(self.results["bare_rounds"])
         self.results["case_rounds"], self.results["cases"] = self.results["cases"], median_cases(self.results)
 
@@ -156,21 +160,21 @@ class Comparison:
         with pinned({self.plan.server_core}):
             return json.loads(_last_line(module, str(self.plan.model), str(DATA), *options))
 
-    def _contender(self, contender: Contender, load: LoadGenerator, number: int) -> None:
+    def _contender(self, contender: Contender, load: LoadGenerator, number: int, mixes: Sequence[texts.Mix]) -> None:
         self.console.print(f"{contender.name} …")
         start = time.monotonic()
         try:
             with contender.server(self.plan.model, {self.plan.server_core}) as server:
                 started = time.monotonic() - start
-                self._describe(contender.name, contender, contender.protocol, server, load, self.plan.mixes)
+                self._describe(contender.name, contender, contender.protocol, server, load, mixes)
                 self.results["servers"][contender.name]["start_seconds"] = started
-                for mix in self.plan.mixes:
+                for mix in mixes:
                     self._warm_up(contender.protocol, server, load, mix)
                     for connections in self.plan.connections:
                         case = self._case(contender.protocol, server, load, mix, connections)
                         self._add(case, contender.name, contender.ours, number)
                 for protocol in contender.also if self.plan.model == DEFAULT_MODEL else ():
-                    mix, name = self.plan.mixes[0], f"{contender.name}, {protocol.name}"
+                    mix, name = mixes[0], f"{contender.name}, {protocol.name}"
                     self._describe(name, contender, protocol, server, load, [mix])
                     self._warm_up(protocol, server, load, mix)
                     case = self._case(protocol, server, load, mix, ALSO_CONNECTIONS)

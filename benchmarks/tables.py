@@ -22,7 +22,7 @@ def median_loops(rounds: Sequence[Results]) -> Results:
     """The medians of the bare loops, by mix and name."""
     return {
         mix: {
-            name: {key: median(loops[mix][name][key] for loops in rounds) for key in loop}
+            name: {key: median(loops[mix][name][key] for loops in rounds if mix in loops) for key in loop}
             for name, loop in rounds[0][mix].items()
         }
         for mix in rounds[0]

@@ -21,8 +21,6 @@ COMPOSED_COPIES = 3
 NEUTRAL_COPIES = 2
 # Of those drawn from plWordNet-emo, where there are as many.
 STRONG_SHARE = 0.75
-# Of the Polish texts, how many have a plain fact beside them when they are typed in a hurry.
-ASIDES = 0.15
 # The most words of such a fact, and of a text that has one.
 ASIDE_WORDS = 12
 WORDS_WITH_ASIDE = 40
@@ -66,8 +64,9 @@ class Mixture:
             chosen += _sample(by_source.get(TATOEBA, []), recipe.tatoeba)
             chosen += _surest(by_source.get(PLWORDNET_EMO, []), recipe.plwordnet // 2)
         facts = [one.text for one in self.sentences if one.source == TATOEBA and len(one.text.split()) <= ASIDE_WORDS]
+        shares = {"pl": recipe.asides}
         return [(row.text, hurried(row.text), soft_label(row.rating)) for row in rated] + [
-            (one.text, hurried(_with_aside(one.text, facts) if one.language == "pl" else one.text), one.target)
+            (one.text, hurried(_with_aside(one.text, facts, shares.get(one.language, 0.0))), one.target)
             for one in chosen
         ]
 
@@ -77,9 +76,9 @@ class Mixture:
         return sorted({sentence.source for sentence in self.sentences})
 
 
-def _with_aside(text: str, facts: Sequence[str]) -> str:
-    """``text``, at times with one of the ``facts`` before or after it, which leaves its label as it is."""
-    if not facts or random.random() >= ASIDES or len(text.split()) > WORDS_WITH_ASIDE:
+def _with_aside(text: str, facts: Sequence[str], share: float) -> str:
+    """``text``, in that share with one of the ``facts`` before or after it, which leaves its label as it is."""
+    if not facts or random.random() >= share or len(text.split()) > WORDS_WITH_ASIDE:
         return text
     return " ".join(random.sample([text, random.choice(facts)], 2))
 

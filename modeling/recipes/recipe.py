@@ -10,7 +10,7 @@ ENCODER = "all-MiniLM-L6-v2"
 
 @dataclass(frozen=True)
 class Recipe:
-    """The settings of a run of the recipe ``full``; see :mod:`modeling.recipes.mixture` for the numbers of texts."""
+    """The settings of a run of the recipe ``full``; see :mod:`modeling.recipes.mixture` for those of its texts."""
 
     epochs: int = 2
     learning_rate: float = 1e-4
@@ -21,3 +21,5 @@ class Recipe:
     english: int = 19000
     plwordnet: int = 5000
     tatoeba: int = 1000
+    # Share of the Polish texts that have a plain fact beside them when they are typed in a hurry.
+    asides: float = 0.25

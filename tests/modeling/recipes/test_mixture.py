@@ -80,7 +80,7 @@ def test_polish_texts_typed_in_a_hurry_have_a_plain_fact_beside_them_at_times(
     drawn = [example for _ in range(10) for example in mixed.draw(RECIPE)]
     polish = [(text, typed) for text, typed, _ in drawn if language.get(text) == "pl"]
     changed = [(text, typed) for text, typed in polish if text != typed]
-    assert len(changed) / len(polish) == pytest.approx(mixture.ASIDES, abs=0.03)
+    assert len(changed) / len(polish) == pytest.approx(RECIPE.asides, abs=0.03)
     after = [typed.startswith(f"{text} tatoeba-neutral") for text, typed in changed]
     before = [typed.startswith("tatoeba-neutral") and typed.endswith(f" {text}") for text, typed in changed]
     assert all(map(any, zip(after, before, strict=True)))
