@@ -7,9 +7,8 @@
 
 Every server has one worker on one core and the same model; the clients, on another core, hold 1, 16 and 64 connections
 and send one text per request. In the first round, 50 labels of each mix are compared with those of the bare loop.
-Figures are medians of three rounds, with mixed texts of two; ratios are computed within a round. A full run ends with
-a round with a model of BERT-base's size. `benchmarks/contenders.py` has the command of each server, `benchmarks/peers/`
-the peers' code.
+Figures are medians of three rounds (mixed texts: two); ratios are computed within a round. A full run ends with a round
+with a model of BERT-base's size. `benchmarks/contenders.py` has each server's command, `benchmarks/peers/` its code.
 
 A full run writes `compare.json` and `compare.png` to `benchmarks/results/`, or to its folder `without-vnni` on
 processors without 8-bit dot products; a partial run writes them to `build/benchmark/`.
@@ -53,9 +52,8 @@ PARTIAL_RESULTS = ROOT / "build" / "benchmark"
 NAMES = (BARE, TORCH, *(contender.name for contender in CONTENDERS))
 
 # The speed of a machine drifts, so measure in rounds and compute ratios within a round.
-ROUNDS, QUICK_ROUNDS = 3, 1
-# With texts of all lengths, which take most servers ten times as long.
-MIXED_ROUNDS = 2
+# Mixed texts take most servers ten times as long as short ones.
+ROUNDS, MIXED_ROUNDS, QUICK_ROUNDS = 3, 2, 1
 SECONDS, QUICK_SECONDS = 2.0, 3.0
 WARM_UP_SHARE = 0.25
 CONNECTIONS: tuple[int, ...] = (1, 16, 64)
