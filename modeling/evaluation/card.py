@@ -7,10 +7,10 @@ from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
-from modeling import rows
 from modeling.errors import ModelingError
 from modeling.evaluation.names import TITLES
 from modeling.files import replacing
+from modeling.rows import read_text
 
 Report = dict[str, Any]
 
@@ -181,7 +181,7 @@ def render(content: str, report: Report) -> str:
 def fill_in(file: Path, report: Report) -> None:
     """Fill in the blocks of the card ``file``, if it exists; raises :class:`ModelingError` if it is not UTF-8."""
     if file.exists():
-        text = render(rows.read_text(file), report)
+        text = render(read_text(file), report)
         with replacing(file) as new:
             new.write_text(text, encoding="utf-8")
 

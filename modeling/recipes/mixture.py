@@ -64,9 +64,9 @@ class Mixture:
             chosen += _sample(by_source.get(TATOEBA, []), recipe.tatoeba)
             chosen += _surest(by_source.get(PLWORDNET_EMO, []), recipe.plwordnet // 2)
         facts = [one.text for one in self.sentences if one.source == TATOEBA and len(one.text.split()) <= ASIDE_WORDS]
-        shares = {"pl": recipe.asides}
+        asides = recipe.asides
         return [(row.text, hurried(row.text), soft_label(row.rating)) for row in rated] + [
-            (one.text, hurried(_with_aside(one.text, facts, shares.get(one.language, 0.0))), one.target)
+            (one.text, hurried(_with_aside(one.text, facts, asides) if one.language == "pl" else one.text), one.target)
             for one in chosen
         ]
 
