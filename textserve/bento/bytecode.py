@@ -16,13 +16,14 @@ import py_compile
 import sys
 from pathlib import Path
 
+from textserve.bento import unused
+
 # The service, and the modules that BentoML 1.4.39 and uvicorn 0.54 import late: by name, or at the first request. No
 # public API lists them. A test finds those that no longer exist; a test of the image finds those that are missing.
 MODULES = (
     "service",
     "textserve.bento.start",
     "textserve.bento.health",
-    "_bentoml_impl.client.proxy2",
     "_bentoml_impl.loader",
     "_bentoml_impl.serde",
     "_bentoml_impl.server.app",
@@ -51,6 +52,7 @@ def main() -> None:
     """Import the modules and write the bytecode of every module that is then loaded."""
     if "BENTO_PATH" not in os.environ:
         sys.exit("textserve.bento.bytecode is for an image that is being built: Python would ignore later changes")
+    unused.leave_out()
     for name in MODULES:
         importlib.import_module(name)
     files = {getattr(module, "__file__", None) for module in list(sys.modules.values())}

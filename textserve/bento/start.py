@@ -23,6 +23,7 @@ from pathlib import Path
 from types import FrameType
 
 from textserve import ports
+from textserve.bento import unused
 from textserve.bento.health import http_port
 from textserve.environment import unset_empty
 from textserve.memory import return_freed
@@ -72,6 +73,7 @@ def run_worker(bento: str, listening: socket.socket, certificate: Path | None, k
 
     Checked with BentoML 1.4.39. Its public ways to serve, `bentoml serve` and ``bentoml.serve``, start a supervisor.
     """
+    unused.leave_out()
     from _bentoml_impl.worker.service import main as work
 
     options = ["--fd", str(listening.detach()), "--backlog", str(BACKLOG), "--worker-id", "1"]
