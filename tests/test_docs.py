@@ -60,6 +60,11 @@ def test_example_runs_as_written(server: Server, tmp_path: Path, language: str, 
             {"instances": ["a", " "]},
         ),
         ("MLflow, SageMaker", "/invocations", {"instances": ["a", " "]}),
+        (
+            "Open Inference Protocol, REST",
+            "/v2/models/sentiment-pl-en/infer",
+            {"inputs": [{"name": "text", "shape": [2], "datatype": "BYTES", "data": ["a", " "]}]},
+        ),
     ],
 )
 def test_error_bodies_are_those_documented(

@@ -98,6 +98,12 @@ class ErrorResponse(BaseModel):
     error: Error
 
 
+class MessageResponse(BaseModel):
+    """The body of an error in the protocols that give only a message."""
+
+    error: str
+
+
 class LabelScore(BaseModel):
     """A label and its score."""
 
@@ -131,6 +137,11 @@ def error_body(error: TextserveError) -> bytes:
     """The body of an error, as :class:`ErrorResponse` describes it."""
     where = {} if error.where is None else {"where": error.where}
     return dump({"error": {"type": error.type, **where, "message": error.full_message}})
+
+
+def message_body(error: TextserveError) -> bytes:
+    """The body of an error, as :class:`MessageResponse` describes it."""
+    return dump({"error": error.full_message})
 
 
 def message(error: TextserveError) -> str:

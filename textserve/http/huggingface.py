@@ -21,6 +21,7 @@ from textserve.http.formats import (
     PAIR_EXAMPLE,
     SCORE_DIGITS,
     LabelScore,
+    MessageResponse,
     TopK,
     as_input,
     as_inputs,
@@ -112,12 +113,6 @@ class ZeroShotAnswer(BaseModel):
     scores: list[float]
 
 
-class InferenceError(BaseModel):
-    """An error in the format of the Inference API."""
-
-    error: str
-
-
 def _scores(predictions: Sequence[Prediction], function: Activation | None) -> list[Sequence[float]]:
     if function in (None, predictions[0].spec.activation):
         return [prediction.scores for prediction in predictions]
@@ -179,12 +174,12 @@ describe = post(
     "Classify a text, or several, as Hugging Face's Inference API does",
     request=InferenceRequest,
     answer=list[list[LabelScore]] | ZeroShotAnswer | list[ZeroShotAnswer],
-    error=InferenceError,
+    error=MessageResponse,
 )
 
 
 def _schemas(application: Application) -> dict[str, Any]:
-    found = schemas(InferenceRequest, LabelScore, ZeroShotAnswer, InferenceError)
+    found = schemas(InferenceRequest, LabelScore, ZeroShotAnswer, MessageResponse)
     if entailment(application.classifier.spec) is None:
         for name in ZERO_SHOT:
             del found["Parameters"]["properties"][name]

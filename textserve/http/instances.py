@@ -22,9 +22,11 @@ from textserve.application import Application
 from textserve.errors import InvalidRequest, TextserveError, UnknownModel
 from textserve.http.formats import (
     AnyResult,
+    MessageResponse,
     TopK,
     as_input,
     classify_inputs,
+    message_body,
     messages,
     read_for,
     result,
@@ -106,12 +108,6 @@ class PredictionsResponse(BaseModel):
     """One prediction for each instance, in the order of the request."""
 
     predictions: list[AnyResult]
-
-
-class PredictionsError(BaseModel):
-    """The body of an error, as KServe and TensorFlow Serving have it."""
-
-    error: str
 
 
 class InvocationsError(BaseModel):
@@ -210,10 +206,6 @@ async def _health(application: Application, request: Request) -> Response:
     return Response(b"{}", 200 if application.available else 503, counted=False)
 
 
-def _error_body(error: TextserveError) -> bytes:
-    return dump({"error": error.full_message})
-
-
 def _invocations_error(error: TextserveError) -> bytes:
     return dump({"error_code": ERROR_CODES.get(error.status, "BAD_REQUEST"), "message": error.full_message})
 
@@ -231,7 +223,7 @@ def _schemas(application: Application) -> dict[str, Any]:
         columns = {"required": ["text", "text_pair"], "properties": {"text": {}, "text_pair": {}}}
         names = {"enum": [["text", "text_pair"], ["text_pair", "text"]]}
     instance = {"oneOf": [sequence, record]} if pair else {"oneOf": [TEXT, sequence, {"type": "object", **record}]}
-    found = schemas(PredictionsRequest, PredictionsResponse, PredictionsError, InvocationsError, Split)
+    found = schemas(PredictionsRequest, PredictionsResponse, MessageResponse, InvocationsError, Split)
     request = found["PredictionsRequest"]
     request["oneOf"] = [{"required": [name]} for name in FORMATS]
     for name in FORMATS:
@@ -247,7 +239,7 @@ def _schemas(application: Application) -> dict[str, Any]:
 
 
 def _of_model(operation: dict[str, Any], application: Application) -> dict[str, Any]:
-    operation["responses"]["404"] = refusal([UnknownModel], PredictionsError)
+    operation["responses"]["404"] = refusal([UnknownModel], MessageResponse)
     name = application.classifier.spec.name
     operation["parameters"] = [{"name": "model", "in": "path", "required": True, "schema": {**STRING, "enum": [name]}}]
     return operation
@@ -267,7 +259,7 @@ describe = post(
     "Classify instances, as KServe V1, TensorFlow Serving and Vertex AI do",
     request=PredictionsRequest,
     answer=PredictionsResponse,
-    error=PredictionsError,
+    error=MessageResponse,
 )
 describe_invocations = post(
     "Classify instances, as MLflow and SageMaker do",
@@ -278,7 +270,7 @@ describe_invocations = post(
 _status = get(
     "Whether the model is ready, as KServe V1 and TensorFlow Serving have it",
     {"application/json": {"schema": {"type": "object"}}},
-    PredictionsError,
+    MessageResponse,
 )
 KSERVE_V1 = HttpProtocol(
     "kserve-v1",
@@ -287,7 +279,7 @@ KSERVE_V1 = HttpProtocol(
         Route("POST", "/v1/models/{model}:predict", _predict_model, _described_prediction),
         Route("GET", "/v1/models/{model}", _model, _described_model),
     ],
-    _error_body,
+    message_body,
     schemas=_schemas,
     title=TITLE,
 )
@@ -315,6 +307,6 @@ def vertex(environment: Mapping[str, str]) -> list[HttpProtocol]:
     routes = [Route("POST", predict, _predict, describe, key="instances")] if predict else []
     checks = [Route("GET", health, _health)] if health else []
     return [
-        HttpProtocol("vertex", routes, _error_body, title=TITLE),
-        HttpProtocol("vertex", checks, _error_body, open=True),
+        HttpProtocol("vertex", routes, message_body, title=TITLE),
+        HttpProtocol("vertex", checks, message_body, open=True),
     ]

@@ -14,11 +14,11 @@ from typing import Any
 
 from textserve import oip
 from textserve.application import Application
-from textserve.errors import InvalidRequest, TextserveError
+from textserve.errors import InvalidRequest
 from textserve.http import oip_openapi
 from textserve.http.body import MAX_DIGITS
 from textserve.http.compression import compress
-from textserve.http.formats import messages, read_for
+from textserve.http.formats import message_body, messages, read_for
 from textserve.http.oip_openapi import MODEL_PATHS, of_model
 from textserve.http.router import Describe, Handler, HttpProtocol, Request, Response, Route, dump
 from textserve.oip import InferRequest, InputTensor
@@ -148,10 +148,6 @@ async def _model_metadata(application: Application, request: Request) -> Respons
     return Response(dump(oip.model_metadata(application)), counted=False)
 
 
-def _error_body(error: TextserveError) -> bytes:
-    return dump({"error": error.full_message})
-
-
 def _model_routes(method: str, suffix: str, handler: Handler, describe: Describe) -> list[Route]:
     """The routes of the model for one method and suffix: without and with its version in the path."""
 
@@ -170,7 +166,7 @@ OIP = HttpProtocol(
         *_model_routes("GET", "/ready", _ready, oip_openapi.model_ready),
         *_model_routes("POST", "/infer", _infer, oip_openapi.infer),
     ],
-    _error_body,
+    message_body,
     prefix=PREFIX,
     schemas=oip_openapi.schemas,
     title=TITLE,
@@ -182,7 +178,7 @@ OIP_HEALTH = HttpProtocol(
         Route("GET", f"{PREFIX}/health/live", _live, partial(oip_openapi.health, "Whether the server is live")),
         Route("GET", f"{PREFIX}/health/ready", _ready, partial(oip_openapi.health, "Whether the server is ready")),
     ],
-    _error_body,
+    message_body,
     open=True,
     title=TITLE,
 )

@@ -4,11 +4,10 @@ from __future__ import annotations
 
 from typing import Any
 
-from pydantic import BaseModel
-
 from textserve import oip
 from textserve.application import Application
 from textserve.errors import UnknownModel
+from textserve.http.formats import MessageResponse
 from textserve.http.router import Describe
 from textserve.http.schemas import POSITIVE, STRING, TEXT, array, get, post, refusal, resolved
 from textserve.http.schemas import schemas as model_schemas
@@ -25,19 +24,13 @@ YES = {"description": "Yes.", "content": ANY_JSON}
 NO = {"description": "No.", "content": ANY_JSON}
 
 
-class OpenInferenceError(BaseModel):
-    """The body of an error."""
-
-    error: str
-
-
-server_metadata = get("Name, version and extensions of the server", ANY_JSON, OpenInferenceError)
-model_metadata = get("Tensors of the model", ANY_JSON, OpenInferenceError)
+server_metadata = get("Name, version and extensions of the server", ANY_JSON, MessageResponse)
+model_metadata = get("Tensors of the model", ANY_JSON, MessageResponse)
 
 
 def model_ready(application: Application) -> dict[str, Any]:
     """``GET`` of a model's readiness."""
-    described = get("Whether the model is ready", ANY_JSON, OpenInferenceError)(application)
+    described = get("Whether the model is ready", ANY_JSON, MessageResponse)(application)
     described["responses"]["503"] = NO
     return described
 
@@ -50,7 +43,7 @@ def health(summary: str, application: Application) -> dict[str, Any]:
 def infer(application: Application) -> dict[str, Any]:
     """``POST`` of an inference."""
     summary = "Classify the texts of a tensor"
-    described = post(summary, request="InferRequest", answer="InferResponse", error=OpenInferenceError)(application)
+    described = post(summary, request="InferRequest", answer="InferResponse", error=MessageResponse)(application)
     described["description"] = EXTENSION
     described["responses"]["200"]["content"]["application/octet-stream"] = {}
     return described
@@ -61,7 +54,7 @@ def of_model(describe: Describe, path: str) -> Describe:
 
     def described(application: Application) -> dict[str, Any]:
         operation = describe(application)
-        operation["responses"]["404"] = refusal([UnknownModel], OpenInferenceError)
+        operation["responses"]["404"] = refusal([UnknownModel], MessageResponse)
         values = {"model": application.classifier.spec.name, "version": oip.version(application)}
         operation["parameters"] = [
             {"name": name, "in": "path", "required": True, "schema": {"type": "string", "enum": [value]}}
@@ -124,7 +117,7 @@ def schemas(application: Application) -> dict[str, Any]:
         model_version=STRING,
         outputs={"type": "array", "items": answer_tensor},
     )
-    return {**model_schemas(OpenInferenceError), "InferRequest": resolved(request), "InferResponse": resolved(answer)}
+    return {**model_schemas(MessageResponse), "InferRequest": resolved(request), "InferResponse": resolved(answer)}
 
 
 def _object(required: list[str], **properties: dict[str, Any]) -> dict[str, Any]:
