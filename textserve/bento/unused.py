@@ -2,8 +2,8 @@
 
 With BentoML 1.4.39 that is the supervisor (circus, pyzmq, tornado), the proxy of services that are commands, the
 clients of other services (aiohttp) and of BentoCloud (httpx-ws, and all classes of its API), and the command line of
-httpx (rich, pygments). They would take a fifth of the start's processor time and 26 MB of memory, and no setting leaves
-them out.
+httpx (rich, pygments). They would take about a fifth of the start's processor time and 20 MB of memory, and no setting
+leaves them out.
 
 Only for a process of its own, such as :mod:`textserve.bento.start`: `bentoml serve` and `bentoml build` use these
 modules.
