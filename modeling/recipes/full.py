@@ -257,10 +257,11 @@ def fit_temperature(logits: torch.Tensor, labels: torch.Tensor) -> float:
 
 
 def lower_letters(tokenizer: Any) -> Any:
-    """Make ``tokenizer`` lower-case texts first, and return it."""
+    """Make ``tokenizer`` lower-case texts first, unless it does, and return it."""
     backend = tokenizer.backend_tokenizer
-    steps = [normalizers.Lowercase(), *([backend.normalizer] if backend.normalizer else [])]
-    backend.normalizer = normalizers.Sequence(steps)
+    found = backend.normalizer
+    if not (found and found.normalize_str("A") == "a"):
+        backend.normalizer = normalizers.Sequence([normalizers.Lowercase(), *([found] if found else [])])
     return tokenizer
 
 

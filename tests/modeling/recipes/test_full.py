@@ -53,6 +53,12 @@ def test_letters_are_lowered_before_anything_else(make_checkpoint: Callable[...,
     assert full.lower_letters(tokenizer)(words[0].upper())["input_ids"] == plain
 
 
+def test_training_further_leaves_the_tokenizer_as_it_is(make_checkpoint: Callable[..., Path]) -> None:
+    once = full.lower_letters(load_tokenizer(make_checkpoint("bert"))).backend_tokenizer.to_str()
+    again = full.lower_letters(full.lower_letters(load_tokenizer(make_checkpoint("bert"))))
+    assert again.backend_tokenizer.to_str() == once
+
+
 def test_the_learning_rate_rises_and_falls_to_a_tenth() -> None:
     rates = [full.rate_at(step, 200) for step in range(201)]
     assert rates[0] == 0
