@@ -16,7 +16,7 @@ from modeling.tasks.sentiment.sentences import COMPOSED, Sentence
 
 RATING_ERROR = 0.3
 # How often an epoch has each composed sentence: there are few, with what other texts lack.
-COMPOSED_COPIES = 3
+COMPOSED_COPIES = 2
 # A seventh of CLARIN-Emo is neutral.
 NEUTRAL_COPIES = 2
 # Of those drawn from plWordNet-emo, where there are as many.

@@ -60,7 +60,7 @@ def test_an_epoch_has_its_share_of_each_source(mixed: Mixture) -> None:
     assert found["plwordnet-emo"] == 60
     for text, sentence in by_text.items():
         if sentence.source == "composed":
-            assert counts[text] == 3
+            assert counts[text] == 2
         if sentence.source == "clarin-emo":
             assert counts[text] == (2 if sentence.label == "neutral" else 1)
     drawn_of = Counter((by_text[text].label, by_text[text].doubt) for text in counts if "plwordnet" in text)
