@@ -74,5 +74,7 @@ def test_the_model_files_are_those_of_the_report_and_within_the_size_limits() ->
     report = FILES.report()
     assert report["verification"]["identity"]["sha256"] == FILES.digests()
     assert FILES.model.stat().st_size <= 41_000_000
-    tracked = [file for file in FILES.folder.rglob("*") if file.is_file()]
-    assert sum(file.stat().st_size for file in tracked) <= 48_000_000
+    sizes = {file.name: file.stat().st_size for file in FILES.folder.rglob("*") if file.is_file()}
+    # The training texts are apart: they grow with the data, and are not in the Bento.
+    assert sizes.pop("composed.jsonl") <= 3_000_000
+    assert sum(sizes.values()) <= 45_000_000
