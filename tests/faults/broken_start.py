@@ -13,23 +13,24 @@ import socket
 import threading
 from collections.abc import Callable
 from pathlib import Path
+from pkgutil import resolve_name
 from typing import Any
 
 import numpy as np
 
 FILE = Path(os.environ["FAULT_FILE"])
-# Fault: the class and the method that has it.
+# Fault: the function or method that has it, as pkgutil.resolve_name reads it.
 FAULTS = {
-    "hang": ("textserve.classifier", "Classifier", "logits"),
-    "raise": ("textserve.classifier", "Classifier", "logits"),
-    "exit": ("textserve.classifier", "Classifier", "logits"),
-    "nan": ("textserve.classifier", "Classifier", "logits"),
-    "infinity": ("textserve.classifier", "Classifier", "logits"),
-    "take": ("textserve.batching", "BatchQueue", "take"),
-    "deliver": ("textserve.runner", "Runner", "_deliver"),
-    "histograms": ("prometheus_client", "Histogram", "observe"),
-    "counters": ("prometheus_client", "Counter", "inc"),
-    "gauges": ("prometheus_client", "Gauge", "inc"),
+    "hang": "textserve.classifier:Classifier.logits",
+    "raise": "textserve.classifier:Classifier.logits",
+    "exit": "textserve.classifier:Classifier.logits",
+    "nan": "textserve.classifier:Classifier.logits",
+    "infinity": "textserve.classifier:Classifier.logits",
+    "take": "textserve.batching:BatchQueue.take",
+    "deliver": "textserve.runner:deliver",
+    "histograms": "prometheus_client:Histogram.observe",
+    "counters": "prometheus_client:Counter.inc",
+    "gauges": "prometheus_client:Gauge.set",
 }
 CHECK_SECONDS = 0.05
 _lock = threading.Lock()
@@ -94,16 +95,12 @@ def close_grpc_when_asked() -> None:
 
 def main() -> None:
     """Break what the faults name, and serve."""
-    import importlib
-
     from textserve.bento.start import main as serve
 
-    methods: dict[tuple[str, str, str], set[str]] = {}
-    for fault, place in FAULTS.items():
-        methods.setdefault(place, set()).add(fault)
-    for (module, owner, name), faults in methods.items():
-        kind = getattr(importlib.import_module(module), owner)
-        setattr(kind, name, breaking(getattr(kind, name), faults))
+    for place in set(FAULTS.values()):
+        faults = {fault for fault, found in FAULTS.items() if found == place}
+        owner, _, name = place.replace(":", ".").rpartition(".")
+        setattr(resolve_name(owner), name, breaking(resolve_name(place), faults))
     threading.Thread(target=close_grpc_when_asked, daemon=True).start()
     serve()
 

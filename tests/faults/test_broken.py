@@ -128,6 +128,9 @@ def test_metrics_that_raise_keep_no_answer_back(broken: tuple[Contained, Break],
     record.happened = f"HTTP {statuses[-1]}, gRPC {over}"
     assert set(statuses) == {200}
     assert over == "ok"
+    # The updates of metrics are made at a scrape.
+    assert httpx.get(f"{served.server.url}/metrics", timeout=LIMIT_SECONDS).status_code == 200
+    assert "updates of metrics failed" in served.server.log()
     assert is_ready(served.server)
 
 
