@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import os
-from functools import partial
+from functools import cache, partial
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +20,7 @@ from textserve.bento import packages  # noqa: F401  # first: it says what to run
 # isort: split
 from textserve.application import Application
 from textserve.bento import logs
-from textserve.bento.connection import limit_connections
+from textserve.bento.connection import serve_http
 from textserve.bento.image import BASE_IMAGE, image
 from textserve.bento.metrics import keep_in_process
 from textserve.bento.preflight import (
@@ -156,16 +156,22 @@ class TextClassifier:
         return ClassifyResponse.model_validate(answer)
 
 
+@cache
 def _current(name: str) -> Any:
+    """A part of the service; only called once there are requests, since a search of it takes time."""
     return getattr(bentoml.get_current_service(), name)
 
 
-# The class is now a bentoml.Service, which a type checker does not see. The first middleware is the outermost.
-service: Any = TextClassifier
+def answer(app: Any) -> Any:
+    """The ASGI application that answers every request of ``PROTOCOLS`` and passes others on to ``app``."""
+    answering: Any = HttpProtocols(app, application, ALL_PROTOCOLS)
+    if is_configured():
+        answering = TracedHttp(answering, partial(_current, "tracing"), ALL_PROTOCOLS)
+    return cors(answering, settings)
+
+
 application = partial(_current, "application")
-service.add_asgi_middleware(cors, settings=settings)
-if is_configured():
-    service.add_asgi_middleware(TracedHttp, tracing=partial(_current, "tracing"), protocols=ALL_PROTOCOLS)
-service.add_asgi_middleware(HttpProtocols, application=application, protocols=ALL_PROTOCOLS)
+# The class is now a bentoml.Service, which a type checker does not see.
+service: Any = TextClassifier
 # With tracing, refused requests need a span too, so the application handles all requests.
-limit_connections(application, None if is_configured() else Refusals(application, ALL_PROTOCOLS))
+serve_http(application, answer, None if is_configured() else Refusals(application, ALL_PROTOCOLS))

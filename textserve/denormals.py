@@ -7,11 +7,9 @@ a model permanently, and so every number that Python computes there.
 
 from __future__ import annotations
 
-import contextlib
 import ctypes
 import platform
 import sys
-from collections.abc import Iterator
 
 # Of fenv_t on x86-64: the x87 unit's 28 bytes, then MXCSR, in the GNU C library (<bits/fenv.h>) and in musl.
 ENVIRONMENT_BYTES, MXCSR = 32, 28
@@ -23,17 +21,19 @@ PROCESS = ctypes.pythonapi
 SUPPORTED = sys.platform == "linux" and platform.machine() == "x86_64" and hasattr(PROCESS, "fesetenv")
 
 
-@contextlib.contextmanager
-def as_zero() -> Iterator[None]:
+class AsZero:
     """Within the block, this thread counts denormal numbers as zero, on Linux on x86-64; elsewhere nothing changes."""
-    if not SUPPORTED:
-        yield
-        return
-    before = ctypes.create_string_buffer(ENVIRONMENT_BYTES)
-    PROCESS.fegetenv(before)
-    mxcsr = int.from_bytes(before.raw[MXCSR:], "little") | AS_ZERO
-    PROCESS.fesetenv(before.raw[:MXCSR] + mxcsr.to_bytes(4, "little"))
-    try:
-        yield
-    finally:
-        PROCESS.fesetenv(before)
+
+    def __enter__(self) -> None:
+        """Change the thread's floating-point environment."""
+        if SUPPORTED:
+            self._before = ctypes.create_string_buffer(ENVIRONMENT_BYTES)
+            PROCESS.fegetenv(self._before)
+            before = self._before.raw
+            mxcsr = int.from_bytes(before[MXCSR:], "little") | AS_ZERO
+            PROCESS.fesetenv(before[:MXCSR] + mxcsr.to_bytes(4, "little"))
+
+    def __exit__(self, *_: object) -> None:
+        """Restore it."""
+        if SUPPORTED:
+            PROCESS.fesetenv(self._before)

@@ -12,7 +12,7 @@ import numpy as np
 import numpy.typing as npt
 import onnxruntime as ort
 
-from textserve.denormals import as_zero
+from textserve.denormals import AsZero
 
 logger = logging.getLogger(__name__)
 
@@ -61,7 +61,7 @@ class Graph:
                 cost more than they gain.
         """
         session = self._spread if spread and self._spread else self._session
-        with as_zero():
+        with AsZero():
             return session.run([output], feeds)[0]
 
     def _load(self) -> None:

@@ -6,20 +6,17 @@ BentoML's built-in metrics are disabled in ``service.py``: they label by raw pat
 from __future__ import annotations
 
 import functools
-import logging
 from collections.abc import Callable, Iterator, Sequence
-from typing import Literal, ParamSpec
+from typing import Literal
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, Metric, generate_latest
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
 
 from textserve.drift import MAX_LABELS, Window
-from textserve.flood import FloodLog
 from textserve.prediction import Prediction
+from textserve.recording import LIMIT, Recorded, recorded
 from textserve.spec import ModelSpec
 from textserve.worker import Worker
-
-broken = FloodLog(logging.getLogger(__name__), "%d updates of metrics failed; answers do not depend on them")
 
 SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
 BATCH_TEXTS = (1, 2, 4, 8, 16, 32, 64)
@@ -32,26 +29,11 @@ REQUEST_TEXTS = 100
 OTHER_LABELS = "other"
 
 
-P = ParamSpec("P")
-
-
-def never_failing(method: Callable[P, None]) -> Callable[P, None]:
-    """Log an exception instead of raising it: a faulty metric must not fail a request."""
-
-    @functools.wraps(method)
-    def guarded(*args: P.args, **kwargs: P.kwargs) -> None:
-        try:
-            method(*args, **kwargs)
-        except Exception:
-            broken.add()
-
-    return guarded
-
-
-class RunnerMetrics:
+class RunnerMetrics(Recorded):
     """The runner's metrics: texts, tokens, padding, batch sizes and durations."""
 
     def __init__(self, metrics_registry: CollectorRegistry) -> None:
+        super().__init__(metrics_registry)
         self._waiting_tokens = Gauge("textserve_waiting_tokens", "Tokens in the queue.", registry=metrics_registry)
         self._texts = Counter("textserve_texts_total", "Texts computed.", registry=metrics_registry)
         self._tokens = Counter("textserve_tokens_total", "Tokens computed, without padding.", registry=metrics_registry)
@@ -88,33 +70,27 @@ class RunnerMetrics:
             "textserve_inference_seconds", "Computation time of a batch.", registry=metrics_registry, buckets=SECONDS
         )
 
-    @never_failing
+    @recorded
     def dropped(self, reason: Literal["cancelled", "deadline"], texts: int) -> None:
         """Count accepted texts that will not be computed."""
         self._dropped.labels(reason).inc(texts)
 
-    @never_failing
+    @recorded
     def failed(self, reason: Literal["exception", "not_finite"]) -> None:
         """Count a failed batch."""
         self._failed.labels(reason).inc()
 
-    @never_failing
+    @recorded
     def repeated(self, answered_by: Literal["batch", "cache"], texts: int) -> None:
         """Count texts that were not computed, since an equal text was."""
-        if texts:
-            self._repeated.labels(answered_by).inc(texts)
+        self._repeated.labels(answered_by).inc(texts)
 
-    @never_failing
-    def cached(self, size: int) -> None:
-        """Set the bytes of the cache."""
-        self._cache_bytes.set(size)
+    def watch(self, *, waiting_tokens: Callable[[], float], cache_bytes: Callable[[], float]) -> None:
+        """Call these at every scrape."""
+        self._waiting_tokens.set_function(waiting_tokens)
+        self._cache_bytes.set_function(cache_bytes)
 
-    @never_failing
-    def waiting(self, tokens: int) -> None:
-        """Set the tokens in the queue."""
-        self._waiting_tokens.set(tokens)
-
-    @never_failing
+    @recorded
     def observe_batch(self, lengths: Sequence[int], seconds: float, waited: Sequence[float]) -> None:
         """Count a batch: tokens of each text computed, seconds of computation, seconds that each text waited."""
         tokens = sum(lengths)
@@ -127,10 +103,15 @@ class RunnerMetrics:
             self._queue_seconds.observe(wait)
 
 
-class RequestMetrics:
-    """The protocols' metrics: requests by protocol and outcome, and their duration."""
+class RequestMetrics(Recorded):
+    """The protocols' metrics: requests by protocol and outcome, and their duration.
+
+    Attributes:
+        in_flight: POST requests and inferences that have arrived and are being answered.
+    """
 
     def __init__(self, metrics_registry: CollectorRegistry) -> None:
+        super().__init__(metrics_registry)
         requests = Counter(
             "textserve_requests_total",
             "Requests by protocol and outcome (ok, cancelled, or the error's type).",
@@ -146,18 +127,14 @@ class RequestMetrics:
         )
         # The series are few, and looking one up takes a lock and longer than counting.
         self._outcome, self._seconds = functools.cache(requests.labels), functools.cache(seconds.labels)
-        self._in_flight = Gauge(
+        self.in_flight = 0
+        Gauge(
             "textserve_requests_in_flight",
             "POST requests and inferences that have arrived and are being answered.",
             registry=metrics_registry,
-        )
+        ).set_function(lambda: self.in_flight)
 
-    @never_failing
-    def in_flight(self, change: Literal[1, -1]) -> None:
-        """Count a request that begins or ends."""
-        self._in_flight.inc(change)
-
-    @never_failing
+    @recorded
     def observe(self, protocol: str, outcome: str, seconds: float) -> None:
         """Count a request; ``outcome`` is ``ok``, ``cancelled`` or the ``type`` of a ``TextserveError``.
 
@@ -167,10 +144,12 @@ class RequestMetrics:
         self._seconds(protocol).observe(seconds)
 
 
-class PredictionMetrics:
+class PredictionMetrics(Recorded):
     """What the model reads and answers. Labels are counted except for regression, scores only if probabilities."""
 
     def __init__(self, metrics_registry: CollectorRegistry, spec: ModelSpec, window: Window | None = None) -> None:
+        super().__init__(metrics_registry)
+        self._kept = 0
         self._window = window
         if window:
             DriftMetrics(metrics_registry, window)
@@ -202,9 +181,17 @@ class PredictionMetrics:
             "textserve_truncated_texts_total", "Texts with more tokens than the model reads.", registry=metrics_registry
         )
 
-    @never_failing
     def count(self, predictions: Sequence[Prediction]) -> None:
         """Count the answers of a request, at least one."""
+        self._count(predictions)
+        # A prediction has the tokens of its text, so few are kept.
+        self._kept += len(predictions)
+        if self._kept >= LIMIT:
+            self._kept = 0
+            self.collect()
+
+    @recorded
+    def _count(self, predictions: Sequence[Prediction]) -> None:
         self._truncated.inc(sum(prediction.truncated for prediction in predictions))
         for prediction in predictions:
             self._tokens.observe(prediction.tokens)
@@ -299,10 +286,11 @@ class ModelMetrics:
         self._readable.labels(file).set_function(readable)
 
 
-class ConnectionMetrics:
+class ConnectionMetrics(Recorded):
     """HTTP's connections."""
 
     def __init__(self, metrics_registry: CollectorRegistry) -> None:
+        super().__init__(metrics_registry)
         self._open = Gauge("textserve_connections", "Open HTTP connections.", registry=metrics_registry)
         self._refused = Counter(
             "textserve_refused_connections_total",
@@ -310,12 +298,12 @@ class ConnectionMetrics:
             registry=metrics_registry,
         )
 
-    @never_failing
+    @recorded
     def open(self, connections: int) -> None:
         """Set the number of open connections."""
         self._open.set(connections)
 
-    @never_failing
+    @recorded
     def refused(self) -> None:
         """Count a refused connection."""
         self._refused.inc()

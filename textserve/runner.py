@@ -16,6 +16,7 @@ from collections.abc import Sequence
 from math import inf
 
 import numpy as np
+import numpy.typing as npt
 
 from textserve.admission import Admission
 from textserve.batching import BatchLimits, BatchQueue, Text
@@ -55,6 +56,9 @@ class Runner:
         self._tokenizing = Tokenizing(classifier)
         size = settings.cache_megabytes * 1_000_000
         self._cache = AnswerCache(size) if size else None
+        metrics.watch(
+            waiting_tokens=lambda: self._queue.tokens, cache_bytes=lambda: self._cache.bytes if self._cache else 0
+        )
         self._stopping = False
         self._unanswered: set[Request] = set()
         self._failures = 0
@@ -133,13 +137,14 @@ class Runner:
         if self._cache is None:
             return [None] * len(encodings)
         found = [self._cache.find(encoding.row) for encoding in encodings]
-        self._metrics.repeated("cache", sum(row is not None for row in found))
+        if repeated := sum(row is not None for row in found):
+            self._metrics.repeated("cache", repeated)
         return found
 
     async def _answer(self, encodings: list[Encoding], deadline: float, seconds: float) -> Request:
         """Queue a request and return it once it is computed; raises as :meth:`classify` does."""
         request = self._admit(encodings, deadline, seconds)
-        timer = request.loop.call_later(deadline - time.monotonic(), request.finish, _late(seconds))
+        timer = request.loop.call_later(deadline - time.monotonic(), lambda: request.finish(_late(seconds)))
         try:
             await request.done
         except asyncio.CancelledError:
@@ -152,7 +157,6 @@ class Runner:
             timer.cancel()
             with self._changed:
                 self._queue.cancel(request)
-                self._metrics.waiting(self._queue.tokens)
                 self._unanswered.discard(request)
         return request
 
@@ -204,12 +208,13 @@ class Runner:
         """
         if self._stopping:
             raise ShuttingDown("the service is stopping and takes no new work")
-        pending = self._tokenizing.pending
-        waiting = self._queue.tokens + sum(pending)
-        ahead = self._queue.tokens_ahead + sum(min(tokens, self._limits.tokens) for tokens in pending)
+        waiting, ahead = self._queue.tokens, self._queue.tokens_ahead
+        for pending in self._tokenizing.pending.values():
+            waiting += pending
+            ahead += min(pending, self._limits.tokens)
         if ahead:
             # The next batch begins once the first worker is free.
-            ahead += len(self.workers) * min(worker.tokens for worker in self.workers)
+            ahead += len(self.workers) * min([worker.tokens for worker in self.workers])
         self._admission.check(tokens, seconds, waiting=waiting, ahead=ahead)
 
     def _admit(self, encodings: list[Encoding], deadline: float, seconds: float) -> Request:
@@ -227,7 +232,6 @@ class Runner:
             self.reject_if_overloaded(sum(len(encoding.ids) for encoding in encodings), seconds)
             self._queue.add(request)
             self._unanswered.add(request)
-            self._metrics.waiting(self._queue.tokens)
             self._changed.notify(min(len(encodings), len(self.workers)))
         return request
 
@@ -266,7 +270,6 @@ class Runner:
                 self._changed.wait()
             self._wait_to_fill_batch()
             batch = self._queue.take(time.monotonic())
-            self._metrics.waiting(self._queue.tokens)
             if batch:
                 worker.begin(sum({text.row: len(text.encoding.ids) for text in batch}.values()))
             return None if self._stopping and not batch else batch
@@ -288,8 +291,9 @@ class Runner:
         spread = self._is_spread(lengths, started)
         logits = self._classifier.logits(list(distinct.values()), spread=spread)
         self._observe(batch, lengths, started, spread)
-        finite = np.atleast_1d(np.isfinite(logits).all(axis=1))
-        rows = np.stack((activate(self._spec.activation, logits), logits), axis=1)
+        finite: npt.NDArray[np.bool_] = np.logical_and.reduce(np.isfinite(logits), axis=1)
+        rows = np.empty((len(logits), 2, logits.shape[1]), dtype=np.float32)
+        rows[:, 0], rows[:, 1] = activate(self._spec.activation, logits), logits
         self._failures = 0 if finite.any() else self._failures + 1
         answers = {key: row if valid else None for key, row, valid in zip(distinct, rows, finite, strict=True)}
         if not finite.all():
@@ -302,7 +306,6 @@ class Runner:
             for key, row in answers.items():
                 if row is not None:
                     self._cache.keep(key, row)
-            self._metrics.cached(self._cache.bytes)
         return [answers[text.row] for text in batch]
 
     def _is_spread(self, lengths: list[int], now: float) -> bool:
@@ -316,7 +319,8 @@ class Runner:
         seconds = time.perf_counter() - started
         self._admission.computed(sum(lengths), seconds, spread=spread)
         self._metrics.observe_batch(lengths, seconds, [started - text.work.arrived for text in batch])
-        self._metrics.repeated("batch", len(batch) - len(lengths))
+        if len(batch) > len(lengths):
+            self._metrics.repeated("batch", len(batch) - len(lengths))
 
     def _fail(self, batch: list[Text[Request]] | None, error: BaseException) -> None:
         """Fail the requests of a failed batch; if the queue has failed, every request."""

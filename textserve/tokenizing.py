@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 
 from textserve.classifier import Classifier, Encoding, PairTooLong, Truncation
@@ -26,17 +26,16 @@ CHARACTERS_PER_COST = 400
 
 
 class Tokenizing:
-    """Tokenizes for one runner. Long requests are tokenized on a thread, in turn: the tokenizer releases the GIL."""
+    """Tokenizes for one runner. Long requests are tokenized on a thread, in turn: the tokenizer releases the GIL.
+
+    Attributes:
+        pending: the estimated tokens of each request that is being tokenized on the thread.
+    """
 
     def __init__(self, classifier: Classifier) -> None:
         self._classifier = classifier
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="tokenize")
-        self._pending: dict[object, int] = {}
-
-    @property
-    def pending(self) -> Collection[int]:
-        """The estimated tokens of each request that is being tokenized on the thread."""
-        return self._pending.values()
+        self.pending: dict[object, int] = {}
 
     def estimate(self, texts: Sequence[Input]) -> int:
         """The approximate cost of ``texts``, in tokens that the model computes, from their lengths."""
@@ -56,14 +55,14 @@ class Tokenizing:
             return self._encode(texts, truncation, 0)
         loop, request = asyncio.get_running_loop(), object()
         encodings: list[Encoding] = []
-        self._pending[request] = self.estimate(texts)
+        self.pending[request] = self.estimate(texts)
         try:
             for chunk in chunks(texts):
                 if time.monotonic() >= deadline:
                     return None
                 encodings += await loop.run_in_executor(self._thread, self._encode, chunk, truncation, len(encodings))
         finally:
-            del self._pending[request]
+            del self.pending[request]
         return encodings
 
     def _encode(self, texts: Sequence[Input], truncation: Truncation, before: int) -> list[Encoding]:

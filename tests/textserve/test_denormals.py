@@ -10,7 +10,7 @@ import pytest
 
 from tests.conftest import DEFAULT_MODEL
 from textserve.classifier import MODEL_FILE, Classifier
-from textserve.denormals import SUPPORTED, as_zero
+from textserve.denormals import SUPPORTED, AsZero
 from textserve.graph import Graph
 
 
@@ -25,13 +25,13 @@ def test_only_linux_on_x86_64_is_supported() -> None:
 def test_within_the_block_they_are_zero_and_after_it_as_before() -> None:
     before = denormal()
     assert before > 0
-    with as_zero():
+    with AsZero():
         assert (denormal() == 0) == SUPPORTED
     assert denormal() == before
 
 
 def test_they_are_as_before_after_an_error() -> None:
-    with pytest.raises(ZeroDivisionError), as_zero():
+    with pytest.raises(ZeroDivisionError), AsZero():
         raise ZeroDivisionError
     assert denormal() > 0
 
@@ -47,7 +47,7 @@ def test_other_threads_keep_them() -> None:
 
     thread = threading.Thread(target=compute)
     thread.start()
-    with as_zero():
+    with AsZero():
         inside.set()
         outside.wait()
     thread.join()

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
@@ -13,7 +14,7 @@ from prometheus_client.parser import text_string_to_metric_families
 from tests.asgi import FakeRunner, described, fake_application
 from tests.server import self_signed
 from tests.specs import SPECS, predictions, some
-from textserve.drift import Reference, Window
+from textserve.drift import Distance, Reference, Window
 from textserve.explanation import explain
 from textserve.keys import ApiKeys
 from textserve.metrics import (
@@ -24,6 +25,8 @@ from textserve.metrics import (
     WorkerMetrics,
     exposition,
 )
+from textserve.prediction import Prediction
+from textserve.recording import LIMIT
 from textserve.tls import Certificate
 from textserve.worker import Worker
 
@@ -113,6 +116,21 @@ def test_beyond_50_labels_the_others_share_a_series() -> None:
         metrics.count(predictions(spec, [float(index == label) for label in range(150)]))
     assert predicted(registry) == {f"intent {index}": 1 for index in range(50)} | {"other": 100}
     assert samples(exposition(registry).decode()).keys() == before
+
+
+def test_without_a_scrape_the_predictions_of_few_texts_are_kept() -> None:
+    class Counting:
+        texts, distances = 0, cast(dict[str, Distance], {})
+
+        def add(self, predictions: Sequence[Prediction]) -> None:
+            self.texts += len(predictions)
+
+    window, spec = Counting(), SPECS["single"]
+    metrics = PredictionMetrics(CollectorRegistry(), spec, cast(Window, window))
+    metrics.count(predictions(spec, [0, 1]))
+    assert window.texts == 0
+    metrics.count(predictions(spec, *[[0, 1]] * LIMIT))
+    assert window.texts == LIMIT + 1
 
 
 def test_a_number_has_no_label_to_count() -> None:

@@ -47,11 +47,11 @@ def test_a_long_request_is_tokenized_beside_others_in_order_and_counted_meanwhil
         fake, tokenizer = tokenizing()
         long = asyncio.ensure_future(tokenizer.encode(LONG, "right", inf))
         await asyncio.sleep(0)
-        assert [*tokenizer.pending] == [tokenizer.estimate(LONG)]
+        assert [*tokenizer.pending.values()] == [tokenizer.estimate(LONG)]
         assert await tokenizer.encode(["1"], "right", inf) == [Encoding([1], truncated=False)]
         fake.gate.set()
         assert await long == [Encoding([INLINE_CHARACTERS], truncated=False)] * len(LONG)
-        assert [*tokenizer.pending] == []
+        assert [*tokenizer.pending.values()] == []
         assert all(sum(map(size, chunk)) <= CHUNK_CHARACTERS for chunk in fake.encoded)
 
     asyncio.run(run())
@@ -65,7 +65,7 @@ def test_a_pair_with_a_text_that_is_too_long_and_never_cut_is_rejected_by_its_in
         with pytest.raises(InputTooLong) as error:
             await tokenizer.encode([*before, ("cut", "kept")], "right", inf)
         assert error.value.where == f"texts[{len(before)}].text_pair"
-        assert [*tokenizer.pending] == []
+        assert [*tokenizer.pending.values()] == []
 
     asyncio.run(run())
 
@@ -94,7 +94,7 @@ def test_a_late_or_cancelled_request_is_not_tokenized_further() -> None:
             await cancelled
         fake.gate.set()
         await tokenizer.encode(["2".ljust(INLINE_CHARACTERS)], "right", inf)
-        assert [*tokenizer.pending] == []
+        assert [*tokenizer.pending.values()] == []
         assert len(fake.encoded) <= 2
 
     asyncio.run(run())

@@ -6,7 +6,7 @@ import asyncio
 import socket
 import struct
 from collections.abc import Callable, Iterable
-from functools import cache, partial
+from functools import cache
 from typing import Any
 
 import httptools
@@ -19,7 +19,7 @@ from textserve.descriptors import max_connections
 from textserve.errors import HeadTooLarge, InvalidRequest, Overloaded, ReceiveTimeout, TextserveError, UrlTooLong
 from textserve.http.native import NATIVE
 from textserve.http.refusals import Refusals
-from textserve.http.router import Response, error_response, head_of
+from textserve.http.router import App, Response, error_response, head_of
 from textserve.metrics import ConnectionMetrics
 from textserve.telemetry import request_id
 
@@ -39,13 +39,27 @@ RECEIVE_BUFFER_BYTES = 131_072
 TCP_CLOSE = 7  # <linux/tcp_states.h>
 
 
-def limit_connections(application: Callable[[], Application], refusals: Refusals | None = None) -> None:
-    """Make uvicorn serve HTTP by :class:`Connection`; ``application()`` is called once requests arrive.
+def serve_http(
+    application: Callable[[], Application], answer: Callable[[App], App], refusals: Refusals | None = None
+) -> None:
+    """Make uvicorn serve HTTP by :class:`Connection`, and requests by ``answer(app)``, where ``app`` is BentoML's.
 
-    Checked with uvicorn 0.54 and BentoML 1.4.39, which passes no HTTP protocol class to uvicorn.
+    So BentoML's middleware, all of which is off, costs no time on requests that ``answer`` does not pass on.
+    ``application()`` is called once requests arrive. Checked with uvicorn 0.54 and BentoML 1.4.39, which passes no HTTP
+    protocol class to uvicorn.
     """
     connections = cache(lambda: open_connections(application()))
-    protocol = partial(Connection, application, connections, refusals)
+
+    @cache
+    def answer_first(config: uvicorn.Config) -> None:
+        # Behind uvicorn's own middleware, which knows the client of a request that a proxy has passed on.
+        proxied: Any = config.loaded_app
+        proxied.app = answer(proxied.app)
+
+    def protocol(config: uvicorn.Config, **options: Any) -> Connection:
+        answer_first(config)
+        return Connection(application, connections, refusals, config, **options)
+
     uvicorn.config.HTTP_PROTOCOLS["auto"] = protocol  # type: ignore[assignment]  # not a name
 
 
@@ -71,6 +85,8 @@ class Connection(HttpToolsProtocol):
         **options: Any,
     ) -> None:
         super().__init__(*arguments, **options)
+        # uvicorn would format a line for its access log, which is off, for every request.
+        self.access_log = False
         self._application = application
         self._open = connections()
         self._refusals = refusals

@@ -126,11 +126,11 @@ class InferenceService:
 
     def _opened(self, context: Context) -> None:
         def closed(context: Context) -> None:
-            self._application.requests.in_flight(-1)
+            self._application.requests.in_flight -= 1
             self.open -= 1
 
         self.open += 1
-        self._application.requests.in_flight(1)
+        self._application.requests.in_flight += 1
         context.add_done_callback(closed)  # after the response is sent
 
     async def _infer(self, body: bytes, remaining: float | None) -> tuple[bytes, Classified]:

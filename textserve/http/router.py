@@ -15,7 +15,7 @@ from collections.abc import Awaitable, Callable, Collection, Mapping, MutableMap
 from dataclasses import dataclass, field
 from functools import cached_property
 from operator import attrgetter
-from typing import Any, TypeVar, cast
+from typing import Any, TypeVar
 
 from pydantic_core import to_json
 from starlette.routing import compile_path
@@ -145,10 +145,14 @@ class PathTable:
 
 def _by_key(served: Sequence[Served], body: bytes) -> Served:
     """The route whose key the body has, else the first route."""
-    keyed = ((route.key, (protocol, route)) for protocol, route in served if route.key)
-    return next((found for key, found in keyed if has_key(body, key)), served[0])
+    for protocol, route in served:
+        if route.key and has_key(body, route.key):
+            return protocol, route
+    return served[0]
 
 
+# How long a request may take before its connection is watched: a client that has left meanwhile is noticed then.
+WATCH_SECONDS = 0.2
 CLOSING = BodyTooLarge | Unauthorized | ReceiveTimeout
 
 
@@ -219,7 +223,7 @@ class HttpProtocols:
             # The time of the service does not include the client's upload, nor the delay after a wrong key.
             started = time.perf_counter()
             if posted:
-                application.requests.in_flight(1)
+                application.requests.in_flight += 1
             protocol, route = _by_key(served, body)
             request = Request(identity.decode(), scope["method"], scope["path"], headers, body, parameters)
             response = await _unless_disconnected(receive, (route.handler or _not_found)(application, request))
@@ -236,7 +240,7 @@ class HttpProtocols:
         finally:
             share.release()
             if started and posted:
-                application.requests.in_flight(-1)
+                application.requests.in_flight -= 1
         if response.counted:
             seconds = time.perf_counter() - started if started else 0.0
             application.requests.observe(protocol.name, outcome, seconds)
@@ -280,19 +284,28 @@ def dump(content: Any) -> bytes:
 
 
 async def _unless_disconnected(receive: Receive, result: Awaitable[Result]) -> Result | None:
-    """Await ``result``; cancel it and return ``None`` once the client disconnects."""
-    task = cast(asyncio.Task[None], asyncio.current_task())
-    # After the whole body was read, the only message left is the disconnect.
-    disconnected = asyncio.ensure_future(receive())
-    disconnected.add_done_callback(lambda done: None if done.cancelled() else task.cancel())
+    """Await ``result``; cancel it and return ``None`` if the client disconnects before, or within ``WATCH_SECONDS``."""
+    task: Any = asyncio.current_task()
+    disconnected: asyncio.Future[Message] | None = None
+
+    def watch() -> None:
+        nonlocal disconnected
+        # After the whole body was read, the only message left is the disconnect.
+        disconnected = asyncio.ensure_future(receive())
+        disconnected.add_done_callback(lambda done: None if done.cancelled() else task.cancel())
+
+    # Most requests are answered earlier, and this task would be a tenth of their cost beside the model.
+    timer = task.get_loop().call_later(WATCH_SECONDS, watch)
     try:
         return await result
     except asyncio.CancelledError:
-        if disconnected.done() and task.uncancel() == 0:
+        if disconnected is not None and disconnected.done() and task.uncancel() == 0:
             return None
         raise
     finally:
-        disconnected.cancel()
+        timer.cancel()
+        if disconnected is not None:
+            disconnected.cancel()
 
 
 def head_of(response: Response, headers: Headers) -> Headers:

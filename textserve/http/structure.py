@@ -20,7 +20,7 @@ BLOCK_BYTES = 16_384
 
 def has_more_values(body: bytes, limit: int) -> bool:
     """Whether JSON has more than ``limit`` commas and opening brackets outside its strings."""
-    if sum(body.count(mark) for mark in (b",", b"[", b"{")) <= limit:
+    if body.count(b",") + body.count(b"[") + body.count(b"{") <= limit:
         return False
     # Rarely needed. Escapes are replaced first, so that every quote starts or ends a string.
     plain = body.replace(rb"\\", b"__").replace(rb"\"", b"__")
