@@ -10,8 +10,8 @@ and send one text per request. In the first round, 50 labels of each mix are com
 Figures are medians of three rounds (mixed texts: two); ratios are computed within a round. A full run ends with a round
 with a model of BERT-base's size. `benchmarks/contenders.py` has each server's command, `benchmarks/peers/` its code.
 
-A full run writes `compare.json` and `compare.png` to `benchmarks/results/`, or to its folder `without-vnni` on
-processors without 8-bit dot products; a partial run writes them to `build/benchmark/`.
+A full run writes `compare.json` and `compare.png` to `benchmarks/results/`, or to its folder `without-amx` or
+`without-vnni` on processors without these instructions; a partial run writes them to `build/benchmark/`.
 
 Exit codes: 0 success (skipped servers are listed with the reason), 1 this service or everything failed,
 2 bad arguments or only one core, 130 interrupted.
@@ -39,14 +39,12 @@ from benchmarks.contenders import CONTENDERS, ENVIRONMENTS, Contender, Protocol,
 from benchmarks.load import LoadGenerator
 from benchmarks.servers import DEFAULT_MODEL, Server, StartError, pinned
 from benchmarks.tables import BARE, CHECKED_TEXTS, TORCH, Results, median_cases, median_loops, show
-from modeling.evaluation.fidelity import DOT_PRODUCTS
 from modeling.files import ROOT, sha256
 from modeling.tasks.sentiment.dataset import DataError
 from scripts.command import parser
 from textserve.classifier import MODEL_FILE, TOKENIZER_FILE
 
 DATA = ROOT / "build" / "data"
-RESULTS = ROOT / "benchmarks" / "results"
 PARTIAL_RESULTS = ROOT / "build" / "benchmark"
 
 NAMES = (BARE, TORCH, *(contender.name for contender in CONTENDERS))
@@ -267,7 +265,7 @@ def write(results: Results, folder: Path) -> None:
     content = json.dumps(results, indent=2, ensure_ascii=False) + "\n"
     (folder / "compare.json").write_text(content, encoding="utf-8")
     if results["cases"]:
-        plot.draw(results, folder / "compare.png", plot.read_bulk(RESULTS))
+        plot.draw(results, folder / "compare.png", plot.read_bulk(machine.RESULTS))
 
 
 def plan_of(options: argparse.Namespace) -> Plan:
@@ -335,11 +333,9 @@ def main(arguments: list[str] | None = None) -> int:
         return 1
     results = comparison.results
     results["minutes"] = (time.monotonic() - start) / 60
-    fast = not DOT_PRODUCTS.isdisjoint(results["machine"]["flags"])
-    whole = RESULTS if fast else RESULTS / "without-vnni"
-    folder = options.output or (whole if plan.whole else PARTIAL_RESULTS)
+    folder = options.output or (machine.results() if plan.whole else PARTIAL_RESULTS)
     write(results, folder)
-    show(results, console, plot.read_bulk(RESULTS))
+    show(results, console, plot.read_bulk(machine.RESULTS))
     partial = "" if plan.whole else "; partial run"
     console.print(f"{results['minutes']:.1f} minutes{partial}. All figures are in {folder / 'compare.json'}")
     ours = {contender.name for contender in CONTENDERS if contender.ours}

@@ -13,6 +13,10 @@ from typing import Any
 import psutil
 
 from modeling.environment import cpu_flags, cpu_name
+from modeling.evaluation.fidelity import DOT_PRODUCTS
+from modeling.files import ROOT
+
+RESULTS = ROOT / "benchmarks" / "results"
 
 # Instructions that determine the speed of 8-bit matrix products.
 FLAGS = ("avx2", "avx_vnni", "avx512f", "avx512bw", "avx512_vnni", "avx512_bf16", "amx_int8", "amx_bf16", "asimddp")
@@ -22,6 +26,12 @@ _VERSIONS = (
     "import json, importlib.metadata as m;"
     "print(json.dumps({d.metadata['Name'].lower(): d.version for d in m.distributions()}))"
 )
+
+
+def results() -> Path:
+    """The folder for results that depend on the instructions of this processor for 8-bit matrix products."""
+    flags = set(cpu_flags())
+    return RESULTS / ("" if "amx_int8" in flags else "without-amx" if flags & DOT_PRODUCTS else "without-vnni")
 
 
 def describe() -> dict[str, Any]:

@@ -4,8 +4,9 @@
 
 They are exactness, fairness, cores, long_text, overload, repeats and soak: see benchmarks/experiments/. The service
 runs on one core and the clients on another; in "cores" and "long_text" both use both cores. Prints figures and limits,
-and writes them to benchmarks/results/promises.json, each with machine and model, because --only replaces only some of
-them. Takes half an hour, longer on a slow processor; uses loopback only.
+and writes them to promises.json in benchmarks/results/, or in its folder without-amx or without-vnni on processors
+without these instructions, each with machine and model, because --only replaces only some of them. Takes half an hour,
+longer on a slow processor; uses loopback only.
 
 Exit codes: 0 all limits met, 1 a limit exceeded, 2 too few cores.
 """
@@ -33,7 +34,6 @@ EXPERIMENTS = {
 }
 MODEL = "sentiment-pl-en"
 LIBRARIES = ("bentoml", "onnxruntime", "tokenizers", "uvicorn")
-RESULTS = ROOT / "benchmarks" / "results" / "promises.json"
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -66,9 +66,10 @@ def main(arguments: list[str] | None = None) -> int:
                 console.print(_table(title, figures, verdicts))
                 report[title] = {"figures": figures, "limits": verdicts, **measured_on}
                 kept = kept and all(verdicts.values())
-    RESULTS.parent.mkdir(exist_ok=True)
-    before = json.loads(RESULTS.read_text()) if RESULTS.exists() and len(options.only) < len(EXPERIMENTS) else {}
-    RESULTS.write_text(json.dumps(before | report, indent=2) + "\n", encoding="utf-8")
+    file = machine.results() / "promises.json"
+    file.parent.mkdir(exist_ok=True)
+    before = json.loads(file.read_text()) if file.exists() and len(options.only) < len(EXPERIMENTS) else {}
+    file.write_text(json.dumps(before | report, indent=2) + "\n", encoding="utf-8")
     return 0 if kept else 1
 
 

@@ -15,6 +15,7 @@ ROOT = Path(__file__).resolve().parents[1]
 CARD = "models/sentiment-pl-en"
 PLOTS = {
     "benchmarks/results/compare.png": "images/compare.png",
+    "benchmarks/results/without-amx/compare.png": "images/compare-without-amx.png",
     "benchmarks/results/without-vnni/compare.png": "images/compare-without-vnni.png",
 }
 # Target of a link in docs/ → page or image of the site.

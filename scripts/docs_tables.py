@@ -111,7 +111,7 @@ def metrics_table() -> str:
     # A metric with labels has samples, from which the labels are read, only after a first observation.
     runner.dropped("cancelled", 0)
     runner.failed("exception")
-    runner.repeated("cache", 1)
+    runner.cached(1)
     model.served("name:version", "digest")
     model.secret("certificate", lambda: True)
     requests.observe("native", "ok", 0.0)

@@ -9,6 +9,9 @@ large, its time then advances by the tokens computed for it. A new request start
 time. So a single text does not wait for a request of a thousand texts; small requests are first come, first served; and
 an endless stream of small ones leaves large ones a share. Texts that fill up another request's batch are not charged.
 
+While the queue is long, texts of common lengths fill up many batches of others, and texts of rare lengths wait twice as
+long as the queue is. So a batch for a late request takes only texts from the older half of those that arrived since.
+
 A running batch cannot be interrupted, so while small requests arrive, large ones get only a small part of each batch,
 and after a batch of a large request a waiting small request is next.
 
@@ -66,13 +69,14 @@ class BatchLimits:
 
 @dataclass(slots=True, eq=False)
 class Work:
-    """The texts of one request. From ``deadline`` on, none of them is computed.
+    """The texts of one request. From ``deadline`` on, none of them is computed; from ``late`` on, it is late.
 
     ``waiting_tokens`` counts its tokens that are in the queue.
     """
 
     encodings: Sequence[Encoding]
     deadline: float = field(default=inf, kw_only=True)
+    late: float = field(default=inf, kw_only=True)
     waiting_tokens: int = field(default=0, init=False)
     rows: list[bytes] = field(default_factory=list, init=False)
     _waiting: OrderedDict[int, None] = field(default_factory=OrderedDict, init=False)
@@ -184,10 +188,11 @@ class BatchQueue(Generic[W]):
         length = longest = own = len(first.encoding.ids)
         computed = 1
         room_for_large = self._room_for_large(work, now) - length
+        newest = (work._arrival + self._arrivals) // 2 if now >= work.late else self._arrivals
         for candidate, large in self._near(length):
             while self._limits.admit(candidate, computed, longest) and not (large and candidate > room_for_large):
                 text = self._oldest((candidate, large), now)
-                if text is None:
+                if text is None or text.work._arrival > newest:
                     break
                 batch += self._take_equal(text, now)
                 computed += 1

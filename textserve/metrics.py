@@ -81,18 +81,21 @@ class RunnerMetrics(Recorded):
         self._failed.labels(reason).inc()
 
     @recorded
-    def repeated(self, answered_by: Literal["batch", "cache"], texts: int) -> None:
-        """Count texts that were not computed, since an equal text was."""
-        self._repeated.labels(answered_by).inc(texts)
+    def cached(self, texts: int) -> None:
+        """Count texts that were answered from the cache."""
+        self._repeated.labels("cache").inc(texts)
 
-    def watch(self, *, waiting_tokens: Callable[[], float], cache_bytes: Callable[[], float]) -> None:
+    def watch(self, waiting_tokens: Callable[[], float], cache_bytes: Callable[[], float]) -> None:
         """Call these at every scrape."""
         self._waiting_tokens.set_function(waiting_tokens)
         self._cache_bytes.set_function(cache_bytes)
 
     @recorded
     def observe_batch(self, lengths: Sequence[int], seconds: float, waited: Sequence[float]) -> None:
-        """Count a batch: tokens of each text computed, seconds of computation, seconds that each text waited."""
+        """Count a batch: tokens of each text computed, seconds of computation, seconds that each text waited.
+
+        More texts waited than are computed if some are equal.
+        """
         tokens = sum(lengths)
         self._texts.inc(len(lengths))
         self._tokens.inc(tokens)
@@ -101,6 +104,8 @@ class RunnerMetrics(Recorded):
         self._inference_seconds.observe(seconds)
         for wait in waited:
             self._queue_seconds.observe(wait)
+        if len(waited) > len(lengths):
+            self._repeated.labels("batch").inc(len(waited) - len(lengths))
 
 
 class RequestMetrics(Recorded):

@@ -36,6 +36,8 @@ logger = logging.getLogger(__name__)
 # Consecutive batches that fail before the service is not ready: a single request that makes inference fail costs one
 # batch.
 MAX_FAILURES = 5
+# A request that waits longer than this times the longest queue is late.
+LATE = 1.5
 # A batch is spread over threads if it has this many tokens, so that synchronizing the threads pays, and if for so many
 # seconds no two batches were wanted at the same time: another batch would slow it down.
 SPREAD_TOKENS, CALM_SECONDS = 128, 1.0
@@ -50,15 +52,13 @@ class Runner:
         self._admission = Admission(settings)
         padding = settings.max_padding_tokens if classifier.pads else 0
         self._limits = BatchLimits(settings.max_batch_texts, settings.max_batch_tokens, padding)
-        self._batch_wait_seconds = settings.batch_wait_seconds
+        self._batch_wait_seconds, self._max_queue_seconds = settings.batch_wait_seconds, settings.max_queue_seconds
         self._queue: BatchQueue[Request] = BatchQueue(self._limits)
         self._changed = threading.Condition()
         self._tokenizing = Tokenizing(classifier)
         size = settings.cache_megabytes * 1_000_000
         self._cache = AnswerCache(size) if size else None
-        metrics.watch(
-            waiting_tokens=lambda: self._queue.tokens, cache_bytes=lambda: self._cache.bytes if self._cache else 0
-        )
+        metrics.watch(lambda: self._queue.tokens, lambda: self._cache.bytes if self._cache else 0)
         self._stopping = False
         self._unanswered: set[Request] = set()
         self._failures = 0
@@ -138,7 +138,7 @@ class Runner:
             return [None] * len(encodings)
         found = [self._cache.find(encoding.row) for encoding in encodings]
         if repeated := sum(row is not None for row in found):
-            self._metrics.repeated("cache", repeated)
+            self._metrics.cached(repeated)
         return found
 
     async def _answer(self, encodings: list[Encoding], deadline: float, seconds: float) -> Request:
@@ -222,6 +222,7 @@ class Runner:
         request = Request(
             encodings,
             deadline=deadline,
+            late=time.monotonic() + LATE * self._max_queue_seconds,
             loop=loop,
             done=loop.create_future(),
             arrived=time.perf_counter(),
@@ -319,8 +320,6 @@ class Runner:
         seconds = time.perf_counter() - started
         self._admission.computed(sum(lengths), seconds, spread=spread)
         self._metrics.observe_batch(lengths, seconds, [started - text.work.arrived for text in batch])
-        if len(batch) > len(lengths):
-            self._metrics.repeated("batch", len(batch) - len(lengths))
 
     def _fail(self, batch: list[Text[Request]] | None, error: BaseException) -> None:
         """Fail the requests of a failed batch; if the queue has failed, every request."""

@@ -29,9 +29,9 @@ LIMITS = st.builds(
 IDS = itertools.count()
 
 
-def request(*lengths: int, deadline: float = inf) -> Work:
+def request(*lengths: int, deadline: float = inf, late: float = inf) -> Work:
     """Texts of these lengths, no two of which are equal."""
-    return Work([Encoding([next(IDS)] * length, truncated=False) for length in lengths], deadline=deadline)
+    return Work([Encoding([next(IDS)] * length, truncated=False) for length in lengths], deadline=deadline, late=late)
 
 
 def lengths_of(batch: Sequence[Text[Work]]) -> list[int]:
@@ -90,6 +90,7 @@ class AnyOrderOfEvents(RuleBasedStateMachine):
                 for index, length in zip(places, lengths, strict=True)
             ],
             deadline=self.now + seconds,
+            late=self.now + seconds / 2,
         )
         try:
             self.admission.check(sum(lengths), waiting=self.queue.tokens, ahead=self.queue.tokens_ahead)
@@ -308,6 +309,15 @@ def test_texts_of_similar_length_share_a_batch() -> None:
     queue.add(request(20, 50, 21, 22, 23, 19, 18, 17))
     assert sorted(lengths_of(queue.take(0.0))) == [18, 19, 20, 21]  # with 22, four texts would be 88 tokens
     assert lengths_of(queue.take(0.0)) == [50]
+
+
+@pytest.mark.parametrize(("now", "joining"), [(0.9, 4), (1.0, 2)])
+def test_only_the_older_half_of_what_came_after_a_late_request_joins_its_batch(now: float, joining: int) -> None:
+    queue: BatchQueue[Work] = BatchQueue(BatchLimits(texts=8, tokens=512, padding=4))
+    requests = [request(20, late=1.0), *(request(20) for _ in range(4))]
+    for work in requests:
+        queue.add(work)
+    assert [text.work for text in queue.take(now)] == requests[: 1 + joining]
 
 
 @pytest.mark.parametrize(("length", "joins"), [(14, True), (13, False), (22, True), (23, False)])
