@@ -2,6 +2,9 @@ from __future__ import annotations
 
 import logging
 import threading
+from collections import deque
+from collections.abc import Callable
+from types import SimpleNamespace
 
 import pytest
 from prometheus_client import CollectorRegistry, Counter
@@ -56,7 +59,9 @@ def test_an_update_that_fails_is_logged_and_keeps_no_other_back(
     assert [record.getMessage() for record in caplog.records] == ["1 failed"]
 
 
-def test_updates_of_several_threads_are_each_made_once() -> None:
+def test_updates_of_several_threads_are_each_made_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    failed: list[None] = []
+    monkeypatch.setattr("textserve.recording.broken", SimpleNamespace(add=lambda: failed.append(None)))
     registry = CollectorRegistry()
     metrics = Counted(registry)
 
@@ -70,3 +75,21 @@ def test_updates_of_several_threads_are_each_made_once() -> None:
     while any(thread.is_alive() for thread in threads):
         registry.get_sample_value("texts_total")
     assert registry.get_sample_value("texts_total") == 4000
+    assert failed == []
+
+
+def test_an_update_that_another_thread_makes_meanwhile_is_no_failure(
+    caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("textserve.recording.broken", FloodLog(logging.getLogger(), "%d failed"))
+    metrics = Counted(CollectorRegistry())
+
+    class Emptied(deque[Callable[[], None]]):
+        """Has an update when asked, and none when it is taken."""
+
+        def __bool__(self) -> bool:
+            return True
+
+    metrics._updates = Emptied()
+    assert [*metrics.collect()] == []
+    assert caplog.records == []

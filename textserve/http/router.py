@@ -284,7 +284,10 @@ def dump(content: Any) -> bytes:
 
 
 async def _unless_disconnected(receive: Receive, result: Awaitable[Result]) -> Result | None:
-    """Await ``result``; cancel it and return ``None`` if the client disconnects before, or within ``WATCH_SECONDS``."""
+    """Await ``result``; cancel it and return ``None`` once the client has disconnected.
+
+    That is noticed after ``WATCH_SECONDS`` at the earliest.
+    """
     task: Any = asyncio.current_task()
     disconnected: asyncio.Future[Message] | None = None
 
@@ -294,7 +297,7 @@ async def _unless_disconnected(receive: Receive, result: Awaitable[Result]) -> R
         disconnected = asyncio.ensure_future(receive())
         disconnected.add_done_callback(lambda done: None if done.cancelled() else task.cancel())
 
-    # Most requests are answered earlier, and this task would be a tenth of their cost beside the model.
+    # Most requests are answered earlier, and need no such task.
     timer = task.get_loop().call_later(WATCH_SECONDS, watch)
     try:
         return await result
