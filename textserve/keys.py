@@ -62,9 +62,8 @@ class ApiKeys:
         Raises:
             Unauthorized: if it is not ``Bearer KEY`` with one of the keys.
         """
-        if self._file is not None:
-            self._look_at_file(self._file)
-        if not self._fixed and not self._from_file:
+        self._look_at_file()
+        if not self:
             return
         if not authorization.lower().startswith(SCHEME):
             problem = "has another scheme" if authorization else "is missing"
@@ -102,18 +101,18 @@ class ApiKeys:
         except (OSError, ValueError):
             return False
 
-    def _look_at_file(self, file: Path) -> None:
+    def _look_at_file(self) -> None:
         now = time.monotonic()
-        if self._replaced is None or now - self._looked < FILE_SECONDS:
+        if self._file is None or self._replaced is None or now - self._looked < FILE_SECONDS:
             return
         self._looked = now
         if self._replaced.changed():
             try:
-                self._from_file = read_digests(file)
+                self._from_file = read_digests(self._file)
             except (OSError, ValueError) as error:
-                logger.error("%s is not used, and the keys read before stay valid: %s", file, error)
+                logger.error("%s is not used, and the keys read before stay valid: %s", self._file, error)
             else:
-                logger.info("%s was read again", file)
+                logger.info("%s was read again", self._file)
 
 
 def read_digests(file: Path) -> list[bytes]:
