@@ -11,8 +11,7 @@ from pathlib import Path
 
 from release.errors import ReleaseError
 
-# In order of preference. podman can squash the layers, so that files of the base that a later layer deleted take no
-# space; it supports health checks only in docker's image format.
+# In order of preference. podman can squash the layers; it supports health checks only in docker's image format.
 BUILD_OPTIONS: dict[str, tuple[str, ...]] = {"docker": (), "podman": ("format=docker", "squash-all")}
 
 
@@ -24,6 +23,11 @@ class Engine:
     build_environment: Mapping[str, str]
     run_environment: Mapping[str, str]
     build_options: tuple[str, ...]  # of bentoml containerize --opt
+
+    @property
+    def squashes(self) -> bool:
+        """Whether an image that it builds has one layer."""
+        return "squash-all" in self.build_options
 
     def run(self, *arguments: str, folder: Path | None = None) -> str:
         """Run the program in ``folder`` and return its stripped output; raises :class:`ReleaseError` with its error."""

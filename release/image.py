@@ -10,6 +10,7 @@ from release import base_image
 from release.bento import BENTOML, NAME, BuiltBento
 from release.engine import Engine
 from release.errors import ReleaseError
+from release.flatten import flatten
 
 LABELS = "org.opencontainers.image"
 
@@ -32,4 +33,6 @@ def build(built: BuiltBento, base: str, name: str, engine: Engine) -> int:
     environment = {**os.environ, **engine.build_environment}
     if subprocess.run(command, env=environment, stdout=sys.stderr).returncode != 0:
         raise ReleaseError(f"{name}: the build with {engine.program} failed; see its output above")
+    if not engine.squashes:
+        flatten(name, engine)
     return engine.size(name)

@@ -42,6 +42,10 @@ def test_it_is_at_most_380_megabytes() -> None:
     assert inspect(engine.find(), IMAGE)["Size"] <= 380 * MEGABYTE
 
 
+def test_files_removed_from_its_base_take_no_space() -> None:
+    assert len(inspect(engine.find(), IMAGE)["RootFS"]["Layers"]) == 1
+
+
 def test_its_labels_describe_its_content(container: Container) -> None:
     labels = inspect(container.engine, IMAGE)["Config"]["Labels"]
     assert container.classify(["ok"]).json()["model"] == labels["model"]
