@@ -307,15 +307,18 @@ class SlowClassifier(FakeClassifier):
         return super().logits(encodings, spread=spread)
 
 
-def test_the_speed_is_measured_before_the_first_batch() -> None:
+@pytest.mark.parametrize(("max_tokens", "lengths"), [(512, [512]), (64, [64] * 4), (8192, [512])])
+def test_the_speed_of_long_texts_is_measured_before_the_first_batch(max_tokens: int, lengths: list[int]) -> None:
     async def run() -> None:
         slow = SlowClassifier()
+        tokenization = SimpleNamespace(max_tokens=max_tokens)
+        slow.spec = SimpleNamespace(labels=["same", "negated"], activation="softmax", tokenization=tokenization)
         runner = Runner(cast(Classifier, slow), Settings(threads=1), RunnerMetrics(CollectorRegistry()))
         runner.start(sample="7 xx")
         await slow.measured.wait()
         with pytest.raises(RequestTooLarge):
-            await runner.classify(["1".ljust(512)] * 250, PATIENCE)
-        assert slow.batches == [[7] * (512 // 2 // 4)]
+            await runner.classify(["1".ljust(512)] * 400, PATIENCE)
+        assert slow.lengths == [lengths]
         await runner.close(PATIENCE)
 
     asyncio.run(run())
