@@ -254,16 +254,16 @@ class Runner:
             worker.end()
 
     def _measure(self, sample: Encoding) -> None:
-        # Of long texts, whose tokens take longest, and in processor time, for which other work competes at the start.
-        ids = (sample.ids * self._limits.tokens)[: min(self._spec.tokenization.max_tokens, self._limits.tokens)]
-        batch = [Encoding(ids, False, sample.type_ids)] * max(1, self._limits.tokens // 2 // len(ids))
+        # Of a long text, whose tokens take longest, but not of one that takes much memory; and in processor time.
+        tokens = min(512, self._limits.tokens, self._spec.tokenization.max_tokens)
+        text = Encoding((sample.ids * tokens)[:tokens], False, sample.type_ids)
         started = time.thread_time()
         try:
-            self._classifier.logits(batch)
+            self._classifier.logits([text])
         except Exception:
             logger.exception("the speed cannot be measured")
         else:
-            self._admission.measured(len(batch) * len(ids), max(time.thread_time() - started, 1e-6))
+            self._admission.measured(tokens, max(time.thread_time() - started, 1e-6))
 
     def _take(self, worker: Worker) -> list[Text[Request]] | None:
         """The next batch, empty if the deadlines of all waiting texts had passed; ``None`` when stopping."""

@@ -307,18 +307,23 @@ class SlowClassifier(FakeClassifier):
         return super().logits(encodings, spread=spread)
 
 
-@pytest.mark.parametrize(("max_tokens", "lengths"), [(512, [512]), (64, [64] * 4), (8192, [512])])
-def test_the_speed_of_long_texts_is_measured_before_the_first_batch(max_tokens: int, lengths: list[int]) -> None:
+@pytest.mark.parametrize(
+    ("max_tokens", "max_batch_tokens", "length"), [(512, 512, 512), (64, 512, 64), (8192, 65_536, 512)]
+)
+def test_the_speed_of_a_long_text_is_measured_before_the_first_batch(
+    max_tokens: int, max_batch_tokens: int, length: int
+) -> None:
     async def run() -> None:
         slow = SlowClassifier()
         tokenization = SimpleNamespace(max_tokens=max_tokens)
         slow.spec = SimpleNamespace(labels=["same", "negated"], activation="softmax", tokenization=tokenization)
-        runner = Runner(cast(Classifier, slow), Settings(threads=1), RunnerMetrics(CollectorRegistry()))
+        settings = Settings(threads=1, max_batch_tokens=max_batch_tokens)
+        runner = Runner(cast(Classifier, slow), settings, RunnerMetrics(CollectorRegistry()))
         runner.start(sample="7 xx")
         await slow.measured.wait()
         with pytest.raises(RequestTooLarge):
             await runner.classify(["1".ljust(512)] * 400, PATIENCE)
-        assert slow.lengths == [lengths]
+        assert slow.lengths == [[length]]
         await runner.close(PATIENCE)
 
     asyncio.run(run())
