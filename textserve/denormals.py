@@ -21,27 +21,19 @@ PROCESS = ctypes.pythonapi
 SUPPORTED = sys.platform == "linux" and platform.machine() == "x86_64" and hasattr(PROCESS, "fesetenv")
 
 
-def _environments() -> tuple[bytes, bytes]:
-    """The floating-point environment of this thread, the same as that of every other, and one with ``AS_ZERO``."""
-    found = ctypes.create_string_buffer(ENVIRONMENT_BYTES)
-    PROCESS.fegetenv(found)
-    mxcsr = int.from_bytes(found.raw[MXCSR:], "little") | AS_ZERO
-    return found.raw, found.raw[:MXCSR] + mxcsr.to_bytes(4, "little")
-
-
-# Read once: a run of the model on one text has little time for it.
-USUAL, ZEROING = _environments() if SUPPORTED else (b"", b"")
-
-
 class AsZero:
     """Within the block, this thread counts denormal numbers as zero, on Linux on x86-64; elsewhere nothing changes."""
 
     def __enter__(self) -> None:
         """Change the thread's floating-point environment."""
         if SUPPORTED:
-            PROCESS.fesetenv(ZEROING)
+            self._before = ctypes.create_string_buffer(ENVIRONMENT_BYTES)
+            PROCESS.fegetenv(self._before)
+            before = self._before.raw
+            mxcsr = int.from_bytes(before[MXCSR:], "little") | AS_ZERO
+            PROCESS.fesetenv(before[:MXCSR] + mxcsr.to_bytes(4, "little"))
 
     def __exit__(self, *_: object) -> None:
         """Restore it."""
         if SUPPORTED:
-            PROCESS.fesetenv(USUAL)
+            PROCESS.fesetenv(self._before)
