@@ -7,8 +7,9 @@ imported with the image's configuration.
 from __future__ import annotations
 
 import json
-import subprocess
+import tempfile
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 from release.engine import Engine
@@ -19,7 +20,7 @@ IGNORED = "ArgsEscaped"
 
 
 def flatten(image: str, engine: Engine) -> None:
-    """Replace ``image`` by one of the same files and configuration in a single layer.
+    """Replace ``image`` by one of the same files and configuration in a single layer; an error leaves it as it is.
 
     Raises:
         ReleaseError: if there is no such image, the engine fails, or the configuration has what it cannot import.
@@ -28,13 +29,18 @@ def flatten(image: str, engine: Engine) -> None:
     changes = [f"--change={instruction}" for instruction in instructions(config)]
     container = engine.run("create", image)
     try:
-        _pipe([engine.program, "export", container], [engine.program, "import", *changes, "-", image])
+        with tempfile.TemporaryDirectory() as folder:
+            files = str(Path(folder, "files.tar"))
+            engine.run("export", f"--output={files}", container)
+            *_, made = engine.run("import", *changes, files).splitlines()
     finally:
         engine.run("rm", container)
-    imported = _inspect(image, "{{json .Config}}", engine)
+    imported = _inspect(made, "{{json .Config}}", engine)
     said = {name: value for name, value in config.items() if value and name != IGNORED}
     if lost := [name for name, value in said.items() if imported.get(name) != value]:
+        engine.run("image", "rm", made)
         raise ReleaseError(f"{image}: {engine.program} import loses {', '.join(lost)} of its configuration")
+    engine.run("tag", made, image)
     if not _inspect(replaced, "{{json .RepoTags}}", engine):
         engine.run("image", "rm", replaced)
 
@@ -69,10 +75,3 @@ def instructions(config: dict[str, Any]) -> Iterator[str]:
 def _quoted(value: str) -> str:
     """``value`` in the quotes of a Dockerfile, in which ``$`` would name a variable."""
     return '"' + "".join(f"\\{character}" if character in '\\"$' else character for character in value) + '"'
-
-
-def _pipe(command: list[str], into: list[str]) -> None:
-    with subprocess.Popen(command, stdout=subprocess.PIPE) as source:
-        done = subprocess.run(into, stdin=source.stdout, capture_output=True, text=True)
-    if done.returncode != 0 or source.returncode != 0:
-        raise ReleaseError(f"{into[0]} import failed: {done.stderr.strip() or 'see the output above'}")
